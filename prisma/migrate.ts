@@ -1,0 +1,85 @@
+import { readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { MigrationList } from "@prisma/schema-engine-wasm";
+import type { Database } from "../src/server/platform/db.ts";
+import { schemaEngine } from "./engine.ts";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const everything = { externalTables: [], externalEnums: [] };
+
+/**
+ * Brings a database up to the newest migration; says which ones it applied.
+ * Several servers may start at once: one migrates, the others wait for it.
+ * Throws, and changes nothing more, when a migration fails or when the database
+ * has migrations that this version does not know.
+ */
+export async function migrate(db: Database): Promise<string[]> {
+  return db.exclusively(async () => {
+    const engine = await schemaEngine(db.adapterFactory, await readSchema());
+    const migrationsList = await readMigrations();
+    const state = await engine.diagnoseMigrationHistory({
+      migrationsList,
+      optInToShadowDatabase: false,
+      filters: everything,
+    });
+    if (state.failedMigrationNames.length > 0) {
+      throw new Error(`Migration ${state.failedMigrationNames.join(", ")} failed earlier and needs a look: \`prisma migrate resolve\`.`);
+    }
+    if (state.history !== null && state.history.diagnostic !== "databaseIsBehind") {
+      throw new Error("This database was migrated by a newer version of Quota. Start that version instead.");
+    }
+    const { appliedMigrationNames } = await engine.applyMigrations({ migrationsList, filters: everything });
+    return appliedMigrationNames;
+  });
+}
+
+/** The SQL that would take the migrated database to the schema; empty when they agree. */
+export async function drift(db: Database): Promise<string> {
+  const content = await readSchema();
+  const engine = await schemaEngine(db.adapterFactory, content);
+  const introspected = await engine.introspect({
+    schema: { files: [{ path: "schema.prisma", content: 'datasource db {\n  provider = "postgresql"\n}\n' }] },
+    baseDirectoryPath: here,
+    force: true,
+    compositeTypeDepth: 0,
+    namespaces: undefined as never,
+  } as never);
+  const live = (introspected as { schema: { files: { path: string; content: string }[] } }).schema.files;
+  const { stdout } = await engine.diff({
+    from: { tag: "schemaDatamodel", files: live },
+    to: { tag: "schemaDatamodel", files: [{ path: "schema.prisma", content }] },
+    script: true,
+    exitCode: null,
+    filters: everything,
+  });
+  return (stdout ?? "").replace("-- This is an empty migration.", "").trim();
+}
+
+async function readSchema(): Promise<string> {
+  return readFile(path.join(here, "schema.prisma"), "utf8");
+}
+
+async function readMigrations(): Promise<MigrationList> {
+  const baseDir = path.join(here, "migrations");
+  const names = (await readdir(baseDir, { withFileTypes: true }))
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort();
+  const migrationDirectories = await Promise.all(
+    names.map(async (name) => ({
+      path: name,
+      migrationFile: {
+        path: "migration.sql",
+        content: { tag: "ok" as const, value: await readFile(path.join(baseDir, name, "migration.sql"), "utf8") },
+      },
+    })),
+  );
+  const lockfile = await readFile(path.join(baseDir, "migration_lock.toml"), "utf8");
+  return {
+    baseDir,
+    lockfile: { path: "migration_lock.toml", content: lockfile },
+    shadowDbInitScript: "",
+    migrationDirectories,
+  };
+}

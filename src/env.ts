@@ -1,0 +1,74 @@
+import { z } from "zod";
+
+/**
+ * Every environment variable that Quota reads, parsed once, with a sentence
+ * each. `.env.example` lists the same names and runs as it is.
+ */
+
+const milliseconds = z.coerce.number().int().positive();
+const optionalText = z
+  .string()
+  .optional()
+  .transform((text) => (text === undefined || text.trim() === "" ? undefined : text.trim()));
+const flag = z
+  .enum(["0", "1", ""])
+  .optional()
+  .transform((value) => value === "1");
+
+const schema = z.object({
+  NODE_ENV: z.enum(["development", "production", "test"]).default("production"),
+
+  /** Address the server listens on. The default keeps a first try private to this machine. */
+  HOST: z.string().default("127.0.0.1"),
+  PORT: z.coerce.number().int().min(0).max(65535).default(3000),
+  /** The address people and apps reach this server under; default http://localhost:PORT. */
+  QUOTA_URL: optionalText,
+
+  /** A Postgres 15 or newer. Without it an embedded database under QUOTA_DATA_DIR is used. */
+  DATABASE_URL: optionalText,
+  /** Connections for everything but the ledger, which has two of its own. */
+  DATABASE_POOL_SIZE: z.coerce.number().int().positive().default(10),
+  /** Home of the embedded database and of demo.json. */
+  QUOTA_DATA_DIR: z.string().default(".quota"),
+  /** 1 makes demo data on a Postgres too. The embedded database always has it; 0 leaves it out. */
+  QUOTA_DEMO: z.enum(["0", "1"]).optional(),
+  /** Signs sessions. Made once and kept in the database when absent. */
+  NEXTAUTH_SECRET: optionalText,
+
+  /** Requests a minute for one API key, counted by each server process. */
+  QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
+  /** The largest request body, in bytes. */
+  QUOTA_MAX_BODY_BYTES: z.coerce.number().int().positive().default(10 * 1024 * 1024),
+  /** How long a provider may take to begin its answer. */
+  QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS: milliseconds.default(300_000),
+  /** How long a provider may pause within an answer. */
+  QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(120_000),
+  /** How long one request may take in all; a hold older than this is swept. */
+  QUOTA_REQUEST_TIMEOUT_MS: milliseconds.default(600_000),
+  /** How long a stopping server waits for requests that are under way. */
+  QUOTA_SHUTDOWN_TIMEOUT_MS: milliseconds.default(30_000),
+
+  /** auto: the simulator answers as long as no provider is configured. off: it never does. */
+  QUOTA_SIMULATOR: z.enum(["auto", "off"]).default("auto"),
+  /** Words a second that the simulator streams; 0 means as fast as it can. */
+  QUOTA_SIMULATOR_TOKENS_PER_SECOND: z.coerce.number().min(0).default(60),
+  /** A JSON file with models of your own, see docs/providers.md. */
+  QUOTA_MODELS_FILE: optionalText,
+  /** 1 silences the log lines of each request. */
+  QUOTA_QUIET: flag,
+});
+
+export type Env = z.infer<typeof schema>;
+
+export function parseEnv(source: Record<string, string | undefined>): Env {
+  const parsed = schema.safeParse(source);
+  if (parsed.success) return parsed.data;
+  const lines = parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`);
+  throw new Error(`The environment has values that Quota cannot use:\n${lines.join("\n")}`);
+}
+
+export const env: Env = parseEnv(process.env);
+
+export function publicUrl(): string {
+  return (env.QUOTA_URL ?? `http://localhost:${env.PORT}`).replace(/\/+$/, "");
+}

@@ -1,0 +1,214 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { PGlite } from "@electric-sql/pglite";
+import { PrismaPg } from "@prisma/adapter-pg";
+import type { SqlMigrationAwareDriverAdapterFactory } from "@prisma/driver-adapter-utils";
+import pg from "pg";
+import { PrismaPGlite } from "pglite-prisma-adapter";
+import { env } from "#env";
+import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
+import type { Row, Sql, Statement } from "./sql.ts";
+
+/**
+ * The one database of a process: an embedded PGlite, or any Postgres. Opened on
+ * first use, never at import, so that a build needs no database.
+ */
+export type Database = {
+  readonly kind: "embedded" | "postgres";
+  readonly prisma: PrismaClient;
+  /** Statements outside of a transaction, each its own commit. */
+  readonly sql: Sql;
+  /** A connection of one's own, for statements that must not queue behind others. */
+  lane(): Sql;
+  /** For migrations only. */
+  readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
+  /** Runs alone among all processes that share this database. */
+  exclusively<T>(work: () => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+};
+
+/** A transaction that both Prisma's verbs and ledger statements can join. */
+export type Tx = Sql & { readonly prisma: Prisma.TransactionClient };
+
+// Next and the server load this file as two modules in one process; the
+// database must be one, so it hangs on globalThis.
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> };
+
+export function database(): Promise<Database> {
+  shared.quotaDatabase ??= openDatabase({ url: env.DATABASE_URL, dataDir: path.join(env.QUOTA_DATA_DIR, "db") });
+  return shared.quotaDatabase;
+}
+
+export async function closeDatabase(): Promise<void> {
+  const open = shared.quotaDatabase;
+  shared.quotaDatabase = undefined;
+  await (await open)?.close();
+}
+
+export async function prisma(): Promise<PrismaClient> {
+  return (await database()).prisma;
+}
+
+/** Runs `work` in one transaction: all of it commits, or none. */
+export async function transaction<T>(work: (tx: Tx) => Promise<T>, db?: Database): Promise<T> {
+  const { prisma } = db ?? (await database());
+  return prisma.$transaction((inner) => work(asTx(inner)), { maxWait: 10_000, timeout: 30_000 });
+}
+
+function asTx(inner: Prisma.TransactionClient): Tx {
+  return {
+    prisma: inner,
+    query: (statement, parameters) => inner.$queryRawUnsafe<Row[]>(statement.text, ...parameters),
+  };
+}
+
+/**
+ * Opens a database. `url`: a Postgres. Otherwise `dataDir`: an embedded one in
+ * that folder, or in memory when the folder is undefined.
+ */
+export async function openDatabase(where: { url?: string | undefined; dataDir?: string | undefined }): Promise<Database> {
+  return where.url === undefined ? openEmbedded(where.dataDir) : openPostgres(where.url);
+}
+
+async function openEmbedded(dataDir: string | undefined): Promise<Database> {
+  const unlock = dataDir === undefined ? () => {} : lockFolder(dataDir);
+  const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir });
+  const adapterFactory = new PrismaPGlite(pglite);
+  const client = new PrismaClient({ adapter: adapterFactory });
+  const sql: Sql = {
+    query: async (statement, parameters) => (await pglite.query<Row>(statement.text, [...parameters])).rows,
+  };
+  return {
+    kind: "embedded",
+    prisma: client,
+    sql,
+    lane: () => sql,
+    adapterFactory,
+    exclusively: (work) => work(),
+    close: async () => {
+      await client.$disconnect();
+      if (!pglite.closed) await pglite.close();
+      unlock();
+    },
+  };
+}
+
+/**
+ * The embedded database belongs to one process; a second one on the same files
+ * would destroy them. The file names the owner, and a dead owner's is taken over.
+ */
+function lockFolder(dataDir: string): () => void {
+  mkdirSync(dataDir, { recursive: true });
+  const file = path.join(path.dirname(dataDir), `${path.basename(dataDir)}.lock`);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      writeFileSync(file, String(process.pid), { flag: "wx" });
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      const owner = existsSync(file) ? Number(readFileSync(file, "utf8")) : Number.NaN;
+      if (owner !== process.pid && isRunning(owner)) {
+        throw new Error(
+          `The embedded database in ${dataDir} is in use by process ${owner}. Stop that one first, or set DATABASE_URL to share a Postgres.`,
+        );
+      }
+      rmSync(file, { force: true });
+    }
+  }
+  throw new Error(`Could not take the lock file ${file}.`);
+}
+
+function isRunning(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+async function openPostgres(url: string): Promise<Database> {
+  const pool = postgresPool(url, env.DATABASE_POOL_SIZE, ["SET statement_timeout = 30000"]);
+  const adapterFactory = new PrismaPg(pool, {
+    // Unnamed statements are planned anew every time and cost more than twice the CPU.
+    statementNameGenerator: (query) => statementName(query.sql),
+  });
+  const client = new PrismaClient({ adapter: adapterFactory });
+  const lanes: pg.Pool[] = [];
+  return {
+    kind: "postgres",
+    prisma: client,
+    sql: poolSql(pool),
+    lane: () => {
+      // One connection: a lane's statements run one after the other. A pool of
+      // one, because a pool replaces a broken connection by itself.
+      const lane = postgresPool(url, 1, [
+        "SET statement_timeout = 15000",
+        "SET lock_timeout = 10000",
+        // The planner takes every batch for ten rows and would choose nested
+        // loops that are quadratic in the size of the batch.
+        "SET enable_nestloop = off",
+        "SET plan_cache_mode = force_generic_plan",
+        "SET jit = off",
+      ]);
+      lanes.push(lane);
+      return poolSql(lane);
+    },
+    adapterFactory,
+    exclusively: (work) => withAdvisoryLock(url, work),
+    close: async () => {
+      await client.$disconnect();
+      await Promise.all([pool, ...lanes].map((each) => each.end()));
+    },
+  };
+}
+
+function postgresPool(connectionString: string, max: number, settings: readonly string[]): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString,
+    max,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    application_name: "quota",
+  });
+  // An idle connection that breaks is replaced on next use; without a listener it would end the process.
+  pool.on("error", () => {});
+  pool.on("connect", (connection) => {
+    connection.query(settings.join(";")).catch(() => {});
+  });
+  return pool;
+}
+
+function poolSql(pool: pg.Pool): Sql {
+  return {
+    query: async (statement: Statement, parameters: readonly unknown[]) =>
+      (await pool.query<Row>({ name: statement.name, text: statement.text, values: [...parameters] })).rows,
+  };
+}
+
+// Postgres names are at most 63 bytes; the same text must always get the same name.
+const names = new Map<string, string>();
+function statementName(sql: string): string {
+  let name = names.get(sql);
+  if (name === undefined) {
+    name = `p${names.size}`;
+    // Texts with a varying number of placeholders could grow this without end.
+    if (names.size < 1_000) names.set(sql, name);
+    else return "";
+  }
+  return name;
+}
+
+const MIGRATION_LOCK = 7_046_031;
+
+async function withAdvisoryLock<T>(url: string, work: () => Promise<T>): Promise<T> {
+  const connection = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
+  await connection.connect();
+  try {
+    await connection.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    return await work();
+  } finally {
+    await connection.end();
+  }
+}
