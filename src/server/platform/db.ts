@@ -171,12 +171,11 @@ function postgresPool(connectionString: string, max: number, settings: readonly 
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
     application_name: "quota",
+    // Awaited before the connection is first used.
+    onConnect: async (connection) => void (await connection.query(settings.join(";"))),
   });
   // An idle connection that breaks is replaced on next use; without a listener it would end the process.
   pool.on("error", () => {});
-  pool.on("connect", (connection) => {
-    connection.query(settings.join(";")).catch(() => {});
-  });
   return pool;
 }
 

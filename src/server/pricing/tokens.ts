@@ -46,7 +46,7 @@ export async function tokenBytes(tokens: readonly number[]): Promise<Uint8Array[
   return tokens.map((token) => {
     const bytes = ranks[token];
     if (bytes === undefined) throw new RangeError(`${token} is not a token of o200k_base.`);
-    return Buffer.from(bytes as string);
+    return typeof bytes === "string" ? Buffer.from(bytes, "utf8") : Uint8Array.from(bytes);
   });
 }
 

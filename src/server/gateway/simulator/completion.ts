@@ -1,0 +1,237 @@
+/** From an answer to what goes over the wire: tokens, limits, and OpenAI's JSON and chunk shapes. */
+
+import { createHash, randomBytes } from "node:crypto";
+import { countPromptTokens, countTextTokens, encodeText, tokenBytes } from "../../pricing/tokens.ts";
+import { composeAnswer, composeLongText, type Directive } from "./answer.ts";
+import type { ChatRequest } from "./request.ts";
+
+/** A finished completion. The JSON answer and the stream are both made from its pieces, so they always agree. */
+export interface Completion {
+  request: ChatRequest;
+  id: string;
+  /** Seconds since 1970. */
+  created: number;
+  promptTokens: number;
+  choices: Choice[];
+}
+
+export interface Choice {
+  index: number;
+  pieces: Piece[];
+  finishReason: "stop" | "length" | "tool_calls";
+}
+
+/** What is sent at once: as a rule, the text of one token. */
+export type Piece = { tokens: number } & (
+  | { kind: "text"; text: string; logprobs: TokenLogprob[] }
+  | { kind: "call"; call: number; id: string; name: string }
+  | { kind: "arguments"; call: number; text: string }
+);
+
+export interface TokenLogprob {
+  token: string;
+  logprob: number;
+  bytes: number[];
+  top_logprobs: { token: string; logprob: number; bytes: number[] }[];
+}
+
+/** Answers a request. @throws ApiError 400 if a schema in it cannot be used. */
+export async function complete(request: ChatRequest, directive: Directive | undefined): Promise<Completion> {
+  const choices: Choice[] = [];
+  for (let index = 0; index < request.n; index += 1) choices.push(await makeChoice(request, directive, index));
+  return {
+    request,
+    id: `chatcmpl-${randomBytes(22).toString("base64url").replace(/[-_]/g, "0")}`,
+    created: Math.floor(Date.now() / 1000),
+    promptTokens: await countPromptTokens(request.prompt),
+    choices,
+  };
+}
+
+/** The body of an answer that is not streamed. */
+export function completionJson(completion: Completion) {
+  return {
+    id: completion.id,
+    object: "chat.completion",
+    created: completion.created,
+    model: completion.request.model,
+    choices: completion.choices.map((choice) => ({
+      index: choice.index,
+      message: messageOf(choice),
+      logprobs: logprobsField(completion, choice.pieces),
+      finish_reason: choice.finishReason,
+    })),
+    usage: usageOf(completion),
+    service_tier: SERVICE_TIER,
+    system_fingerprint: SYSTEM_FINGERPRINT,
+  };
+}
+
+/**
+ * The chunks of a streamed answer, in order, without the closing [DONE]. The choices take turns.
+ * `tokens` is how many were made since the chunk before: what the pace of the stream goes by.
+ */
+export function* completionChunks(completion: Completion): Generator<{ tokens: number; chunk: object }> {
+  const chunk = (choices: object[], usage: object | null = null) => ({
+    id: completion.id,
+    object: "chat.completion.chunk",
+    created: completion.created,
+    model: completion.request.model,
+    service_tier: SERVICE_TIER,
+    system_fingerprint: SYSTEM_FINGERPRINT,
+    choices,
+    ...(completion.request.includeUsage ? { usage } : {}),
+  });
+  const choiceChunk = (index: number, delta: object, finish_reason: string | null, logprobs: object | null = null) =>
+    chunk([{ index, delta, logprobs, finish_reason }]);
+
+  for (const { index, pieces } of completion.choices) {
+    const content = pieces[0]?.kind === "call" ? null : "";
+    yield { tokens: 0, chunk: choiceChunk(index, { role: "assistant", content, refusal: null }, null) };
+  }
+  const longest = Math.max(...completion.choices.map((choice) => choice.pieces.length));
+  for (let at = 0; at <= longest; at += 1) {
+    for (const { index, pieces, finishReason } of completion.choices) {
+      const piece = pieces[at];
+      if (piece) yield { tokens: piece.tokens, chunk: choiceChunk(index, deltaOf(piece), null, logprobsField(completion, [piece])) };
+      else if (at === pieces.length) yield { tokens: 0, chunk: choiceChunk(index, {}, finishReason) };
+    }
+  }
+  if (completion.request.includeUsage) yield { tokens: 0, chunk: chunk([], usageOf(completion)) };
+}
+
+const SERVICE_TIER = "default";
+const SYSTEM_FINGERPRINT = "fp_simulator";
+
+async function makeChoice(request: ChatRequest, directive: Directive | undefined, index: number): Promise<Choice> {
+  if (directive?.kind === "long") {
+    const limit = Math.min(directive.tokens, request.maxTokens);
+    const { pieces } = await textPieces(composeLongText(directive.tokens), limit, request, index);
+    return { index, pieces, finishReason: directive.tokens > request.maxTokens ? "length" : "stop" };
+  }
+  const answer = composeAnswer(request, index);
+  if (answer.kind === "text") {
+    const { pieces, isCut } = await textPieces(cutAtStop(answer.text, request.stop), request.maxTokens, request, index);
+    return { index, pieces, finishReason: isCut ? "length" : "stop" };
+  }
+  const pieces: Piece[] = [];
+  let left = request.maxTokens;
+  for (const [call, { id, name, arguments: text }] of answer.calls.entries()) {
+    const nameTokens = await countTextTokens(name);
+    if (nameTokens > left) {
+      // Half a name cannot be sent, but its tokens have been made.
+      pieces.push({ kind: "text", text: "", logprobs: [], tokens: left });
+      return { index, pieces, finishReason: "length" };
+    }
+    pieces.push({ kind: "call", call, id, name, tokens: nameTokens });
+    left -= nameTokens;
+    const tokens = await encodeText(text);
+    for (const part of await characters(tokens.slice(0, left))) {
+      pieces.push({ kind: "arguments", call, text: part.text, tokens: part.bytes.length });
+    }
+    if (tokens.length > left) return { index, pieces, finishReason: "length" };
+    left -= tokens.length;
+  }
+  return { index, pieces, finishReason: "tool_calls" };
+}
+
+function cutAtStop(text: string, stop: string[]): string {
+  const found = stop.map((one) => text.indexOf(one)).filter((at) => at >= 0);
+  return text.slice(0, Math.min(text.length, ...found));
+}
+
+async function textPieces(text: string, limit: number, request: ChatRequest, index: number) {
+  const tokens = await encodeText(text);
+  const isCut = tokens.length > limit;
+  let position = 0;
+  const pieces = (await characters(tokens.slice(0, limit))).map((part): Piece => {
+    const logprobs = request.logprobs ? part.bytes.map((bytes) => logprobOf(bytes, request, index, position++)) : [];
+    return { kind: "text", text: part.text, logprobs, tokens: part.bytes.length };
+  });
+  return { pieces, isCut };
+}
+
+/** Tokens grouped so that each group is whole characters. What a last cut character left over has an empty text. */
+async function characters(tokens: readonly number[]): Promise<{ text: string; bytes: Uint8Array[] }[]> {
+  const groups: { text: string; bytes: Uint8Array[] }[] = [];
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let open: Uint8Array[] = [];
+  for (const bytes of await tokenBytes(tokens)) {
+    open.push(bytes);
+    const text = decoder.decode(bytes, { stream: true });
+    if (text === "") continue;
+    groups.push({ text, bytes: open });
+    open = [];
+  }
+  if (open.length > 0) groups.push({ text: "", bytes: open });
+  return groups;
+}
+
+/** Made up: mostly near certain, sometimes a close call, the same each time. */
+function logprobOf(bytes: Uint8Array, request: ChatRequest, index: number, position: number): TokenLogprob {
+  const hash = createHash("sha256").update(`${request.seed} ${index} ${position} `).update(bytes).digest();
+  const doubt = hash.readUInt16BE(0) / 65_536;
+  const logprob = round(Math.log(1 - 0.75 * doubt ** 4));
+  const own = { token: tokenText(bytes), logprob, bytes: [...bytes] };
+  const top = [own];
+  let rest = 1 - Math.exp(logprob);
+  const others = ALTERNATIVES.filter((other) => other !== own.token);
+  for (let rank = 1; rank < request.topLogprobs; rank += 1) {
+    rest = Math.max(rest / 2, 1e-9);
+    const token = others[(hash.readUInt8(2) + rank) % others.length] ?? "";
+    top.push({ token, logprob: round(Math.min(logprob, Math.log(rest)) - rank / 1000), bytes: [...Buffer.from(token)] });
+  }
+  return { ...own, top_logprobs: top.slice(0, request.topLogprobs) };
+}
+
+const ALTERNATIVES = " the| a| an| and| to| of| in| is| it| that| for| with| as| on| this| you| I| not| or| be| at| but| we| so".split("|");
+
+function round(value: number): number {
+  return Number(value.toPrecision(8)) || 0;
+}
+
+/** OpenAI writes the bytes of tokens that are no whole characters in hexadecimal. */
+function tokenText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return `bytes:${Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
+  }
+}
+
+function messageOf(choice: Choice) {
+  const calls: { id: string; type: "function"; function: { name: string; arguments: string } }[] = [];
+  let content = "";
+  for (const piece of choice.pieces) {
+    if (piece.kind === "text") content += piece.text;
+    else if (piece.kind === "call") calls.push({ id: piece.id, type: "function", function: { name: piece.name, arguments: "" } });
+    else {
+      const call = calls[piece.call];
+      if (call) call.function.arguments += piece.text;
+    }
+  }
+  const said = { role: "assistant", content: calls.length > 0 ? null : content, refusal: null, annotations: [] };
+  return calls.length > 0 ? { ...said, tool_calls: calls } : said;
+}
+
+function deltaOf(piece: Piece): object {
+  if (piece.kind === "text") return { content: piece.text };
+  if (piece.kind === "arguments") return { tool_calls: [{ index: piece.call, function: { arguments: piece.text } }] };
+  return { tool_calls: [{ index: piece.call, id: piece.id, type: "function", function: { name: piece.name, arguments: "" } }] };
+}
+
+function logprobsField(completion: Completion, pieces: Piece[]): object | null {
+  if (!completion.request.logprobs || pieces.some((piece) => piece.kind !== "text")) return null;
+  return { content: pieces.flatMap((piece) => (piece.kind === "text" ? piece.logprobs : [])), refusal: null };
+}
+
+function usageOf(completion: Completion) {
+  const written = completion.choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
+  return {
+    prompt_tokens: completion.promptTokens,
+    completion_tokens: written,
+    total_tokens: completion.promptTokens + written,
+    prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
+    completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * Requests that arrive while a statement is under way go together in the next
+ * one: one commit for all of them, each with an answer of its own.
+ */
+export type BatchRun<Item, Answer> = (items: readonly Item[]) => Promise<(Answer | undefined)[]>;
+
+export class QueueFullError extends Error {
+  constructor() {
+    super("the queue is full");
+    this.name = "QueueFullError";
+  }
+}
+
+type Waiting<Item, Answer> = { item: Item; resolve(answer: Answer): void; reject(error: unknown): void };
+
+export class Batcher<Item, Answer> {
+  readonly #run: BatchRun<Item, Answer>;
+  readonly #maxBatch: number;
+  readonly #maxWaiting: number;
+  #waiting: Waiting<Item, Answer>[] = [];
+  #busy = false;
+
+  /** One lane: a batch begins when the one before has committed. */
+  constructor(run: BatchRun<Item, Answer>, options: { maxBatch?: number; maxWaiting?: number } = {}) {
+    this.#run = run;
+    this.#maxBatch = options.maxBatch ?? 128;
+    this.#maxWaiting = options.maxWaiting ?? 10_000;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Resolves with the item's own answer once its batch has committed. Throws QueueFullError instead of growing without end. */
+  push(item: Item): Promise<Answer> {
+    if (this.#waiting.length >= this.#maxWaiting) return Promise.reject(new QueueFullError());
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ item, resolve, reject });
+      this.#wake();
+    });
+  }
+
+  #wake(): void {
+    if (this.#busy || this.#waiting.length === 0) return;
+    this.#busy = true;
+    // What this turn of the event loop brings comes along; without it batches are half as large.
+    setImmediate(() => void this.#next());
+  }
+
+  async #next(): Promise<void> {
+    const batch = this.#waiting.splice(0, this.#maxBatch);
+    try {
+      this.#answer(batch, await this.#run(batch.map((each) => each.item)));
+    } catch (error) {
+      if (batch.length > 1 && isAboutOneItem(error)) await this.#oneByOne(batch);
+      else for (const each of batch) each.reject(error);
+    } finally {
+      this.#busy = false;
+      this.#wake();
+    }
+  }
+
+  #answer(batch: readonly Waiting<Item, Answer>[], answers: readonly (Answer | undefined)[]): void {
+    const undecided: Waiting<Item, Answer>[] = [];
+    batch.forEach((each, index) => {
+      const answer = answers[index];
+      if (answer === undefined) undecided.push(each);
+      else each.resolve(answer);
+    });
+    if (undecided.length > 0) this.#waiting = undecided.concat(this.#waiting);
+  }
+
+  /** One bad item must not fail the others: the statement changed nothing, so each may try alone. */
+  async #oneByOne(batch: readonly Waiting<Item, Answer>[]): Promise<void> {
+    for (const each of batch) {
+      try {
+        this.#answer([each], await this.#run([each.item]));
+      } catch (error) {
+        each.reject(error);
+      }
+    }
+  }
+}
+
+/**
+ * Data errors (SQLSTATE class 22) and integrity errors (class 23) come from a
+ * value; the whole statement was rolled back. After a lost connection nobody
+ * knows what was committed, so nothing is repeated.
+ */
+function isAboutOneItem(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return typeof code === "string" && /^2[23]/.test(code);
+}

@@ -1,0 +1,179 @@
+/**
+ * THE table of errors. Every error that leaves the server on /v1 is one of
+ * these rows; docs and the API reference are made from it.
+ *
+ * `type` follows OpenAI's error types, so that OpenAI clients fill their fields.
+ */
+export type ErrorRow = {
+  status: number;
+  type: string;
+  /** The public sentence, when the thrower has nothing more exact to say. */
+  message: string;
+  /** What to do next. */
+  hint?: string;
+  /** When this happens, for the reference. */
+  when: string;
+};
+
+const rows = {
+  bad_request: {
+    status: 400,
+    type: "invalid_request_error",
+    message: "The request has a field that Quota cannot use.",
+    when: "The body is not JSON, or a field is wrong; `param` names it.",
+  },
+  user_required: {
+    status: 400,
+    type: "invalid_request_error",
+    message: "This API key bills linked users, so every request has to name one.",
+    hint: "Send the header X-Quota-User with the external_user_id that Quota returned when the user connected.",
+    when: "A key in billing mode `user` was used without `X-Quota-User`.",
+  },
+  invalid_api_key: {
+    status: 401,
+    type: "authentication_error",
+    message: "Invalid or missing API key.",
+    hint: "Send `Authorization: Bearer sk-quota-…` with a key from your dashboard that is neither revoked nor expired.",
+    when: "The credential is missing, malformed, unknown, revoked or expired; all look alike.",
+  },
+  insufficient_credits: {
+    status: 402,
+    type: "insufficient_quota",
+    message: "The wallet does not have enough credits for this request.",
+    hint: "Let the person add credits to their wallet, or lower max_tokens.",
+    when: "The payer cannot cover the request's worst case with at least 16 output tokens.",
+  },
+  spending_limit_reached: {
+    status: 402,
+    type: "insufficient_quota",
+    message: "The monthly limit that this person set for your app is used up.",
+    hint: "The person can raise it in their wallet under Connected apps; it refills on the first day of the month (UTC).",
+    when: "The user's own limit for this app cannot cover the request.",
+  },
+  insufficient_scope: {
+    status: 403,
+    type: "permission_error",
+    message: "This token may not do that.",
+    when: "The access token lacks a scope.",
+  },
+  model_not_allowed: {
+    status: 403,
+    type: "permission_error",
+    message: "This model is not allowed here.",
+    hint: "The app's settings or the person's consent list the models that may be used.",
+    when: "The user or the app did not allow this model.",
+  },
+  not_found: {
+    status: 404,
+    type: "invalid_request_error",
+    message: "No linked user found for this external ID.",
+    hint: "Ask the person to connect their wallet first.",
+    when: "No linked user for this external id, or no such resource. Another app's user looks the same.",
+  },
+  model_not_found: {
+    status: 404,
+    type: "invalid_request_error",
+    message: "There is no such model.",
+    hint: "GET /v1/models lists what can be asked for.",
+    when: "The model is not in the catalogue.",
+  },
+  method_not_allowed: {
+    status: 405,
+    type: "invalid_request_error",
+    message: "This path does not answer that method.",
+    when: "The path exists, but not with this HTTP method; `Allow` lists the ones it has.",
+  },
+  idempotency_conflict: {
+    status: 409,
+    type: "invalid_request_error",
+    message: "This Idempotency-Key was used with another request, or its first request is still running.",
+    hint: "Use a new key for a new request; for a running one, try again in a moment.",
+    when: "Same `Idempotency-Key`, different body, or the first one is still being answered.",
+  },
+  request_too_large: {
+    status: 413,
+    type: "invalid_request_error",
+    message: "The request body is too large.",
+    when: "The body is over the limit, 10 MiB unless configured otherwise.",
+  },
+  rate_limit_exceeded: {
+    status: 429,
+    type: "rate_limit_error",
+    message: "Too many requests with this API key.",
+    hint: "Wait as long as Retry-After says.",
+    when: "This server's own limit for the key.",
+  },
+  rate_limit: {
+    status: 429,
+    type: "rate_limit_error",
+    message: "The model's provider asks to slow down.",
+    hint: "Wait as long as Retry-After says, or use another model.",
+    when: "The provider answered 429.",
+  },
+  internal_error: {
+    status: 500,
+    type: "api_error",
+    message: "Something went wrong on our side. Nothing was billed.",
+    when: "A fault of this server; the message names the request id and nothing else.",
+  },
+  upstream_error: {
+    status: 502,
+    type: "api_error",
+    message: "The model's provider failed. Nothing was billed.",
+    hint: "Try again; if it goes on, use another model.",
+    when: "The provider failed, or could not be reached.",
+  },
+  provider_unavailable: {
+    status: 503,
+    type: "api_error",
+    message: "This server has no access to the model's provider.",
+    hint: "Use another model, or ask the operator to configure the provider.",
+    when: "No credentials are configured for this model's provider.",
+  },
+  overloaded: {
+    status: 503,
+    type: "api_error",
+    message: "This server has more requests waiting than it can promise to answer. Nothing was billed.",
+    hint: "Wait as long as Retry-After says.",
+    when: "The queue in front of the ledger is full, or the server is shutting down.",
+  },
+  gateway_timeout: {
+    status: 504,
+    type: "api_error",
+    message: "The model's provider did not answer in time. Nothing was billed.",
+    when: "The provider did not answer in time.",
+  },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof rows;
+export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = rows;
+
+/** The only error that a door turns into an answer; anything else becomes internal_error. */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly param: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  /** For the log, never for the caller. */
+  readonly detail: unknown;
+
+  constructor(
+    code: ErrorCode,
+    options: {
+      message?: string;
+      param?: string | null;
+      status?: number;
+      headers?: Record<string, string>;
+      detail?: unknown;
+      cause?: unknown;
+    } = {},
+  ) {
+    super(options.message ?? errorTable[code].message, { cause: options.cause });
+    this.name = "AppError";
+    this.code = code;
+    this.status = options.status ?? errorTable[code].status;
+    this.param = options.param ?? null;
+    this.headers = options.headers ?? {};
+    this.detail = options.detail;
+  }
+}

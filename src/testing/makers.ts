@@ -1,0 +1,74 @@
+import { createHash, randomBytes } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
+import { openAccount, platformAccount } from "../server/ledger/accounts.ts";
+import { setLimit } from "../server/ledger/limits.ts";
+import { transfer } from "../server/ledger/transfer.ts";
+import { type Database, transaction } from "../server/platform/db.ts";
+
+/** What a test needs in the database, made with as few words as possible. Every name is new. */
+
+export async function makeUser(db: Database, options: { credits?: bigint; email?: string; passwordHash?: string } = {}) {
+  return transaction(async (tx) => {
+    const walletId = await openAccount(tx, "wallet");
+    const id = uuidv7();
+    const user = await tx.prisma.user.create({
+      data: { id, email: options.email ?? `${id}@example.com`, walletId, passwordHash: options.passwordHash ?? null },
+    });
+    if (options.credits !== undefined && options.credits > 0n) {
+      await transfer(tx, { id: uuidv7(), debitId: platformAccount.world, creditId: walletId, amount: options.credits, reason: "top_up" });
+    }
+    return user;
+  }, db);
+}
+
+export async function makeApp(db: Database, options: { ownerId?: string; markupBps?: number; allowedModels?: string[]; credits?: bigint } = {}) {
+  const ownerId = options.ownerId ?? (await makeUser(db, { credits: options.credits ?? 0n })).id;
+  return transaction(async (tx) => {
+    const earningsId = await openAccount(tx, "earnings");
+    const sandboxWalletId = await openAccount(tx, "sandbox_wallet");
+    return tx.prisma.app.create({
+      data: {
+        ownerId,
+        name: "Test app",
+        markupBps: options.markupBps ?? 0,
+        allowedModels: options.allowedModels ?? [],
+        earningsId,
+        sandboxWalletId,
+        clientId: `quota_client_${randomBytes(12).toString("hex")}`,
+        clientSecretHash: randomBytes(32),
+        clientSecretFragment: "quota_secret_…0000",
+        redirectUris: ["http://localhost:4000/callback"],
+      },
+    });
+  }, db);
+}
+
+export async function makeKey(db: Database, appId: string, billingMode: "developer" | "user" | "test" = "developer") {
+  const secret = `sk-quota-${randomBytes(24).toString("hex").slice(0, 32)}`;
+  const hash = createHash("sha256").update(secret).digest();
+  const record = await db.prisma.apiKey.create({
+    data: { appId, name: "Test key", hash, fragment: `sk-quota-…${secret.slice(-4)}`, billingMode },
+  });
+  return { ...record, secret, hash };
+}
+
+export async function makeLink(
+  db: Database,
+  appId: string,
+  user: { id: string; walletId: string },
+  options: { externalUserId?: string; monthlyLimit?: bigint; allowedModels?: string[] } = {},
+) {
+  return transaction(async (tx) => {
+    const link = await tx.prisma.linkedUser.create({
+      data: {
+        appId,
+        userId: user.id,
+        walletId: user.walletId,
+        externalUserId: options.externalUserId ?? `user_${randomBytes(6).toString("hex")}`,
+        allowedModels: options.allowedModels ?? [],
+      },
+    });
+    if (options.monthlyLimit !== undefined) await setLimit(tx, link.id, options.monthlyLimit);
+    return tx.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
+  }, db);
+}
