@@ -54,6 +54,28 @@ const schema = z.object({
   QUOTA_SIMULATOR_TOKENS_PER_SECOND: z.coerce.number().min(0).default(60),
   /** A JSON file with models of your own, see docs/providers.md. */
   QUOTA_MODELS_FILE: optionalText,
+  /** Keys and addresses of the providers, see docs/providers.md. A provider counts as configured when its key (for Ollama and vLLM: its address) is set. */
+  OPENAI_API_KEY: optionalText,
+  OPENAI_BASE_URL: optionalText,
+  GEMINI_API_KEY: optionalText,
+  GEMINI_BASE_URL: optionalText,
+  ANTHROPIC_API_KEY: optionalText,
+  ANTHROPIC_BASE_URL: optionalText,
+  MISTRAL_API_KEY: optionalText,
+  MISTRAL_BASE_URL: optionalText,
+  GROQ_API_KEY: optionalText,
+  GROQ_BASE_URL: optionalText,
+  DEEPSEEK_API_KEY: optionalText,
+  DEEPSEEK_BASE_URL: optionalText,
+  XAI_API_KEY: optionalText,
+  XAI_BASE_URL: optionalText,
+  OPENROUTER_API_KEY: optionalText,
+  OPENROUTER_BASE_URL: optionalText,
+  OLLAMA_API_KEY: optionalText,
+  OLLAMA_BASE_URL: optionalText,
+  VLLM_API_KEY: optionalText,
+  VLLM_BASE_URL: optionalText,
+
   /** 1 silences the log lines of each request. */
   QUOTA_QUIET: flag,
 });

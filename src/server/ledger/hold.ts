@@ -55,6 +55,7 @@ export type HoldVerdict =
 export type Payer = {
   appId: string;
   apiKeyId: string;
+  /** Who pays: a `developer` key that names a linked user bills that user. */
   billingMode: "developer" | "user" | "test";
   markupBps: number;
   linkedUserId: string | null;
@@ -136,7 +137,8 @@ const holdStatement = {
   name: "ledger_hold",
   text: `
     WITH asked AS MATERIALIZED (
-      SELECT q.n::int AS n, q.id, q.model, q.ext, q.lifetime_ms, k.app_id, k.api_key_id, k.billing_mode, k.markup_bps,
+      SELECT q.n::int AS n, q.id, q.model, q.ext, q.lifetime_ms, k.app_id, k.api_key_id, k.markup_bps,
+        CASE WHEN k.billing_mode <> 'test' AND q.ext IS NOT NULL THEN 'user' ELSE k.billing_mode END AS billing_mode,
         k.earnings_id, l.linked_user_id,
         CASE WHEN k.billing_mode = 'test' THEN k.sandbox_wallet_id WHEN q.ext IS NULL THEN k.owner_wallet_id ELSE l.wallet_id END AS wallet_id,
         l.limit_id,

@@ -22,7 +22,14 @@ export type ProviderId =
   | "vllm";
 
 /** Credits per 1,000,000 tokens; 1 credit = 1 micro-dollar, so $0.15 per million tokens is 150_000n. */
-export type TokenPrice = { input: bigint; cachedInput?: bigint; output: bigint };
+export type TokenPrice = {
+  input: bigint;
+  /** Input read from the provider's prompt cache. */
+  cachedInput?: bigint;
+  /** Input written into the provider's prompt cache, where that costs more than plain input. */
+  cacheWriteInput?: bigint;
+  output: bigint;
+};
 
 export type CatalogueModel = {
   /** What an app asks for. */
@@ -38,6 +45,10 @@ export type CatalogueModel = {
   price: TokenPrice;
   /** Above this many prompt tokens the provider charges the whole request at the other price. */
   longContext?: { aboveInputTokens: number; price: TokenPrice };
+  /** Audio input has a price of its own, which is not listed; such input is refused. */
+  audioCostsMore?: boolean;
+  /** A price the provider has announced, and the first day (UTC) it holds. */
+  priceChange?: { from: string; price: TokenPrice };
   /** Upper bound of the prompt tokens one image can cost, where images are accepted. */
   maxTokensPerImage?: number;
   /** Spends hidden reasoning tokens out of the output allowance. */
@@ -63,7 +74,12 @@ function per1M(input: string, output: string, cachedInput?: string): TokenPrice 
     : { input: usd(input), cachedInput: usd(cachedInput), output: usd(output) };
 }
 
-type Extras = Pick<CatalogueModel, "longContext" | "maxTokensPerImage" | "reasoning">;
+/** OpenAI bills tokens that it writes into the prompt cache at 1.25 times the input price. */
+function withCacheWrites(price: TokenPrice): TokenPrice {
+  return { ...price, cacheWriteInput: (price.input * 5n + 3n) / 4n };
+}
+
+type Extras = Pick<CatalogueModel, "audioCostsMore" | "longContext" | "priceChange" | "maxTokensPerImage" | "reasoning">;
 
 /** How one provider's models are written down: its page, and the prefix, if any, that tells its ids apart. */
 function seller(provider: ProviderId, page: string | ((upstreamId: string) => string), prefix = "") {
@@ -116,9 +132,8 @@ function above(aboveInputTokens: number, price: TokenPrice): CatalogueModel["lon
 /*
  * OpenAI.
  *
- * From GPT-5.6 on, tokens written into the prompt cache cost 1.25 times the input price. A price here has no place
- * for that; usage reports the count in prompt_tokens_details.cache_write_tokens, and the extra quarter is the
- * operator's loss until it is billed.
+ * From GPT-5.6 on, tokens written into the prompt cache cost 1.25 times the input price; usage reports their count in
+ * prompt_tokens_details.cache_write_tokens.
  *
  * Announced shutdowns: gpt-5, gpt-5-mini, gpt-5-nano and o3 on 2026-12-11; gpt-4o, gpt-4o-mini, gpt-4.1 and
  * gpt-4.1-mini on 2027-01-14; gpt-5.4-nano on 2027-04-01. gpt-5.6-sol is left out: its promotional price was only
@@ -132,6 +147,8 @@ function above(aboveInputTokens: number, price: TokenPrice): CatalogueModel["lon
 const openai = seller("openai", (id) => `https://developers.openai.com/api/docs/models/${id}`);
 const olderOpenai = seller("openai", "https://developers.openai.com/api/docs/pricing");
 const aboveOpenai = (input: string, output: string, cached: string) => above(272_000, per1M(input, output, cached));
+const aboveOpenaiWithCacheWrites = (input: string, output: string, cached: string) =>
+  above(272_000, withCacheWrites(per1M(input, output, cached)));
 
 const largeImage = 12_000;
 const miniImage = 16_200;
@@ -139,14 +156,14 @@ const nanoImage = 24_600;
 
 // biome-ignore format: one model on each line, to be read beside the price page
 const openaiModels: CatalogueModel[] = [
-  openai.chat("gpt-6-astra", "2026-10-16", per1M("10.00", "50.00", "1.00"), 1_050_000, 128_000, { longContext: aboveOpenai("20.00", "75.00", "2.00"), maxTokensPerImage: largeImage, reasoning: true }),
+  openai.chat("gpt-6-astra", "2026-10-16", withCacheWrites(per1M("10.00", "50.00", "1.00")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("20.00", "75.00", "2.00"), maxTokensPerImage: largeImage, reasoning: true }),
   // Takes no function calls on the chat completions endpoint; the price is the same with or without.
-  openai.chat("gpt-6.1-sol", "2026-10-13", per1M("2.00", "10.00", "0.10"), 1_050_000, 128_000, { longContext: aboveOpenai("4.00", "15.00", "0.20"), maxTokensPerImage: largeImage, reasoning: true }),
-  openai.chat("gpt-6.1-terra", "2026-10-26", per1M("1.00", "5.00", "0.05"), 1_050_000, 128_000, { longContext: aboveOpenai("2.00", "7.50", "0.10"), maxTokensPerImage: largeImage, reasoning: true }),
-  openai.chat("gpt-6-sol", "2026-10-16", per1M("2.00", "10.00", "0.20"), 1_050_000, 128_000, { longContext: aboveOpenai("4.00", "15.00", "0.40"), maxTokensPerImage: largeImage, reasoning: true }),
-  openai.chat("gpt-6-luna", "2026-10-16", per1M("0.10", "0.50", "0.01"), 1_050_000, 128_000, { longContext: aboveOpenai("0.20", "0.75", "0.02"), maxTokensPerImage: nanoImage, reasoning: true }),
-  openai.chat("gpt-5.6-terra", "2026-10-16", per1M("2.00", "12.00", "0.20"), 1_050_000, 128_000, { longContext: aboveOpenai("4.00", "18.00", "0.40"), maxTokensPerImage: largeImage, reasoning: true }),
-  openai.chat("gpt-5.6-luna", "2026-10-16", per1M("0.20", "1.20", "0.02"), 1_050_000, 128_000, { longContext: aboveOpenai("0.40", "1.80", "0.04"), maxTokensPerImage: nanoImage, reasoning: true }),
+  openai.chat("gpt-6.1-sol", "2026-10-13", withCacheWrites(per1M("2.00", "10.00", "0.10")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("4.00", "15.00", "0.20"), maxTokensPerImage: largeImage, reasoning: true }),
+  openai.chat("gpt-6.1-terra", "2026-10-26", withCacheWrites(per1M("1.00", "5.00", "0.05")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("2.00", "7.50", "0.10"), maxTokensPerImage: largeImage, reasoning: true }),
+  openai.chat("gpt-6-sol", "2026-10-16", withCacheWrites(per1M("2.00", "10.00", "0.20")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("4.00", "15.00", "0.40"), maxTokensPerImage: largeImage, reasoning: true }),
+  openai.chat("gpt-6-luna", "2026-10-16", withCacheWrites(per1M("0.10", "0.50", "0.01")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("0.20", "0.75", "0.02"), maxTokensPerImage: nanoImage, reasoning: true }),
+  openai.chat("gpt-5.6-terra", "2026-10-16", withCacheWrites(per1M("2.00", "12.00", "0.20")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("4.00", "18.00", "0.40"), maxTokensPerImage: largeImage, reasoning: true }),
+  openai.chat("gpt-5.6-luna", "2026-10-16", withCacheWrites(per1M("0.20", "1.20", "0.02")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("0.40", "1.80", "0.04"), maxTokensPerImage: nanoImage, reasoning: true }),
   olderOpenai.chat("gpt-5.5", "2026-08-05", per1M("5.00", "30.00", "0.50"), 1_050_000, 128_000, { longContext: aboveOpenai("10.00", "45.00", "1.00"), maxTokensPerImage: largeImage, reasoning: true }),
   olderOpenai.chat("gpt-5.4", "2026-08-05", per1M("2.50", "15.00", "0.25"), 1_050_000, 128_000, { longContext: aboveOpenai("5.00", "22.50", "0.50"), maxTokensPerImage: largeImage, reasoning: true }),
   olderOpenai.chat("gpt-5.4-mini", "2026-08-21", per1M("0.75", "4.50", "0.075"), 400_000, 128_000, { maxTokensPerImage: miniImage, reasoning: true }),
@@ -180,14 +197,14 @@ const google = seller("google", "https://ai.google.dev/gemini-api/docs/pricing")
 
 // biome-ignore format: one model on each line, to be read beside the price page
 const googleModels: CatalogueModel[] = [
-  google.chat("gemini-4-argon", "2026-10-13", per1M("2.00", "10.00", "0.10"), 1_048_576, 65_536, { maxTokensPerImage: 2_240, reasoning: true }),
-  google.chat("gemini-3.8-flash", "2026-10-07", per1M("0.75", "3.75", "0.075"), 1_048_576, 65_536, { maxTokensPerImage: 2_240, reasoning: true }),
+  google.chat("gemini-4-argon", "2026-10-13", per1M("2.00", "10.00", "0.10"), 1_048_576, 65_536, { priceChange: { from: "2026-12-01", price: per1M("4.00", "20.00", "0.20") }, maxTokensPerImage: 2_240, reasoning: true }),
+  google.chat("gemini-3.8-flash", "2026-10-07", per1M("0.75", "3.75", "0.075"), 1_048_576, 65_536, { priceChange: { from: "2027-01-01", price: per1M("1.50", "7.50", "0.15") }, maxTokensPerImage: 2_240, reasoning: true }),
   google.chat("gemini-3.5-flash", "2026-10-07", per1M("1.50", "9.00", "0.15"), 1_048_576, 65_536, { maxTokensPerImage: 2_240, reasoning: true }),
   google.chat("gemini-3.5-flash-lite", "2026-10-07", per1M("0.30", "2.50", "0.03"), 1_048_576, 65_536, { maxTokensPerImage: 2_240, reasoning: true }),
   google.chat("gemini-3.1-pro-preview", "2026-10-07", per1M("2.00", "12.00", "0.20"), 1_048_576, 65_536, { longContext: above(200_000, per1M("4.00", "18.00", "0.40")), maxTokensPerImage: 2_240, reasoning: true }),
-  google.chat("gemini-3.1-flash-lite", "2026-07-24", per1M("0.25", "1.50", "0.025"), 1_048_576, 65_536, { maxTokensPerImage: 2_240, reasoning: true }),
-  google.chat("gemini-2.5-flash", "2026-08-05", per1M("0.30", "2.50", "0.03"), 1_048_576, 65_536, { maxTokensPerImage: 4_128, reasoning: true }),
-  google.chat("gemini-2.5-flash-lite", "2026-08-05", per1M("0.10", "0.40", "0.01"), 1_048_576, 65_536, { maxTokensPerImage: 4_128, reasoning: true }),
+  google.chat("gemini-3.1-flash-lite", "2026-07-24", per1M("0.25", "1.50", "0.025"), 1_048_576, 65_536, { audioCostsMore: true, maxTokensPerImage: 2_240, reasoning: true }),
+  google.chat("gemini-2.5-flash", "2026-08-05", per1M("0.30", "2.50", "0.03"), 1_048_576, 65_536, { audioCostsMore: true, maxTokensPerImage: 4_128, reasoning: true }),
+  google.chat("gemini-2.5-flash-lite", "2026-08-05", per1M("0.10", "0.40", "0.01"), 1_048_576, 65_536, { audioCostsMore: true, maxTokensPerImage: 4_128, reasoning: true }),
 ];
 
 /*

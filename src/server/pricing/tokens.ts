@@ -126,14 +126,15 @@ async function eachSlice(text: string, take: (tokens: number[]) => void): Promis
 /**
  * Where the slice from `start` ends: where the tokenizer begins a new word anyway, if it can be.
  * The last two words in sight are left for the next slice, since what follows could make them one
- * ("don" and "'" become "don't").
+ * ("don" and "'" become "don't"). A slice does not end in blanks, for how they are cut into words depends on
+ * whether something follows.
  */
 function sliceEnd(text: string, start: number, words: RegExp): number {
   const limit = start + SLICE_LENGTH;
   if (limit >= text.length) return text.length;
   const starts = Array.from(text.slice(start, limit).matchAll(words), (match) => match.index);
-  const wordStart = starts.at(-2);
-  if (wordStart !== undefined && wordStart > 0) return start + wordStart;
+  const wordStart = starts.slice(1, -1).findLast((at) => !/\s/.test(text.charAt(start + at - 1)));
+  if (wordStart !== undefined) return start + wordStart;
   const cutsPair = isHighSurrogate(text.charCodeAt(limit - 1));
   return cutsPair ? limit - 1 : limit;
 }

@@ -134,18 +134,20 @@ function functionsToCall(request: ChatRequest, turn: Turn): FunctionTool[] {
   // After a result, "auto" would call the same function for ever: the user's message still mentions it.
   if (!mustCall && turn.results.length > 0) return [];
   const byName = allowed.filter((tool) => mentions(turn.said, nameWords(tool.name)));
-  const matching = byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.said, keywords(tool.description)));
+  const matching =
+    byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.said, keywords(tool.description)));
   const chosen = matching.length === 0 && mustCall ? allowed.slice(0, 1) : matching;
   return request.parallelToolCalls ? chosen : chosen.slice(0, 1);
 }
 
 /** Words that are in the names and descriptions of functions of every kind, and so tell nothing. */
 const GENERAL_WORDS = new Set(
-  ("get set fetch do run call make create update delete remove add list show find search look lookup read write send check use tool function api the " +
+  (
+    "get set fetch do run call make create update delete remove add list show find search look lookup read write send check use tool function api the " +
     "and for with from into that this your their given current currently return returns returned value values result results data information " +
     "about specific specified using based provide provides provided number string object array called when which what where user users name " +
-    "request response should would could will other some any all new item items please tell")
-    .split(" "),
+    "request response should would could will other some any all new item items please tell"
+  ).split(" "),
 );
 
 function nameWords(name: string): Set<string> {
@@ -164,7 +166,11 @@ function mentions(said: string, words: Set<string>): boolean {
 
 /** Lower-case words without a plural s. */
 function wordsOf(text: string): string[] {
-  const words = text.slice(0, 20_000).toLowerCase().match(/\p{L}[\p{L}\p{N}]*/gu) ?? [];
+  const words =
+    text
+      .slice(0, 20_000)
+      .toLowerCase()
+      .match(/\p{L}[\p{L}\p{N}]*/gu) ?? [];
   return words.map((word) => (word.length > 3 ? word.replace(/(?<!s)s$/, "") : word));
 }
 
@@ -198,17 +204,28 @@ function aboutResults(turn: Turn): string {
 
 /** A JSON object as "key value, key value", anything else as it is, cut to a readable length. */
 function resultText(text: string): string {
-  const short = (long: string) => (long.length > 300 ? `${Array.from(long.slice(0, 300)).slice(0, -1).join("")}…` : long);
+  const short = (long: string) =>
+    long.length > 300 ? `${Array.from(long.slice(0, 300)).slice(0, -1).join("")}…` : long;
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    return short(text.trim().replace(/[.\s]+$/, "") || "nothing");
+    // The end is looked for in a short text only: the pattern takes quadratic time on a long one.
+    return short(
+      text
+        .trim()
+        .slice(0, 400)
+        .replace(/[.\s]+$/, "") || "nothing",
+    );
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return short(text.trim());
   const entries = Object.entries(parsed).slice(0, 12);
   const shown = entries.map(([key, value]: [string, unknown]) => {
-    const plain = Array.isArray(value) ? `with ${value.length} items` : typeof value === "object" && value ? "with details" : String(value);
+    const plain = Array.isArray(value)
+      ? `with ${value.length} items`
+      : typeof value === "object" && value
+        ? "with details"
+        : String(value);
     return `${key.replace(/_/g, " ")} ${plain}`;
   });
   return short(shown.join(", ") || "nothing");
@@ -225,13 +242,25 @@ function openingWithoutText(turn: Turn): string {
 
 function openingFor(turn: Turn): string {
   const { said, topic } = turn;
-  if (/^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(said)) {
-    return pick(turn, "greeting", ["Hello! It is nice to meet you.", "Hello there, and welcome!", "Hi! Good to hear from you."]);
+  if (
+    /^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(
+      said,
+    )
+  ) {
+    return pick(turn, "greeting", [
+      "Hello! It is nice to meet you.",
+      "Hello there, and welcome!",
+      "Hi! Good to hear from you.",
+    ]);
   }
   if (/^(?:thanks|thank you|thx|cheers)\b/i.test(said)) {
     return pick(turn, "thanks", ["You are welcome!", "With pleasure!", "Glad to help."]);
   }
-  if (/^(?:write|compose|draft|create|make|generate|summari[sz]e|translate|list|give|show|build|rewrite|fix|add)\b/i.test(topic)) {
+  if (
+    /^(?:write|compose|draft|create|make|generate|summari[sz]e|translate|list|give|show|build|rewrite|fix|add)\b/i.test(
+      topic,
+    )
+  ) {
     return pick(turn, "task", [
       `You would like me to ${lowerFirst(topic)}.`,
       `I understand the task: "${topic}".`,
@@ -252,7 +281,12 @@ function openingFor(turn: Turn): string {
   ]);
 }
 
-const ATTACHMENT_NAMES: Record<string, string> = { image_url: "image", input_audio: "audio clip", file: "file", video_url: "video" };
+const ATTACHMENT_NAMES: Record<string, string> = {
+  image_url: "image",
+  input_audio: "audio clip",
+  file: "file",
+  video_url: "video",
+};
 
 function aboutAttachments(turn: Turn): string[] {
   if (turn.attachments.length === 0) return [];

@@ -93,7 +93,11 @@ export function* completionChunks(completion: Completion): Generator<{ tokens: n
   for (let at = 0; at <= longest; at += 1) {
     for (const { index, pieces, finishReason } of completion.choices) {
       const piece = pieces[at];
-      if (piece) yield { tokens: piece.tokens, chunk: choiceChunk(index, deltaOf(piece), null, logprobsField(completion, [piece])) };
+      if (piece)
+        yield {
+          tokens: piece.tokens,
+          chunk: choiceChunk(index, deltaOf(piece), null, logprobsField(completion, [piece])),
+        };
       else if (at === pieces.length) yield { tokens: 0, chunk: choiceChunk(index, {}, finishReason) };
     }
   }
@@ -179,12 +183,19 @@ function logprobOf(bytes: Uint8Array, request: ChatRequest, index: number, posit
   for (let rank = 1; rank < request.topLogprobs; rank += 1) {
     rest = Math.max(rest / 2, 1e-9);
     const token = others[(hash.readUInt8(2) + rank) % others.length] ?? "";
-    top.push({ token, logprob: round(Math.min(logprob, Math.log(rest)) - rank / 1000), bytes: [...Buffer.from(token)] });
+    top.push({
+      token,
+      logprob: round(Math.min(logprob, Math.log(rest)) - rank / 1000),
+      bytes: [...Buffer.from(token)],
+    });
   }
   return { ...own, top_logprobs: top.slice(0, request.topLogprobs) };
 }
 
-const ALTERNATIVES = " the| a| an| and| to| of| in| is| it| that| for| with| as| on| this| you| I| not| or| be| at| but| we| so".split("|");
+const ALTERNATIVES =
+  " the| a| an| and| to| of| in| is| it| that| for| with| as| on| this| you| I| not| or| be| at| but| we| so".split(
+    "|",
+  );
 
 function round(value: number): number {
   return Number(value.toPrecision(8)) || 0;
@@ -204,7 +215,8 @@ function messageOf(choice: Choice) {
   let content = "";
   for (const piece of choice.pieces) {
     if (piece.kind === "text") content += piece.text;
-    else if (piece.kind === "call") calls.push({ id: piece.id, type: "function", function: { name: piece.name, arguments: "" } });
+    else if (piece.kind === "call")
+      calls.push({ id: piece.id, type: "function", function: { name: piece.name, arguments: "" } });
     else {
       const call = calls[piece.call];
       if (call) call.function.arguments += piece.text;
@@ -217,7 +229,9 @@ function messageOf(choice: Choice) {
 function deltaOf(piece: Piece): object {
   if (piece.kind === "text") return { content: piece.text };
   if (piece.kind === "arguments") return { tool_calls: [{ index: piece.call, function: { arguments: piece.text } }] };
-  return { tool_calls: [{ index: piece.call, id: piece.id, type: "function", function: { name: piece.name, arguments: "" } }] };
+  return {
+    tool_calls: [{ index: piece.call, id: piece.id, type: "function", function: { name: piece.name, arguments: "" } }],
+  };
 }
 
 function logprobsField(completion: Completion, pieces: Piece[]): object | null {
@@ -232,6 +246,11 @@ function usageOf(completion: Completion) {
     completion_tokens: written,
     total_tokens: completion.promptTokens + written,
     prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
-    completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: 0,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
+    },
   };
 }

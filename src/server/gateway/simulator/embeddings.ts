@@ -11,7 +11,11 @@ export async function embeddingsJson(request: EmbeddingsRequest) {
   for (const [index, input] of request.inputs.entries()) {
     tokens += await countInput(input, index);
     const vector = embed(typeof input === "string" ? input : await textOf(input), size);
-    data.push({ object: "embedding", index, embedding: request.encodingFormat === "base64" ? base64(vector) : [...vector] });
+    data.push({
+      object: "embedding",
+      index,
+      embedding: request.encodingFormat === "base64" ? base64(vector) : [...vector],
+    });
   }
   return { object: "list", data, model: request.model, usage: { prompt_tokens: tokens, total_tokens: tokens } };
 }
@@ -24,9 +28,13 @@ const TOUCHED = 24;
 async function countInput(input: string | number[], index: number): Promise<number> {
   const tokens = typeof input === "string" ? await countTextTokens(input) : input.length;
   if (tokens <= MAX_INPUT_TOKENS) return tokens;
-  throw new ApiError(400, `This model's maximum context length is ${MAX_INPUT_TOKENS} tokens, however input ${index} has ${tokens} tokens. Please reduce it.`, {
-    param: "input",
-  });
+  throw new ApiError(
+    400,
+    `This model's maximum context length is ${MAX_INPUT_TOKENS} tokens, however input ${index} has ${tokens} tokens. Please reduce it.`,
+    {
+      param: "input",
+    },
+  );
 }
 
 async function textOf(tokens: number[]): Promise<string> {

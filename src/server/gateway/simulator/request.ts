@@ -72,7 +72,9 @@ export function readChatRequest(body: unknown): ChatRequest {
   const logprobs = readBoolean(fields, "logprobs");
   const topLogprobs = readInteger(fields, "top_logprobs", 0, 20);
   if (topLogprobs !== undefined && !logprobs) {
-    throw new ApiError(400, "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", { param: "top_logprobs" });
+    throw new ApiError(400, "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.", {
+      param: "top_logprobs",
+    });
   }
   const limits = [readInteger(fields, "max_tokens", 1), readInteger(fields, "max_completion_tokens", 1)];
   checkNumber(fields, "temperature", 0, 2);
@@ -111,7 +113,8 @@ export interface EmbeddingsRequest {
 export function readEmbeddingsRequest(body: unknown): EmbeddingsRequest {
   const fields = readBody(body);
   const encodingFormat = fields.encoding_format ?? "float";
-  if (encodingFormat !== "float" && encodingFormat !== "base64") throw invalidValue("encoding_format", encodingFormat, ["float", "base64"]);
+  if (encodingFormat !== "float" && encodingFormat !== "base64")
+    throw invalidValue("encoding_format", encodingFormat, ["float", "base64"]);
   return {
     model: readModel(fields),
     inputs: readEmbeddingInputs(fields.input),
@@ -124,17 +127,23 @@ const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] a
 
 function readBody(body: unknown): Record<string, unknown> {
   if (isRecord(body)) return body;
-  throw new ApiError(400, `Invalid type for the body: expected an object, but got ${aOrAn(body)} instead.`, { code: "invalid_type" });
+  throw new ApiError(400, `Invalid type for the body: expected an object, but got ${aOrAn(body)} instead.`, {
+    code: "invalid_type",
+  });
 }
 
 function readMessages(messages: unknown): ChatMessage[] {
   if (messages === undefined || messages === null) throw missing("messages");
   if (!Array.isArray(messages)) throw wrongType("messages", "an array of objects", messages);
   if (messages.length === 0) {
-    throw new ApiError(400, "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.", {
-      param: "messages",
-      code: "empty_array",
-    });
+    throw new ApiError(
+      400,
+      "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+      {
+        param: "messages",
+        code: "empty_array",
+      },
+    );
   }
   const read = messages.map((message, index) => readMessage(message, `messages[${index}]`));
   checkToolAnswers(read);
@@ -148,7 +157,9 @@ function readMessage(message: unknown, param: string): ChatMessage {
   if (role === undefined) throw invalidValue(`${param}.role`, message.role, ROLES);
   const toolCalls = readMadeCalls(message.tool_calls, `${param}.tool_calls`);
   if (role === "tool" && typeof message.tool_call_id !== "string") throw missing(`${param}.tool_call_id`);
-  const mayBeEmpty = role === "assistant" && (toolCalls.length > 0 || typeof message.refusal === "string" || isRecord(message.function_call));
+  const mayBeEmpty =
+    role === "assistant" &&
+    (toolCalls.length > 0 || typeof message.refusal === "string" || isRecord(message.function_call));
   const content = message.content ?? (mayBeEmpty ? "" : message.content);
   return {
     role,
@@ -193,9 +204,13 @@ function checkToolAnswers(messages: ChatMessage[]): void {
   for (const [index, message] of messages.entries()) {
     if (message.role === "tool") {
       if (!mayAnswer.includes(message.toolCallId ?? "")) {
-        throw new ApiError(400, "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.", {
-          param: `messages[${index}].role`,
-        });
+        throw new ApiError(
+          400,
+          "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
+          {
+            param: `messages[${index}].role`,
+          },
+        );
       }
       open = open.filter((id) => id !== message.toolCallId);
       continue;
@@ -253,13 +268,20 @@ function readToolChoice(choice: unknown, tools: FunctionTool[]): ChatRequest["to
   if (choice === undefined || choice === null) return { mode: "auto" };
   if (choice === "none") return { mode: "none" };
   if (tools.length === 0) {
-    throw new ApiError(400, "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.", { param: "tool_choice" });
+    throw new ApiError(
+      400,
+      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+      { param: "tool_choice" },
+    );
   }
   if (choice === "auto" || choice === "required") return { mode: choice };
-  const named = isRecord(choice) && choice.type === "function" && isRecord(choice.function) ? choice.function.name : undefined;
+  const named =
+    isRecord(choice) && choice.type === "function" && isRecord(choice.function) ? choice.function.name : undefined;
   if (typeof named !== "string") throw invalidValue("tool_choice", choice, ["none", "auto", "required"]);
   if (!tools.some((tool) => tool.name === named)) {
-    throw new ApiError(400, `Invalid value for 'tool_choice': '${named}' is not one of the functions in 'tools'.`, { param: "tool_choice" });
+    throw new ApiError(400, `Invalid value for 'tool_choice': '${named}' is not one of the functions in 'tools'.`, {
+      param: "tool_choice",
+    });
   }
   return { mode: "required", only: named };
 }
@@ -268,7 +290,8 @@ function readFormat(format: unknown): ChatRequest["format"] {
   if (format === undefined || format === null) return { type: "text" };
   if (!isRecord(format)) throw wrongType("response_format", "an object", format);
   const type = (["text", "json_object", "json_schema"] as const).find((one) => one === format.type);
-  if (type === undefined) throw invalidValue("response_format.type", format.type, ["text", "json_object", "json_schema"]);
+  if (type === undefined)
+    throw invalidValue("response_format.type", format.type, ["text", "json_object", "json_schema"]);
   if (type !== "json_schema") return { type };
   if (!isRecord(format.json_schema)) throw missing("response_format.json_schema");
   if (typeof format.json_schema.name !== "string") throw missing("response_format.json_schema.name");
@@ -279,17 +302,23 @@ function readIncludeUsage(options: unknown, stream: boolean): boolean {
   if (options === undefined || options === null) return false;
   if (!isRecord(options)) throw wrongType("stream_options", "an object", options);
   if (stream) return options.include_usage === true;
-  throw new ApiError(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", { param: "stream_options" });
+  throw new ApiError(400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", {
+    param: "stream_options",
+  });
 }
 
 function readStop(stop: unknown): string[] {
   if (stop === undefined || stop === null) return [];
   const list: unknown[] = Array.isArray(stop) ? stop : [stop];
   if (list.length > 4) {
-    throw new ApiError(400, `Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length ${list.length} instead.`, {
-      param: "stop",
-      code: "array_above_max_length",
-    });
+    throw new ApiError(
+      400,
+      `Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length ${list.length} instead.`,
+      {
+        param: "stop",
+        code: "array_above_max_length",
+      },
+    );
   }
   const texts = list.filter((one) => typeof one === "string");
   if (texts.length < list.length) throw wrongType("stop", "a string or an array of strings", stop);
@@ -300,13 +329,18 @@ function readEmbeddingInputs(input: unknown): (string | number[])[] {
   if (input === undefined || input === null) throw missing("input");
   const list: unknown[] = Array.isArray(input) && !input.every((one) => typeof one === "number") ? input : [input];
   if (list.length > 2048) {
-    throw new ApiError(400, `Invalid 'input': array too long. Expected at most 2048 items, but got ${list.length} instead.`, {
-      param: "input",
-      code: "array_above_max_length",
-    });
+    throw new ApiError(
+      400,
+      `Invalid 'input': array too long. Expected at most 2048 items, but got ${list.length} instead.`,
+      {
+        param: "input",
+        code: "array_above_max_length",
+      },
+    );
   }
   return list.map((one) => {
-    if (one === "" || (Array.isArray(one) && one.length === 0)) throw new ApiError(400, "Invalid 'input': input cannot be an empty string.", { param: "input" });
+    if (one === "" || (Array.isArray(one) && one.length === 0))
+      throw new ApiError(400, "Invalid 'input': input cannot be an empty string.", { param: "input" });
     if (typeof one === "string") return one;
     if (Array.isArray(one) && one.every((token) => Number.isInteger(token))) return one as number[];
     throw wrongType("input", "a string, an array of strings, an array of tokens or an array of arrays of tokens", one);
@@ -319,7 +353,12 @@ function readBoolean(fields: Record<string, unknown>, name: string): boolean {
   return value;
 }
 
-function readInteger(fields: Record<string, unknown>, name: string, least = -Infinity, most = Infinity): number | undefined {
+function readInteger(
+  fields: Record<string, unknown>,
+  name: string,
+  least = -Infinity,
+  most = Infinity,
+): number | undefined {
   const value = fields[name] ?? undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "number" || !Number.isInteger(value)) throw wrongType(name, "an integer", value);
@@ -336,11 +375,16 @@ function checkNumber(fields: Record<string, unknown>, name: string, least: numbe
 
 function checkBounds(name: string, value: number, kind: "integer" | "decimal", least: number, most: number): void {
   if (value >= least && value <= most) return;
-  const [side, sign, bound] = value < least ? (["below_min", ">=", least] as const) : (["above_max", "<=", most] as const);
-  throw new ApiError(400, `Invalid '${name}': ${kind} ${side.replace("_min", " minimum").replace("_max", " maximum")} value. Expected a value ${sign} ${bound}, but got ${value} instead.`, {
-    param: name,
-    code: `${kind}_${side}_value`,
-  });
+  const [side, sign, bound] =
+    value < least ? (["below_min", ">=", least] as const) : (["above_max", "<=", most] as const);
+  throw new ApiError(
+    400,
+    `Invalid '${name}': ${kind} ${side.replace("_min", " minimum").replace("_max", " maximum")} value. Expected a value ${sign} ${bound}, but got ${value} instead.`,
+    {
+      param: name,
+      code: `${kind}_${side}_value`,
+    },
+  );
 }
 
 function missing(param: string): ApiError {
@@ -348,7 +392,10 @@ function missing(param: string): ApiError {
 }
 
 function wrongType(param: string, expected: string, value: unknown): ApiError {
-  return new ApiError(400, `Invalid type for '${param}': expected ${expected}, but got ${aOrAn(value)} instead.`, { param, code: "invalid_type" });
+  return new ApiError(400, `Invalid type for '${param}': expected ${expected}, but got ${aOrAn(value)} instead.`, {
+    param,
+    code: "invalid_type",
+  });
 }
 
 function invalidValue(param: string, value: unknown, supported: readonly string[]): ApiError {

@@ -44,6 +44,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     });
   });
   server.unref();
+  server.on("connection", (socket) => socket.unref());
   const address = server.address() as AddressInfo;
   const shownHost = address.family === "IPv6" ? `[${address.address}]` : address.address;
   return {
@@ -65,6 +66,8 @@ const MODELS_CREATED = 1_735_689_600;
 async function respond(request: IncomingMessage, response: ServerResponse, tokensPerSecond: number): Promise<void> {
   const gone = new AbortController();
   response.on("close", () => gone.abort());
+  // A write that meets a closed connection is no news: "close" has told it.
+  response.on("error", () => gone.abort());
   response.setHeader("x-request-id", `req_${randomUUID().replaceAll("-", "")}`);
   try {
     await route(request, response, { tokensPerSecond, gone: gone.signal });
@@ -98,7 +101,10 @@ async function route(request: IncomingMessage, response: ServerResponse, exchang
   if (model === undefined) throw new ApiError(404, `Invalid URL (${request.method} ${path.slice(0, 200)})`);
   requireMethod(request, "GET");
   if (MODELS.includes(model)) return sendJson(response, 200, modelJson(model));
-  throw new ApiError(404, `The model '${model.slice(0, 200)}' does not exist`, { param: "model", code: "model_not_found" });
+  throw new ApiError(404, `The model '${model.slice(0, 200)}' does not exist`, {
+    param: "model",
+    code: "model_not_found",
+  });
 }
 
 function requireMethod(request: IncomingMessage, method: "GET" | "POST"): void {
@@ -113,9 +119,11 @@ function modelJson(id: string) {
 async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Destroying the request, as a plain for-await does on a throw, would keep the answer 413 from being read.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > MAX_BODY_BYTES) throw new ApiError(413, "The request body is larger than 32 MB.", { code: "request_too_large" });
+    if (length > MAX_BODY_BYTES)
+      throw new ApiError(413, "The request body is larger than 32 MB.", { code: "request_too_large" });
     chunks.push(chunk);
   }
   try {
@@ -146,15 +154,28 @@ function simulatedError(status: number): ApiError {
     case 401:
       return new ApiError(status, `Incorrect API key provided ${by}.`, { code: "invalid_api_key" });
     case 429:
-      return new ApiError(status, `Rate limit reached, please try again in 1s ${by}.`, { type: "requests", code: "rate_limit_exceeded" });
+      return new ApiError(status, `Rate limit reached, please try again in 1s ${by}.`, {
+        type: "requests",
+        code: "rate_limit_exceeded",
+      });
     case 503:
       return new ApiError(status, `The engine is currently overloaded, please try again later ${by}.`);
     default:
-      return new ApiError(status, status < 500 ? `The request was refused ${by}.` : `The server had an error while processing your request ${by}.`);
+      return new ApiError(
+        status,
+        status < 500
+          ? `The request was refused ${by}.`
+          : `The server had an error while processing your request ${by}.`,
+      );
   }
 }
 
-async function stream(completion: Completion, directive: Directive | undefined, response: ServerResponse, exchange: Exchange): Promise<void> {
+async function stream(
+  completion: Completion,
+  directive: Directive | undefined,
+  response: ServerResponse,
+  exchange: Exchange,
+): Promise<void> {
   response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" });
   const pieces = Math.max(...completion.choices.map((choice) => choice.pieces.length));
   const breakAfter = directive?.kind === "disconnect" ? 1 + Math.ceil(pieces / 2) : Infinity;
@@ -162,7 +183,7 @@ async function stream(completion: Completion, directive: Directive | undefined, 
   let tokens = 0;
   let sent = 0;
   for (const { tokens: made, chunk } of completionChunks(completion)) {
-    if (sent >= breakAfter) return void response.destroy();
+    if (sent >= breakAfter) return breakOff(response, JSON.stringify(chunk));
     tokens += made;
     // Choices are made at the same time, so each of them has the full pace.
     const due = start + (1000 * tokens) / (exchange.tokensPerSecond * completion.request.n);
@@ -173,6 +194,13 @@ async function stream(completion: Completion, directive: Directive | undefined, 
   }
   await writeEvent(response, "[DONE]", exchange.gone);
   response.end();
+}
+
+/** Sends half an event and drops the connection. */
+async function breakOff(response: ServerResponse, data: string): Promise<void> {
+  // Only the callback says that what was written before has left, too.
+  await new Promise((resolve) => response.write(`data: ${data.slice(0, data.length / 2)}`, resolve));
+  response.destroy();
 }
 
 /** Returns when the client keeps up. @throws an AbortError when the client is gone. */

@@ -1,0 +1,46 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { appendMember, DuplicateMemberError, topLevelMembers, withMembers } from "./json-text.ts";
+
+const anyObject = fc.dictionary(fc.string(), fc.jsonValue()).map((object) => ({ ...object }));
+const spacing = fc.constantFrom(undefined, 1, "\t", "  ");
+
+test("members are found wherever they stand, in any JSON and any spacing", () => {
+  fc.assert(
+    fc.property(anyObject, spacing, (object, space) => {
+      const text = JSON.stringify(object, null, space);
+      const members = topLevelMembers(text);
+      expect([...members.keys()].sort()).toEqual(Object.keys(JSON.parse(text) as object).sort());
+      for (const [name, { valueStart, valueEnd }] of members) {
+        expect(JSON.parse(text.slice(valueStart, valueEnd))).toEqual((JSON.parse(text) as Record<string, unknown>)[name]);
+      }
+    }),
+  );
+});
+
+test("a change of some members leaves all others as they were", () => {
+  fc.assert(
+    fc.property(anyObject, spacing, fc.subarray(["model", "max_tokens", "stream_options"]), fc.jsonValue(), (object, space, names, value) => {
+      const text = JSON.stringify({ ...object, max_tokens: 1 }, null, space);
+      const changes = Object.fromEntries(names.map((name) => [name, JSON.stringify(value)]));
+      const changed = JSON.parse(withMembers(text, topLevelMembers(text), changes)) as object;
+      const expected = { ...(JSON.parse(text) as object), ...Object.fromEntries(names.map((name) => [name, JSON.parse(JSON.stringify(value)) as unknown])) };
+      expect(changed).toEqual(expected);
+    }),
+  );
+});
+
+test("integers beyond 2^53 survive a change of another member", () => {
+  const text = '{"seed":9223372036854775807,"max_tokens":10}';
+  expect(withMembers(text, topLevelMembers(text), { max_tokens: "5", model: '"x"' })).toBe('{"model":"x","seed":9223372036854775807,"max_tokens":5}');
+});
+
+test("a member that stands twice is refused, however it is spelled", () => {
+  expect(() => topLevelMembers('{"model":"a","model":"b"}')).toThrow(DuplicateMemberError);
+  expect(() => topLevelMembers('{"model":"a","\\u006dodel":"b"}')).toThrow(DuplicateMemberError);
+});
+
+test("a member is appended to full and empty objects", () => {
+  expect(appendMember('{"a":1}\n', "q", "2")).toBe('{"a":1,"q":2}\n');
+  expect(appendMember("{ }", "q", "2")).toBe('{ "q":2}');
+});

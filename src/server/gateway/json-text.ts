@@ -1,0 +1,96 @@
+/**
+ * Changes members of a JSON object in its text, so that everything else reaches
+ * the provider byte for byte as the app wrote it: big integers, number formats,
+ * members that this server has never heard of.
+ */
+export type JsonMember = { valueStart: number; valueEnd: number };
+
+export class DuplicateMemberError extends Error {
+  readonly member: string;
+  constructor(member: string) {
+    super(`The member "${member}" stands twice.`);
+    this.name = "DuplicateMemberError";
+    this.member = member;
+  }
+}
+
+const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/y;
+const SPACE = /[ \t\r\n]*/y;
+const SCALAR = /[^,\]}\s]*/y;
+const UNSTRUCTURED = /[^"{}[\]]*/y;
+
+/**
+ * The top-level members of a JSON object. `text` must be valid JSON and an object
+ * (JSON.parse says so). Throws DuplicateMemberError when a name stands twice:
+ * parsers differ in which one they take, and a request must not mean one thing to
+ * the ledger and another to the provider.
+ */
+export function topLevelMembers(text: string): Map<string, JsonMember> {
+  const members = new Map<string, JsonMember>();
+  let at = text.indexOf("{") + 1;
+  for (;;) {
+    at = skip(SPACE, text, at);
+    if (text[at] === "}") return members;
+    if (text[at] === ",") at = skip(SPACE, text, at + 1);
+    const nameEnd = skip(STRING, text, at);
+    const name = JSON.parse(text.slice(at, nameEnd)) as string;
+    const valueStart = skip(SPACE, text, text.indexOf(":", nameEnd) + 1);
+    const valueEnd = endOfValue(text, valueStart);
+    if (members.has(name)) throw new DuplicateMemberError(name);
+    members.set(name, { valueStart, valueEnd });
+    at = valueEnd;
+  }
+}
+
+/** The text with some members replaced, or added at the front when they were absent. Values are JSON texts. */
+export function withMembers(text: string, members: ReadonlyMap<string, JsonMember>, changes: Readonly<Record<string, string>>): string {
+  const replaced: { start: number; end: number; value: string }[] = [];
+  let added = "";
+  for (const [name, value] of Object.entries(changes)) {
+    const member = members.get(name);
+    if (member === undefined) added += `${JSON.stringify(name)}:${value},`;
+    else replaced.push({ start: member.valueStart, end: member.valueEnd, value });
+  }
+  replaced.sort((a, b) => a.start - b.start);
+  const open = text.indexOf("{") + 1;
+  // An object without members has no member for the comma to part from.
+  let result = text.slice(0, open) + (members.size === 0 ? added.slice(0, -1) : added);
+  let at = open;
+  for (const change of replaced) {
+    result += text.slice(at, change.start) + change.value;
+    at = change.end;
+  }
+  return result + text.slice(at);
+}
+
+/** A JSON object's text with one more member at its end. */
+export function appendMember(object: string, name: string, value: string): string {
+  const end = object.lastIndexOf("}");
+  const isEmpty = object.slice(object.indexOf("{") + 1, end).trim() === "";
+  return `${object.slice(0, end)}${isEmpty ? "" : ","}"${name}":${value}${object.slice(end)}`;
+}
+
+function endOfValue(text: string, start: number): number {
+  const first = text[start];
+  if (first === '"') return skip(STRING, text, start);
+  if (first !== "{" && first !== "[") return skip(SCALAR, text, start);
+  let depth = 0;
+  let at = start;
+  do {
+    const character = text[at];
+    if (character === '"') at = skip(STRING, text, at);
+    else {
+      if (character === "{" || character === "[") depth++;
+      else depth--;
+      at++;
+    }
+    if (depth > 0) at = skip(UNSTRUCTURED, text, at);
+  } while (depth > 0);
+  return at;
+}
+
+function skip(pattern: RegExp, text: string, at: number): number {
+  pattern.lastIndex = at;
+  pattern.exec(text);
+  return pattern.lastIndex;
+}

@@ -1,0 +1,110 @@
+import { Pool } from "undici";
+import { type Env, env } from "#env";
+import type { ProviderId } from "../pricing/catalogue.ts";
+import { startSimulator } from "./simulator/server.ts";
+
+/**
+ * Where requests go. A provider is anything that speaks OpenAI's chat completions
+ * over HTTP; what differs between them is in this table.
+ */
+type ProviderRow = {
+  name: string;
+  defaultBaseUrl: string | null;
+  key: keyof Env;
+  baseUrl: keyof Env;
+  /** What a lowered output limit is called, when the request names none. */
+  outputLimitField: "max_tokens" | "max_completion_tokens";
+  /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
+  streamOptions: boolean;
+};
+
+export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
+  openai: { name: "OpenAI", defaultBaseUrl: "https://api.openai.com/v1", key: "OPENAI_API_KEY", baseUrl: "OPENAI_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
+  google: { name: "Google Gemini", defaultBaseUrl: "https://generativelanguage.googleapis.com/v1beta/openai", key: "GEMINI_API_KEY", baseUrl: "GEMINI_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  anthropic: { name: "Anthropic", defaultBaseUrl: "https://api.anthropic.com/v1", key: "ANTHROPIC_API_KEY", baseUrl: "ANTHROPIC_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  mistral: { name: "Mistral", defaultBaseUrl: "https://api.mistral.ai/v1", key: "MISTRAL_API_KEY", baseUrl: "MISTRAL_BASE_URL", outputLimitField: "max_tokens", streamOptions: false },
+  groq: { name: "Groq", defaultBaseUrl: "https://api.groq.com/openai/v1", key: "GROQ_API_KEY", baseUrl: "GROQ_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
+  deepseek: { name: "DeepSeek", defaultBaseUrl: "https://api.deepseek.com/v1", key: "DEEPSEEK_API_KEY", baseUrl: "DEEPSEEK_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  xai: { name: "xAI", defaultBaseUrl: "https://api.x.ai/v1", key: "XAI_API_KEY", baseUrl: "XAI_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
+  openrouter: { name: "OpenRouter", defaultBaseUrl: "https://openrouter.ai/api/v1", key: "OPENROUTER_API_KEY", baseUrl: "OPENROUTER_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  ollama: { name: "Ollama", defaultBaseUrl: null, key: "OLLAMA_API_KEY", baseUrl: "OLLAMA_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  vllm: { name: "vLLM", defaultBaseUrl: null, key: "VLLM_API_KEY", baseUrl: "VLLM_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+};
+
+/** A provider that can be called. */
+export type Upstream = {
+  provider: ProviderId | "simulator";
+  pool: Pool;
+  /** What comes before `/chat/completions`. */
+  pathPrefix: string;
+  headers: Readonly<Record<string, string>>;
+  outputLimitField: ProviderRow["outputLimitField"];
+  streamOptions: boolean;
+};
+
+// Next and the server load this file as two modules in one process; connections
+// to a provider and the simulator are shared between them.
+const shared = globalThis as unknown as {
+  quotaUpstreams?: Map<ProviderId, Upstream>;
+  quotaSimulator?: Promise<Upstream>;
+};
+
+export function isConfigured(provider: ProviderId): boolean {
+  const row = providerTable[provider];
+  return env[row.key] !== undefined || (row.defaultBaseUrl === null && env[row.baseUrl] !== undefined);
+}
+
+/** True while no provider is configured and the simulator may stand in for all of them. */
+export function isSimulated(): boolean {
+  return env.QUOTA_SIMULATOR === "auto" && !(Object.keys(providerTable) as ProviderId[]).some(isConfigured);
+}
+
+/** The way to a provider, or null when the operator has not configured it. */
+export function upstreamFor(provider: ProviderId): Upstream | null {
+  if (!isConfigured(provider)) return null;
+  shared.quotaUpstreams ??= new Map();
+  let upstream = shared.quotaUpstreams.get(provider);
+  if (upstream === undefined) {
+    const row = providerTable[provider];
+    const key = env[row.key] as string | undefined;
+    upstream = openUpstream(provider, (env[row.baseUrl] as string | undefined) ?? row.defaultBaseUrl ?? "", row, key);
+    shared.quotaUpstreams.set(provider, upstream);
+  }
+  return upstream;
+}
+
+/** The built-in simulator, started on first use. */
+export function simulator(): Promise<Upstream> {
+  shared.quotaSimulator ??= startSimulator({
+    tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
+  }).then(({ url }) => openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true }));
+  return shared.quotaSimulator;
+}
+
+function openUpstream(
+  provider: Upstream["provider"],
+  baseUrl: string,
+  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions">,
+  key?: string,
+): Upstream {
+  const url = new URL(baseUrl);
+  return {
+    provider,
+    pool: new Pool(url.origin, {
+      // A request waits for its answer on a connection of its own, so there must be many.
+      connections: 2_048,
+      pipelining: 1,
+      connect: { timeout: 10_000 },
+      headersTimeout: env.QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS,
+      bodyTimeout: env.QUOTA_UPSTREAM_IDLE_TIMEOUT_MS,
+    }),
+    pathPrefix: url.pathname.replace(/\/+$/, ""),
+    headers: {
+      "content-type": "application/json",
+      "user-agent": "quota",
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+    },
+    outputLimitField: traits.outputLimitField,
+    streamOptions: traits.streamOptions,
+  };
+}

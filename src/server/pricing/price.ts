@@ -1,0 +1,84 @@
+import type { CatalogueModel, TokenPrice } from "./catalogue.ts";
+
+/**
+ * What requests cost, in credits. Pure: no clock, no database, integers only.
+ */
+
+/** Token counts as the provider reports them; each is a whole number of at least zero. */
+export type TokenUsage = {
+  promptTokens: number;
+  /** Of promptTokens: read from the provider's prompt cache. */
+  cachedTokens: number;
+  /** Of promptTokens: written into the provider's prompt cache. */
+  cacheWriteTokens: number;
+  completionTokens: number;
+};
+
+type Priced = Pick<CatalogueModel, "price" | "longContext" | "priceChange">;
+
+const TOKENS_PER_PRICE = 1_000_000n;
+const BPS_PER_WHOLE = 10_000n;
+
+/** The base cost of what was used: `ceil(sum of tokens × price / 1,000,000)` credits. */
+export function baseCost(model: Priced, usage: TokenUsage, day: string): bigint {
+  const price = priceOn(model, usage.promptTokens, day);
+  const cached = BigInt(Math.min(usage.cachedTokens, usage.promptTokens));
+  const written = BigInt(Math.min(usage.cacheWriteTokens, usage.promptTokens - Number(cached)));
+  const plain = BigInt(usage.promptTokens) - cached - written;
+  return divideRoundingUp(
+    plain * price.input +
+      cached * (price.cachedInput ?? price.input) +
+      written * (price.cacheWriteInput ?? price.input) +
+      BigInt(usage.completionTokens) * price.output,
+    TOKENS_PER_PRICE,
+  );
+}
+
+/** What the developer adds to a base cost: `ceil(base × bps / 10,000)` credits. */
+export function markupOn(base: bigint, markupBps: number): bigint {
+  return divideRoundingUp(base * BigInt(markupBps), BPS_PER_WHOLE);
+}
+
+/** The most that a prompt of up to `promptTokens` and an answer of up to `outputTokens` can cost, without markup. */
+export function worstCase(model: Priced, promptTokens: number, outputTokens: number, day: string): bigint {
+  const price = priceOn(model, promptTokens, day);
+  return divideRoundingUp(
+    BigInt(promptTokens) * dearestInput(price) + BigInt(outputTokens) * price.output,
+    TOKENS_PER_PRICE,
+  );
+}
+
+/**
+ * How many output tokens a total (base and markup) still pays for after a prompt of
+ * `promptTokens`; below zero when it does not even pay the prompt. The inverse of
+ * `worstCase`: the whole of what it allows costs at most `total`.
+ */
+export function affordableOutput(model: Priced, promptTokens: number, total: bigint, markupBps: number, day: string): number {
+  const price = priceOn(model, promptTokens, day);
+  // The largest base whose rounded-up markup still fits beside it.
+  const base = (total * BPS_PER_WHOLE) / (BPS_PER_WHOLE + BigInt(markupBps));
+  const left = base * TOKENS_PER_PRICE - BigInt(promptTokens) * dearestInput(price);
+  if (left < 0n) return -1;
+  if (price.output === 0n) return Number.MAX_SAFE_INTEGER;
+  const tokens = left / price.output;
+  return tokens > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(tokens);
+}
+
+/** The price list that holds for a prompt of this size on this day (`YYYY-MM-DD`, UTC). */
+export function priceOn(model: Priced, promptTokens: number, day: string): TokenPrice {
+  if (model.longContext !== undefined && promptTokens > model.longContext.aboveInputTokens) return model.longContext.price;
+  return currentPrice(model, day);
+}
+
+/** The ordinary price on this day: the announced one from its first day on. */
+export function currentPrice(model: Priced, day: string): TokenPrice {
+  return model.priceChange !== undefined && day >= model.priceChange.from ? model.priceChange.price : model.price;
+}
+
+function dearestInput(price: TokenPrice): bigint {
+  return price.cacheWriteInput !== undefined && price.cacheWriteInput > price.input ? price.cacheWriteInput : price.input;
+}
+
+export function divideRoundingUp(dividend: bigint, divisor: bigint): bigint {
+  return (dividend + divisor - 1n) / divisor;
+}
