@@ -7,7 +7,6 @@ import {
 } from "@prisma/driver-adapter-utils";
 import type { SchemaEngine } from "@prisma/schema-engine-wasm";
 // The package's entry expects a bundler that loads WebAssembly; this half of it does not.
-// @ts-expect-error it has no types of its own
 import * as bindings from "../node_modules/@prisma/schema-engine-wasm/schema_engine_bg.js";
 
 /**

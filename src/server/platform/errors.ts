@@ -154,6 +154,8 @@ export class AppError extends Error {
   readonly status: number;
   readonly param: string | null;
   readonly headers: Readonly<Record<string, string>>;
+  /** The provider's own word for it, such as context_length_exceeded; shown instead of `code`. */
+  readonly upstreamCode: string | undefined;
   /** For the log, never for the caller. */
   readonly detail: unknown;
 
@@ -164,6 +166,7 @@ export class AppError extends Error {
       param?: string | null;
       status?: number;
       headers?: Record<string, string>;
+      upstreamCode?: string | undefined;
       detail?: unknown;
       cause?: unknown;
     } = {},
@@ -174,6 +177,7 @@ export class AppError extends Error {
     this.status = options.status ?? errorTable[code].status;
     this.param = options.param ?? null;
     this.headers = options.headers ?? {};
+    this.upstreamCode = options.upstreamCode;
     this.detail = options.detail;
   }
 }

@@ -1,0 +1,19 @@
+import { readChatRequest } from "#server/gateway/completion-request.ts";
+import { completionDoor } from "#server/http/completion-door.ts";
+import { preflight } from "#server/http/endpoint.ts";
+import { chatCompletion, chatCompletionRequest } from "#server/http/shapes.ts";
+
+export const dynamic = "force-dynamic";
+
+export const POST = completionDoor({
+  path: "/v1/chat/completions",
+  summary: "Create a chat completion",
+  description:
+    "OpenAI's request and response, as JSON or as server-sent events. Every parameter goes to the provider as it is; the payer is billed and `quota` says how much.",
+  upstreamPath: "/chat/completions",
+  read: readChatRequest,
+  body: chatCompletionRequest,
+  response: chatCompletion,
+});
+
+export const OPTIONS = preflight;

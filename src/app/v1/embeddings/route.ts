@@ -1,0 +1,18 @@
+import { readEmbeddingsRequest } from "#server/gateway/completion-request.ts";
+import { completionDoor } from "#server/http/completion-door.ts";
+import { preflight } from "#server/http/endpoint.ts";
+import { embeddings, embeddingsRequest } from "#server/http/shapes.ts";
+
+export const dynamic = "force-dynamic";
+
+export const POST = completionDoor({
+  path: "/v1/embeddings",
+  summary: "Create embeddings",
+  description: "OpenAI's request and response; the payer is billed for the input tokens and `quota` says how much.",
+  upstreamPath: "/embeddings",
+  read: readEmbeddingsRequest,
+  body: embeddingsRequest,
+  response: embeddings,
+});
+
+export const OPTIONS = preflight;

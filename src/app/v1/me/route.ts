@@ -1,0 +1,42 @@
+import { endpoint, preflight } from "#server/http/endpoint.ts";
+import { me } from "#server/http/shapes.ts";
+import { database } from "#server/platform/db.ts";
+import { sumUsage } from "#server/usage/reports.ts";
+
+export const dynamic = "force-dynamic";
+
+const DAYS_30_MS = 30 * 24 * 60 * 60 * 1000;
+
+export const GET = endpoint(
+  {
+    method: "GET",
+    path: "/v1/me",
+    summary: "Who this credential is",
+    description: "The key and its app, with what the app used in the last 30 days.",
+    response: me,
+    errors: ["invalid_api_key", "rate_limit_exceeded", "internal_error"],
+  },
+  async ({ caller }) => {
+    const [sum] = await sumUsage(
+      await database(),
+      { appId: caller.appId, test: caller.billingMode === "test", start: new Date(Date.now() - DAYS_30_MS) },
+      "all",
+    );
+    return {
+      object: "api_key",
+      id: caller.apiKeyId,
+      name: caller.keyName,
+      fragment: caller.keyFragment,
+      billing_mode: caller.billingMode,
+      app: { id: caller.appId, name: caller.appName },
+      usage_30d: {
+        requests: sum?.requests ?? 0,
+        prompt_tokens: sum?.promptTokens ?? 0,
+        completion_tokens: sum?.completionTokens ?? 0,
+        credits_used: sum?.creditsUsed ?? 0,
+      },
+    };
+  },
+);
+
+export const OPTIONS = preflight;

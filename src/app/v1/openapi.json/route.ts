@@ -1,0 +1,37 @@
+import * as balance from "../balance/route.ts";
+import * as chatCompletions from "../chat/completions/route.ts";
+import * as embeddings from "../embeddings/route.ts";
+import * as funding from "../funding/credit/route.ts";
+import * as me from "../me/route.ts";
+import * as model from "../models/[...id]/route.ts";
+import * as models from "../models/route.ts";
+import * as usage from "../usage/route.ts";
+import * as user from "../users/[external_user_id]/route.ts";
+import * as link from "../users/[external_user_id]/link/route.ts";
+import * as users from "../users/route.ts";
+import { preflight } from "#server/http/endpoint.ts";
+import { openApi } from "#server/http/openapi.ts";
+
+export const dynamic = "force-dynamic";
+
+const doors = [
+  chatCompletions.POST,
+  embeddings.POST,
+  models.GET,
+  model.GET,
+  users.GET,
+  user.GET,
+  link.DELETE,
+  balance.GET,
+  me.GET,
+  usage.GET,
+  funding.POST,
+];
+
+export function GET(): Response {
+  return new Response(JSON.stringify(openApi(doors)), {
+    headers: { "content-type": "application/json; charset=utf-8", "access-control-allow-origin": "*" },
+  });
+}
+
+export const OPTIONS = preflight;

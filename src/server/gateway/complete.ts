@@ -1,0 +1,569 @@
+import type { Readable } from "node:stream";
+import { errors as undiciErrors } from "undici";
+import { env } from "#env";
+import { refillSandbox } from "../ledger/sandbox.ts";
+import { QueueFullError } from "../ledger/batcher.ts";
+import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
+import { settle } from "../ledger/hold.ts";
+import { type Ledger, ledger } from "../ledger/ledger.ts";
+import { type Tx, transaction } from "../platform/db.ts";
+import { AppError } from "../platform/errors.ts";
+import { log } from "../platform/log.ts";
+import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from "../pricing/price.ts";
+import { countAnswerTokens, countPromptTokens, countTextTokens } from "../pricing/tokens.ts";
+import { type CompletionRequest, closerPromptBound } from "./completion-request.ts";
+import { appendMember, withMembers } from "./json-text.ts";
+import { readUsage, StreamMeter } from "./meter.ts";
+import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
+
+/**
+ * Buying one completion: quote, hold, call the provider, pass its answer on, settle.
+ */
+export type Purchase = {
+  /** UUIDv7 of the request; its hold and its usage record have the same. */
+  id: string;
+  keyHash: Uint8Array;
+  externalUserId: string | null;
+  /** For the usage record: `/v1/chat/completions`. */
+  endpoint: string;
+  /** What comes after the provider's base address. */
+  upstreamPath: string;
+  request: CompletionRequest;
+  /** Aborts when the client hangs up. */
+  signal: AbortSignal;
+  /**
+   * Writes the answer down in the transaction that bills it, so that an
+   * Idempotency-Key is never billed twice. Not for streams.
+   */
+  remember?: (tx: Tx, answer: Answer & { kind: "json" }) => Promise<void>;
+};
+
+export type Answer =
+  | { kind: "json"; headers: Record<string, string>; body: string }
+  | { kind: "stream"; headers: Record<string, string>; stream: ReadableStream<Uint8Array> };
+
+/** Output tokens that a lowered limit must still leave. */
+const LEAST_OUTPUT = 16;
+
+/**
+ * Answers one request and bills it. Throws AppError; whatever it throws, nothing
+ * was billed. A stream is billed when it ends, however it ends.
+ */
+export async function complete(purchase: Purchase): Promise<Answer> {
+  const startedAt = performance.now();
+  const books = await ledger();
+  const held = await holdWorstCase(books, purchase);
+  const sale = new Sale(books, purchase, held, startedAt);
+  try {
+    return await sale.run();
+  } catch (error) {
+    await sale.release();
+    throw error;
+  }
+}
+
+/** Requests whose money is still on hold in this process. */
+export function openSales(): number {
+  return open.size;
+}
+
+const shared = globalThis as unknown as { quotaOpenSales?: Set<Sale> };
+shared.quotaOpenSales ??= new Set();
+const open = shared.quotaOpenSales;
+
+type Held = Extract<HoldVerdict, { kind: "held" }> & {
+  /** The prompt bound that the hold was computed with. */
+  promptBound: number;
+  /** The output limit to send, when it has to be lowered; null to leave the request as it is. */
+  outputLimit: number | null;
+};
+
+async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
+  const { request } = purchase;
+  const first = await tryHold(books, purchase, purchase.id, request.promptBound);
+  if (first.kind === "held") return fitOutput(books, purchase, first, request.promptBound);
+  if (first.payer?.billingMode === "test" && first.reason === "insufficient_credits" && purchase.externalUserId !== "sandbox_empty") {
+    await refillSandbox(first.payer.walletId);
+    const again = await tryHold(books, purchase, purchase.id, request.promptBound);
+    if (again.kind === "held") return fitOutput(books, purchase, again, request.promptBound);
+    throw refusal(again, purchase);
+  }
+  if (isAboutMoney(first) && mayFitWithTokenizer(purchase, first)) {
+    const bound = await closerPromptBound(request);
+    const again = await tryHold(books, purchase, purchase.id, bound);
+    if (again.kind === "held") return fitOutput(books, purchase, again, bound);
+    throw refusal(again, purchase);
+  }
+  throw refusal(first, purchase);
+}
+
+async function tryHold(books: Ledger, purchase: Purchase, id: string, promptBound: number) {
+  const { request } = purchase;
+  const { model } = request;
+  const output = (request.askedOutput ?? model.maxOutputTokens) * request.choices;
+  const least = Math.min(output, LEAST_OUTPUT * request.choices);
+  const day = today();
+  const desired = worstCase(model, promptBound, output + predictedTokens(request), day);
+  try {
+    return await books.hold({
+      id,
+      keyHash: purchase.keyHash,
+      externalUserId: purchase.externalUserId,
+      model: model.id,
+      // A model can be free, a hold can't be empty.
+      desiredBase: desired > 0n ? desired : 1n,
+      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day)) : 1n,
+      lifetimeMs: holdLifetimeMs(),
+    });
+  } catch (error) {
+    if (error instanceof QueueFullError) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
+    throw error;
+  }
+}
+
+/** How long a hold may stay open: the longest request, and time to settle it. */
+function holdLifetimeMs(): number {
+  return env.QUOTA_REQUEST_TIMEOUT_MS + 60_000;
+}
+
+/** Lowers the output limit to what the hold pays for; gives the hold back when that is too little. */
+async function fitOutput(books: Ledger, purchase: Purchase, verdict: Extract<HoldVerdict, { kind: "held" }>, promptBound: number): Promise<Held> {
+  const { request } = purchase;
+  const { model } = request;
+  if (request.kind === "embedding") return { ...verdict, promptBound, outputLimit: null };
+  const most = request.askedOutput ?? model.maxOutputTokens;
+  let bound = promptBound;
+  let affordable = affordablePerChoice(request, verdict, bound);
+  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
+    // The bytes of a long prompt overstate its tokens; what they took is output again.
+    bound = await closerPromptBound(request);
+    affordable = affordablePerChoice(request, verdict, bound);
+  }
+  if (affordable >= most) {
+    // A limit above the model's own, or an operator's own model that may not keep to its limit, is named.
+    const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
+    return { ...verdict, promptBound: bound, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
+  }
+  if (affordable < Math.min(most, LEAST_OUTPUT)) {
+    await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
+    throw new AppError("insufficient_credits");
+  }
+  return { ...verdict, promptBound: bound, outputLimit: affordable };
+}
+
+const CLOSE_ENOUGH_TOKENS = 1_000;
+
+function affordablePerChoice(request: CompletionRequest, held: { amount: bigint; payer: Payer }, promptBound: number): number {
+  const tokens = affordableOutput(request.model, promptBound, held.amount, held.payer.markupBps, today()) - predictedTokens(request);
+  return Math.floor(tokens / request.choices);
+}
+
+/** Predicted text that the model rejects is billed as output too. */
+function predictedTokens(request: CompletionRequest): number {
+  const prediction = request.body.prediction ?? null;
+  return prediction === null ? 0 : Buffer.byteLength(JSON.stringify(prediction));
+}
+
+type Refused = Extract<HoldVerdict, { kind: "refused" }>;
+
+function isAboutMoney(verdict: Refused): boolean {
+  return verdict.reason === "insufficient_credits" || verdict.reason === "spending_limit_reached";
+}
+
+/** Counting tokens costs time, so it is done only where it could turn a refusal round. */
+function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
+  if (request.promptBound <= LEAST_OUTPUT || request.text.length > 512 * 1024 || verdict.available === null) return false;
+  const optimistic = worstCase(request.model, Math.floor(request.promptBound / 10), Math.min(request.askedOutput ?? LEAST_OUTPUT, LEAST_OUTPUT), today());
+  return optimistic <= verdict.available;
+}
+
+function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
+  const detail = { reason: verdict.reason, payer: verdict.payer };
+  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null) {
+    const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
+    return new AppError(verdict.reason, {
+      message: `${whose} ${dollars(verdict.available)} left and the request may need ${dollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
+      detail,
+    });
+  }
+  if (verdict.reason === "model_not_allowed") {
+    return new AppError("model_not_allowed", { message: `The model ${request.model.id} is not allowed here.`, param: "model", detail });
+  }
+  return new AppError(verdict.reason, { detail: { ...detail, external_user_id: externalUserId } });
+}
+
+/** `$0.02`, exact to the micro-dollar where cents would say nothing. */
+function dollars(credits: bigint): string {
+  const fraction = (credits % 1_000_000n).toString().padStart(6, "0").replace(/0{1,4}$/, "");
+  return `$${credits / 1_000_000n}.${fraction}`;
+}
+
+function atLeastOne(amount: bigint): bigint {
+  return amount > 0n ? amount : 1n;
+}
+
+/** Prices change at midnight UTC. */
+function today(): string {
+  return new Date().toISOString().slice(0, 10);
+}
+
+/** One request with money on hold. It ends in exactly one of: billed, released. */
+class Sale {
+  readonly #books: Ledger;
+  readonly #purchase: Purchase;
+  readonly #held: Held;
+  readonly #startedAt: number;
+  readonly #abort = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #timedOut = false;
+  #ended = false;
+  #upstream: Upstream | null = null;
+  #upstreamStatus: number | null = null;
+
+  constructor(books: Ledger, purchase: Purchase, held: Held, startedAt: number) {
+    this.#books = books;
+    this.#purchase = purchase;
+    this.#held = held;
+    this.#startedAt = startedAt;
+    open.add(this);
+    this.#timer = setTimeout(() => {
+      this.#timedOut = true;
+      this.#abort.abort();
+    }, env.QUOTA_REQUEST_TIMEOUT_MS);
+    // An idempotent request runs to its end even when nobody waits for it any
+    // more: its answer is kept for whoever asks again.
+    if (purchase.remember === undefined) {
+      if (purchase.signal.aborted) this.#abort.abort();
+      else purchase.signal.addEventListener("abort", this.#onHangUp, { once: true });
+    }
+  }
+
+  readonly #onHangUp = () => this.#abort.abort();
+
+  async run(): Promise<Answer> {
+    const { request } = this.#purchase;
+    const upstream = await this.#findUpstream();
+    this.#upstream = upstream;
+    let response: Awaited<ReturnType<Upstream["pool"]["request"]>>;
+    try {
+      response = await upstream.pool.request({
+        method: "POST",
+        path: upstream.pathPrefix + this.#purchase.upstreamPath,
+        headers: upstream.headers,
+        body: this.#upstreamBody(upstream),
+        signal: this.#abort.signal,
+      });
+    } catch (error) {
+      throw this.#unreachable(error);
+    }
+    this.#upstreamStatus = response.statusCode;
+    if (response.statusCode < 200 || response.statusCode > 299) throw await this.#upstreamRefusal(response);
+    if (request.stream && isEventStream(response.headers["content-type"])) {
+      return { kind: "stream", headers: { ...this.#headers(), "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" }, stream: this.#stream(response.body) };
+    }
+    return this.#json(response.body);
+  }
+
+  /** Gives everything back. Does nothing once the sale has ended. */
+  async release(outcome: "failed" | "interrupted" = "failed"): Promise<void> {
+    if (!this.#end()) return;
+    await this.#settle(nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus));
+  }
+
+  async #findUpstream(): Promise<Upstream> {
+    if (this.#held.payer.billingMode === "test" || isSimulated()) return simulator();
+    const upstream = upstreamFor(this.#purchase.request.model.provider);
+    if (upstream === null) throw new AppError("provider_unavailable", { message: `This server has no access to the provider of ${this.#purchase.request.model.id}.` });
+    return upstream;
+  }
+
+  /** The app's own bytes, but for what billing has to change. */
+  #upstreamBody(upstream: Upstream): string {
+    const { request } = this.#purchase;
+    const changes: Record<string, string> = {};
+    if (request.model.upstreamId !== request.model.id && upstream.provider !== "simulator") changes.model = JSON.stringify(request.model.upstreamId);
+    if (this.#held.outputLimit !== null) {
+      const fields = request.outputLimitFields.length > 0 ? request.outputLimitFields : [upstream.outputLimitField];
+      for (const field of fields) changes[field] = String(this.#held.outputLimit);
+    }
+    if (request.stream && !request.includeUsage && upstream.streamOptions) {
+      changes.stream_options = JSON.stringify({ ...((request.body.stream_options as object | null | undefined) ?? {}), include_usage: true });
+    }
+    return Object.keys(changes).length === 0 ? request.text : withMembers(request.text, request.members, changes);
+  }
+
+  async #json(body: Readable & { text(): Promise<string> }): Promise<Answer> {
+    let text: string;
+    try {
+      text = await body.text();
+    } catch (error) {
+      throw this.#unreachable(error);
+    }
+    const parsed = parseObject(text);
+    if (parsed === null) throw new AppError("upstream_error", { message: "The model's provider sent an answer that is not JSON. Nothing was billed." });
+    const reported = readUsage(parsed.usage);
+    const usage = reported ?? (await countUsage(this.#purchase.request, parsed));
+    const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
+    const answer = (verdict: SettleVerdict | null): Answer & { kind: "json" } => ({
+      kind: "json",
+      headers: { ...this.#headers(), "content-type": "application/json; charset=utf-8" },
+      body: appendMember(text, "quota", this.#quota(verdict, settlement)),
+    });
+    const { remember } = this.#purchase;
+    if (remember === undefined) {
+      this.#end();
+      return answer(await this.#settle(settlement));
+    }
+    // Billing and remembering commit together. On failure the sale is still open and gets released.
+    const remembered = await transaction(async (tx) => {
+      const [verdict] = await settle(tx, [settlement]);
+      if (verdict?.kind !== "settled") throw new Error(`hold ${settlement.id} could not be settled: ${verdict?.kind}`);
+      const billed = answer(verdict);
+      await remember(tx, billed);
+      return billed;
+    });
+    this.#end();
+    return remembered;
+  }
+
+  #stream(body: Readable): ReadableStream<Uint8Array> {
+    const { request } = this.#purchase;
+    const meter = new StreamMeter({ includeUsage: request.includeUsage });
+    const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+
+    const hangUp = async () => {
+      this.#abort.abort();
+      body.destroy();
+      await this.#billInterrupted(meter);
+    };
+
+    return new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        try {
+          for (;;) {
+            const next = await chunks.next();
+            if (next.done === true) {
+              const rest = meter.end();
+              if (rest !== null) controller.enqueue(rest);
+              controller.enqueue(await this.#finishStream(meter));
+              controller.close();
+              return;
+            }
+            const through = meter.push(next.value);
+            if (meter.failure !== null) throw this.#failedInStream(meter.failure);
+            if (through !== null) {
+              controller.enqueue(through);
+              return;
+            }
+            if (meter.done) {
+              controller.enqueue(await this.#finishStream(meter));
+              controller.close();
+              body.destroy();
+              return;
+            }
+          }
+        } catch (error) {
+          body.destroy();
+          if (this.#purchase.signal.aborted && !this.#timedOut) {
+            await this.#billInterrupted(meter);
+            controller.error(error);
+            return;
+          }
+          const failure = error instanceof AppError ? error : this.#unreachable(error);
+          await this.release();
+          log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
+          // The status is long sent; the failure is told in the way that OpenAI's clients raise.
+          controller.enqueue(Buffer.from(`data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`));
+          controller.close();
+        }
+      },
+      cancel: hangUp,
+    }, { highWaterMark: 0 });
+  }
+
+  /** The stream came to its end: bill it and say what it cost. */
+  async #finishStream(meter: StreamMeter): Promise<Buffer> {
+    if (meter.failure !== null) throw this.#failedInStream(meter.failure);
+    if (!meter.done && !meter.finished) throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
+    const usage = meter.usage ?? (await this.#countDelivered(meter));
+    const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider");
+    this.#end();
+    const verdict = await this.#settle(settlement);
+    return meter.closing(this.#quota(verdict, settlement));
+  }
+
+  /** The client hung up: what it got is billed, the rest of the hold goes back. */
+  async #billInterrupted(meter: StreamMeter): Promise<void> {
+    if (!this.#end()) return;
+    const usage = meter.usage ?? (await this.#countDelivered(meter));
+    await this.#settle(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider"));
+  }
+
+  async #countDelivered(meter: StreamMeter): Promise<TokenUsage> {
+    const { body } = this.#purchase.request;
+    const [promptTokens, completionTokens] = await Promise.all([
+      countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }),
+      meter.deliveredTokens(),
+    ]);
+    return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
+  }
+
+  /** True the first time. */
+  #end(): boolean {
+    if (this.#ended) return false;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    this.#purchase.signal.removeEventListener("abort", this.#onHangUp);
+    return true;
+  }
+
+  /**
+   * Settles; when the database takes too long, the answer goes out without a
+   * balance and the ledger keeps trying on its own.
+   */
+  async #settle(settlement: Settlement): Promise<SettleVerdict | null> {
+    const settled = this.#books.settle(settlement, holdLifetimeMs()).finally(() => open.delete(this));
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<null>((resolve) => {
+      timer = setTimeout(() => resolve(null), SETTLE_PATIENCE_MS);
+    });
+    try {
+      return await Promise.race([settled, patience]);
+    } catch {
+      // Logged by the ledger, which has given up; the sweeper returns the credits.
+      return null;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #settlement(usage: TokenUsage, outcome: "completed" | "interrupted", countedBy: "provider" | "tokenizer"): Settlement {
+    const base = baseCost(this.#purchase.request.model, usage, today());
+    return {
+      ...nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus),
+      base,
+      markup: markupOn(base, this.#held.payer.markupBps),
+      promptTokens: usage.promptTokens,
+      cachedTokens: usage.cachedTokens,
+      completionTokens: usage.completionTokens,
+      countedBy,
+    };
+  }
+
+  #quota(verdict: SettleVerdict | null, settlement: Settlement): string {
+    const { payer } = this.#held;
+    const settled = verdict?.kind === "settled" ? verdict : null;
+    const charged = settled?.charged ?? settlement.base + settlement.markup;
+    const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
+    return `{"credits_used":${charged},"balance_after":${settled?.balanceAfter ?? null},"billing_mode":"${payer.billingMode}"${user}}`;
+  }
+
+  #headers(): Record<string, string> {
+    return {
+      ...(this.#held.outputLimit === null ? {} : { "x-quota-max-tokens": String(this.#held.outputLimit) }),
+      ...(this.#upstream?.provider === "simulator" ? { "x-quota-simulated": "true" } : {}),
+    };
+  }
+
+  #unreachable(error: unknown): AppError {
+    if (error instanceof AppError) return error;
+    if (this.#timedOut || error instanceof undiciErrors.HeadersTimeoutError || error instanceof undiciErrors.BodyTimeoutError) {
+      return new AppError("gateway_timeout", { cause: error });
+    }
+    return new AppError("upstream_error", { cause: error, detail: { provider: this.#upstream?.provider } });
+  }
+
+  #failedInStream(failure: { message: string; status: number | null }): AppError {
+    return new AppError(failure.status === 429 ? "rate_limit" : "upstream_error", {
+      message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
+      detail: failure,
+    });
+  }
+
+  async #upstreamRefusal(response: Awaited<ReturnType<Upstream["pool"]["request"]>>): Promise<AppError> {
+    const text = await readStart(response.body);
+    const said = parseObject(text)?.error ?? parseObject(text);
+    const { message, param, code } = (typeof said === "object" && said !== null ? said : {}) as Record<string, unknown>;
+    const detail = { provider: this.#upstream?.provider, status: response.statusCode, said: text.slice(0, 500) };
+    const status = response.statusCode;
+    if (status === 429) {
+      const retryAfter = response.headers["retry-after"];
+      return new AppError("rate_limit", { headers: typeof retryAfter === "string" ? { "retry-after": retryAfter } : {}, detail });
+    }
+    // These are about the request itself, and the app can mend it. Others, such as
+    // 401, are about this server's own account with the provider.
+    if ([400, 409, 413, 415, 422].includes(status) && typeof message === "string") {
+      return new AppError("bad_request", { status, message, param: typeof param === "string" ? param : null, upstreamCode: typeof code === "string" ? code : undefined, detail });
+    }
+    return new AppError("upstream_error", { message: `The model's provider failed with status ${status}. Nothing was billed.`, detail });
+  }
+
+  #durationMs(): number {
+    return performance.now() - this.#startedAt;
+  }
+}
+
+const SETTLE_PATIENCE_MS = 10_000;
+
+function nothingUsed(purchase: Purchase, outcome: Settlement["outcome"], upstream: Upstream | null, durationMs: number, upstreamStatus: number | null = null): Settlement {
+  return {
+    id: purchase.id,
+    base: 0n,
+    markup: 0n,
+    outcome,
+    endpoint: purchase.endpoint,
+    provider: upstream?.provider ?? null,
+    promptTokens: 0,
+    cachedTokens: 0,
+    completionTokens: 0,
+    countedBy: null,
+    streamed: purchase.request.stream,
+    upstreamStatus,
+    durationMs,
+  };
+}
+
+/** For a provider that reports no usage. */
+async function countUsage(request: CompletionRequest, answer: Record<string, unknown>): Promise<TokenUsage> {
+  if (request.kind === "embedding") {
+    return { promptTokens: await countTextTokens(JSON.stringify(request.body.input)), cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 0 };
+  }
+  const { body } = request;
+  const promptTokens = await countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
+  let completionTokens = 0;
+  for (const choice of Array.isArray(answer.choices) ? (answer.choices as { message?: object }[]) : []) {
+    completionTokens += await countAnswerTokens((choice?.message ?? {}) as Parameters<typeof countAnswerTokens>[0]);
+  }
+  return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
+}
+
+function isEventStream(contentType: string | string[] | undefined): boolean {
+  return String(contentType ?? "").toLowerCase().startsWith("text/event-stream");
+}
+
+function parseObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The first 64 kB of an error; a provider's error page may be of any size. */
+async function readStart(body: Readable): Promise<string> {
+  const parts: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const part of body as AsyncIterable<Buffer>) {
+      parts.push(part);
+      size += part.length;
+      if (size > 64 * 1024) break;
+    }
+  } catch {
+    // What came is enough to tell.
+  }
+  body.on("error", () => {}).destroy();
+  return Buffer.concat(parts).toString("utf8");
+}
+

@@ -1,0 +1,89 @@
+import type { z } from "zod";
+import { complete } from "../gateway/complete.ts";
+import type { CompletionRequest } from "../gateway/completion-request.ts";
+import type { ErrorCode } from "../platform/errors.ts";
+import { readBody } from "./body.ts";
+import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
+import { type Door, door } from "./endpoint.ts";
+import { claim } from "./idempotency.ts";
+import { countRequest } from "./rate-limit.ts";
+
+/**
+ * A door of the gateway. Unlike `endpoint` it does not look the key up first: the
+ * ledger's hold does that in the same statement. Only a request that fails before
+ * the hold asks for the key on its own, so that a bad key is 401 whatever else is
+ * wrong.
+ */
+export function completionDoor(declared: {
+  path: string;
+  summary: string;
+  description: string;
+  upstreamPath: string;
+  read(text: string): CompletionRequest;
+  body: z.ZodType;
+  response: z.ZodType;
+}): Door {
+  return door({ ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS }, async (request, { id, headers }) => {
+    const keyHash = readKeyHash(request);
+    await countRequest(keyHash.toString("base64"), headers);
+    let externalUserId: string | null;
+    let text: string;
+    let completion: CompletionRequest;
+    try {
+      externalUserId = readExternalUserId(request);
+      text = await readBody(request);
+      completion = declared.read(text);
+    } catch (error) {
+      await authenticate(keyHash);
+      throw error;
+    }
+    const purchase = {
+      id,
+      keyHash,
+      externalUserId,
+      endpoint: declared.path,
+      upstreamPath: declared.upstreamPath,
+      request: completion,
+      signal: request.signal,
+    };
+    const key = completion.stream ? null : request.headers.get("idempotency-key");
+    if (key === null) {
+      const answer = await complete(purchase);
+      return new Response(answer.kind === "stream" ? answer.stream : answer.body, { status: 200, headers: { ...headers, ...answer.headers } });
+    }
+    const caller = await authenticate(keyHash);
+    const claimed = await claim(caller.appId, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
+    if (claimed.kind === "replay") return claimed.response;
+    const { idempotency } = claimed;
+    try {
+      const answer = await complete({
+        ...purchase,
+        remember: (tx, { body, headers: own }) => idempotency.remember(tx, { status: 200, headers: own, body }),
+      });
+      return new Response(answer.kind === "stream" ? answer.stream : answer.body, { status: 200, headers: { ...headers, ...answer.headers } });
+    } catch (error) {
+      await idempotency.forget();
+      throw error;
+    }
+  });
+}
+
+const ERRORS: readonly ErrorCode[] = [
+  "bad_request",
+  "user_required",
+  "invalid_api_key",
+  "insufficient_credits",
+  "spending_limit_reached",
+  "model_not_allowed",
+  "not_found",
+  "model_not_found",
+  "idempotency_conflict",
+  "request_too_large",
+  "rate_limit_exceeded",
+  "rate_limit",
+  "internal_error",
+  "upstream_error",
+  "provider_unavailable",
+  "overloaded",
+  "gateway_timeout",
+];

@@ -1,0 +1,189 @@
+import { z } from "zod";
+import type { Caller } from "../apps/api-keys.ts";
+import { AppError, type ErrorCode } from "../platform/errors.ts";
+import { newId, requestIdOf } from "../platform/ids.ts";
+import { readBody } from "./body.ts";
+import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
+import { errorResponse } from "./errors.ts";
+import { claim, type Idempotency } from "./idempotency.ts";
+import { countRequest } from "./rate-limit.ts";
+
+/**
+ * What a door of /v1 declares. `endpoint` turns it into a route handler that
+ * numbers the request, authenticates, parses, handles and presents, and that the
+ * API reference is made from.
+ */
+export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType> = {
+  method: "GET" | "POST" | "PATCH" | "DELETE";
+  /** OpenAPI's way to write it: `/v1/users/{external_user_id}`. */
+  path: string;
+  summary: string;
+  description?: string;
+  /** Public operations take no credential. */
+  public?: boolean;
+  params?: Params;
+  query?: Query;
+  body?: Body;
+  /** Honours Idempotency-Key; `required` refuses to go without. */
+  idempotency?: "optional" | "required";
+  /** Reads X-Quota-User. */
+  forUser?: boolean;
+  response: z.ZodType;
+  errors: readonly ErrorCode[];
+};
+
+export type Call<Params, Query, Body> = {
+  id: string;
+  requestId: string;
+  caller: Caller;
+  externalUserId: string | null;
+  params: Params;
+  query: Query;
+  body: Body;
+  idempotency: Idempotency | null;
+};
+
+export type Door = ((request: Request) => Promise<Response>) & {
+  operation?: AnyOperation;
+};
+export type AnyOperation = Operation<z.ZodType, z.ZodType, z.ZodType>;
+
+/** A JSON operation with a known caller. What `handle` returns is the body; bigints become JSON integers. */
+export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extends z.ZodType = z.ZodUndefined, Body extends z.ZodType = z.ZodUndefined>(
+  operation: Operation<Params, Query, Body>,
+  handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
+): Door {
+  return door(operation as unknown as AnyOperation, async (request, { id, requestId, headers }) => {
+    const params = operation.params?.safeParse(matchPath(operation.path, new URL(request.url).pathname) ?? {});
+    let caller: Caller | undefined;
+    if (operation.public !== true) {
+      const hash = readKeyHash(request);
+      await countRequest(hash.toString("base64"), headers);
+      caller = await authenticate(hash);
+    }
+    // A path that cannot name anything names nothing.
+    if (params?.success === false) throw new AppError("not_found");
+    const query = parse(operation.query, () => Object.fromEntries(new URL(request.url).searchParams));
+    const text = operation.body === undefined ? "" : await readBody(request);
+    const body = parse(operation.body, () => parseJson(text));
+    const externalUserId = operation.forUser === true ? readExternalUserId(request) : null;
+    const key = operation.idempotency === undefined ? null : request.headers.get("idempotency-key");
+    if (operation.idempotency === "required" && key === null) {
+      throw new AppError("bad_request", { param: "Idempotency-Key", message: "This request moves credits and needs an Idempotency-Key header." });
+    }
+    const call = { id, requestId, caller: caller as Caller, externalUserId, params: params?.data, query, body, idempotency: null as Idempotency | null };
+    if (key === null || caller === undefined) return present(await handle(call as never), headers);
+    const claimed = await claim(caller.appId, key, { method: operation.method, path: new URL(request.url).pathname, externalUserId, body: text }, headers);
+    if (claimed.kind === "replay") return claimed.response;
+    call.idempotency = claimed.idempotency;
+    try {
+      return present(await handle(call as never), headers);
+    } catch (error) {
+      await claimed.idempotency.forget();
+      throw error;
+    }
+  });
+}
+
+type Numbered = { id: string; requestId: string; headers: Record<string, string> };
+
+/** The outermost part of every door: request id, CORS, and errors in the one envelope. */
+export function door(
+  operation: AnyOperation,
+  answer: (request: Request, numbered: Numbered) => Promise<Response>,
+): Door {
+  const handler: Door = async (request) => {
+    const id = newId();
+    const requestId = requestIdOf(id);
+    const headers: Record<string, string> = {
+      "x-request-id": requestId,
+      "access-control-allow-origin": "*",
+      "access-control-expose-headers": EXPOSED,
+    };
+    try {
+      return await answer(request, { id, requestId, headers });
+    } catch (error) {
+      return errorResponse(error, requestId, headers);
+    }
+  };
+  handler.operation = operation;
+  return handler;
+}
+
+const EXPOSED =
+  "X-Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotency-Replayed";
+
+/** Answers CORS preflights. Credentials travel in headers, never in cookies, so any origin may ask. */
+export function preflight(): Response {
+  return new Response(null, {
+    status: 204,
+    headers: {
+      "access-control-allow-origin": "*",
+      "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
+      "access-control-allow-headers": "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
+      "access-control-max-age": "86400",
+    },
+  });
+}
+
+/** JSON with bigints as integers. */
+export function toJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? Number(inner) : inner));
+}
+
+function present(value: unknown, headers: Record<string, string>): Response {
+  return new Response(toJson(value), { status: 200, headers: { ...headers, "content-type": "application/json; charset=utf-8" } });
+}
+
+/**
+ * The parameters of a path, decoded, or null when the path is another one.
+ * `{name}` is one segment, in which an encoded slash is a slash; `{name...}` at the
+ * end is one segment or more. Read from the URL itself, because routers differ in
+ * what they have decoded already.
+ */
+export function matchPath(template: string, pathname: string): Record<string, string> | null {
+  const wanted = template.split("/");
+  const given = pathname.split("/");
+  const params: Record<string, string> = {};
+  for (const [index, part] of wanted.entries()) {
+    const name = /^\{(\w+)(\.\.\.)?\}$/.exec(part);
+    const segment = name?.[2] === undefined ? given[index] : given.slice(index).join("/");
+    if (segment === undefined) return null;
+    if (segment === "" && part !== "") return null;
+    if (name?.[1] === undefined) {
+      if (segment !== part) return null;
+      continue;
+    }
+    const value = decode(segment);
+    if (value === null) return null;
+    params[name[1]] = value;
+    if (name[2] !== undefined) return params;
+  }
+  return given.length === wanted.length ? params : null;
+}
+
+function decode(segment: string): string | null {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return null;
+  }
+}
+
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new AppError("bad_request", { message: "The request body is not valid JSON." });
+  }
+}
+
+function parse<Schema extends z.ZodType>(schema: Schema | undefined, read: () => unknown): z.output<Schema> | undefined {
+  if (schema === undefined) return undefined;
+  const parsed = schema.safeParse(read());
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const unknown = issue?.code === "unrecognized_keys" ? issue.keys[0] : undefined;
+  const field = unknown ?? (issue === undefined || issue.path.length === 0 ? null : issue.path.join("."));
+  throw new AppError("bad_request", { param: field, message: `${field === null ? "The request" : `\`${field}\``}: ${issue?.message ?? "is not valid"}.` });
+}

@@ -1,0 +1,40 @@
+import { publicUrl } from "#env";
+import { AppError, errorTable } from "../platform/errors.ts";
+import { log } from "../platform/log.ts";
+
+/**
+ * The one error envelope of /v1, shaped so that OpenAI's clients fill `code`,
+ * `type`, `param` and `message`.
+ */
+export function errorResponse(error: unknown, requestId: string, headers: Record<string, string>): Response {
+  const known = asAppError(error, requestId);
+  const body = errorBody(known);
+  return new Response(JSON.stringify(body), {
+    status: known.status,
+    headers: { ...headers, ...known.headers, "content-type": "application/json; charset=utf-8" },
+  });
+}
+
+function errorBody(error: AppError) {
+  const row = errorTable[error.code];
+  return {
+    error: {
+      code: error.upstreamCode ?? error.code,
+      message: error.message,
+      type: row.type,
+      param: error.param,
+      ...("hint" in row ? { hint: row.hint } : {}),
+      docs_url: `${publicUrl()}/docs/errors#${error.code}`,
+    },
+  };
+}
+
+/** Anything that is not ours is told by its request id alone; the log has the rest. */
+function asAppError(error: unknown, requestId: string): AppError {
+  if (error instanceof AppError) {
+    if (error.status >= 500) log.warn(error.code, { request_id: requestId, error });
+    return error;
+  }
+  log.error("internal_error", { request_id: requestId, error });
+  return new AppError("internal_error", { message: `Something went wrong on our side. If it goes on, tell us the request id ${requestId}.` });
+}

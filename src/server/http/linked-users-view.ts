@@ -1,0 +1,29 @@
+import { z } from "zod";
+import type { Caller } from "../apps/api-keys.ts";
+import { type LinkedUserView, findLinkedUser } from "../connect/linked-users.ts";
+import { balanceOf } from "../ledger/accounts.ts";
+import { database } from "../platform/db.ts";
+import { AppError } from "../platform/errors.ts";
+
+export const userParams = z.object({ external_user_id: z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u) });
+
+export function linkedUserView(view: LinkedUserView) {
+  return {
+    user: view.user,
+    linked_at: view.linkedAt.toISOString(),
+    ...(view.limit === undefined ? {} : { limit: view.limit, spent: view.spent }),
+  };
+}
+
+/** What a key may see of one linked user. A test key sees its sandbox wallet under any id but `sandbox_missing`. */
+export async function visibleLinkedUser(caller: Caller, externalUserId: string): Promise<LinkedUserView> {
+  const db = await database();
+  if (caller.billingMode === "test") {
+    if (externalUserId === "sandbox_missing") throw new AppError("not_found");
+    const balance = externalUserId === "sandbox_empty" ? 0n : (await balanceOf(db.sql, caller.sandboxWalletId)).balance;
+    return { externalUserId, user: { id: caller.sandboxWalletId, email: "sandbox@example.com", balance }, linkedAt: new Date(0), walletId: caller.sandboxWalletId };
+  }
+  const view = await findLinkedUser(db, caller.appId, externalUserId);
+  if (view === null) throw new AppError("not_found");
+  return view;
+}

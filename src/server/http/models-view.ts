@@ -1,0 +1,28 @@
+import { isConfigured, isSimulated } from "../gateway/providers.ts";
+import { currentPrice } from "../pricing/price.ts";
+import { allModels, type Model } from "../pricing/models.ts";
+
+/** The models that this server can answer with: those of configured providers, or all while the simulator stands in. */
+export function availableModels(): Model[] {
+  return [...allModels().values()].filter((model) => isSimulated() || isConfigured(model.provider));
+}
+
+export function modelView(model: Model) {
+  const price = currentPrice(model, new Date().toISOString().slice(0, 10));
+  return {
+    id: model.id,
+    object: "model" as const,
+    created: 0,
+    owned_by: model.provider,
+    pricing: { prompt_per_1k_tokens: dollarsPerThousand(price.input), completion_per_1k_tokens: dollarsPerThousand(price.output) },
+    context_length: model.contextLength,
+    max_output_tokens: model.maxOutputTokens,
+  };
+}
+
+/** 150,000 credits per million tokens are 0.00015 dollars per thousand. */
+export function dollarsPerThousand(creditsPerMillion: bigint): string {
+  const digits = creditsPerMillion.toString().padStart(10, "0");
+  const fraction = digits.slice(-9).replace(/0+$/, "");
+  return fraction === "" ? digits.slice(0, -9) : `${digits.slice(0, -9)}.${fraction}`;
+}

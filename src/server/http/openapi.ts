@@ -1,0 +1,95 @@
+import { z } from "zod";
+import { publicUrl } from "#env";
+import { type ErrorCode, errorTable } from "../platform/errors.ts";
+import type { AnyOperation, Door } from "./endpoint.ts";
+import { errorBody } from "./shapes.ts";
+
+/** OpenAPI 3.1 of the given doors, made from the very declarations that they check requests with. */
+export function openApi(doors: readonly Door[]) {
+  const paths: Record<string, Record<string, unknown>> = {};
+  for (const { operation } of doors) {
+    if (operation === undefined) continue;
+    const path = operation.path.replace("...}", "}");
+    paths[path] ??= {};
+    paths[path][operation.method.toLowerCase()] = describe(operation);
+  }
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Quota",
+      version: "1.0.0",
+      description: "OpenAI-compatible inference that is billed to a linked user's wallet. One credit is one micro-dollar.",
+      license: { name: "MIT", identifier: "MIT" },
+    },
+    servers: [{ url: publicUrl() }],
+    paths,
+    components: {
+      securitySchemes: {
+        bearer: { type: "http", scheme: "bearer", description: "An API key: sk-quota-…" },
+        apiKey: { type: "apiKey", in: "header", name: "X-API-Key" },
+      },
+      schemas: { Error: jsonSchema(errorBody, "output") },
+    },
+  };
+}
+
+function describe(operation: AnyOperation) {
+  return {
+    operationId: operation.summary.toLowerCase().replace(/[^a-z0-9]+(.)/g, (_match, letter: string) => letter.toUpperCase()),
+    summary: operation.summary,
+    ...(operation.description === undefined ? {} : { description: operation.description }),
+    security: operation.public === true ? [] : [{ bearer: [] }, { apiKey: [] }],
+    parameters: [...parametersOf(operation.params, "path"), ...parametersOf(operation.query, "query"), ...headerParameters(operation)],
+    ...(operation.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { "application/json": { schema: jsonSchema(operation.body, "input") } } } }),
+    responses: {
+      "200": { description: "OK", headers: requestIdHeader, content: { "application/json": { schema: jsonSchema(operation.response, "output") } } },
+      ...errorResponses(operation.errors),
+    },
+  };
+}
+
+const requestIdHeader = { "X-Request-Id": { schema: { type: "string" } } };
+
+function headerParameters(operation: AnyOperation) {
+  const header = (name: string, description: string, required = false) => ({ name, in: "header", required, description, schema: { type: "string" } });
+  return [
+    ...(operation.forUser === true ? [header("X-Quota-User", "The external_user_id of the linked user who pays.")] : []),
+    ...(operation.idempotency === undefined
+      ? []
+      : [header("Idempotency-Key", "The same key and body again gets the first answer and is never billed twice.", operation.idempotency === "required")]),
+  ];
+}
+
+function parametersOf(schema: z.ZodType | undefined, place: "path" | "query") {
+  if (schema === undefined) return [];
+  const { properties = {}, required = [] } = jsonSchema(schema, "input") as { properties?: Record<string, object>; required?: string[] };
+  return Object.entries(properties).map(([name, property]) => ({ name, in: place, required: place === "path" || required.includes(name), schema: property }));
+}
+
+function errorResponses(codes: readonly ErrorCode[]) {
+  const byStatus = Map.groupBy(codes, (code) => errorTable[code].status);
+  return Object.fromEntries(
+    [...byStatus].map(([status, group]) => [
+      String(status),
+      {
+        description: group.map((code) => `\`${code}\`: ${errorTable[code].when}`).join(" "),
+        headers: requestIdHeader,
+        content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
+      },
+    ]),
+  );
+}
+
+function jsonSchema(schema: z.ZodType, io: "input" | "output") {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: "any",
+    override: ({ zodSchema, jsonSchema: made }) => {
+      // Dates come as text.
+      if (zodSchema._zod.def.type === "date") Object.assign(made, { type: "string", format: "date-time" });
+    },
+  }) as Record<string, unknown>;
+  return rest;
+}

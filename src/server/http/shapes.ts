@@ -1,0 +1,129 @@
+import { z } from "zod";
+
+/** The shapes of /v1, from which requests are checked and the API reference is made. */
+
+export const credits = z.int().describe("Credits; 1 credit is 1 micro-dollar.");
+const moment = z.iso.datetime().describe("ISO 8601, UTC.");
+export const externalUserId = z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u, "must be printable characters").describe("Your app's id for the linked user.");
+
+export const quota = z.object({
+  credits_used: credits,
+  balance_after: credits.nullable().describe("The payer's balance after this request; null in the rare case that the books could not be read in time."),
+  billing_mode: z.enum(["developer", "user", "test"]),
+  external_user_id: z.string().optional(),
+});
+
+export const chatCompletionRequest = z.looseObject({
+  model: z.string().describe("A model from GET /v1/models."),
+  messages: z.array(z.looseObject({ role: z.string() })).min(1),
+  stream: z.boolean().nullish(),
+  max_tokens: z.int().min(1).nullish(),
+  max_completion_tokens: z.int().min(1).nullish(),
+  n: z.int().min(1).max(128).nullish(),
+});
+export const chatCompletion = z.looseObject({
+  id: z.string(),
+  object: z.string(),
+  model: z.string(),
+  choices: z.array(z.looseObject({})),
+  usage: z.looseObject({ prompt_tokens: z.int(), completion_tokens: z.int(), total_tokens: z.int() }).optional(),
+  quota,
+});
+
+export const embeddingsRequest = z.looseObject({ model: z.string(), input: z.union([z.string(), z.array(z.unknown())]) });
+export const embeddings = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
+
+export const linkedUser = z.object({
+  user: z.object({ id: z.string(), email: z.string(), balance: credits }),
+  linked_at: moment,
+  limit: credits.optional().describe("What this person lets your app spend in a month."),
+  spent: credits.optional().describe("What of the limit is spent this month."),
+});
+export const linkedUserListItem = linkedUser.extend({ external_user_id: z.string() });
+export const userList = z.object({ data: z.array(linkedUserListItem), has_more: z.boolean() });
+export const pageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  starting_after: z.string().optional().describe("The id of the last item of the page before."),
+});
+export const success = z.object({ success: z.literal(true) });
+
+export const model = z.object({
+  id: z.string(),
+  object: z.literal("model"),
+  created: z.int(),
+  owned_by: z.string(),
+  pricing: z.object({ prompt_per_1k_tokens: z.string(), completion_per_1k_tokens: z.string() }).describe("US dollars, as decimal text; the app's markup comes on top."),
+  context_length: z.int(),
+  max_output_tokens: z.int(),
+});
+export const modelList = z.object({ object: z.literal("list"), data: z.array(model) });
+
+export const balance = z.object({
+  wallet: z.enum(["developer", "linked_user", "sandbox"]),
+  external_user_id: z.string().optional(),
+  balance: credits,
+  available: credits.describe("The balance less what requests under way hold."),
+  held: credits,
+  billing_mode: z.enum(["developer", "user", "test"]),
+  limit: credits.optional(),
+  spent: credits.optional(),
+});
+
+const sums = z.object({ requests: z.int(), prompt_tokens: z.int(), completion_tokens: z.int(), credits_used: credits });
+export const me = z.object({
+  object: z.literal("api_key"),
+  id: z.string(),
+  name: z.string(),
+  fragment: z.string(),
+  billing_mode: z.enum(["developer", "user", "test"]),
+  app: z.object({ id: z.string(), name: z.string() }),
+  usage_30d: sums,
+});
+
+export const usageQuery = pageQuery.extend({
+  external_user_id: externalUserId.optional(),
+  model: z.string().optional(),
+  start: z.coerce.date().optional().describe("Requests from this moment on."),
+  end: z.coerce.date().optional().describe("Requests before this moment."),
+  group_by: z.enum(["day", "model", "user"]).optional().describe("Sums instead of single requests."),
+});
+export const usageItem = z.object({
+  request_id: z.string(),
+  created_at: moment,
+  external_user_id: z.string().nullable(),
+  billing_mode: z.enum(["developer", "user", "test"]),
+  endpoint: z.string(),
+  model: z.string(),
+  prompt_tokens: z.int(),
+  cached_tokens: z.int(),
+  completion_tokens: z.int(),
+  total_tokens: z.int(),
+  credits_used: credits,
+  markup: credits.describe("What of credits_used is the app's markup."),
+  status: z.enum(["completed", "interrupted"]).describe("interrupted: the client hung up, and what it got was billed."),
+  counted_by: z.enum(["provider", "tokenizer"]).nullable(),
+  stream: z.boolean(),
+  duration_ms: z.int(),
+});
+export const usagePage = z.union([
+  z.object({ data: z.array(usageItem), has_more: z.boolean() }),
+  z.object({ group_by: z.enum(["day", "model", "user"]), data: z.array(sums.extend({ group: z.string().nullable() })) }),
+]);
+
+export const fundingRequest = z.strictObject({
+  external_user_id: externalUserId,
+  amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
+  description: z.string().max(500).regex(/^[^\p{Cc}]*$/u, "must be printable characters").optional(),
+});
+export const funding = z.object({ success: z.literal(true), external_user_id: z.string(), amount: credits, balance_after: credits, transaction_id: z.string() });
+
+export const errorBody = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    type: z.string(),
+    param: z.string().nullable(),
+    hint: z.string().optional(),
+    docs_url: z.url(),
+  }),
+});

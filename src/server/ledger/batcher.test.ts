@@ -1,0 +1,175 @@
+import { describe, expect, test } from "vitest";
+import { Batcher, QueueFullError } from "./batcher.ts";
+
+/** An error as a database driver throws it. */
+const sqlError = (code: string) => Object.assign(new Error(`sqlstate ${code}`), { code });
+
+/** A run that waits until it is let go, so that a test decides what arrives meanwhile. */
+function gate() {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}
+
+describe("Batcher", () => {
+  test("what one turn of the event loop brings goes together, in order of arrival", async () => {
+    const batches: number[][] = [];
+    const batcher = new Batcher<number, string>(async (items) => {
+      batches.push([...items]);
+      return items.map((item) => `answer ${item}`);
+    });
+    const answers = await Promise.all([1, 2, 3].map((item) => batcher.push(item)));
+    expect(answers).toEqual(["answer 1", "answer 2", "answer 3"]);
+    expect(batches).toEqual([[1, 2, 3]]);
+  });
+
+  test("what arrives while a batch is under way waits for it and goes next, together", async () => {
+    const batches: number[][] = [];
+    const first = gate();
+    const started = gate();
+    let running = 0;
+    let most = 0;
+    const batcher = new Batcher<number, number>(async (items) => {
+      most = Math.max(most, ++running);
+      batches.push([...items]);
+      if (batches.length === 1) {
+        started.open();
+        await first.opened;
+      }
+      running--;
+      return [...items];
+    });
+    const one = batcher.push(1);
+    await started.opened;
+    const others = [2, 3, 4].map((item) => batcher.push(item));
+    expect(batcher.waiting).toBe(3);
+    first.open();
+    expect(await Promise.all([one, ...others])).toEqual([1, 2, 3, 4]);
+    expect(batches).toEqual([[1], [2, 3, 4]]);
+    expect(most).toBe(1);
+    expect(batcher.waiting).toBe(0);
+  });
+
+  test("a batch has at most maxBatch items, and the rest keeps its order", async () => {
+    const batches: number[][] = [];
+    const batcher = new Batcher<number, number>(
+      async (items) => {
+        batches.push([...items]);
+        return [...items];
+      },
+      { maxBatch: 3 },
+    );
+    await Promise.all([1, 2, 3, 4, 5, 6, 7].map((item) => batcher.push(item)));
+    expect(batches).toEqual([[1, 2, 3], [4, 5, 6], [7]]);
+  });
+
+  test("undecided items go in front of the next batch, in their old order", async () => {
+    const batches: number[][] = [];
+    const first = gate();
+    const started = gate();
+    const batcher = new Batcher<number, number>(async (items) => {
+      batches.push([...items]);
+      if (batches.length > 1) return [...items];
+      started.open();
+      await first.opened;
+      return items.map((item) => (item % 2 === 0 ? undefined : item));
+    });
+    const early = [1, 2, 3, 4].map((item) => batcher.push(item));
+    await started.opened;
+    const late = [5, 6].map((item) => batcher.push(item));
+    first.open();
+    expect(await Promise.all([...early, ...late])).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(batches).toEqual([
+      [1, 2, 3, 4],
+      [2, 4, 5, 6],
+    ]);
+  });
+
+  test("an item is answered by its own answer, whoever else is put off", async () => {
+    // One item a run is decided, always the first: the slowest that may happen.
+    const batcher = new Batcher<number, number>(async (items) => items.map((item, index) => (index === 0 ? item * 10 : undefined)), { maxBatch: 4 });
+    const items = Array.from({ length: 12 }, (_, index) => index);
+    expect(await Promise.all(items.map((item) => batcher.push(item)))).toEqual(items.map((item) => item * 10));
+  });
+
+  test.each(["22003", "22021", "23505", "23514"])("one bad item (SQLSTATE %s) fails alone", async (code) => {
+    const batcher = new Batcher<number, number>(async (items) => {
+      if (items.includes(3)) throw sqlError(code);
+      return [...items];
+    });
+    const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => batcher.push(item)));
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+    expect((outcomes[2] as PromiseRejectedResult).reason).toMatchObject({ code });
+  });
+
+  test("a bad item that came alone is tried once", async () => {
+    let runs = 0;
+    const batcher = new Batcher<number, number>(async () => {
+      runs++;
+      throw sqlError("22003");
+    });
+    await expect(batcher.push(1)).rejects.toMatchObject({ code: "22003" });
+    expect(runs).toBe(1);
+  });
+
+  test.each([
+    ["a lost connection without a code", new Error("Connection terminated unexpectedly")],
+    ["a lost connection", sqlError("ECONNRESET")],
+    ["a server that shuts down", sqlError("57P01")],
+    ["a lock timeout", sqlError("55P03")],
+    ["a connection exception", sqlError("08006")],
+  ])("%s rejects its whole batch, repeats nothing, and leaves the next batch alone", async (_name, error) => {
+    const batches: number[][] = [];
+    const batcher = new Batcher<number, number>(
+      async (items) => {
+        batches.push([...items]);
+        if (batches.length === 1) throw error;
+        return [...items];
+      },
+      { maxBatch: 2 },
+    );
+    const outcomes = await Promise.allSettled([1, 2, 3].map((item) => batcher.push(item)));
+    expect(outcomes).toEqual([
+      { status: "rejected", reason: error },
+      { status: "rejected", reason: error },
+      { status: "fulfilled", value: 3 },
+    ]);
+    expect(batches).toEqual([[1, 2], [3]]);
+  });
+
+  test("a full queue refuses at once and takes the next when there is room again", async () => {
+    const first = gate();
+    const started = gate();
+    const batcher = new Batcher<number, number>(
+      async (items) => {
+        started.open();
+        await first.opened;
+        return [...items];
+      },
+      { maxWaiting: 2 },
+    );
+    const underWay = batcher.push(1);
+    await started.opened;
+    const waiting = [batcher.push(2), batcher.push(3)];
+    await expect(batcher.push(4)).rejects.toBeInstanceOf(QueueFullError);
+    first.open();
+    expect(await Promise.all([underWay, ...waiting])).toEqual([1, 2, 3]);
+    expect(await batcher.push(5)).toBe(5);
+  });
+
+  test("nothing pushed, nothing run", async () => {
+    let runs = 0;
+    const batcher = new Batcher<number, number>(async (items) => {
+      runs++;
+      return [...items];
+    });
+    // Two turns of the event loop: a batch would have begun by then.
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(runs).toBe(0);
+    await batcher.push(1);
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(runs).toBe(1);
+  });
+});

@@ -1,0 +1,294 @@
+import { randomUUID } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { holdAll, holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { type Database, transaction } from "../platform/db.ts";
+import { balanceOf } from "./accounts.ts";
+import { hold, type HoldVerdict, settle } from "./hold.ts";
+import { openLedger } from "./ledger.ts";
+import { endOfMonth, limitState, refillLimit, setLimit } from "./limits.ts";
+import { verify } from "./verify.ts";
+
+const NOW = new Date();
+const NEXT_MONTH = endOfMonth(NOW);
+const MONTH_AFTER = endOfMonth(NEXT_MONTH);
+
+/** A person with plenty of credits and a limit for one app, and what tests do with it. */
+async function limited(db: Database, monthlyLimit?: bigint) {
+  const app = await makeApp(db);
+  const key = await makeKey(db, app.id, "user");
+  const person = await makeUser(db, { credits: 1_000_000n });
+  const link = await makeLink(db, app.id, person, monthlyLimit === undefined ? {} : { monthlyLimit });
+  const request = (amount: bigint) => holdRequest(key, { externalUserId: link.externalUserId, amount });
+  return {
+    person,
+    link,
+    request,
+    hold: async (amount: bigint) => (await holdOne(db.sql, request(amount))).id,
+    settle: async (id: string, amount: bigint) => settle(db.sql, [settlement(id, amount)]),
+    spend: async (amount: bigint) => settle(db.sql, [settlement((await holdOne(db.sql, request(amount))).id, amount)]),
+    set: (limit: bigint | null, now = NOW) => transaction((tx) => setLimit(tx, link.id, limit, now), db),
+    refill: (now = NOW) => transaction((tx) => refillLimit(tx, link.id, now), db),
+    row: () => db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } }),
+    /** What the next request could spend of the limit. */
+    left: async () => {
+      const { limitId } = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
+      return limitId === null ? null : (await balanceOf(db.sql, limitId)).available;
+    },
+    state: async (now = NOW) => {
+      const row = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
+      return limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance, now);
+    },
+  };
+}
+
+const reason = (verdict: HoldVerdict | undefined) => (verdict?.kind === "refused" ? verdict.reason : verdict?.kind);
+
+onBothDatabases("a limit", (db) => {
+  test("is full when it is set, and ends with the calendar month in UTC", async () => {
+    const it = await limited(db());
+    expect(await it.left()).toBe(null);
+    await it.set(500n);
+    expect(await it.left()).toBe(500n);
+    expect((await it.row()).limitPeriodEndsAt).toEqual(NEXT_MONTH);
+    expect(await it.state()).toEqual({ limit: 500n, spent: 0n });
+  });
+
+  test("counts what was spent when it is raised or lowered", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(200n);
+    await it.set(1_000n);
+    expect(await it.left()).toBe(800n);
+    await it.set(300n);
+    expect(await it.left()).toBe(100n);
+    await it.set(200n);
+    expect(await it.left()).toBe(0n);
+    expect(await it.state()).toEqual({ limit: 200n, spent: 200n });
+    await it.set(200n);
+    expect(await it.left()).toBe(0n);
+  });
+
+  test("counts what requests under way hold, and gives back what they do not spend", async () => {
+    const it = await limited(db(), 500n);
+    const id = await it.hold(300n);
+    await it.set(400n);
+    expect(await it.left()).toBe(100n);
+    await it.settle(id, 50n);
+    expect(await it.left()).toBe(350n);
+    expect(await it.state()).toEqual({ limit: 400n, spent: 50n });
+  });
+
+  test("lowered below what is held lets nothing more through, even when those requests give credits back", async () => {
+    const it = await limited(db(), 500n);
+    const ids = [await it.hold(300n), await it.hold(100n)];
+    await it.set(50n);
+    expect(await it.left()).toBe(0n);
+    expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
+    await it.settle(ids[0] ?? "", 20n);
+    await it.settle(ids[1] ?? "", 0n);
+    // 20 were spent; that 30 are refused until the month ends is the price of never allowing too much.
+    expect(await it.left()).toBeLessThanOrEqual(30n);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("lowered below what was spent lets nothing more through until the month ends", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(400n);
+    await it.set(100n);
+    expect(await it.left()).toBe(0n);
+    await it.refill(NEXT_MONTH);
+    expect(await it.left()).toBe(100n);
+  });
+
+  test("lowered below what was spent and raised again still counts all that was spent this month", async () => {
+    const it = await limited(db(), 100n);
+    await it.spend(40n);
+    await it.set(30n);
+    await it.set(100n);
+    expect(await it.left()).toBe(60n);
+  });
+
+  test("lowered below what is held and raised again still counts what is held", async () => {
+    const it = await limited(db(), 100n);
+    await it.hold(80n);
+    await it.set(50n);
+    await it.set(100n);
+    expect(await it.left()).toBe(20n);
+  });
+
+  test("lowered below what was spent says how much that was", async () => {
+    const it = await limited(db(), 100n);
+    await it.spend(40n);
+    await it.set(30n);
+    expect(await it.state()).toEqual({ limit: 30n, spent: 40n });
+  });
+
+  test("of nothing refuses everything", async () => {
+    const it = await limited(db(), 0n);
+    expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
+    expect(await it.state()).toEqual({ limit: 0n, spent: 0n });
+  });
+
+  test("is refilled to exactly the limit when its month is over, and not before, and once", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(200n);
+    await it.refill(new Date(NEXT_MONTH.getTime() - 1));
+    expect(await it.left()).toBe(300n);
+    await it.refill(NEXT_MONTH);
+    expect(await it.left()).toBe(500n);
+    expect((await it.row()).limitPeriodEndsAt).toEqual(MONTH_AFTER);
+    await it.spend(100n);
+    await it.refill(NEXT_MONTH);
+    expect(await it.left()).toBe(400n);
+  });
+
+  test("is refilled once by many at once", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(200n);
+    await Promise.all(Array.from({ length: 8 }, () => it.refill(NEXT_MONTH)));
+    expect(await it.left()).toBe(500n);
+  });
+
+  test("saves nothing up over months in which nobody asked", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(100n);
+    await it.refill(new Date(Date.UTC(NOW.getUTCFullYear() + 1, 5, 15)));
+    expect(await it.left()).toBe(500n);
+  });
+
+  test("at month's end, open requests count against the new month: no more than the limit in either", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(100n);
+    const id = await it.hold(300n);
+    await it.refill(NEXT_MONTH);
+    // Should they be charged in full, 300 + 200 is the new month's limit.
+    expect(await it.left()).toBe(200n);
+    await it.spend(200n);
+    expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
+    await it.settle(id, 120n);
+    expect(await it.left()).toBe(180n);
+    expect(await it.state(NEXT_MONTH)).toEqual({ limit: 500n, spent: 320n });
+  });
+
+  test("at month's end, requests open since before it was lowered count against the new month as well", async () => {
+    const it = await limited(db(), 100n);
+    const id = await it.hold(80n);
+    await it.set(50n);
+    await it.refill(NEXT_MONTH);
+    // All of the 80 may still be charged in the new month, whose limit is 50.
+    expect(await it.left()).toBe(0n);
+    await it.settle(id, 80n);
+    expect(await it.left()).toBe(0n);
+  });
+
+  test("changed when its month is over begins a new one: last month's spending is forgotten", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(400n);
+    expect(await it.state(NEXT_MONTH)).toEqual({ limit: 500n, spent: 0n });
+    await it.set(300n, NEXT_MONTH);
+    expect(await it.left()).toBe(300n);
+    expect((await it.row()).limitPeriodEndsAt).toEqual(MONTH_AFTER);
+  });
+
+  test("removed stops nobody, and requests under way settle as they were held", async () => {
+    const it = await limited(db(), 100n);
+    const limitId = (await it.row()).limitId ?? "";
+    const id = await it.hold(100n);
+    await it.set(null);
+    expect(await it.row()).toMatchObject({ limitId: null, monthlyLimit: null, limitPeriodEndsAt: null });
+    expect(await it.state()).toBe(null);
+    await it.spend(5_000n);
+    await it.settle(id, 60n);
+    expect(await balanceOf(db().sql, limitId)).toEqual({ balance: 40n, held: 0n, available: 40n });
+    await it.set(null);
+    await it.set(70n);
+    expect(await it.left()).not.toBe(null);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("below zero, or of nobody, is an error and changes nothing", async () => {
+    const it = await limited(db(), 100n);
+    await expect(it.set(-1n)).rejects.toBeInstanceOf(RangeError);
+    await expect(transaction((tx) => setLimit(tx, randomUUID(), 5n), db())).rejects.toThrow();
+    expect(await it.left()).toBe(100n);
+  });
+
+  test("whose month has passed refills itself when the next request comes", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(500n);
+    await db().prisma.linkedUser.update({ where: { id: it.link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+    expect(await hold(db().sql, [it.request(10n)])).toEqual([{ kind: "limit_due", linkedUserId: it.link.id }]);
+    const ledger = openLedger(db());
+    const verdicts = await Promise.all(Array.from({ length: 12 }, () => ledger.hold(it.request(50n))));
+    expect(verdicts.filter((verdict) => verdict.kind === "held")).toHaveLength(10);
+    expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "spending_limit_reached")).toHaveLength(2);
+    expect((await it.row()).limitPeriodEndsAt).toEqual(endOfMonth(new Date()));
+  });
+
+  test("does not care for other apps: each link has its own", async () => {
+    const person = await makeUser(db(), { credits: 1_000n });
+    const shops = await Promise.all(
+      [100n, 300n].map(async (monthlyLimit) => {
+        const app = await makeApp(db());
+        return { key: await makeKey(db(), app.id), link: await makeLink(db(), app.id, person, { monthlyLimit }) };
+      }),
+    );
+    const verdicts = await hold(db().sql, shops.map(({ key, link }) => holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })));
+    // The second is put off, because the first wanted the whole wallet.
+    expect(verdicts[0]).toMatchObject({ kind: "held", amount: 100n });
+    const [second] = shops.slice(1);
+    if (second === undefined) throw new Error("two shops");
+    expect((await holdAll(db().sql, [holdRequest(second.key, { externalUserId: second.link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })]))[0]?.amount).toBe(300n);
+  });
+});
+
+describe("a limit on Postgres", () => {
+  const db = withDatabase("postgres");
+
+  test("lowered while a request waits holds that request back", async () => {
+    const it = await limited(db(), 500n);
+    const lane = db().lane();
+    let waiting: Promise<HoldVerdict | undefined> | undefined;
+    await transaction(async (tx) => {
+      await setLimit(tx, it.link.id, 50n);
+      waiting = hold(lane, [it.request(100n)]).then(([verdict]) => verdict);
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    expect(await waiting).toMatchObject({ kind: "refused", reason: "spending_limit_reached", available: 50n });
+  });
+
+  test("changed by many beside requests never lets more through than the largest, and the books stay right", async () => {
+    const it = await limited(db(), 1_000n);
+    const ledger = openLedger(db());
+    let charged = 0n;
+    const work = async () => {
+      for (let turn = 0; turn < 10; turn++) {
+        const verdict = await ledger.hold(it.request(30n));
+        if (verdict.kind !== "held") continue;
+        const settled = await ledger.settle(settlement(verdict.id, turn % 3 === 0 ? 0n : 30n), 60_000);
+        if (settled.kind === "settled") charged += settled.charged;
+      }
+    };
+    const change = async () => {
+      // Upwards only, so that the last is the largest.
+      for (let limit = 1_010n; limit <= 1_200n; limit += 10n) await it.set(limit);
+    };
+    await Promise.all([...Array.from({ length: 10 }, work), change()]);
+    expect(charged).toBeLessThanOrEqual(1_200n);
+    expect(await it.state()).toEqual({ limit: 1_200n, spent: charged });
+    expect(await it.left()).toBe(1_200n - charged);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
+test.each([
+  ["2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"],
+  ["2026-01-31T23:59:59.999Z", "2026-02-01T00:00:00.000Z"],
+  ["2028-02-29T12:00:00.000Z", "2028-03-01T00:00:00.000Z"],
+  ["2026-12-31T23:59:59.999Z", "2027-01-01T00:00:00.000Z"],
+  // Already April in Auckland, still March in UTC.
+  ["2026-04-01T01:00:00.000+13:00", "2026-04-01T00:00:00.000Z"],
+])("the month of %s ends at %s", (now, end) => {
+  expect(endOfMonth(new Date(now)).toISOString()).toBe(end);
+});

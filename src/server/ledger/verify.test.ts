@@ -1,0 +1,276 @@
+import { randomUUID } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
+import { beforeAll, describe, expect, test } from "vitest";
+import { onBothDatabases } from "#testing/database.ts";
+import { type Held, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { transaction } from "../platform/db.ts";
+import { platformAccount } from "./accounts.ts";
+import { settle } from "./hold.ts";
+import { transfer } from "./transfer.ts";
+import { type VerifyReport, verify } from "./verify.ts";
+
+onBothDatabases("the books", (db) => {
+  let app: Awaited<ReturnType<typeof makeApp>>;
+  let key: Awaited<ReturnType<typeof makeKey>>;
+  let walletId: string;
+  let strangerId: string;
+  let limitId: string;
+  let open: Held;
+  let settled: Held;
+  let topUpId: string;
+
+  /** One of everything: a top-up, a settled and an open hold of a person with a limit, earnings that wait. */
+  beforeAll(async () => {
+    const person = await makeUser(db());
+    walletId = person.walletId;
+    strangerId = (await makeUser(db(), { credits: 50n })).walletId;
+    topUpId = uuidv7();
+    await transfer(db().sql, { id: topUpId, debitId: platformAccount.world, creditId: walletId, amount: 1_000n, reason: "top_up" });
+    app = await makeApp(db(), { markupBps: 1_000 });
+    key = await makeKey(db(), app.id);
+    const link = await makeLink(db(), app.id, person, { monthlyLimit: 800n });
+    limitId = link.limitId ?? "";
+    settled = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
+    open = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
+    await settle(db().sql, [settlement(settled.id, 100n, 40n)]);
+  });
+
+  /** What `verify` says after these statements; everything is rolled back, so tests share one set of books. */
+  async function after(...statements: string[]): Promise<VerifyReport> {
+    const undo = new Error("undo");
+    let report: VerifyReport | undefined;
+    await expect(
+      transaction(async (tx) => {
+        for (const statement of statements) await tx.prisma.$executeRawUnsafe(statement);
+        report = await verify(tx);
+        throw undo;
+      }, db()),
+    ).rejects.toBe(undo);
+    if (report === undefined) throw new Error("not verified");
+    return report;
+  }
+
+  const rules = (report: VerifyReport) => [...new Set(report.discrepancies.map((each) => each.rule))].sort();
+
+  test("untouched books are right, and counted", async () => {
+    expect(await verify(db().sql)).toEqual({ ok: true, accounts: 12, transfers: 3, usages: 1, openHolds: 1, discrepancies: [] });
+  });
+
+  describe("the database refuses", () => {
+    test.each(["hold", "usage", "transfer"])("to change, remove or truncate rows of %s", async (table) => {
+      const count = async () => (await db().sql.query({ name: `test_count_${table}`, text: `SELECT count(*)::int AS n FROM "${table}"` }, []))[0]?.n;
+      const before = await count();
+      for (const statement of [
+        `UPDATE "${table}" SET "created_at" = "created_at"`,
+        `UPDATE "${table}" SET "id" = "id" WHERE false`,
+        `DELETE FROM "${table}"`,
+        `DELETE FROM "${table}" WHERE false`,
+        `TRUNCATE "${table}"`,
+        `TRUNCATE "${table}", "setting"`,
+      ]) {
+        await expect(db().sql.query({ name: "", text: statement }, []), statement).rejects.toMatchObject({ code: "23001" });
+      }
+      expect(await count()).toBe(before);
+    });
+
+    test.each(["wallet", "limit", "sandbox_wallet", "earnings"])("a negative %s", async (kind) => {
+      const insert = (columns: string, values: string) =>
+        db().sql.query({ name: "", text: `INSERT INTO account (id, kind, bounded${columns}) VALUES ('${randomUUID()}', '${kind}', ${values})` }, []);
+      await expect(insert(", available", "true, -1")).rejects.toMatchObject({ code: "23514" });
+      await expect(insert(", held", "true, -1")).rejects.toMatchObject({ code: "23514" });
+      // Nobody can open one that has no bounds.
+      await expect(insert("", "false")).rejects.toMatchObject({ code: "23514" });
+    });
+
+    test("to take more than a wallet or a limit has, or to return more than it holds", async () => {
+      for (const accountId of [walletId, limitId]) {
+        for (const change of ["available = available - 1000000", "held = held - 1000000"]) {
+          await expect(db().sql.query({ name: "", text: `UPDATE account SET ${change} WHERE id = '${accountId}'` }, [])).rejects.toMatchObject({ code: "23514" });
+        }
+      }
+    });
+
+    test("a settlement above its hold, and a second one", async () => {
+      const copy = (id: string, base: number) =>
+        db().sql.query(
+          {
+            name: "",
+            text: `INSERT INTO usage (id, app_id, api_key_id, billing_mode, wallet_id, revenue_id, earnings_id, held, base, markup, outcome, endpoint, model)
+              SELECT id, app_id, api_key_id, billing_mode, wallet_id, revenue_id, earnings_id, amount, ${base}, 0, 'completed', '', model FROM hold WHERE id = '${id}'`,
+          },
+          [],
+        );
+      await expect(copy(open.id, 111)).rejects.toMatchObject({ code: "23514" });
+      await expect(copy(open.id, -1)).rejects.toMatchObject({ code: "23514" });
+      await expect(copy(settled.id, 1)).rejects.toMatchObject({ code: "23505" });
+    });
+
+    test("holds and transfers of nothing, and transfers to oneself", async () => {
+      const row = (debit: string, credit: string, amount: number) =>
+        db().sql.query({ name: "", text: `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${randomUUID()}', '${debit}', '${credit}', ${amount}, 'grant')` }, []);
+      await expect(row(platformAccount.world, walletId, 0)).rejects.toMatchObject({ code: "23514" });
+      await expect(row(platformAccount.world, walletId, -1)).rejects.toMatchObject({ code: "23514" });
+      await expect(row(walletId, walletId, 1)).rejects.toMatchObject({ code: "23514" });
+      const empty = `INSERT INTO hold (id, app_id, api_key_id, billing_mode, wallet_id, revenue_id, earnings_id, amount, model, expires_at)
+        SELECT '${randomUUID()}', app_id, api_key_id, billing_mode, wallet_id, revenue_id, earnings_id, 0, model, expires_at FROM hold WHERE id = '${open.id}'`;
+      await expect(db().sql.query({ name: "", text: empty }, [])).rejects.toMatchObject({ code: "23514" });
+    });
+  });
+
+  describe("verify finds", () => {
+    test("a balance that nobody paid for, and says whose and how much", async () => {
+      const report = await after(`UPDATE account SET available = available + 7 WHERE id = '${walletId}'`);
+      expect(report.ok).toBe(false);
+      // 1,000 topped up, 110 charged: the settlement of 140 was above its hold.
+      expect(report.discrepancies).toEqual([{ rule: "an account equals the sum of its entries", what: `wallet ${walletId}`, expected: "890", found: "897" }]);
+    });
+
+    test("allowance that nobody gave", async () => {
+      const report = await after(`UPDATE account SET available = available + 1 WHERE id = '${limitId}'`);
+      expect(report.discrepancies).toMatchObject([{ rule: "an account equals the sum of its entries", what: `limit ${limitId}` }]);
+    });
+
+    test.each([
+      ["removed", "DELETE FROM account_delta"],
+      ["changed", "UPDATE account_delta SET amount = amount - 1"],
+      ["folded twice", "UPDATE account a SET available = available + d.amount FROM account_delta d WHERE d.account_id = a.id"],
+    ])("earnings that were %s before they were folded", async (_what, statement) => {
+      const report = await after(statement);
+      expect(rules(report)).toEqual(["an account equals the sum of its entries"]);
+      const accounts = report.discrepancies.map((each) => each.what);
+      expect(accounts).toContain(`earnings ${app.earningsId}`);
+      expect(accounts).toContain(`platform ${platformAccount.revenue}`);
+      expect(accounts).toContain(`platform ${platformAccount.shortfall}`);
+    });
+
+    test("a transfer that was rewritten, and one that was removed", async () => {
+      const unlock = `ALTER TABLE transfer DISABLE TRIGGER USER`;
+      for (const statement of [`UPDATE transfer SET amount = amount + 1 WHERE id = '${topUpId}'`, `DELETE FROM transfer WHERE id = '${topUpId}'`]) {
+        const report = await after(unlock, statement);
+        expect(rules(report)).toEqual(["an account equals the sum of its entries"]);
+        expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.world}`, `wallet ${walletId}`]);
+      }
+      const diverted = await after(unlock, `UPDATE transfer SET credit_id = '${strangerId}' WHERE id = '${topUpId}'`);
+      expect(diverted.discrepancies.map((each) => each.what).sort()).toEqual([`wallet ${walletId}`, `wallet ${strangerId}`].sort());
+    });
+
+    test("a settlement that was removed", async () => {
+      const report = await after(`ALTER TABLE usage DISABLE TRIGGER USER`, `DELETE FROM usage WHERE id = '${settled.id}'`);
+      expect(rules(report)).toEqual(["an account equals the sum of its entries", "what is held equals the open holds"]);
+    });
+
+    test("credits moved from the markup to the base of a settlement", async () => {
+      const report = await after(`ALTER TABLE usage DISABLE TRIGGER USER`, `UPDATE usage SET base = base + 1, markup = markup - 1`);
+      expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.revenue}`, `earnings ${app.earningsId}`].sort());
+    });
+
+    test("credits that are held for nothing", async () => {
+      const report = await after(`UPDATE account SET available = available - 5, held = held + 5 WHERE id = '${walletId}'`);
+      expect(report.discrepancies).toEqual([{ rule: "what is held equals the open holds", what: `wallet ${walletId}`, expected: "110", found: "115" }]);
+    });
+
+    test("a hold for which nothing is held, and one that was removed", async () => {
+      const released = await after(`UPDATE account SET available = available + held, held = 0 WHERE id = '${limitId}'`);
+      expect(released.discrepancies).toMatchObject([{ rule: "what is held equals the open holds", what: `limit ${limitId}`, expected: "110", found: "0" }]);
+      const removed = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `DELETE FROM hold WHERE id = '${open.id}'`);
+      expect(rules(removed)).toEqual(["what is held equals the open holds"]);
+    });
+
+    test("a bounded account below zero", async () => {
+      const report = await after(
+        `ALTER TABLE account DROP CONSTRAINT account_never_negative`,
+        `UPDATE account SET available = available - 1000000 WHERE id = '${walletId}'`,
+        `UPDATE account SET held = -1 WHERE id = '${strangerId}'`,
+      );
+      expect(rules(report)).toContain("no bounded account is negative");
+      const negative = report.discrepancies.filter((each) => each.rule === "no bounded account is negative");
+      expect(negative.map((each) => each.what).sort()).toEqual([`wallet ${walletId}`, `wallet ${strangerId}`].sort());
+    });
+
+    test("an entry of an account that does not exist", async () => {
+      const nobody = randomUUID();
+      const report = await after(
+        `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${randomUUID()}', '${platformAccount.allowance}', '${nobody}', 3, 'grant')`,
+      );
+      expect(report.discrepancies).toEqual([{ rule: "every entry belongs to an account", what: `account ${nobody}`, expected: "an account", found: "none" }]);
+      expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual(["every entry belongs to an account"]);
+    });
+
+    test("entries that do not sum to zero", async () => {
+      const report = await after(
+        `ALTER TABLE usage DROP CONSTRAINT usage_within_hold`,
+        `ALTER TABLE usage DISABLE TRIGGER USER`,
+        // Revenue of 100, of which the wallet pays 60: what is below zero is no entry.
+        `UPDATE usage SET base = 100, markup = -40, shortfall_base = 0, shortfall_markup = 0 WHERE id = '${settled.id}'`,
+      );
+      expect(rules(report)).toContain("all entries sum to zero");
+      expect(report.discrepancies).toContainEqual({ rule: "all entries sum to zero", what: "journal", expected: "0", found: "40" });
+    });
+
+    test.each([
+      ["another wallet", (other: string) => `UPDATE usage SET wallet_id = '${other}'`],
+      ["another limit", (other: string) => `UPDATE usage SET limit_id = '${other}'`],
+      ["no limit", () => `UPDATE usage SET limit_id = NULL`],
+      ["other earnings", (other: string) => `UPDATE usage SET earnings_id = '${other}'`],
+      ["other revenue", (other: string) => `UPDATE usage SET revenue_id = '${other}'`],
+      ["another app", (other: string) => `UPDATE usage SET app_id = '${other}'`],
+      ["another linked user", (other: string) => `UPDATE usage SET linked_user_id = '${other}'`],
+      ["another amount held", () => `UPDATE usage SET held = held + 1`],
+    ])("a settlement that names %s than its hold", async (_what, statement) => {
+      const report = await after(`ALTER TABLE usage DISABLE TRIGGER USER`, `${statement(strangerId)} WHERE id = '${settled.id}'`);
+      expect(rules(report)).toContain("a settlement repeats its hold");
+      expect(report.discrepancies.find((each) => each.rule === "a settlement repeats its hold")?.what).toBe(`usage ${settled.id}`);
+    });
+
+    test("a settlement without a hold, and a settled hold that was rewritten", async () => {
+      const invented = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `DELETE FROM hold WHERE id = '${settled.id}'`);
+      expect(invented.discrepancies).toMatchObject([{ rule: "a settlement repeats its hold", what: `usage ${settled.id}`, expected: "a hold" }]);
+      const rewritten = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET amount = amount + 1 WHERE id = '${settled.id}'`);
+      expect(rewritten.discrepancies).toEqual([
+        { rule: "a settlement repeats its hold", what: `usage ${settled.id}`, expected: `111 from ${walletId}`, found: `110 from ${walletId}` },
+      ]);
+    });
+
+    test("a settlement above its hold", async () => {
+      const report = await after(
+        `ALTER TABLE usage DROP CONSTRAINT usage_within_hold`,
+        `ALTER TABLE usage DISABLE TRIGGER USER`,
+        `UPDATE usage SET base = base + 1 WHERE id = '${settled.id}'`,
+      );
+      expect(report.discrepancies).toContainEqual({ rule: "no settlement exceeds its hold", what: `usage ${settled.id}`, expected: "110", found: "111" });
+    });
+
+    test("a hold that outlived the longest request, after the sweeper had its time", async () => {
+      const late = (seconds: number) => [
+        `ALTER TABLE hold DISABLE TRIGGER USER`,
+        `UPDATE hold SET expires_at = now() - interval '${seconds} seconds' WHERE id = '${open.id}'`,
+      ];
+      expect(rules(await after(...late(3_600)))).toEqual(["no hold outlives the longest request"]);
+      expect(rules(await after(...late(30)))).toEqual([]);
+      // A settled hold is over, however old.
+      expect(rules(await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET expires_at = now() - interval '1 year' WHERE id = '${settled.id}'`))).toEqual([]);
+    });
+
+    test("an overdue hold at once when no grace is given", async () => {
+      const undo = new Error("undo");
+      await expect(
+        transaction(async (tx) => {
+          await tx.prisma.$executeRawUnsafe(`ALTER TABLE hold DISABLE TRIGGER USER`);
+          await tx.prisma.$executeRawUnsafe(`UPDATE hold SET expires_at = now() - interval '1 second' WHERE id = '${open.id}'`);
+          expect(rules(await verify(tx, { overdueGraceMs: 0 }))).toEqual(["no hold outlives the longest request"]);
+          expect(rules(await verify(tx, { overdueGraceMs: 5_000 }))).toEqual([]);
+          throw undo;
+        }, db()),
+      ).rejects.toBe(undo);
+    });
+
+    test("ever so many discrepancies, and answers all the same", async () => {
+      const report = await after(
+        `INSERT INTO account (id, kind, bounded, available) SELECT gen_random_uuid(), 'wallet', true, 1 FROM generate_series(1, 500)`,
+      );
+      expect(report.ok).toBe(false);
+      expect(report.discrepancies).toHaveLength(100);
+    });
+  });
+});

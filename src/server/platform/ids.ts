@@ -1,0 +1,23 @@
+import { v7 as uuidv7 } from "uuid";
+
+/** A new UUIDv7: sorts by time, needs no sequence. */
+export function newId(): string {
+  return uuidv7();
+}
+
+/** How a request's id is shown: `req_` and 32 hexadecimal digits. The hold of the request has the same UUID. */
+export function requestIdOf(id: string): string {
+  return `req_${id.replaceAll("-", "")}`;
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
+/** The UUID behind a shown request id; null for anything else. */
+export function idOfRequest(shown: string): string | null {
+  const hex = /^req_([0-9a-f]{32})$/.exec(shown)?.[1];
+  return hex === undefined ? null : hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,108 @@
+import type { Prisma } from "../../generated/prisma/client.ts";
+import type { Database } from "../platform/db.ts";
+import { toBigInt } from "../platform/sql.ts";
+
+/** Which requests of an app a report is about. Failed requests cost nothing and are left out. */
+export type UsageFilter = {
+  appId: string;
+  /** Requests with play money, or those with real credits. */
+  test: boolean;
+  externalUserId?: string | undefined;
+  model?: string | undefined;
+  start?: Date | undefined;
+  end?: Date | undefined;
+};
+
+const columns = {
+  id: true,
+  createdAt: true,
+  externalUserId: true,
+  billingMode: true,
+  endpoint: true,
+  model: true,
+  promptTokens: true,
+  cachedTokens: true,
+  completionTokens: true,
+  base: true,
+  markup: true,
+  outcome: true,
+  countedBy: true,
+  streamed: true,
+  durationMs: true,
+} satisfies Prisma.UsageSelect;
+export type UsageItem = Prisma.UsageGetPayload<{ select: typeof columns }>;
+
+/** Requests, newest first, `limit` at a time; `before` is the id of the last one seen. */
+export async function listUsage(
+  db: Database,
+  filter: UsageFilter,
+  page: { limit: number; before?: string | undefined },
+): Promise<{ data: UsageItem[]; hasMore: boolean }> {
+  const rows = await db.prisma.usage.findMany({
+    where: {
+      appId: filter.appId,
+      outcome: { in: ["completed", "interrupted"] },
+      billingMode: filter.test ? "test" : { not: "test" },
+      ...(filter.externalUserId === undefined ? {} : { externalUserId: filter.externalUserId }),
+      ...(filter.model === undefined ? {} : { model: filter.model }),
+      ...(filter.start === undefined && filter.end === undefined ? {} : { createdAt: { gte: filter.start, lt: filter.end } }),
+      ...(page.before === undefined ? {} : { id: { lt: page.before } }),
+    },
+    orderBy: { id: "desc" },
+    take: page.limit + 1,
+    select: columns,
+  });
+  return { data: rows.slice(0, page.limit), hasMore: rows.length > page.limit };
+}
+
+export type UsageSum = {
+  /** The day (`YYYY-MM-DD`, UTC), the model or the external user id; null for requests without a user. */
+  group: string | null;
+  requests: number;
+  promptTokens: number;
+  completionTokens: number;
+  /** Base and markup, in credits. */
+  creditsUsed: bigint;
+};
+
+export type UsageGrouping = "day" | "model" | "user" | "all";
+
+/** Sums of a report, by day in order of time, by model and user the dearest first; at most 1,000 groups. */
+export async function sumUsage(db: Database, filter: UsageFilter, by: UsageGrouping): Promise<UsageSum[]> {
+  const rows = await db.sql.query(sumStatements[by], [
+    filter.appId,
+    filter.test,
+    filter.externalUserId ?? null,
+    filter.model ?? null,
+    filter.start ?? null,
+    filter.end ?? null,
+  ]);
+  return rows.map((row) => ({
+    group: row.grouping === null ? null : String(row.grouping),
+    requests: Number(toBigInt(row.requests)),
+    promptTokens: Number(toBigInt(row.prompt_tokens)),
+    completionTokens: Number(toBigInt(row.completion_tokens)),
+    creditsUsed: toBigInt(row.credits_used),
+  }));
+}
+
+const sumStatements = {
+  day: sumStatement("day", `to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')`, "1 ASC"),
+  model: sumStatement("model", "model", "5 DESC, 1"),
+  user: sumStatement("user", "external_user_id", "5 DESC, 1"),
+  all: sumStatement("all", "NULL::text", "1"),
+};
+
+function sumStatement(name: string, grouping: string, order: string) {
+  return {
+    name: `usage_sum_${name}`,
+    text: `
+      SELECT ${grouping} AS grouping, count(*) AS requests, coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,
+        coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens, coalesce(sum(base + markup), 0)::bigint AS credits_used
+      FROM usage
+      WHERE app_id = $1::uuid AND (billing_mode = 'test') = $2::bool AND outcome IN ('completed', 'interrupted')
+        AND ($3::text IS NULL OR external_user_id = $3::text) AND ($4::text IS NULL OR model = $4::text)
+        AND ($5::timestamptz IS NULL OR created_at >= $5::timestamptz) AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
+      GROUP BY 1 ORDER BY ${order} LIMIT 1000`,
+  };
+}

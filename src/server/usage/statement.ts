@@ -1,0 +1,92 @@
+import type { PrismaClient, TransferReason } from "../../generated/prisma/client.ts";
+import { type Sql, toBigInt } from "../platform/sql.ts";
+import { firstIdAt, type Page, pageOf } from "./reports.ts";
+
+/** One line of a wallet's statement. `amount` is what it changed, in credits: below zero when it was spent. */
+export type StatementEntry =
+  | {
+      kind: "request";
+      id: string;
+      at: Date;
+      amount: bigint;
+      appId: string;
+      appName: string;
+      externalUserId: string | null;
+      billingMode: "developer" | "user" | "test";
+      model: string;
+      endpoint: string;
+      promptTokens: number;
+      completionTokens: number;
+      base: bigint;
+      markup: bigint;
+      interrupted: boolean;
+    }
+  | { kind: "transfer"; id: string; at: Date; amount: bigint; reason: TransferReason; description: string | null };
+
+/** One page of what moved a wallet's credits, newest first. Requests that cost nothing are left out. */
+export async function statement(db: PrismaClient, ask: { walletId: string; before?: string | undefined; take: number }): Promise<Page<StatementEntry>> {
+  const page = {
+    orderBy: { id: "desc" },
+    take: ask.take + 1,
+  } as const;
+  const id = ask.before === undefined ? undefined : { lt: ask.before };
+  const [usages, outgoing, incoming] = await Promise.all([
+    db.usage.findMany({ where: { walletId: ask.walletId, id, OR: [{ base: { gt: 0 } }, { markup: { gt: 0 } }] }, ...page }),
+    db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }),
+    db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }),
+  ]);
+  const names = await appNames(db, usages.map((usage) => usage.appId));
+  const entries: StatementEntry[] = [
+    ...usages.map((usage) => ({
+      kind: "request" as const,
+      id: usage.id,
+      at: usage.createdAt,
+      amount: -(usage.base + usage.markup),
+      appId: usage.appId,
+      appName: names.get(usage.appId) ?? "An app",
+      externalUserId: usage.externalUserId,
+      billingMode: usage.billingMode,
+      model: usage.model,
+      endpoint: usage.endpoint,
+      promptTokens: usage.promptTokens,
+      completionTokens: usage.completionTokens,
+      base: usage.base,
+      markup: usage.markup,
+      interrupted: usage.outcome === "interrupted",
+    })),
+    ...[...outgoing, ...incoming].map((transfer) => ({
+      kind: "transfer" as const,
+      id: transfer.id,
+      at: transfer.createdAt,
+      amount: transfer.debitId === ask.walletId ? -transfer.amount : transfer.amount,
+      reason: transfer.reason,
+      description: transfer.description,
+    })),
+  ];
+  entries.sort((a, b) => (a.id < b.id ? 1 : -1));
+  return pageOf(entries, ask.take);
+}
+
+async function appNames(db: PrismaClient, appIds: string[]): Promise<Map<string, string>> {
+  const apps = await db.app.findMany({ where: { id: { in: [...new Set(appIds)] } }, select: { id: true, name: true } });
+  return new Map(apps.map((app) => [app.id, app.name]));
+}
+
+export type SpentThisMonth = { spent: bigint; lastUsedAt: Date | null };
+
+/** What each linked user of a wallet spent since the month (UTC) began, and when it was last used in it. */
+export async function spentThisMonth(sql: Sql, walletId: string, now = new Date()): Promise<Map<string, SpentThisMonth>> {
+  const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
+  const rows = await sql.query(spentStatement, [walletId, firstIdAt(since), since.toISOString()]);
+  return new Map(
+    rows.map((row) => [String(row.linked_user_id), { spent: toBigInt(row.spent), lastUsedAt: row.last_used_at instanceof Date ? row.last_used_at : null }]),
+  );
+}
+
+const spentStatement = {
+  name: "usage_spent_this_month",
+  text: `
+    SELECT linked_user_id, sum(base + markup)::bigint AS spent, max(created_at) AS last_used_at
+    FROM usage WHERE wallet_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz AND linked_user_id IS NOT NULL
+    GROUP BY linked_user_id`,
+};
