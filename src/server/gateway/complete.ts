@@ -40,7 +40,8 @@ export type Purchase = {
 
 export type Answer =
   | { kind: "json"; headers: Record<string, string>; body: string }
-  | { kind: "stream"; headers: Record<string, string>; stream: ReadableStream<Uint8Array> };
+  /** Has to be read to its end, or its iterator ended: that is when it is billed. */
+  | { kind: "stream"; headers: Record<string, string>; body: AsyncIterable<Uint8Array> };
 
 /** Output tokens that a lowered limit must still leave. */
 const LEAST_OUTPUT = 16;
@@ -219,6 +220,8 @@ class Sale {
   #ended = false;
   #upstream: Upstream | null = null;
   #upstreamStatus: number | null = null;
+  /** A stream was made and nobody has begun to read it. */
+  #unread = false;
 
   constructor(books: Ledger, purchase: Purchase, held: Held, startedAt: number) {
     this.#books = books;
@@ -238,7 +241,11 @@ class Sale {
     }
   }
 
-  readonly #onHangUp = () => this.#abort.abort();
+  readonly #onHangUp = () => {
+    this.#abort.abort();
+    // A generator that was never started can't clean up after itself.
+    if (this.#unread) void this.release("interrupted");
+  };
 
   async run(): Promise<Answer> {
     const { request } = this.#purchase;
@@ -259,7 +266,9 @@ class Sale {
     this.#upstreamStatus = response.statusCode;
     if (response.statusCode < 200 || response.statusCode > 299) throw await this.#upstreamRefusal(response);
     if (request.stream && isEventStream(response.headers["content-type"])) {
-      return { kind: "stream", headers: { ...this.#headers(), "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" }, stream: this.#stream(response.body) };
+      if (this.#purchase.signal.aborted) throw this.#unreachable(this.#purchase.signal.reason);
+      this.#unread = true;
+      return { kind: "stream", headers: { ...this.#headers(), "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" }, body: this.#stream(response.body) };
     }
     return this.#json(response.body);
   }
@@ -326,59 +335,34 @@ class Sale {
     return remembered;
   }
 
-  #stream(body: Readable): ReadableStream<Uint8Array> {
-    const { request } = this.#purchase;
-    const meter = new StreamMeter({ includeUsage: request.includeUsage });
-    const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-
-    const hangUp = async () => {
-      this.#abort.abort();
-      body.destroy();
+  /**
+   * The answer as it comes. Whoever reads it may stop at any time, by ending the
+   * iterator or by aborting the purchase's signal.
+   */
+  async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
+    this.#unread = false;
+    const meter = new StreamMeter({ includeUsage: this.#purchase.request.includeUsage });
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        const through = meter.push(chunk);
+        if (through !== null) yield through;
+        if (meter.failure !== null || meter.done) break;
+      }
+      const rest = meter.end();
+      if (rest !== null) yield rest;
+      yield await this.#finishStream(meter);
+    } catch (error) {
+      if (this.#purchase.signal.aborted && !this.#timedOut) return;
+      const failure = error instanceof AppError ? error : this.#unreachable(error);
+      await this.release();
+      log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
+      // The status is long sent; the failure is told in the way that OpenAI's clients raise.
+      yield Buffer.from(`data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`);
+    } finally {
+      // Reached with the sale still open only when the client hung up.
       await this.#billInterrupted(meter);
-    };
-
-    return new ReadableStream<Uint8Array>({
-      pull: async (controller) => {
-        try {
-          for (;;) {
-            const next = await chunks.next();
-            if (next.done === true) {
-              const rest = meter.end();
-              if (rest !== null) controller.enqueue(rest);
-              controller.enqueue(await this.#finishStream(meter));
-              controller.close();
-              return;
-            }
-            const through = meter.push(next.value);
-            if (meter.failure !== null) throw this.#failedInStream(meter.failure);
-            if (through !== null) {
-              controller.enqueue(through);
-              return;
-            }
-            if (meter.done) {
-              controller.enqueue(await this.#finishStream(meter));
-              controller.close();
-              body.destroy();
-              return;
-            }
-          }
-        } catch (error) {
-          body.destroy();
-          if (this.#purchase.signal.aborted && !this.#timedOut) {
-            await this.#billInterrupted(meter);
-            controller.error(error);
-            return;
-          }
-          const failure = error instanceof AppError ? error : this.#unreachable(error);
-          await this.release();
-          log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
-          // The status is long sent; the failure is told in the way that OpenAI's clients raise.
-          controller.enqueue(Buffer.from(`data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`));
-          controller.close();
-        }
-      },
-      cancel: hangUp,
-    }, { highWaterMark: 0 });
+      body.on("error", () => {}).destroy();
+    }
   }
 
   /** The stream came to its end: bill it and say what it cost. */

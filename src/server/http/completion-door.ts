@@ -23,15 +23,15 @@ export function completionDoor(declared: {
   body: z.ZodType;
   response: z.ZodType;
 }): Door {
-  return door({ ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS }, async (request, { id, headers }) => {
-    const keyHash = readKeyHash(request);
+  return door({ ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS }, async (incoming, { id, headers }) => {
+    const keyHash = readKeyHash(incoming);
     await countRequest(keyHash.toString("base64"), headers);
     let externalUserId: string | null;
     let text: string;
     let completion: CompletionRequest;
     try {
-      externalUserId = readExternalUserId(request);
-      text = await readBody(request);
+      externalUserId = readExternalUserId(incoming);
+      text = await readBody(incoming);
       completion = declared.read(text);
     } catch (error) {
       await authenticate(keyHash);
@@ -44,23 +44,23 @@ export function completionDoor(declared: {
       endpoint: declared.path,
       upstreamPath: declared.upstreamPath,
       request: completion,
-      signal: request.signal,
+      signal: incoming.signal,
     };
-    const key = completion.stream ? null : request.headers.get("idempotency-key");
+    const key = completion.stream ? null : incoming.header("idempotency-key");
     if (key === null) {
       const answer = await complete(purchase);
-      return new Response(answer.kind === "stream" ? answer.stream : answer.body, { status: 200, headers: { ...headers, ...answer.headers } });
+      return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
     }
     const caller = await authenticate(keyHash);
     const claimed = await claim(caller.appId, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
-    if (claimed.kind === "replay") return claimed.response;
+    if (claimed.kind === "replay") return claimed.reply;
     const { idempotency } = claimed;
     try {
       const answer = await complete({
         ...purchase,
         remember: (tx, { body, headers: own }) => idempotency.remember(tx, { status: 200, headers: own, body }),
       });
-      return new Response(answer.kind === "stream" ? answer.stream : answer.body, { status: 200, headers: { ...headers, ...answer.headers } });
+      return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
     } catch (error) {
       await idempotency.forget();
       throw error;

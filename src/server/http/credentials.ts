@@ -1,11 +1,12 @@
 import { type Caller, keyHash, verifyKey } from "../apps/api-keys.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
+import type { Incoming } from "./exchange.ts";
 
 /** The credential of a request: `Authorization: Bearer` or `X-API-Key`. Throws `invalid_api_key` when it can't be one of ours. */
-export function readKeyHash(request: Request): Buffer<ArrayBuffer> {
-  const authorization = request.headers.get("authorization");
-  const key = authorization === null ? request.headers.get("x-api-key") : /^bearer +(\S+)$/i.exec(authorization.trim())?.[1];
+export function readKeyHash(incoming: Incoming): Buffer<ArrayBuffer> {
+  const authorization = incoming.header("authorization");
+  const key = authorization === null ? incoming.header("x-api-key") : /^bearer +(\S+)$/i.exec(authorization.trim())?.[1];
   const hash = key === undefined || key === null ? null : keyHash(key.trim());
   if (hash === null) throw new AppError("invalid_api_key", { headers: { "www-authenticate": 'Bearer realm="quota"' } });
   return hash;
@@ -26,8 +27,8 @@ const PRINTABLE = /^[^\p{Cc}\p{Cs}]{1,255}$/u;
  * or as UTF-8 bytes, and both are understood. Throws `bad_request` for an id that
  * no app could have linked: an empty one is a mistake, not an absent header.
  */
-export function readExternalUserId(request: Request): string | null {
-  const header = request.headers.get("x-quota-user");
+export function readExternalUserId(incoming: Incoming): string | null {
+  const header = incoming.header("x-quota-user");
   return header === null ? null : checkExternalUserId(decodeHeader(header), "X-Quota-User");
 }
 

@@ -4,7 +4,8 @@ import { AppError, type ErrorCode } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { readBody } from "./body.ts";
 import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
-import { errorResponse } from "./errors.ts";
+import { errorReply } from "./errors.ts";
+import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -43,7 +44,9 @@ export type Call<Params, Query, Body> = {
   idempotency: Idempotency | null;
 };
 
+/** A route handler for Next, and the same without web objects for our own server. */
 export type Door = ((request: Request) => Promise<Response>) & {
+  reply(incoming: Incoming): Promise<Reply>;
   operation?: AnyOperation;
 };
 export type AnyOperation = Operation<z.ZodType, z.ZodType, z.ZodType>;
@@ -53,28 +56,28 @@ export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extend
   operation: Operation<Params, Query, Body>,
   handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
 ): Door {
-  return door(operation as unknown as AnyOperation, async (request, { id, requestId, headers }) => {
-    const params = operation.params?.safeParse(matchPath(operation.path, new URL(request.url).pathname) ?? {});
+  return door(operation as unknown as AnyOperation, async (incoming, { id, requestId, headers }) => {
+    const params = operation.params?.safeParse(matchPath(operation.path, incoming.path) ?? {});
     let caller: Caller | undefined;
     if (operation.public !== true) {
-      const hash = readKeyHash(request);
+      const hash = readKeyHash(incoming);
       await countRequest(hash.toString("base64"), headers);
       caller = await authenticate(hash);
     }
     // A path that cannot name anything names nothing.
     if (params?.success === false) throw new AppError("not_found");
-    const query = parse(operation.query, () => Object.fromEntries(new URL(request.url).searchParams));
-    const text = operation.body === undefined ? "" : await readBody(request);
+    const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
+    const text = operation.body === undefined ? "" : await readBody(incoming);
     const body = parse(operation.body, () => parseJson(text));
-    const externalUserId = operation.forUser === true ? readExternalUserId(request) : null;
-    const key = operation.idempotency === undefined ? null : request.headers.get("idempotency-key");
+    const externalUserId = operation.forUser === true ? readExternalUserId(incoming) : null;
+    const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {
       throw new AppError("bad_request", { param: "Idempotency-Key", message: "This request moves credits and needs an Idempotency-Key header." });
     }
     const call = { id, requestId, caller: caller as Caller, externalUserId, params: params?.data, query, body, idempotency: null as Idempotency | null };
     if (key === null || caller === undefined) return present(await handle(call as never), headers);
-    const claimed = await claim(caller.appId, key, { method: operation.method, path: new URL(request.url).pathname, externalUserId, body: text }, headers);
-    if (claimed.kind === "replay") return claimed.response;
+    const claimed = await claim(caller.appId, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers);
+    if (claimed.kind === "replay") return claimed.reply;
     call.idempotency = claimed.idempotency;
     try {
       return present(await handle(call as never), headers);
@@ -90,9 +93,9 @@ type Numbered = { id: string; requestId: string; headers: Record<string, string>
 /** The outermost part of every door: request id, CORS, and errors in the one envelope. */
 export function door(
   operation: AnyOperation,
-  answer: (request: Request, numbered: Numbered) => Promise<Response>,
+  answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>,
 ): Door {
-  const handler: Door = async (request) => {
+  const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
     const headers: Record<string, string> = {
@@ -101,38 +104,43 @@ export function door(
       "access-control-expose-headers": EXPOSED,
     };
     try {
-      return await answer(request, { id, requestId, headers });
+      return await answer(incoming, { id, requestId, headers });
     } catch (error) {
-      return errorResponse(error, requestId, headers);
+      return errorReply(error, requestId, headers);
     }
-  };
-  handler.operation = operation;
-  return handler;
+  });
+  made.operation = operation;
+  return made;
 }
 
 const EXPOSED =
   "X-Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotency-Replayed";
 
-/** Answers CORS preflights. Credentials travel in headers, never in cookies, so any origin may ask. */
-export function preflight(): Response {
-  return new Response(null, {
-    status: 204,
-    headers: {
-      "access-control-allow-origin": "*",
-      "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
-      "access-control-allow-headers": "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
-      "access-control-max-age": "86400",
-    },
-  });
+/** Makes a route handler of a function from request to reply. */
+export function asDoor(reply: (incoming: Incoming) => Promise<Reply>): Door {
+  const handler = async (request: Request) => toResponse(await reply(fromRequest(request)));
+  return Object.assign(handler, { reply });
 }
+
+/** Answers CORS preflights. Credentials travel in headers, never in cookies, so any origin may ask. */
+export const preflight = asDoor(async () => ({
+  status: 204,
+  headers: {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
+    "access-control-allow-headers": "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
+    "access-control-max-age": "86400",
+  },
+  body: null,
+}));
 
 /** JSON with bigints as integers. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? Number(inner) : inner));
 }
 
-function present(value: unknown, headers: Record<string, string>): Response {
-  return new Response(toJson(value), { status: 200, headers: { ...headers, "content-type": "application/json; charset=utf-8" } });
+function present(value: unknown, headers: Record<string, string>): Reply {
+  return { status: 200, headers: { ...headers, "content-type": "application/json; charset=utf-8" }, body: toJson(value) };
 }
 
 /**

@@ -1,18 +1,19 @@
 import { publicUrl } from "#env";
 import { AppError, errorTable } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
+import type { Reply } from "./exchange.ts";
 
 /**
  * The one error envelope of /v1, shaped so that OpenAI's clients fill `code`,
  * `type`, `param` and `message`.
  */
-export function errorResponse(error: unknown, requestId: string, headers: Record<string, string>): Response {
+export function errorReply(error: unknown, requestId: string, headers: Record<string, string>): Reply {
   const known = asAppError(error, requestId);
-  const body = errorBody(known);
-  return new Response(JSON.stringify(body), {
+  return {
     status: known.status,
     headers: { ...headers, ...known.headers, "content-type": "application/json; charset=utf-8" },
-  });
+    body: JSON.stringify(errorBody(known)),
+  };
 }
 
 function errorBody(error: AppError) {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { env } from "#env";
 import { prisma, type Tx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
+import type { Reply } from "./exchange.ts";
 
 /**
  * Idempotency-Key, as drafted in draft-ietf-httpapi-idempotency-key-header: the
@@ -16,7 +17,7 @@ export type Idempotency = {
   forget(): Promise<void>;
 };
 
-export type Claim = { kind: "first"; idempotency: Idempotency } | { kind: "replay"; response: Response };
+export type Claim = { kind: "first"; idempotency: Idempotency } | { kind: "replay"; reply: Reply };
 
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
@@ -49,10 +50,11 @@ export async function claim(
     }
     return {
       kind: "replay",
-      response: new Response(record.body === null ? null : Buffer.from(record.body).toString("utf8"), {
+      reply: {
         status: record.status,
         headers: { ...(record.headers as Record<string, string>), ...headers, "idempotency-replayed": "true" },
-      }),
+        body: record.body === null ? null : Buffer.from(record.body).toString("utf8"),
+      },
     };
   }
   throw new AppError("idempotency_conflict", { headers: { "retry-after": "1" } });

@@ -1,12 +1,14 @@
 import type { PrismaClient, TransferReason } from "../../generated/prisma/client.ts";
+import { requestIdOf } from "../platform/ids.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
-import { firstIdAt, type Page, pageOf } from "./reports.ts";
+import { firstIdAt, type Page, pageOf } from "./dashboard.ts";
 
 /** One line of a wallet's statement. `amount` is what it changed, in credits: below zero when it was spent. */
 export type StatementEntry =
   | {
       kind: "request";
       id: string;
+      requestId: string;
       at: Date;
       amount: bigint;
       appId: string;
@@ -40,6 +42,7 @@ export async function statement(db: PrismaClient, ask: { walletId: string; befor
     ...usages.map((usage) => ({
       kind: "request" as const,
       id: usage.id,
+      requestId: requestIdOf(usage.id),
       at: usage.createdAt,
       amount: -(usage.base + usage.markup),
       appId: usage.appId,

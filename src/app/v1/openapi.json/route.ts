@@ -9,7 +9,7 @@ import * as usage from "../usage/route.ts";
 import * as user from "../users/[external_user_id]/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
 import * as users from "../users/route.ts";
-import { preflight } from "#server/http/endpoint.ts";
+import { asDoor, preflight } from "#server/http/endpoint.ts";
 import { openApi } from "#server/http/openapi.ts";
 
 export const dynamic = "force-dynamic";
@@ -28,10 +28,10 @@ const doors = [
   funding.POST,
 ];
 
-export function GET(): Response {
-  return new Response(JSON.stringify(openApi(doors)), {
-    headers: { "content-type": "application/json; charset=utf-8", "access-control-allow-origin": "*" },
-  });
-}
+export const GET = asDoor(async () => ({
+  status: 200,
+  headers: { "content-type": "application/json; charset=utf-8", "access-control-allow-origin": "*" },
+  body: JSON.stringify(openApi(doors)),
+}));
 
 export const OPTIONS = preflight;

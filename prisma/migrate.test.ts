@@ -1,0 +1,68 @@
+import { afterEach, describe, expect, inject, test } from "vitest";
+import { onBothDatabases } from "../src/testing/database.ts";
+import { freshDatabase } from "../src/testing/postgres.ts";
+import { type Database, openDatabase } from "../src/server/platform/db.ts";
+import { drift, migrate } from "./migrate.ts";
+
+onBothDatabases("a migrated database", (db) => {
+  test("the migrations produce the schema", async () => {
+    expect(await drift(db())).toBe("");
+  });
+
+  test("a second run applies nothing", async () => {
+    expect(await migrate(db())).toEqual([]);
+  });
+});
+
+describe("migrating", () => {
+  const cleanUps: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+  });
+
+  async function servers(count: number): Promise<Database[]> {
+    const fresh = await freshDatabase(inject("postgresUrl"));
+    cleanUps.push(fresh.drop);
+    return Promise.all(
+      Array.from({ length: count }, async () => {
+        const db = await openDatabase({ url: fresh.url });
+        cleanUps.push(() => db.close());
+        return db;
+      }),
+    );
+  }
+
+  test("several servers may migrate at once: one applies everything, the others nothing", async () => {
+    const applied = await Promise.all((await servers(3)).map((db) => migrate(db)));
+    expect(applied.filter((names) => names.length > 0)).toHaveLength(1);
+    const [db] = await servers(1);
+    if (db === undefined) throw new Error("no server");
+    expect(await migrate(db)).toEqual(applied.find((names) => names.length > 0));
+  });
+
+  test("drift is seen: a table that no migration made is named", async () => {
+    const [db] = await servers(1);
+    if (db === undefined) throw new Error("no server");
+    await migrate(db);
+    await db.prisma.$executeRawUnsafe(`ALTER TABLE "setting" DROP COLUMN "value"`);
+    expect(await drift(db)).toContain(`"value"`);
+  });
+
+  test("a database of a newer version is left alone", async () => {
+    const [db] = await servers(1);
+    if (db === undefined) throw new Error("no server");
+    await migrate(db);
+    await db.prisma.$executeRawUnsafe(
+      `INSERT INTO "_prisma_migrations" ("id", "checksum", "migration_name", "finished_at", "applied_steps_count") VALUES ('x', 'x', '29990101000000_future', now(), 1)`,
+    );
+    await expect(migrate(db)).rejects.toThrow("newer version");
+  });
+
+  test("a migration that failed earlier stops the next start", async () => {
+    const [db] = await servers(1);
+    if (db === undefined) throw new Error("no server");
+    await migrate(db);
+    await db.prisma.$executeRawUnsafe(`UPDATE "_prisma_migrations" SET "finished_at" = NULL, "logs" = 'broken'`);
+    await expect(migrate(db)).rejects.toThrow("failed earlier");
+  });
+});

@@ -1,0 +1,77 @@
+import type { NextAuthOptions } from "next-auth";
+import { getServerSession } from "next-auth";
+import CredentialsProvider from "next-auth/providers/credentials";
+import { cookies } from "next/headers";
+import { redirect } from "next/navigation";
+import { cache } from "react";
+import { publicUrl } from "#env";
+import { checkPassword } from "./passwords.ts";
+import { prisma } from "./platform/db.ts";
+import { sessionSecret } from "./sessions.ts";
+
+/** Who is signed in, as pages and procedures see them. */
+export type CurrentUser = { id: string; email: string; name: string | null; walletId: string };
+
+/** What the sign-in page reads from a refused attempt. */
+export const TOO_MANY_ATTEMPTS = "too_many_attempts";
+
+/**
+ * next-auth's options. Made for each request and not at import, because the secret
+ * may have to come from the database, which a build does not have.
+ */
+export async function authOptions(): Promise<NextAuthOptions> {
+  // next-auth takes its own address from here; without it, port 3000.
+  process.env.NEXTAUTH_URL ??= publicUrl();
+  return {
+    secret: await sessionSecret(),
+    session: { strategy: "jwt", maxAge: 30 * 24 * 60 * 60 },
+    pages: { signIn: "/sign-in", error: "/sign-in" },
+    providers: [
+      CredentialsProvider({
+        credentials: { email: { type: "email" }, password: { type: "password" } },
+        async authorize(credentials, request) {
+          if (typeof credentials?.email !== "string" || typeof credentials.password !== "string") return null;
+          const verdict = await checkPassword({
+            email: credentials.email,
+            password: credentials.password,
+            ip: addressOf(request.headers),
+          });
+          if (verdict.kind === "too_many_attempts") throw new Error(TOO_MANY_ATTEMPTS);
+          return verdict.kind === "accepted" ? verdict.user : null;
+        },
+      }),
+    ],
+    // Nothing but the id: what else there is to know is read from the database, so it is never stale.
+    callbacks: {
+      jwt: ({ token, user }) => (user ? { sub: user.id } : { sub: token.sub }),
+      session: ({ session, token }) => ({ expires: session.expires, userId: token.sub }),
+    },
+  };
+}
+
+/** The person who is signed in, or null. One look-up for all that one request renders. */
+export const currentUser = cache(async (): Promise<CurrentUser | null> => {
+  // Visitors without a session cost nothing.
+  const jar = await cookies();
+  if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
+  const session = (await getServerSession(await authOptions())) as { userId?: string } | null;
+  if (session?.userId === undefined) return null;
+  return (await prisma()).user.findUnique({
+    where: { id: session.userId },
+    select: { id: true, email: true, name: true, walletId: true },
+  });
+});
+
+/** For pages: whoever is not signed in is asked to, and comes back to `path`. */
+export async function requireUser(path: string): Promise<CurrentUser> {
+  return (await currentUser()) ?? redirect(`/sign-in?callbackUrl=${encodeURIComponent(path)}`);
+}
+
+// next-auth splits a long cookie into numbered ones.
+const SESSION_COOKIE = /^(__Secure-)?next-auth\.session-token(\.\d+)?$/;
+
+function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
+  const forwarded = headers?.["x-forwarded-for"];
+  const first = Array.isArray(forwarded) ? forwarded[0] : forwarded;
+  return first?.split(",")[0]?.trim() ?? "unknown";
+}

@@ -1,0 +1,159 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+/**
+ * A request and a reply, as doors see them. A door works alike behind Next, which
+ * speaks in web Requests and Responses, and behind our own server, which spares
+ * every request the cost of those objects.
+ */
+export type Incoming = {
+  method: string;
+  /** Percent-encoded, without the query. */
+  path: string;
+  /** Without the question mark. */
+  query: string;
+  /** The value of a header, by its lower-case name; null when it is absent. */
+  header(name: string): string | null;
+  /** The whole body; "too_large" when it has more than `limit` bytes, without keeping them. */
+  read(limit: number): Promise<Uint8Array | "too_large">;
+  /** Aborts when the client is gone before its answer is complete. */
+  signal: AbortSignal;
+};
+
+export type Reply = {
+  status: number;
+  /** Lower-case names. */
+  headers: Record<string, string>;
+  body: string | null | AsyncIterable<Uint8Array>;
+};
+
+export function fromRequest(request: Request): Incoming {
+  const { pathname, search } = new URL(request.url);
+  return {
+    method: request.method,
+    path: pathname,
+    query: search.slice(1),
+    header: (name) => request.headers.get(name),
+    read: (limit) => readWebStream(request, limit),
+    signal: request.signal,
+  };
+}
+
+export function toResponse(reply: Reply): Response {
+  const body = reply.body === null || typeof reply.body === "string" ? reply.body : webStream(reply.body);
+  return new Response(body, { status: reply.status, headers: reply.headers });
+}
+
+export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse): Incoming {
+  const url = incoming.url ?? "/";
+  const mark = url.indexOf("?");
+  const gone = new AbortController();
+  outgoing.once("close", () => {
+    if (!outgoing.writableFinished) gone.abort();
+  });
+  return {
+    method: incoming.method ?? "GET",
+    path: mark === -1 ? url : url.slice(0, mark),
+    query: mark === -1 ? "" : url.slice(mark + 1),
+    header: (name) => {
+      const value = incoming.headers[name];
+      return value === undefined ? null : typeof value === "string" ? value : value.join(", ");
+    },
+    read: (limit) => readNodeStream(incoming, limit),
+    signal: gone.signal,
+  };
+}
+
+/** Writes a reply; resolves when all of it is handed over or the client is gone. */
+export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  if (outgoing.destroyed) {
+    // Nobody listens; the body still has to hear that it ends here.
+    if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
+    return;
+  }
+  if (!incoming.complete) {
+    // The rest of a refused body is not read: the connection ends with the answer.
+    outgoing.setHeader("connection", "close");
+    outgoing.once("finish", () => incoming.socket.destroySoon());
+  }
+  if (reply.body === null || typeof reply.body === "string") {
+    const length = reply.body === null ? 0 : Buffer.byteLength(reply.body);
+    if (reply.status !== 204) reply.headers["content-length"] = String(length);
+    outgoing.writeHead(reply.status, reply.headers);
+    outgoing.end(incoming.method === "HEAD" ? undefined : (reply.body ?? undefined));
+    return;
+  }
+  outgoing.writeHead(reply.status, reply.headers);
+  outgoing.flushHeaders();
+  for await (const chunk of reply.body) {
+    if (outgoing.destroyed) return;
+    if (!outgoing.write(chunk)) await drained(outgoing);
+  }
+  outgoing.end();
+}
+
+/** Resolves when the client has read enough for more, or is gone. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      outgoing.off("drain", done);
+      outgoing.off("close", done);
+      resolve();
+    };
+    outgoing.once("drain", done);
+    outgoing.once("close", done);
+  });
+}
+
+function readNodeStream(incoming: IncomingMessage, limit: number): Promise<Uint8Array | "too_large"> {
+  if (Number(incoming.headers["content-length"] ?? 0) > limit) return Promise.resolve("too_large");
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    incoming.on("data", (part: Buffer) => {
+      size += part.length;
+      if (size > limit) {
+        incoming.pause();
+        parts.length = 0;
+        resolve("too_large");
+      } else parts.push(part);
+    });
+    incoming.once("end", () => resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)));
+    incoming.once("error", reject);
+    incoming.once("aborted", () => reject(new Error("the client went away")));
+  });
+}
+
+async function readWebStream(request: Request, limit: number): Promise<Uint8Array | "too_large"> {
+  if (Number(request.headers.get("content-length") ?? 0) > limit) return "too_large";
+  if (request.body === null) return new Uint8Array();
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  const reader = request.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return Buffer.concat(parts);
+    size += value.length;
+    if (size > limit) {
+      await reader.cancel().catch(() => {});
+      return "too_large";
+    }
+    parts.push(value);
+  }
+}
+
+function webStream(body: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+  const chunks = body[Symbol.asyncIterator]();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const next = await chunks.next();
+        if (next.done === true) controller.close();
+        else controller.enqueue(next.value);
+      },
+      async cancel() {
+        await chunks.return?.();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,42 @@
+import { foldDeltas } from "../ledger/accounts.ts";
+import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
+import { purgeIdempotency } from "../http/idempotency.ts";
+import type { Database } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
+
+/**
+ * What has to be done every now and then, by every server process: returning the
+ * credits of orphaned holds, folding summed accounts, forgetting old idempotency
+ * keys. Each is safe to run in several processes at once.
+ */
+export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
+  let running: Promise<void> = Promise.resolve();
+  let sweepAfter = firstIdAt(0);
+  const timers = [
+    every(10_000, "sweep holds", async () => {
+      // Holds made before this moment have all ended by the next round.
+      const settledBefore = firstIdAt(Date.now() - 2 * options.longestRequestMs - 600_000);
+      const swept = await sweepHolds(db.sql, { after: sweepAfter });
+      sweepAfter = settledBefore;
+      if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
+    }),
+    every(5_000, "fold accounts", () => foldDeltas(db.sql)),
+    every(3_600_000, "purge idempotency keys", purgeIdempotency),
+  ];
+
+  function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
+    const timer = setInterval(() => {
+      // One after the other, so that they never crowd out requests.
+      running = running.then(work).catch((error: unknown) => log.error(`${name} failed`, { error }));
+    }, intervalMs);
+    timer.unref();
+    return timer;
+  }
+
+  return {
+    async stop() {
+      for (const timer of timers) clearInterval(timer);
+      await running;
+    },
+  };
+}

@@ -1,0 +1,235 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import type { Database } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
+import type { Row, Sql } from "../platform/sql.ts";
+import { balanceOf } from "./accounts.ts";
+import { QueueFullError } from "./batcher.ts";
+import { openLedger } from "./ledger.ts";
+import { sweepHolds } from "./sweep.ts";
+
+/** A database of which only the two lanes work; the ledger asks for the one that holds first. */
+function lanes(holdLane: Sql["query"], settleLane: Sql["query"], rest: Partial<Database> = {}): Database {
+  const both = [holdLane, settleLane];
+  return {
+    ...rest,
+    lane: () => {
+      const query = both.shift();
+      if (query === undefined) throw new Error("a ledger needs two lanes");
+      return { query };
+    },
+  } as Database;
+}
+
+const unused = async (): Promise<Row[]> => {
+  throw new Error("this lane is not used");
+};
+const settledRow: Row = { n: 1, known: true, won: true, charged: 5n, balance_after: 95n };
+const gone = () => new Error("Connection terminated unexpectedly");
+
+/** Runs the clock on until `outcome` is there; real turns of the event loop between, because batches wait for one. */
+async function passTime<T>(outcome: Promise<T>): Promise<T> {
+  let done = false;
+  const settled = outcome.finally(() => {
+    done = true;
+  });
+  settled.catch(() => {});
+  while (!done) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (vi.getTimerCount() > 0) await vi.advanceTimersToNextTimerAsync();
+  }
+  return settled;
+}
+
+let logged: string[] = [];
+beforeEach(() => {
+  logged = [];
+  vi.spyOn(log, "error").mockImplementation((message) => void logged.push(message));
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
+
+describe("settling while the database is away", () => {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  });
+
+  test("keeps trying until it is back, and says so in the log", async () => {
+    let calls = 0;
+    const ledger = openLedger(
+      lanes(unused, async () => {
+        if (++calls <= 2) throw gone();
+        return [settledRow];
+      }),
+    );
+    const settling = ledger.settle(settlement("a", 5n), 60_000);
+    expect(ledger.unsettled).toBe(1);
+    expect(await passTime(settling)).toEqual({ kind: "settled", charged: 5n, balanceAfter: 95n });
+    expect(calls).toBe(3);
+    expect(ledger.unsettled).toBe(0);
+    expect(logged).toEqual(["settle failed", "settle failed"]);
+  });
+
+  test("waits longer every time, up to five seconds, instead of storming the database", async () => {
+    const times: number[] = [];
+    const ledger = openLedger(
+      lanes(unused, async () => {
+        times.push(Date.now());
+        if (times.length <= 12) throw gone();
+        return [settledRow];
+      }),
+    );
+    await passTime(ledger.settle(settlement("a", 5n), 600_000));
+    const pauses = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+    expect(pauses).toEqual([50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000, 5_000]);
+  });
+
+  test("gives up when the hold's lifetime is over, because the sweeper has returned it by then", async () => {
+    const start = Date.now();
+    let last = 0;
+    const ledger = openLedger(
+      lanes(unused, async () => {
+        last = Date.now();
+        throw gone();
+      }),
+    );
+    await expect(passTime(ledger.settle(settlement("a", 5n), 10_000))).rejects.toThrow("Connection terminated");
+    expect(last - start).toBeLessThanOrEqual(10_000);
+    expect(last - start).toBeGreaterThan(4_000);
+    expect(ledger.unsettled).toBe(0);
+    expect(logged.at(-1)).toContain("given up");
+  });
+
+  test("a bad settlement does not keep the others of its batch waiting", async () => {
+    const ledger = openLedger(
+      lanes(unused, async (_statement, [ids]) => {
+        if (String(ids).includes("bad")) throw Object.assign(new Error("out of range"), { code: "22003" });
+        return String(ids)
+          .split(",")
+          .map((_, index) => ({ ...settledRow, n: index + 1 }));
+      }),
+    );
+    const bad = ledger.settle(settlement("bad", 5n), 1_000);
+    bad.catch(() => {});
+    const others = ["a", "b"].map((id) => ledger.settle(settlement(id, 5n), 1_000));
+    expect((await Promise.all(others)).map((verdict) => verdict.kind)).toEqual(["settled", "settled"]);
+    await expect(passTime(bad)).rejects.toThrow("out of range");
+    expect(ledger.unsettled).toBe(0);
+  });
+
+  test("what was delivered is never refused for a full queue", async () => {
+    let release = () => {};
+    const away = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const ledger = openLedger(
+      lanes(unused, async (_statement, [ids]) => {
+        await away;
+        return String(ids)
+          .split(",")
+          .map((_, index) => ({ ...settledRow, n: index + 1 }));
+      }),
+    );
+    const settling = Array.from({ length: 10_500 }, (_, index) => ledger.settle(settlement(`s${index}`, 5n), 60_000));
+    expect(ledger.unsettled).toBe(10_500);
+    release();
+    expect((await Promise.all(settling)).every((verdict) => verdict.kind === "settled")).toBe(true);
+    expect(ledger.unsettled).toBe(0);
+  });
+});
+
+describe("holding while the database is away", () => {
+  test("fails at once, because nobody has been served yet", async () => {
+    let calls = 0;
+    const ledger = openLedger(
+      lanes(async () => {
+        calls++;
+        throw gone();
+      }, unused),
+    );
+    await expect(ledger.hold(holdRequest({ hash: new Uint8Array(32) }))).rejects.toThrow("Connection terminated");
+    expect(calls).toBe(1);
+  });
+
+  test("refuses instead of queueing without end", async () => {
+    let release = () => {};
+    const away = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const ledger = openLedger(
+      lanes(async (_statement, [hashes]) => {
+        await away;
+        return String(hashes)
+          .split(",")
+          .map((_, index) => ({ n: index + 1, verdict: 1, wallet_id: null, can_spend: null, minimum: null }));
+      }, unused),
+    );
+    const request = holdRequest({ hash: new Uint8Array(32) });
+    const outcomes = Promise.allSettled(Array.from({ length: 10_300 }, () => ledger.hold(request)));
+    // The queue fills before its first batch leaves it.
+    release();
+    const refused = (await outcomes).filter((outcome) => outcome.status === "rejected");
+    expect(refused).toHaveLength(300);
+    expect(refused.every((outcome) => outcome.reason instanceof QueueFullError)).toBe(true);
+  });
+});
+
+describe("on a database whose answers get lost", () => {
+  const db = withDatabase("embedded");
+
+  /** Does what it is asked and then breaks the connection, so that nobody hears of it. */
+  function deaf(times: number): Sql["query"] {
+    return async (statement, parameters) => {
+      const rows = await db().sql.query(statement, parameters);
+      if (times-- > 0) throw gone();
+      return rows;
+    };
+  }
+
+  test("a settlement that was committed unheard is charged once", async () => {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const key = await makeKey(db(), app.id);
+    const held = await holdOne(db().sql, holdRequest(key));
+    const ledger = openLedger(lanes(unused, deaf(2)));
+    expect(await ledger.settle(settlement(held.id, 40n, 4n), 60_000)).toEqual({ kind: "already_resolved" });
+    expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 956n, held: 0n, available: 956n });
+    expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(4n);
+  });
+
+  test("a hold that was committed unheard is an error to its caller, and the sweeper returns it", async () => {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);
+    const ledger = openLedger(lanes(deaf(1), unused));
+    const request = holdRequest(key, { lifetimeMs: -1 });
+    await expect(ledger.hold(request)).rejects.toThrow("Connection terminated");
+    expect((await balanceOf(db().sql, owner.walletId)).held).toBe(100n);
+    expect(await sweepHolds(db().sql)).toBe(1);
+    expect((await balanceOf(db().sql, owner.walletId)).available).toBe(1_000n);
+  });
+
+  test("a month that has begun by the database's clock is refilled, even if this server's clock is behind", async () => {
+    const app = await makeApp(db());
+    const key = await makeKey(db(), app.id, "user");
+    const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }), { monthlyLimit: 500n });
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1_000) } });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 60_000 });
+    // One refill must do. The lane gives out after some more, so that asking for ever ends as a failure.
+    let asked = 0;
+    const ledger = openLedger(
+      lanes(
+        async (statement, parameters) => {
+          if (++asked > 5) throw new Error("asked again and again");
+          return db().sql.query(statement, parameters);
+        },
+        unused,
+        { prisma: db().prisma },
+      ),
+    );
+    expect(await ledger.hold(holdRequest(key, { externalUserId: link.externalUserId }))).toMatchObject({ kind: "held", amount: 100n });
+  });
+});

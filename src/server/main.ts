@@ -1,0 +1,96 @@
+import { mkdirSync } from "node:fs";
+import type { AddressInfo } from "node:net";
+import { generateClient } from "../../prisma/generate.ts";
+import { env, publicUrl } from "../env.ts";
+
+/**
+ * `npm start`: prepares what is missing (Prisma's client, migrations, the build,
+ * demo data) and serves until it is told to stop.
+ */
+process.env.NEXT_TELEMETRY_DISABLED = "1";
+const development = process.argv.includes("--dev");
+if (!development) (process.env as Record<string, string>).NODE_ENV ??= "production";
+
+try {
+  await start();
+} catch (error) {
+  console.error(`\nQuota could not start: ${error instanceof Error ? error.message : String(error)}`);
+  if (!(error instanceof Error) || env.NODE_ENV === "development") console.error(error);
+  process.exit(1);
+}
+
+async function start(): Promise<void> {
+  const since = Date.now();
+  const step = (text: string) => console.log(`[${((Date.now() - since) / 1000).toFixed(1).padStart(5)} s] ${text}`);
+
+  if (generateClient()) step("Made the database client.");
+  // Everything below needs that client, so it is imported only now.
+  const { closeDatabase, database } = await import("./platform/db.ts");
+  const { migrate } = await import("../../prisma/migrate.ts");
+
+  mkdirSync(env.QUOTA_DATA_DIR, { recursive: true });
+  step(env.DATABASE_URL === undefined ? `Opening the embedded database in ${env.QUOTA_DATA_DIR}/ …` : "Connecting to Postgres …");
+  const db = await database();
+  const applied = await migrate(db);
+  step(applied.length === 0 ? "The database is up to date." : `Migrated the database: ${applied.join(", ")}.`);
+
+  if (db.kind === "embedded") {
+    // This process is the database's only user, so whatever is on hold was left by one that died.
+    const { sweepHolds } = await import("./ledger/sweep.ts");
+    const swept = await sweepHolds(db.sql, { all: true });
+    if (swept > 0) step(`Returned the credits of ${swept} requests that were under way when the server last stopped.`);
+  }
+
+  const wantsDemo = env.QUOTA_DEMO === undefined ? db.kind === "embedded" : env.QUOTA_DEMO === "1";
+  const demo = wantsDemo ? await (await import("../../prisma/seed.ts")).seedDemo(db) : null;
+
+  process.env.NEXTAUTH_URL ??= publicUrl();
+  if (!development) {
+    const { ensureBuild } = await import("./start/build.ts");
+    if (await ensureBuild(() => step("Building the pages (about half a minute, once) …"))) step("Built the pages.");
+  }
+
+  const { pageHandler } = await import("./start/pages.ts");
+  const { loadRoutes } = await import("./start/routes.ts");
+  const { createQuotaServer } = await import("./start/listen.ts");
+  const { startHousekeeping } = await import("./jobs/housekeeping.ts");
+  const pages = await pageHandler({ development });
+  const server = createQuotaServer(await loadRoutes(), pages.handle);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(env.PORT, env.HOST, resolve);
+  });
+  const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
+  step(`Listening on ${env.HOST}:${(server.address() as AddressInfo).port}.`);
+  const { welcome } = await import("./start/welcome.ts");
+  console.log(await welcome(demo));
+
+  let stopping = false;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      void stop();
+    });
+  }
+
+  async function stop(): Promise<void> {
+    const { openSales } = await import("./gateway/complete.ts");
+    const { ledger } = await import("./ledger/ledger.ts");
+    console.log("Stopping: no new requests, waiting for those under way …");
+    server.close();
+    server.closeIdleConnections();
+    const deadline = Date.now() + env.QUOTA_SHUTDOWN_TIMEOUT_MS;
+    while (Date.now() < deadline && (openSales() > 0 || (await ledger()).unsettled > 0)) {
+      await new Promise((resolve) => setTimeout(resolve, 25));
+      server.closeIdleConnections();
+    }
+    const left = openSales();
+    if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
+    server.closeAllConnections();
+    await housekeeping.stop();
+    await pages.close();
+    await closeDatabase();
+    process.exit(left > 0 ? 1 : 0);
+  }
+}

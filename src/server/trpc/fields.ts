@@ -1,0 +1,59 @@
+import { z } from "zod";
+
+/** Fields of forms and filters. The sentences are for people who fill in forms. */
+
+export const name = z.string().trim().min(1, "Give it a name.").max(80, "A name has at most 80 characters.").refine(storable, "A name has only printable characters.");
+
+/** What Postgres can hold: a text without NUL. */
+export const filter = z.string().max(255).refine(storable, "There is no such value.");
+
+export const siteUrl = z
+  .string()
+  .trim()
+  .max(2000)
+  .refine((text) => isHttpUrl(text), "Write the whole address, such as https://acme.chat.");
+
+export const markupBps = z
+  .number()
+  .int("A markup has at most two decimals.")
+  .min(0, "A markup is not negative.")
+  .max(100_000, "A markup is at most 1,000 %.");
+
+export const redirectUris = z
+  .array(z.string())
+  .max(20, "An app has at most 20 redirect URIs.")
+  .transform((uris) => uris.map((uri) => uri.trim()).filter((uri) => uri !== ""))
+  .superRefine((uris, context) => {
+    for (const uri of uris) {
+      const problem = redirectUriProblem(uri);
+      if (problem !== null) context.addIssue({ code: "custom", message: `${uri}: ${problem}` });
+    }
+    if (new Set(uris).size < uris.length) context.addIssue({ code: "custom", message: "The same redirect URI is there twice." });
+  });
+
+/**
+ * Why an address can't be a redirect URI, or null when it can.
+ * RFC 6749 §3.1.2: absolute, without a fragment. RFC 9700 §4.1.3 lets plain http
+ * through only on the loopback interface, where nobody can listen in.
+ */
+export function redirectUriProblem(uri: string): string | null {
+  const url = URL.parse(uri);
+  if (url === null || !/^https?:\/\//i.test(uri) || !storable(uri) || /\s/.test(uri)) return "write the whole address, such as https://acme.chat/callback.";
+  if (uri.length > 2000) return "an address has at most 2,000 characters.";
+  if (uri.includes("#")) return "a redirect URI has no # part.";
+  if (url.username !== "" || url.password !== "") return "a redirect URI has no user name or password.";
+  if (url.protocol === "http:" && !LOOPBACK.has(url.hostname)) return "http works only on localhost; use https.";
+  return null;
+}
+
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+function isHttpUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && (url.protocol === "https:" || url.protocol === "http:") && storable(text);
+}
+
+function storable(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
+  return !/[\u0000-\u001f\u007f]/.test(text);
+}

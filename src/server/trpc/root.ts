@@ -1,0 +1,17 @@
+import { apiKeysRouter } from "./routers/api-keys.ts";
+import { appsRouter } from "./routers/apps.ts";
+import { linkedUsersRouter } from "./routers/linked-users.ts";
+import { usageRouter } from "./routers/usage.ts";
+import { walletRouter } from "./routers/wallet.ts";
+import { createCallerFactory, router } from "./trpc.ts";
+
+export const appRouter = router({
+  apps: appsRouter,
+  apiKeys: apiKeysRouter,
+  linkedUsers: linkedUsersRouter,
+  usage: usageRouter,
+  wallet: walletRouter,
+});
+
+export type AppRouter = typeof appRouter;
+export const createCaller = createCallerFactory(appRouter);
