@@ -18,7 +18,8 @@ export async function schemaEngine(
   factory: SqlMigrationAwareDriverAdapterFactory,
   schema: string,
 ): Promise<SchemaEngine> {
-  await (loaded ??= loadBindings());
+  loaded ??= loadBindings();
+  await loaded;
   const { SchemaEngine: Engine } = bindings as unknown as { SchemaEngine: typeof SchemaEngine };
   const adapter = bindMigrationAwareSqlAdapterFactory(wholeScripts(factory));
   return Engine.new({ datamodels: [["schema.prisma", schema]] }, () => {}, adapter);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { z } from "zod";
 
 /**
@@ -88,6 +89,10 @@ export function parseEnv(source: Record<string, string | undefined>): Env {
   const lines = parsed.error.issues.map((issue) => `  ${issue.path.join(".")}: ${issue.message}`);
   throw new Error(`The environment has values that Quota cannot use:\n${lines.join("\n")}`);
 }
+
+// A file named .env in the working directory fills in what the environment leaves
+// open; tests take nothing from it.
+if (process.env.NODE_ENV !== "test" && existsSync(".env")) process.loadEnvFile(".env");
 
 export const env: Env = parseEnv(process.env);
 

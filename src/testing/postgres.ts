@@ -10,7 +10,7 @@ import pg from "pg";
  * set, else one started here on a free port in a temporary folder. `url` is for
  * the maintenance database; use `freshDatabase` for one of your own.
  */
-export async function startPostgres(settings: readonly string[] = []): Promise<{ url: string; pid?: number; stop(): Promise<void> }> {
+export async function startPostgres(settings: readonly string[] = []): Promise<{ url: string; dataDir?: string; stop(): Promise<void> }> {
   if (process.env.DATABASE_URL) return { url: process.env.DATABASE_URL, stop: async () => {} };
   const databaseDir = await mkdtemp(path.join(tmpdir(), "quota-postgres-"));
   const port = await freePort();
@@ -34,6 +34,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<{
   await server.start();
   return {
     url: `postgresql://postgres:postgres@127.0.0.1:${port}/postgres`,
+    dataDir: path.join(databaseDir, "data"),
     stop: async () => {
       await server.stop();
       await rm(databaseDir, { recursive: true, force: true });

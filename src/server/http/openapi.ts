@@ -11,7 +11,7 @@ export function openApi(doors: readonly Door[]) {
     if (operation === undefined) continue;
     const path = operation.path.replace("...}", "}");
     paths[path] ??= {};
-    paths[path][operation.method.toLowerCase()] = describe(operation);
+    paths[path][operation.method.toLowerCase()] = describeOperation(operation);
   }
   return {
     openapi: "3.1.0",
@@ -33,7 +33,7 @@ export function openApi(doors: readonly Door[]) {
   };
 }
 
-function describe(operation: AnyOperation) {
+function describeOperation(operation: AnyOperation) {
   return {
     operationId: operation.summary.toLowerCase().replace(/[^a-z0-9]+(.)/g, (_match, letter: string) => letter.toUpperCase()),
     summary: operation.summary,

@@ -1,13 +1,14 @@
 import { foldDeltas } from "../ledger/accounts.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
+import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys. Each is safe to run in several processes at once.
+ * keys, and once a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
@@ -22,6 +23,11 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
+    every(86_400_000, "verify the books", async () => {
+      const report = await verify(db.sql);
+      if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
+      else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
+    }),
   ];
 
   function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {

@@ -42,3 +42,7 @@ function run(args: readonly string[]): Promise<void> {
     child.once("exit", (code) => (code === 0 ? resolve() : reject(new Error(`next build ended with ${code}`))));
   });
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await ensureBuild(() => console.log("Building the pages …"));
+}

@@ -1,0 +1,215 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { migrate } from "../prisma/migrate.ts";
+import { verify } from "../src/server/ledger/verify.ts";
+import { openDatabase } from "../src/server/platform/db.ts";
+import { makeApp, makeLink, makeUser } from "../src/testing/makers.ts";
+import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
+import type { LoadOrder, LoadReport } from "./load.ts";
+
+/**
+ * `npm run bench`: what billing costs. The same load goes to a raw pass-through and
+ * to Quota on a real Postgres with durable commits, in turns within one run; the
+ * figures that count are the ratios between the two.
+ */
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "5" },
+    seconds: { type: "string", default: "2" },
+    concurrency: { type: "string", default: "1,16,64" },
+    modes: { type: "string", default: "json,sse" },
+    wallets: { type: "string", default: "1000" },
+    profile: { type: "boolean", default: false },
+    entry: { type: "string", default: fileURLToPath(new URL("../src/server/main.ts", import.meta.url)) },
+  },
+});
+const rounds = Number(options.rounds);
+const seconds = Number(options.seconds);
+const here = path.dirname(fileURLToPath(import.meta.url));
+const children: ChildProcess[] = [];
+const folder = await mkdtemp(path.join(tmpdir(), "quota-bench-"));
+const postgres = await startPostgres();
+const fresh = await freshDatabase(postgres.url);
+
+try {
+  await main();
+} finally {
+  for (const child of children) child.kill("SIGKILL");
+  await fresh.drop();
+  await postgres.stop();
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function main(): Promise<void> {
+  console.log(`${cpus().length} cores (${cpus()[0]?.model}), Node ${process.version}, ${rounds} rounds of ${seconds} s each, medians [lowest to highest]`);
+  const db = await openDatabase({ url: fresh.url });
+  await migrate(db);
+  const [{ server_version: version }] = (await db.sql.query({ name: "v", text: "SHOW server_version" }, [])) as [{ server_version: string }];
+  console.log(`PostgreSQL ${version}, fsync and synchronous_commit on; ${options.wallets} wallets, every second with a monthly limit; markup 20 %`);
+  const app = await makeApp(db, { markupBps: 2_000 });
+  const secret = `sk-quota-${randomBytes(16).toString("hex")}`;
+  await db.prisma.apiKey.create({
+    data: { appId: app.id, name: "bench", hash: createHash("sha256").update(secret).digest(), fragment: "sk-quota-…", billingMode: "user" },
+  });
+  const users: string[] = [];
+  for (let index = 0; index < Number(options.wallets); index++) {
+    const user = await makeUser(db, { credits: 1_000_000_000n });
+    const link = await makeLink(db, app.id, user, { externalUserId: `user_${index}`, ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}) });
+    users.push(link.externalUserId);
+  }
+
+  const upstreamPort = await startChild("upstream.ts", []);
+  const raw = { name: "raw", port: await startChild("raw.ts", [`http://127.0.0.1:${upstreamPort}`]), pid: children.at(-1)?.pid ?? 0 };
+  const quotaPort = await freePort();
+  const server = fork(options.entry ?? "", [], {
+    env: {
+      ...process.env,
+      NODE_ENV: "production",
+      PORT: String(quotaPort),
+      DATABASE_URL: fresh.url,
+      QUOTA_DATA_DIR: folder,
+      QUOTA_DEMO: "0",
+      QUOTA_RATE_LIMIT_PER_MINUTE: "1000000000",
+      OPENAI_API_KEY: "bench",
+      OPENAI_BASE_URL: `http://127.0.0.1:${upstreamPort}/v1`,
+    },
+    execArgv: options.profile ? ["--cpu-prof", "--cpu-prof-dir=bench-profile"] : [],
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
+  children.push(server);
+  const quota = { name: "quota", port: quotaPort, pid: server.pid ?? 0 };
+  await waitUntilReady(quotaPort);
+  const load = fork(path.join(here, "load.ts"), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  children.push(load);
+  await message(load);
+
+  const request = (stream: boolean, port: number, user: string) => {
+    const body = JSON.stringify({ model: "gpt-4o-mini", max_tokens: 100, ...(stream ? { stream: true } : {}), messages: [{ role: "user", content: "Hello!" }] });
+    return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${secret}\r\nX-Quota-User: ${user}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  };
+
+  for (const mode of (options.modes ?? "").split(",")) {
+    for (const concurrency of (options.concurrency ?? "").split(",").map(Number)) {
+      const results = { raw: [] as Measured[], quota: [] as Measured[] };
+      const measure = (target: typeof raw, duration: number) =>
+        run(load, { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target.port, user)) }, target.pid);
+      for (const target of [raw, quota]) await measure(target, 1);
+      for (let round = 0; round < rounds; round++) {
+        results.raw.push(await measure(raw, seconds));
+        results.quota.push(await measure(quota, seconds));
+      }
+      report(mode, concurrency, results);
+    }
+  }
+
+  const stopped = new Promise((resolve) => server.once("exit", resolve));
+  server.kill("SIGTERM");
+  await stopped;
+  const books = await verify(db.sql);
+  console.log(`\n${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`);
+  await db.close();
+  if (!books.ok || books.openHolds > 0) process.exitCode = 1;
+}
+
+type Measured = { rps: number; p50: number; p99: number; cpuMs: number | null; postgresMs: number | null };
+
+async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<Measured> {
+  const before = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  load.send(order);
+  const report = (await message(load)) as LoadReport;
+  const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  if (report.failures > 0) throw new Error(`${report.failures} of ${report.requests} requests failed`);
+  const sorted = report.latenciesMs.sort((a, b) => a - b);
+  const per = (start: number | null, end: number | null) => (start === null || end === null ? null : (end - start) / report.requests);
+  return {
+    rps: report.requests / report.seconds,
+    p50: sorted[Math.floor(sorted.length * 0.5)] ?? 0,
+    p99: sorted[Math.floor(sorted.length * 0.99)] ?? 0,
+    cpuMs: per(before.server, after.server),
+    postgresMs: per(before.postgres, after.postgres),
+  };
+}
+
+function report(mode: string, concurrency: number, results: { raw: Measured[]; quota: Measured[] }): void {
+  const ratios = results.quota.map((each, round) => each.rps / (results.raw[round]?.rps ?? 1));
+  const line = (name: string, list: Measured[]) =>
+    `  ${name.padEnd(6)} ${median(list.map((each) => each.rps)).toFixed(0).padStart(6)} requests/s   p50 ${median(list.map((each) => each.p50)).toFixed(2)} ms   p99 ${median(list.map((each) => each.p99)).toFixed(2)} ms   CPU per request: server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
+  console.log(`\n${mode === "sse" ? "SSE, 50 chunks" : "JSON"}, concurrency ${concurrency}: ${median(ratios).toFixed(2)} of raw [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`);
+  console.log(line("raw", results.raw));
+  console.log(line("quota", results.quota));
+}
+
+function ms(list: (number | null)[]): string {
+  return list.some((each) => each === null) ? "unknown" : `${median(list as number[]).toFixed(3)} ms`;
+}
+
+function median(list: number[]): number {
+  const sorted = [...list].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+/** Milliseconds of CPU that these processes have used; null where /proc does not tell. */
+function cpuMs(pids: readonly number[]): number | null {
+  let ticks = 0;
+  for (const pid of pids) {
+    try {
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
+      ticks += Number(fields[11]) + Number(fields[12]);
+    } catch {
+      return null;
+    }
+  }
+  return pids.length === 0 ? null : ticks * 10;
+}
+
+function postgresPids(): number[] {
+  if (postgres.dataDir === undefined) return [];
+  try {
+    const postmaster = Number(readFileSync(path.join(postgres.dataDir, "postmaster.pid"), "utf8").split("\n")[0]);
+    const childrenOf = readdirSync("/proc")
+      .map(Number)
+      .filter((pid) => {
+        if (!Number.isInteger(pid)) return false;
+        try {
+          return Number(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[1]) === postmaster;
+        } catch {
+          return false;
+        }
+      });
+    return [postmaster, ...childrenOf];
+  } catch {
+    return [];
+  }
+}
+
+async function startChild(file: string, args: string[]): Promise<number> {
+  const child = fork(path.join(here, file), args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  children.push(child);
+  return ((await message(child)) as { port: number }).port;
+}
+
+function message(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    child.once("message", resolve);
+    child.once("exit", (code) => reject(new Error(`a process of the benchmark ended with ${code}`)));
+  });
+}
+
+async function waitUntilReady(port: number): Promise<void> {
+  const deadline = Date.now() + 300_000;
+  while (Date.now() < deadline) {
+    try {
+      if ((await fetch(`http://127.0.0.1:${port}/healthz`)).ok) return;
+    } catch {
+      // Not listening yet.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  throw new Error("the server did not come up");
+}

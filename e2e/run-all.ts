@@ -1,0 +1,100 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensureChromium } from "./chromium.ts";
+
+/**
+ * `npm test`: everything that must hold before a change lands. Each step runs even
+ * when one before it failed, and the last line counts tests and checks together.
+ */
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..");
+const reports = mkdtempSync(path.join(tmpdir(), "quota-reports-"));
+const vitestReport = path.join(reports, "vitest.json");
+const playwrightReport = path.join(reports, "playwright.json");
+const tally = { passed: 0, failed: 0 };
+const failures: string[] = [];
+
+process.env.NEXT_TELEMETRY_DISABLED = "1";
+process.env.CI ??= "true";
+
+await check("Prisma client", () => node("prisma/generate.ts"));
+await check("lint, format and import directions", () => bin("@biomejs/biome/bin/biome", "check", "."));
+await check("types", () => bin("typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"));
+await suite("unit and integration tests", () => bin("vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${vitestReport}`), readVitest);
+await check("build", () => node("src/server/start/build.ts"));
+await check("a Chromium for the browser tests", async () => {
+  process.env.PLAYWRIGHT_CHROMIUM_PATH = await ensureChromium();
+  return 0;
+});
+process.env.PLAYWRIGHT_JSON_OUTPUT_NAME = playwrightReport;
+await suite("end-to-end tests", () => bin("@playwright/test/cli.js", "test", "--reporter=list,json"), readPlaywright);
+
+rmSync(reports, { recursive: true, force: true });
+for (const failure of failures) console.log(`failed: ${failure}`);
+console.log(`${tally.passed} passed, ${tally.failed} failed`);
+process.exit(tally.failed === 0 ? 0 : 1);
+
+/** A step that counts as one. */
+async function check(name: string, run: () => Promise<number>): Promise<void> {
+  const code = await announced(name, run);
+  count(name, code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });
+}
+
+/** A step that counts its tests; one that ends badly without a failed test, or runs none, counts as failed. */
+async function suite(name: string, run: () => Promise<number>, read: () => { passed: number; failed: number }): Promise<void> {
+  const code = await announced(name, run);
+  let result = { passed: 0, failed: 0 };
+  try {
+    result = read();
+  } catch (error) {
+    console.error(`The report could not be read: ${String(error)}`);
+  }
+  if (result.failed === 0 && (code !== 0 || result.passed === 0)) result.failed = 1;
+  count(name, result);
+}
+
+async function announced(name: string, run: () => Promise<number>): Promise<number> {
+  console.log(`\n── ${name}`);
+  const startedAt = Date.now();
+  const code = await run().catch((error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  });
+  console.log(`── ${name}: ${code === 0 ? "ok" : "FAILED"} after ${((Date.now() - startedAt) / 1000).toFixed(0)} s`);
+  return code;
+}
+
+function count(name: string, result: { passed: number; failed: number }): void {
+  tally.passed += result.passed;
+  tally.failed += result.failed;
+  if (result.failed > 0) failures.push(name);
+}
+
+function readVitest(): { passed: number; failed: number } {
+  const report = JSON.parse(readFileSync(vitestReport, "utf8")) as { numPassedTests: number; numFailedTests: number; numFailedTestSuites: number };
+  return { passed: report.numPassedTests, failed: Math.max(report.numFailedTests, report.numFailedTestSuites > 0 ? 1 : 0) };
+}
+
+function readPlaywright(): { passed: number; failed: number } {
+  const { stats } = JSON.parse(readFileSync(playwrightReport, "utf8")) as { stats: { expected: number; unexpected: number; flaky: number } };
+  // A test that passes only when repeated does not hold.
+  return { passed: stats.expected, failed: stats.unexpected + stats.flaky };
+}
+
+function node(script: string): Promise<number> {
+  return command([path.join(root, script)]);
+}
+
+function bin(file: string, ...args: string[]): Promise<number> {
+  return command([path.join(root, "node_modules", file), ...args]);
+}
+
+function command(args: string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code ?? 1));
+  });
+}

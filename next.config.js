@@ -1,0 +1,53 @@
+import { PHASE_DEVELOPMENT_SERVER } from "next/constants.js";
+
+/** @type {(phase: string) => import("next").NextConfig} */
+export default function config(phase) {
+  const development = phase === PHASE_DEVELOPMENT_SERVER;
+  return {
+    poweredByHeader: false,
+    // `npm test` runs the type checker over everything; a second run here would only make the build slower.
+    typescript: { ignoreBuildErrors: true },
+    // Loaded by Node as they are: they bring WASM or native code of their own, or must be the
+    // same modules that the server in front of Next has loaded already.
+    serverExternalPackages: [
+      "@electric-sql/pglite",
+      "@node-rs/argon2",
+      "@prisma/adapter-pg",
+      "@prisma/client",
+      "gpt-tokenizer",
+      "pg",
+      "pglite-prisma-adapter",
+      "undici",
+    ],
+    async headers() {
+      return [
+        // The API answers programs and sets its own headers.
+        { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
+      ];
+    },
+  };
+}
+
+function pageHeaders(development) {
+  const contentSecurityPolicy = [
+    "default-src 'self'",
+    // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
+    `script-src 'self' 'unsafe-inline'${development ? " 'unsafe-eval'" : ""}`,
+    "style-src 'self' 'unsafe-inline'",
+    // Apps bring their own logos.
+    "img-src 'self' data: https:",
+    "font-src 'self'",
+    `connect-src 'self'${development ? " ws:" : ""}`,
+    "object-src 'none'",
+    "base-uri 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+  ].join("; ");
+  return [
+    { key: "Content-Security-Policy", value: contentSecurityPolicy },
+    { key: "X-Frame-Options", value: "DENY" },
+    { key: "X-Content-Type-Options", value: "nosniff" },
+    { key: "Referrer-Policy", value: "strict-origin-when-cross-origin" },
+    { key: "Permissions-Policy", value: "camera=(), geolocation=(), microphone=(), payment=(self)" },
+  ];
+}

@@ -1,0 +1,18 @@
+import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
+import { log } from "#server/platform/log.ts";
+import { createContext } from "#server/trpc/context.ts";
+import { appRouter } from "#server/trpc/root.ts";
+
+function handler(request: Request): Promise<Response> {
+  return fetchRequestHandler({
+    endpoint: "/api/trpc",
+    req: request,
+    router: appRouter,
+    createContext,
+    onError: ({ path, error }) => {
+      if (error.code === "INTERNAL_SERVER_ERROR") log.error("a dashboard procedure failed", { path, error: error.cause ?? error });
+    },
+  });
+}
+
+export { handler as GET, handler as POST };

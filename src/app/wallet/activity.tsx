@@ -1,0 +1,119 @@
+"use client";
+
+import { useState } from "react";
+import { type Answers, trpc } from "#trpc/client.tsx";
+import { grouped, inCredits } from "#ui/amounts.ts";
+import { Card, Fact, Facts } from "#ui/card.tsx";
+import { CopyBox } from "#ui/copy-box.tsx";
+import { Dialog } from "#ui/dialog.tsx";
+import { Money } from "#ui/money.tsx";
+import { OlderButton } from "#ui/older-button.tsx";
+import { Time } from "#ui/time.tsx";
+import { useOlder } from "#ui/use-older.ts";
+
+type Entry = Answers["wallet"]["statement"]["items"][number];
+
+/** What moved the wallet's credits; each row opens to its receipt. */
+export function Activity({ first }: { first: Answers["wallet"]["statement"] }) {
+  const utils = trpc.useUtils();
+  const { items, ...rest } = useOlder(first, (cursor) => utils.wallet.statement.fetch({ cursor }));
+  const [shown, setShown] = useState<Entry | null>(null);
+  return (
+    <>
+      <Card className="overflow-hidden">
+        <ul className="divide-y divide-line">
+          {items.map((entry) => (
+            <li key={entry.id}>
+              <button
+                type="button"
+                aria-haspopup="dialog"
+                onClick={() => setShown(entry)}
+                className="flex w-full items-center gap-4 px-4 py-3 text-left -outline-offset-2 hover:bg-sunken/60 sm:px-5"
+              >
+                <span className="min-w-0 flex-1">
+                  <span className="block truncate font-medium">{titleOf(entry)}</span>
+                  <span className="block truncate text-sm leading-5 text-soft">
+                    <Time at={entry.at} />
+                    {detailOf(entry)}
+                  </span>
+                </span>
+                <Money credits={entry.amount > 0n ? entry.amount : -entry.amount} signed={entry.amount > 0n} className={entry.amount > 0n ? "font-medium text-accent" : undefined} />
+              </button>
+            </li>
+          ))}
+        </ul>
+      </Card>
+      <OlderButton {...rest} />
+      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Receipt" description={shown ? titleOf(shown) : undefined}>
+        {shown && <Receipt entry={shown} />}
+      </Dialog>
+    </>
+  );
+}
+
+function Receipt({ entry }: { entry: Entry }) {
+  const amount = entry.amount > 0n ? entry.amount : -entry.amount;
+  return (
+    <div className="space-y-5">
+      <p>
+        <Money credits={amount} signed={entry.amount > 0n} className="text-3xl font-semibold tracking-tight" />
+        <span className="block text-sm text-soft">
+          {inCredits(amount)} {entry.amount > 0n ? "came in" : "went out"}
+        </span>
+      </p>
+      <Facts>
+        <Fact name="When">{entry.at.toISOString()}</Fact>
+        {entry.kind === "request" ? (
+          <>
+            <Fact name="App">{entry.appName}</Fact>
+            <Fact name="Model">
+              <code className="font-mono">{entry.model}</code>
+            </Fact>
+            <Fact name="Input tokens">{grouped(entry.promptTokens)}</Fact>
+            <Fact name="Output tokens">{grouped(entry.completionTokens)}</Fact>
+            <Part name="Price of the model" credits={entry.base} />
+            <Part name={`For ${entry.appName}`} credits={entry.markup} />
+            {entry.interrupted && <Fact name="Note">The answer was broken off; what had arrived was billed.</Fact>}
+          </>
+        ) : (
+          <>
+            <Fact name="What">{reasons[entry.reason]}</Fact>
+            {entry.description && <Fact name="Note">{entry.description}</Fact>}
+          </>
+        )}
+      </Facts>
+      <CopyBox label={entry.kind === "request" ? "Request id" : "Transaction id"} text={entry.kind === "request" ? entry.requestId : entry.id} />
+    </div>
+  );
+}
+
+function Part({ name, credits }: { name: string; credits: bigint }) {
+  return (
+    <Fact name={name}>
+      <span className="mr-3 text-soft tabular-nums">{inCredits(credits)}</span>
+      <Money credits={credits} />
+    </Fact>
+  );
+}
+
+const reasons: Record<Extract<Entry, { kind: "transfer" }>["reason"], string> = {
+  top_up: "Credits added",
+  grant: "Credits given by Quota",
+  funding: "Credits from an app",
+  allowance: "Allowance",
+  refund: "Refund",
+  correction: "Correction",
+  payout: "Payout",
+};
+
+function titleOf(entry: Entry): string {
+  if (entry.kind === "request") return entry.appName;
+  // The same transfer is a gift to one wallet and a cost to the other.
+  return entry.reason === "funding" && entry.amount < 0n ? "Credits given to a linked user" : reasons[entry.reason];
+}
+
+function detailOf(entry: Entry): string {
+  if (entry.kind === "transfer") return entry.description ? ` · ${entry.description}` : "";
+  const tokens = entry.promptTokens + entry.completionTokens;
+  return ` · ${entry.model} · ${grouped(tokens)} ${tokens === 1 ? "token" : "tokens"}`;
+}

@@ -1,0 +1,340 @@
+import { randomBytes } from "node:crypto";
+import fc from "fast-check";
+import { v7 as uuidv7 } from "uuid";
+import { expect, test } from "vitest";
+import { onBothDatabases } from "#testing/database.ts";
+import { LedgerModel, type ModelApp, type ModelKey, type ModelLink } from "#testing/ledger-model.ts";
+import { holdRequest, settlement } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { type Database, transaction } from "../platform/db.ts";
+import { toBigInt } from "../platform/sql.ts";
+import { foldDeltas, platformAccount } from "./accounts.ts";
+import { Batcher } from "./batcher.ts";
+import { type HoldRequest, type HoldVerdict, hold, settle } from "./hold.ts";
+import { openLedger } from "./ledger.ts";
+import { endOfMonth, refillLimit, setLimit } from "./limits.ts";
+import { sweepHolds } from "./sweep.ts";
+import { transfer } from "./transfer.ts";
+import { verify } from "./verify.ts";
+
+// What happens. Numbers choose among what there is at that moment, modulo its count.
+
+const small = fc.nat({ max: 1_000 });
+const credits = (max: number) => fc.integer({ min: 1, max }).map(BigInt);
+
+const aRequest = fc.record({
+  key: small,
+  user: fc.oneof({ weight: 5, arbitrary: small }, { weight: 3, arbitrary: fc.constantFrom(null, "sandbox_empty", "sandbox_missing", `no"bo\\dy,{}`, "") }),
+  model: fc.constantFrom("a", "a", "a", "b"),
+  desired: credits(160),
+  /** How much of the desire is the minimum, in percent. */
+  minimum: fc.constantFrom(0n, 20n, 100n),
+});
+const aSettlement = fc.record({
+  hold: small,
+  base: fc.oneof(fc.constant(0n), credits(120), credits(400)),
+  markup: fc.oneof(fc.constant(0n), credits(40)),
+});
+const operation = fc.oneof(
+  { weight: 9, arbitrary: fc.record({ kind: fc.constant("hold" as const), requests: fc.array(aRequest, { minLength: 1, maxLength: 14 }), maxBatch: fc.constantFrom(2, 5, 128) }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant("settle" as const), settlements: fc.array(aSettlement, { minLength: 1, maxLength: 10 }) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("transfer" as const), from: small, to: small, amount: credits(200), again: fc.option(small) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("payOut" as const), app: small, amount: credits(60) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("setLimit" as const), link: small, limit: fc.oneof({ weight: 9, arbitrary: credits(900) }, { weight: 1, arbitrary: fc.constant(null) }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("monthEnds" as const), refill: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("revoke" as const), key: small }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const) }) },
+);
+type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+
+/** Three people, two apps of two of them, keys of every mode, and links that share wallets. */
+async function world(db: Database, markups: readonly [number, number]) {
+  const model = new LedgerModel({
+    revenue: platformAccount.revenue,
+    shortfall: platformAccount.shortfall,
+    sandbox: platformAccount.sandbox,
+    unbounded: new Set(Object.values(platformAccount)),
+  });
+  for (const id of Object.values(platformAccount)) model.account(id);
+  await readInto(db, model);
+
+  const people = await Promise.all([600n, 400n, 250n].map((amount) => makeUser(db, { credits: amount })));
+  for (const [index, amount] of [600n, 400n, 250n].entries()) model.transfer(`opening ${index}`, platformAccount.world, people[index]?.walletId ?? "", amount);
+
+  const apps: { id: string; model: ModelApp }[] = [];
+  const keys: { id: string | null; hash: Uint8Array; model: ModelKey | null }[] = [{ id: null, hash: randomBytes(32), model: null }];
+  for (const [index, markupBps] of markups.entries()) {
+    const owner = people[index];
+    if (owner === undefined) throw new Error("more people than apps");
+    const allowedModels = index === 0 ? [] : ["a"];
+    const made = await makeApp(db, { ownerId: owner.id, markupBps, allowedModels });
+    const app: ModelApp = { markupBps: BigInt(markupBps), allowedModels, owner: owner.walletId, sandbox: made.sandboxWalletId, earnings: made.earningsId };
+    apps.push({ id: made.id, model: app });
+    const opening = { id: uuidv7(), debitId: platformAccount.sandbox, creditId: made.sandboxWalletId, amount: 150n };
+    await transfer(db.sql, { ...opening, reason: "grant" });
+    model.transfer(opening.id, opening.debitId, opening.creditId, opening.amount);
+    model.account(made.earningsId);
+    for (const mode of ["developer", "user", "test"] as const) {
+      const key = await makeKey(db, made.id, mode);
+      keys.push({ id: key.id, hash: key.hash, model: { app, mode, valid: true } });
+    }
+  }
+  const links: { id: string; model: ModelLink }[] = [];
+  for (const [app, person, externalUserId, monthlyLimit, allowedModels] of [
+    [0, 1, `o'b"r\\ien,{🙂}`, 300n, []],
+    [0, 2, "plain", undefined, ["a", "c"]],
+    [1, 2, "plain", 200n, []],
+    [1, 0, "NULL", 450n, []],
+    [1, 1, "x".repeat(255), undefined, []],
+  ] as const) {
+    const [inApp, user] = [apps[app], people[person]];
+    if (inApp === undefined || user === undefined) throw new Error("no such app or person");
+    const made = await makeLink(db, inApp.id, user, { externalUserId, allowedModels: [...allowedModels], ...(monthlyLimit === undefined ? {} : { monthlyLimit }) });
+    const link: ModelLink = { app: inApp.model, externalUserId, wallet: user.walletId, allowedModels, paused: false, limit: null };
+    if (made.limitId !== null && monthlyLimit !== undefined) {
+      link.limit = { account: made.limitId, monthly: monthlyLimit, spent: 0n, endsAt: endOfMonth(new Date()).getTime() };
+      model.account(made.limitId).available = monthlyLimit;
+    }
+    model.links.push(link);
+    links.push({ id: made.id, model: link });
+  }
+  return { model, people, apps, keys, links };
+}
+
+/** Every account that the model knows, as the database has it; deltas that wait for a fold are counted. */
+async function balances(db: Database, model: LedgerModel): Promise<Map<string, { available: bigint; held: bigint }>> {
+  const rows = await db.sql.query(
+    {
+      name: "test_balances",
+      text: `SELECT a.id, a.available + coalesce((SELECT sum(d.amount) FROM account_delta d WHERE d.account_id = a.id), 0)::bigint AS available, a.held
+        FROM account a WHERE a.id = ANY ($1::uuid[])`,
+    },
+    [`{${[...model.accounts.keys()].join(",")}}`],
+  );
+  return new Map(rows.map((row) => [String(row.id), { available: toBigInt(row.available), held: toBigInt(row.held) }]));
+}
+
+async function readInto(db: Database, model: LedgerModel): Promise<void> {
+  for (const [id, balance] of await balances(db, model)) Object.assign(model.account(id), balance);
+}
+
+async function expectEqualBalances(db: Database, model: LedgerModel): Promise<void> {
+  // Allowance is known from the journal alone; the model leaves it out.
+  const withoutAllowance = (accounts: Iterable<[string, { available: bigint; held: bigint }]>) =>
+    Object.fromEntries([...accounts].filter(([id]) => id !== platformAccount.allowance).sort(([a], [b]) => (a < b ? -1 : 1)));
+  expect(withoutAllowance(await balances(db, model))).toEqual(withoutAllowance(model.accounts));
+}
+
+async function run(db: Database, markups: readonly [number, number], operations: readonly Operation[]): Promise<void> {
+  const { model, people, apps, keys, links } = await world(db, markups);
+  const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
+  const holds: string[] = [uuidv7()];
+  const transfers: { id: string; debitId: string; creditId: string; amount: bigint }[] = [];
+  let now = new Date();
+
+  for (const step of operations) {
+    switch (step.kind) {
+      case "hold": {
+        const asked = step.requests.map((each) => {
+          const key = at(keys, each.key);
+          const externalUserId = typeof each.user === "number" ? at(links, each.user).model.externalUserId : each.user;
+          const minimumBase = each.desired * each.minimum / 100n;
+          const request = holdRequest(key, { externalUserId, model: each.model, desiredBase: each.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n });
+          holds.push(request.id);
+          return { request, key: key.model };
+        });
+        const batcher = new Batcher<HoldRequest, HoldVerdict>((requests) => hold(db.sql, requests), { maxBatch: step.maxBatch });
+        const verdicts = await Promise.all(asked.map(({ request }) => batcher.push(request)));
+        for (const [index, { request, key }] of asked.entries()) {
+          const expected = model.hold({ ...request, key });
+          const verdict = verdicts[index];
+          if (expected.kind === "held") {
+            expect(verdict).toMatchObject({ kind: "held", id: request.id, amount: expected.amount, payer: { walletId: expected.wallet, limitId: expected.limit } });
+          } else {
+            expect(verdict?.kind).toBe("refused");
+            expect(expected.reasons).toContain(verdict?.kind === "refused" && verdict.reason);
+          }
+        }
+        break;
+      }
+      case "settle": {
+        const asked = step.settlements.map((each) => ({ id: at(holds, each.hold), base: each.base, markup: each.markup }));
+        // A hold nobody made that comes twice in one batch is outside of what the ledger promises.
+        const batch = asked.filter((each, index) => model.holds.has(each.id) || asked.findIndex(({ id }) => id === each.id) === index);
+        const verdicts = await settle(db.sql, batch.map(({ id, base, markup }) => settlement(id, base, markup)));
+        expect(verdicts).toEqual(batch.map(({ id, base, markup }) => model.settle(id, base, markup)));
+        break;
+      }
+      case "transfer": {
+        const sources = [platformAccount.world, platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
+        const targets = [...people.map(({ walletId }) => walletId), platformAccount.world, at(apps, step.to).model.sandbox];
+        const repeated = step.again === null || transfers.length === 0 ? undefined : at(transfers, step.again);
+        const move = repeated ?? { id: uuidv7(), debitId: at(sources, step.from), creditId: at(targets, step.to), amount: step.amount };
+        if (move.debitId === move.creditId) break;
+        transfers.push(move);
+        expect(await transfer(db.sql, { ...move, reason: "correction" })).toBe(model.transfer(move.id, move.debitId, move.creditId, move.amount));
+        break;
+      }
+      case "payOut": {
+        // Folded first, so that all of the earnings can be paid out.
+        await foldDeltas(db.sql);
+        const move = { id: uuidv7(), debitId: at(apps, step.app).model.earnings, creditId: platformAccount.world, amount: step.amount };
+        expect(await transfer(db.sql, { ...move, reason: "payout" })).toBe(model.transfer(move.id, move.debitId, move.creditId, move.amount));
+        break;
+      }
+      case "setLimit": {
+        const link = at(links, step.link);
+        if (link.model.limit === null || !model.links.includes(link.model)) break;
+        // Lowering below what is spent and held has tests of its own; here every answer must be exact.
+        if (step.limit !== null && !model.canSetLimit(link.model, step.limit, now.getTime())) break;
+        await transaction((tx) => setLimit(tx, link.id, step.limit, now), db);
+        if (step.limit === null) link.model.limit = null;
+        else model.setLimit(link.model, step.limit, now.getTime(), endOfMonth(now).getTime());
+        break;
+      }
+      case "monthEnds": {
+        now = new Date(endOfMonth(now).getTime() + 1_000);
+        if (!step.refill) break;
+        for (const link of links) {
+          if (!model.links.includes(link.model)) continue;
+          await transaction((tx) => refillLimit(tx, link.id, now), db);
+          model.refill(link.model, now.getTime(), endOfMonth(now).getTime());
+        }
+        break;
+      }
+      case "pause": {
+        const link = at(links, step.link);
+        link.model.paused = !link.model.paused;
+        await db.prisma.linkedUser.updateMany({ where: { id: link.id }, data: { pausedAt: link.model.paused ? new Date() : null } });
+        break;
+      }
+      case "unlink": {
+        const link = at(links, step.link);
+        const index = model.links.indexOf(link.model);
+        if (index >= 0) model.links.splice(index, 1);
+        await db.prisma.linkedUser.deleteMany({ where: { id: link.id } });
+        break;
+      }
+      case "revoke": {
+        const key = at(keys, step.key);
+        if (key.model === null || key.id === null) break;
+        key.model.valid = false;
+        await db.prisma.apiKey.update({ where: { id: key.id }, data: { revokedAt: new Date() } });
+        break;
+      }
+      case "verify":
+        expect((await verify(db.sql)).discrepancies).toEqual([]);
+        break;
+    }
+    await expectEqualBalances(db, model);
+  }
+
+  // At the end everything that is still held goes back.
+  const first = holds[0] ?? "";
+  await sweepHolds(db.sql, { all: true, after: first });
+  for (const id of model.holds.keys()) model.settle(id, 0n, 0n);
+  await foldDeltas(db.sql);
+  await expectEqualBalances(db, model);
+  expect(await verify(db.sql)).toMatchObject({ ok: true, discrepancies: [], openHolds: 0 });
+}
+
+// A limited number of operations that go on for many runs; stops early on a slow
+// machine rather than failing there.
+const patience = { interruptAfterTimeLimit: 14_000 };
+
+onBothDatabases("whatever happens", (db) => {
+  test("batches answer and pay exactly as if everything had come one by one", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.tuple(fc.constantFrom(0, 1_234, 10_000), fc.constantFrom(0, 1, 33_333)),
+        fc.array(operation, { minLength: 12, maxLength: 45, size: "max" }),
+        (markups, operations) => run(db(), markups, operations),
+      ),
+      { numRuns: db().kind === "postgres" ? 50 : 25, ...patience },
+    );
+  });
+
+  test("at once and in any order: nothing is negative, nothing is spent twice, no limit is passed", async () => {
+    const task = fc.oneof(
+      {
+        weight: 6,
+        arbitrary: fc.record({ kind: fc.constant("spend" as const), request: aRequest, settles: fc.array(fc.record({ base: aSettlement.map((each) => each.base), markup: aSettlement.map((each) => each.markup) }), { maxLength: 3 }) }),
+      },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("move" as const), from: small, to: small, amount: credits(120) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("raise" as const), link: small, by: credits(80) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("fold" as const) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(task, { minLength: 2, maxLength: 10, size: "max" }), { minLength: 4, maxLength: 12, size: "max" }), async (workers) => {
+        const { people, keys, links, model } = await world(db(), [500, 10_000]);
+        const ledger = openLedger(db());
+        const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
+        const largest = new Map(links.map(({ id, model: link }) => [id, link.limit?.monthly ?? null]));
+        const chargedByLimit = new Map<string, bigint>();
+        let charged = 0n;
+        let playCharged = 0n;
+        let brought = 1_250n;
+
+        const work = async (tasks: (typeof workers)[number]) => {
+          for (const each of tasks) {
+            if (each.kind === "spend") {
+              const key = at(keys, each.request.key);
+              const externalUserId = typeof each.request.user === "number" ? at(links, each.request.user).model.externalUserId : each.request.user;
+              const minimumBase = (each.request.desired * each.request.minimum) / 100n;
+              const verdict = await ledger.hold(
+                holdRequest(key, { externalUserId, model: each.request.model, desiredBase: each.request.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n }),
+              );
+              if (verdict.kind !== "held") continue;
+              const settles = await Promise.all(each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)));
+              const won = settles.filter((settled) => settled.kind === "settled");
+              expect(won).toHaveLength(Math.min(1, each.settles.length));
+              const amount = won[0]?.charged ?? 0n;
+              expect(amount).toBeLessThanOrEqual(verdict.amount);
+              if (verdict.payer.billingMode === "test") playCharged += amount;
+              else charged += amount;
+              if (verdict.payer.limitId !== null) chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
+            } else if (each.kind === "move") {
+              const sources = [platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
+              const [debitId, creditId] = [at(sources, each.from), at(people, each.to).walletId];
+              if (debitId === creditId) continue;
+              const outcome = await transfer(db().sql, { id: uuidv7(), debitId, creditId, amount: each.amount, reason: "grant" });
+              if (outcome === "applied" && debitId === platformAccount.promotions) brought += each.amount;
+            } else if (each.kind === "raise") {
+              const link = at(links, each.link);
+              if (link.model.limit === null) continue;
+              link.model.limit.monthly += each.by;
+              largest.set(link.id, link.model.limit.monthly);
+              // Raises that meet may come in either order; the largest sum is the bound.
+              await transaction((tx) => setLimit(tx, link.id, link.model.limit?.monthly ?? 0n), db());
+            } else if (each.kind === "pause") {
+              const link = at(links, each.link);
+              link.model.paused = !link.model.paused;
+              await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: link.model.paused ? new Date() : null } });
+            } else {
+              await foldDeltas(db().sql);
+            }
+          }
+        };
+        await Promise.all(workers.map(work));
+
+        const found = await balances(db(), model);
+        const wallets = people.map(({ walletId }) => found.get(walletId) ?? { available: -1n, held: -1n });
+        for (const { available, held } of wallets) {
+          expect(available).toBeGreaterThanOrEqual(0n);
+          expect(held).toBeGreaterThanOrEqual(0n);
+        }
+        expect(wallets.reduce((sum, { available, held }) => sum + available + held, 0n)).toBe(brought - charged);
+        expect(playCharged).toBeLessThanOrEqual(300n);
+        for (const { id, model: link } of links) {
+          if (link.limit === null) continue;
+          expect(chargedByLimit.get(link.limit.account) ?? 0n).toBeLessThanOrEqual(largest.get(id) ?? 0n);
+        }
+        expect((await verify(db().sql)).discrepancies).toEqual([]);
+      }),
+      { numRuns: 15, interruptAfterTimeLimit: 8_000 },
+    );
+  });
+});

@@ -1,0 +1,84 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { makeUser } from "#testing/makers.ts";
+import { checkPassword, hashPassword } from "./passwords.ts";
+import type { Database } from "./platform/db.ts";
+import { sessionSecret } from "./sessions.ts";
+
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+
+const db = withDatabase("embedded");
+beforeAll(() => {
+  shared.quotaDatabase = Promise.resolve(db());
+});
+afterAll(() => {
+  shared.quotaDatabase = undefined;
+});
+
+const password = "correct horse battery";
+
+describe("signing in with a password", () => {
+  test("the right password is accepted, however the email is written", async () => {
+    const user = await makeUser(db(), { email: "mara@example.com", passwordHash: await hashPassword(password) });
+    const verdict = await checkPassword({ email: " Mara@Example.com ", password, ip: "::1" });
+    expect(verdict).toEqual({ kind: "accepted", user: { id: user.id, email: "mara@example.com", name: null } });
+  });
+
+  test("a wrong password, an unknown email and a person without a password look alike", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    const withoutPassword = await makeUser(db());
+    for (const attempt of [
+      { email: user.email, password: "wrong" },
+      { email: "nobody@example.com", password },
+      { email: withoutPassword.email, password },
+      { email: withoutPassword.email, password: "" },
+      { email: `${"a".repeat(400)}@example.com`, password },
+      { email: "no\0body@example.com", password },
+      { email: user.email, password: "a".repeat(2_000_000) },
+    ]) {
+      expect(await checkPassword({ ...attempt, ip: "::1" })).toEqual({ kind: "refused" });
+    }
+  });
+
+  test("an unknown email takes as long as a known one", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    const took = async (email: string) => {
+      const begun = performance.now();
+      await checkPassword({ email, password: "wrong", ip: "::1" });
+      return performance.now() - begun;
+    };
+    await took("first@example.com");
+    const unknown = Math.min(...(await Promise.all([1, 2, 3].map((n) => took(`unknown${n}@example.com`)))));
+    const known = Math.min(await took(user.email), await took(user.email), await took(user.email));
+    // argon2 is tens of milliseconds, everything else is below one; a factor of five is noise, not a shortcut.
+    expect(unknown).toBeGreaterThan(known / 5);
+  });
+
+  test("after ten wrong guesses from one place the right password does not help, and elsewhere it does", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    for (let n = 0; n < 10; n++) await checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.7" });
+    expect(await checkPassword({ email: user.email, password, ip: "203.0.113.7" })).toEqual({ kind: "too_many_attempts" });
+    expect((await checkPassword({ email: user.email, password, ip: "203.0.113.8" })).kind).toBe("accepted");
+  });
+
+  test("ten guesses at once count as ten", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    const verdicts = await Promise.all(Array.from({ length: 12 }, () => checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.9" })));
+    expect(verdicts.filter((verdict) => verdict.kind === "too_many_attempts")).toHaveLength(2);
+  });
+
+  test("signing in rightly forgives earlier mistakes", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    for (let round = 0; round < 3; round++) {
+      for (let n = 0; n < 8; n++) await checkPassword({ email: user.email, password: "wrong", ip: "::1" });
+      expect((await checkPassword({ email: user.email, password, ip: "::1" })).kind).toBe("accepted");
+    }
+  });
+});
+
+test("the secret that signs sessions is made once and kept in the database", async () => {
+  const secret = await sessionSecret();
+  expect(Buffer.from(secret, "base64url")).toHaveLength(32);
+  expect(await sessionSecret()).toBe(secret);
+  expect((await db().prisma.setting.findUniqueOrThrow({ where: { key: "session_secret" } })).value).toBe(secret);
+});

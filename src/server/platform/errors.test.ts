@@ -1,0 +1,16 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { errorTable } from "./errors.ts";
+import { errorsMarkdown, errorsPage } from "./errors-page.ts";
+
+test("docs/errors.md says what the table says (npm run errors:write)", () => {
+  expect(readFileSync(errorsPage, "utf8")).toBe(errorsMarkdown());
+});
+
+test("every error has a sentence for the caller, and a status of 400 or more", () => {
+  for (const [code, row] of Object.entries(errorTable)) {
+    expect(row.status, code).toBeGreaterThanOrEqual(400);
+    expect(row.message, code).toMatch(/^[A-Z].*\.$/);
+    expect(row.when, code).toMatch(/\.$/);
+  }
+});

@@ -1,0 +1,207 @@
+import { TRPCError } from "@trpc/server";
+import { v7 as uuidv7 } from "uuid";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import type { Database } from "../platform/db.ts";
+import { firstIdAt } from "../usage/dashboard.ts";
+import { appRouter, createCaller } from "./root.ts";
+
+// `database()` finds what hangs here instead of opening one of its own.
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+
+const db = withDatabase("embedded");
+beforeAll(() => {
+  shared.quotaDatabase = Promise.resolve(db());
+});
+afterAll(() => {
+  shared.quotaDatabase = undefined;
+});
+
+type Procedure = (input: unknown) => Promise<unknown>;
+
+/** Every procedure there is, by its path. */
+const paths = Object.keys(appRouter._def.procedures).sort();
+
+function procedureOf(user: { id: string; email: string; walletId: string } | null, path: string): Procedure {
+  const [group, verb] = path.split(".") as [string, string];
+  return (createCaller({ user }) as unknown as Record<string, Record<string, Procedure>>)[group]![verb]!;
+}
+
+async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: string }> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof TRPCError) return { code: error.code, message: error.message };
+    throw error;
+  }
+  return { code: "no error", message: "" };
+}
+
+/** The names of what a procedure takes. */
+function fieldsOf(path: string): string[] {
+  const procedures = appRouter._def.procedures as unknown as Record<string, { _def: { inputs: { shape?: object }[] } }>;
+  return procedures[path]!._def.inputs.flatMap((input) => Object.keys(input.shape ?? {}));
+}
+
+/** What each procedure about one app wants besides `appId`; a procedure that is in no list fails the first test. */
+const aboutOneApp: Record<string, Record<string, unknown>> = {
+  "apiKeys.list": {},
+  "apiKeys.mint": { name: "Mine now", billingMode: "user" },
+  "apiKeys.revoke": { apiKeyId: uuidv7() },
+  "apps.get": {},
+  "apps.update": { name: "Mine now" },
+  "linkedUsers.list": {},
+  "usage.models": {},
+  "usage.overview": {},
+  "usage.requests": {},
+};
+const aboutOneself = ["apps.create", "apps.list", "wallet.balance", "wallet.connectedApps", "wallet.statement"];
+
+describe("procedures", () => {
+  test("each is either about one app or about oneself", () => {
+    expect(paths).toEqual([...Object.keys(aboutOneApp), ...aboutOneself].sort());
+  });
+
+  test("what is about oneself takes nobody's id", () => {
+    for (const path of aboutOneself) expect(fieldsOf(path).filter((field) => /id$/i.test(field)), path).toEqual([]);
+    for (const path of Object.keys(aboutOneApp)) expect(fieldsOf(path), path).toContain("appId");
+  });
+
+  test.each(paths)("%s asks a visitor to sign in", async (path) => {
+    const app = await makeApp(db());
+    const input = { appId: app.id, name: "x", ...aboutOneApp[path] };
+    expect((await codeOf(procedureOf(null, path)(input))).code).toBe("UNAUTHORIZED");
+  });
+});
+
+describe("a stranger's app", () => {
+  test.each(Object.entries(aboutOneApp))("%s answers as if it did not exist, and changes nothing", async (path, extra) => {
+    const owner = await makeUser(db());
+    const stranger = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const key = await makeKey(db(), app.id);
+    const input = "apiKeyId" in extra ? { ...extra, apiKeyId: key.id } : extra;
+    const ask = procedureOf(stranger, path);
+
+    const strangers = await codeOf(ask({ ...input, appId: app.id }));
+    const missing = await codeOf(ask({ ...input, appId: uuidv7() }));
+    const garbage = await codeOf(ask({ ...input, appId: "no-such-app" }));
+
+    expect(strangers).toEqual({ code: "NOT_FOUND", message: "There is no such app." });
+    expect(missing).toEqual(strangers);
+    expect(garbage).toEqual(strangers);
+    expect((await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } })).name).toBe(app.name);
+    expect(await db().prisma.apiKey.count({ where: { appId: app.id, revokedAt: null } })).toBe(1);
+    expect((await codeOf(procedureOf(owner, path)({ ...input, appId: app.id }))).code).toBe("no error");
+  });
+
+  test("another app's key cannot be revoked through an app of one's own", async () => {
+    const me = await makeUser(db());
+    const mine = await makeApp(db(), { ownerId: me.id });
+    const key = await makeKey(db(), (await makeApp(db())).id);
+    const answer = await codeOf(createCaller({ user: me }).apiKeys.revoke({ appId: mine.id, apiKeyId: key.id }));
+    expect(answer.code).toBe("NOT_FOUND");
+    expect((await db().prisma.apiKey.findUniqueOrThrow({ where: { id: key.id } })).revokedAt).toBeNull();
+  });
+});
+
+describe("an app", () => {
+  test("is registered with accounts of its own, and its client secret is shown only then", async () => {
+    const me = createCaller({ user: await makeUser(db()) });
+    const { app, clientSecret } = await me.apps.create({ name: "Acme Chat", siteUrl: "https://acme.chat" });
+    expect(clientSecret).toMatch(/^quota_secret_[0-9A-Za-z]{32}$/);
+    expect(JSON.stringify([await me.apps.get({ appId: app.id }), await me.apps.list()])).not.toContain(clientSecret);
+    const { earningsId, sandboxWalletId } = await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } });
+    const accounts = await db().prisma.account.findMany({ where: { id: { in: [earningsId, sandboxWalletId] } }, orderBy: { id: "asc" } });
+    expect(accounts.map((account) => account.kind)).toEqual(["earnings", "sandbox_wallet"]);
+  });
+
+  test("keeps what an update leaves out", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id, markupBps: 2000 });
+    const updated = await createCaller({ user: owner }).apps.update({ appId: app.id, redirectUris: ["https://acme.chat/callback"] });
+    expect(updated).toMatchObject({ name: app.name, markupBps: 2000, redirectUris: ["https://acme.chat/callback"] });
+  });
+
+  test("a key's secret is in the answer to minting it and in no list", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const me = createCaller({ user: owner });
+    const { secret, key } = await me.apiKeys.mint({ appId: app.id, name: "Production", billingMode: "user" });
+    expect(secret).toMatch(/^sk-quota-[0-9A-Za-z]{32}$/);
+    const listed = await me.apiKeys.list({ appId: app.id });
+    expect(listed).toEqual([key]);
+    expect(Object.keys(listed[0]!)).not.toContain("hash");
+  });
+
+  test("a key cannot expire in the past", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const mint = createCaller({ user: owner }).apiKeys.mint({ appId: app.id, name: "Late", billingMode: "user", expiresAt: new Date(0) });
+    expect((await codeOf(mint)).code).toBe("BAD_REQUEST");
+  });
+});
+
+describe("linked users", () => {
+  test("come in pages, each person once, newest first", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    for (let n = 0; n < 5; n++) await makeLink(db(), app.id, await makeUser(db()), { externalUserId: `user_${n}` });
+    const me = createCaller({ user: owner });
+    const seen: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: Awaited<ReturnType<typeof me.linkedUsers.list>> = await me.linkedUsers.list({ appId: app.id, take: 2, cursor });
+      seen.push(...page.items.map((item) => item.externalUserId));
+      cursor = page.next;
+    } while (cursor !== null);
+    expect(seen).toEqual(["user_4", "user_3", "user_2", "user_1", "user_0"]);
+  });
+
+  test("are searched by the letters of their id, which stand for nothing else", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    for (const externalUserId of ["user_1", "userX1", "50%", "500", "a\\b"]) await makeLink(db(), app.id, await makeUser(db()), { externalUserId });
+    const find = async (externalUserId: string) =>
+      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, externalUserId })).items.map((item) => item.externalUserId);
+    expect(await find("R_1")).toEqual(["user_1"]);
+    expect(await find("0%")).toEqual(["50%"]);
+    expect(await find("\\")).toEqual(["a\\b"]);
+  });
+
+  test("an app's owner does not see what is in a wallet", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
+    const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
+    expect(Object.keys(items[0]!).sort()).toEqual(["email", "externalUserId", "id", "linkedAt", "monthlyLimit", "pausedAt", "spent"]);
+  });
+});
+
+describe("a wallet", () => {
+  test("shows its own credits and nobody else's", async () => {
+    const mara = await makeUser(db(), { credits: 5_000_000n });
+    await makeUser(db(), { credits: 9_000_000n });
+    const me = createCaller({ user: mara });
+    expect(await me.wallet.balance()).toEqual({ balance: 5_000_000n, held: 0n, available: 5_000_000n });
+    const { items } = await me.wallet.statement({});
+    expect(items).toMatchObject([{ kind: "transfer", reason: "top_up", amount: 5_000_000n }]);
+  });
+
+  test("lists the apps that may spend from it, with the limit of each", async () => {
+    const mara = await makeUser(db());
+    const app = await makeApp(db());
+    await makeLink(db(), app.id, mara, { externalUserId: "user_123", monthlyLimit: 2_000_000n });
+    await makeLink(db(), app.id, await makeUser(db()), { externalUserId: "somebody_else" });
+    const apps = await createCaller({ user: mara }).wallet.connectedApps();
+    expect(apps).toMatchObject([{ externalUserId: "user_123", limit: 2_000_000n, spent: 0n }]);
+  });
+});
+
+test("the first id of a moment sorts before every id made in it, and after those before", () => {
+  const now = Date.now();
+  const made = uuidv7({ msecs: now });
+  expect(firstIdAt(new Date(now)) <= made).toBe(true);
+  expect(firstIdAt(new Date(now + 1)) > made).toBe(true);
+});

@@ -1,0 +1,257 @@
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+/**
+ * A provider over real HTTP whose every answer a test decides. Tests that run at
+ * the same time share one: each listens for a marker of its own in the body.
+ * What nobody listens for gets an ordinary answer.
+ */
+export type FakeUpstream = {
+  /** The base address for OPENAI_BASE_URL. */
+  url: string;
+  /** The only key it lets in; for OPENAI_API_KEY. */
+  key: string;
+  /** From now on requests whose body has this text are answered so. Dispose to stop listening. */
+  on(marker: string, answer: Answer): Listener;
+  close(): Promise<void>;
+};
+
+/** One behaviour for all, a list of them for one request after the other, or what a function makes of the request. */
+export type Answer = Behaviour | readonly Behaviour[] | ((request: SeenRequest) => Behaviour | Promise<Behaviour>);
+
+export type Listener = Disposable & {
+  readonly requests: readonly SeenRequest[];
+  /** The next request that has not been waited for yet. */
+  next(): Promise<SeenRequest>;
+};
+
+export type SeenRequest = {
+  path: string;
+  headers: IncomingHttpHeaders;
+  /** Exactly as it came. */
+  rawBody: string;
+  body: Record<string, unknown>;
+  /** How the exchange ended: the answer was sent whole, or the client went away before. */
+  ended: Promise<"answered" | "aborted">;
+};
+
+/**
+ * What to answer. The pieces of a body go out one by one, so an async generator
+ * that waits between them decides when; `BREAK_OFF` cuts the connection there.
+ */
+export type Behaviour = {
+  status?: number;
+  headers?: Record<string, string>;
+  body: Iterable<Piece> | AsyncIterable<Piece>;
+};
+export type Piece = string | Uint8Array | typeof BREAK_OFF;
+export const BREAK_OFF: unique symbol = Symbol("the connection breaks here");
+
+export async function startFakeUpstream(): Promise<FakeUpstream> {
+  const key = `sk-fake-upstream-${crypto.randomUUID().replaceAll("-", "")}`;
+  const listeners = new Map<string, (request: SeenRequest) => Behaviour | Promise<Behaviour>>();
+  const server = createServer((incoming, outgoing) => {
+    respond(incoming, outgoing).catch((error: unknown) => {
+      // The gateway gave up in the middle of its own request, or a test's handler failed, which its test will see.
+      outgoing.destroy(error instanceof Error ? error : undefined);
+    });
+  });
+  server.keepAliveTimeout = 60_000;
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+
+  async function respond(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    outgoing.on("error", () => {});
+    const parts: Buffer[] = [];
+    for await (const part of incoming as AsyncIterable<Buffer>) parts.push(part);
+    const rawBody = Buffer.concat(parts).toString("utf8");
+    const request: SeenRequest = {
+      path: incoming.url ?? "",
+      headers: incoming.headers,
+      rawBody,
+      body: parsed(rawBody),
+      ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
+    };
+    if (incoming.headers.authorization !== `Bearer ${key}`) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
+    const handler = [...listeners].find(([marker]) => rawBody.includes(marker))?.[1] ?? ordinary;
+    await send(await handler(request), outgoing);
+  }
+
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`,
+    key,
+    on(marker, answer) {
+      const requests: SeenRequest[] = [];
+      const waiting: ((request: SeenRequest) => void)[] = [];
+      let seen = 0;
+      listeners.set(marker, (request) => {
+        requests.push(request);
+        waiting.shift()?.(request);
+        if (typeof answer === "function") return answer(request);
+        if (!isList(answer)) return answer;
+        const behaviour = answer[requests.length - 1];
+        if (behaviour === undefined) throw new Error(`"${marker}" has no answer number ${requests.length}`);
+        return behaviour;
+      });
+      return {
+        requests,
+        next() {
+          const request = requests[seen++];
+          return request === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(request);
+        },
+        [Symbol.dispose]: () => void listeners.delete(marker),
+      };
+    },
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+async function send(behaviour: Behaviour, outgoing: ServerResponse): Promise<void> {
+  outgoing.writeHead(behaviour.status ?? 200, { "content-type": "application/json", ...behaviour.headers });
+  for await (const piece of behaviour.body) {
+    if (outgoing.destroyed) return;
+    if (piece === BREAK_OFF) {
+      // Sent before the cut, so that the other side has read what came before.
+      outgoing.flushHeaders();
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      outgoing.destroy();
+      return;
+    }
+    await new Promise<void>((resolve) => outgoing.write(piece, () => resolve()));
+  }
+  outgoing.end();
+}
+
+function isList(answer: Answer): answer is readonly Behaviour[] {
+  return Array.isArray(answer);
+}
+
+function parsed(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+/** What a request gets that no test listens for: ten tokens in, five out. */
+function ordinary({ path, body }: SeenRequest): Behaviour {
+  if (path.endsWith("/embeddings")) return embeddings(body);
+  return body.stream === true ? sse(completionChunks(["Hello", " there."], { includeUsage: true })) : completion();
+}
+
+export type Usage = {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  prompt_tokens_details?: { cached_tokens?: number; cache_write_tokens?: number };
+};
+
+export function usage(promptTokens: number, completionTokens: number, details?: Usage["prompt_tokens_details"]): Usage {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    ...(details === undefined ? {} : { prompt_tokens_details: details }),
+  };
+}
+
+const ORDINARY_USAGE = usage(10, 5);
+
+/** Any JSON. */
+export function json(value: unknown, behaviour: Omit<Behaviour, "body"> = {}): Behaviour {
+  return { ...behaviour, body: [JSON.stringify(value)] };
+}
+
+/** A whole answer; `usage: null` leaves the figures out. */
+export function completion(
+  options: { text?: string; usage?: Usage | null; choices?: readonly object[]; extra?: object } = {},
+): Behaviour {
+  const { text = "Hello there.", usage = ORDINARY_USAGE, extra = {} } = options;
+  return json({
+    id: "chatcmpl-fake",
+    object: "chat.completion",
+    created: 1_700_000_000,
+    model: "gpt-4o-mini-2024-07-18",
+    choices: options.choices ?? [choice({ content: text })],
+    ...(usage === null ? {} : { usage }),
+    ...extra,
+  });
+}
+
+export function choice(message: object, options: { index?: number; finishReason?: string } = {}) {
+  return { index: options.index ?? 0, message: { role: "assistant", content: null, refusal: null, ...message }, logprobs: null, finish_reason: options.finishReason ?? "stop" };
+}
+
+export function toolCall(name: string, args: unknown, id = "call_1") {
+  return { id, type: "function", function: { name, arguments: JSON.stringify(args) } };
+}
+
+/** One chunk of a stream, as an object. */
+export function chunk(choices: readonly object[], rest: object = {}) {
+  return { id: "chatcmpl-fake", object: "chat.completion.chunk", created: 1_700_000_000, model: "gpt-4o-mini-2024-07-18", choices, ...rest };
+}
+
+export function delta(change: object, options: { index?: number; finishReason?: string | null } = {}) {
+  return { index: options.index ?? 0, delta: change, logprobs: null, finish_reason: options.finishReason ?? null };
+}
+
+/** The chunks of an ordinary stream: the role, the texts, the end, and the usage chunk when asked for. */
+export function completionChunks(texts: readonly string[], options: { usage?: Usage; includeUsage?: boolean } = {}): object[] {
+  return [
+    chunk([delta({ role: "assistant", content: "" })]),
+    ...texts.map((text) => chunk([delta({ content: text })])),
+    chunk([delta({}, { finishReason: "stop" })]),
+    ...(options.includeUsage === true || options.usage !== undefined ? [chunk([], { usage: options.usage ?? ORDINARY_USAGE })] : []),
+  ];
+}
+
+/** One server-sent event. */
+export function event(data: unknown): string {
+  return `data: ${typeof data === "string" ? data : JSON.stringify(data)}\n\n`;
+}
+
+/** A stream of these chunks and `[DONE]`, each event written on its own. */
+export function sse(chunks: readonly object[], options: { done?: boolean } = {}): Behaviour {
+  return events([...chunks.map(event), ...(options.done === false ? [] : [event("[DONE]")])]);
+}
+
+/** A stream of exactly these pieces, which may cut events and characters anywhere. */
+export function events(body: Behaviour["body"]): Behaviour {
+  return { headers: { "content-type": "text/event-stream; charset=utf-8" }, body };
+}
+
+/** An error in OpenAI's envelope. */
+export function refusal(status: number, error: object, headers: Record<string, string> = {}): Behaviour {
+  return json({ error: { type: "invalid_request_error", param: null, code: null, ...error } }, { status, headers });
+}
+
+/** Takes the request and never answers. */
+export function silence(): Promise<Behaviour> {
+  return new Promise(() => {});
+}
+
+export function embeddings(body: Readonly<Record<string, unknown>>, usage: object | null = { prompt_tokens: 8, total_tokens: 8 }): Behaviour {
+  const inputs = Array.isArray(body.input) ? body.input : [body.input];
+  const vector = [0.25, -0.5, 0.125];
+  // OpenAI's client asks for base64 unless it is told otherwise.
+  const embedding = body.encoding_format === "base64" ? Buffer.from(new Float32Array(vector).buffer).toString("base64") : vector;
+  return json({
+    object: "list",
+    data: inputs.map((_input, index) => ({ object: "embedding", index, embedding })),
+    model: body.model,
+    ...(usage === null ? {} : { usage }),
+  });
+}
+
+/** A promise that a test keeps when it wants to. */
+export function gate(): { opened: Promise<void>; open(): void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

@@ -1,0 +1,144 @@
+/**
+ * The ledger as plain arithmetic, one operation after the other: what the SQL
+ * has to agree with, whatever it does in batches.
+ */
+
+export type ModelAccount = { available: bigint; held: bigint };
+export type ModelApp = { markupBps: bigint; allowedModels: readonly string[]; owner: string; sandbox: string; earnings: string };
+export type ModelKey = { app: ModelApp; mode: "developer" | "user" | "test"; valid: boolean };
+export type ModelLink = {
+  app: ModelApp;
+  externalUserId: string;
+  wallet: string;
+  allowedModels: readonly string[];
+  paused: boolean;
+  limit: { account: string; monthly: bigint; spent: bigint; endsAt: number } | null;
+};
+export type ModelRequest = { id: string; key: ModelKey | null; externalUserId: string | null; model: string; desiredBase: bigint; minimumBase: bigint };
+export type ModelVerdict = { kind: "held"; amount: bigint; wallet: string; limit: string | null } | { kind: "refused"; reasons: readonly string[] };
+type ModelHold = { amount: bigint; wallet: string; limit: string | null; revenue: string; earnings: string; resolved: boolean };
+
+export class LedgerModel {
+  readonly accounts = new Map<string, ModelAccount>();
+  readonly links: ModelLink[] = [];
+  readonly holds = new Map<string, ModelHold>();
+  readonly #transfers = new Set<string>();
+  readonly #platform: { revenue: string; shortfall: string; sandbox: string; unbounded: ReadonlySet<string> };
+
+  constructor(platform: { revenue: string; shortfall: string; sandbox: string; unbounded: ReadonlySet<string> }) {
+    this.#platform = platform;
+  }
+
+  account(id: string): ModelAccount {
+    let account = this.accounts.get(id);
+    if (account === undefined) {
+      account = { available: 0n, held: 0n };
+      this.accounts.set(id, account);
+    }
+    return account;
+  }
+
+  hold(request: ModelRequest): ModelVerdict {
+    const { key } = request;
+    if (key === null || !key.valid) return refused("invalid_api_key");
+    const { app } = key;
+    const notAllowed = (list: readonly string[]) => list.length > 0 && !list.includes(request.model);
+    let wallet = app.owner;
+    let link: ModelLink | undefined;
+    if (key.mode === "test") {
+      if (request.externalUserId === "sandbox_missing") return refused("not_found");
+      if (notAllowed(app.allowedModels)) return refused("model_not_allowed");
+      if (request.externalUserId === "sandbox_empty") return refused("insufficient_credits");
+      wallet = app.sandbox;
+    } else if (request.externalUserId === null) {
+      if (key.mode === "user") return refused("user_required");
+      if (notAllowed(app.allowedModels)) return refused("model_not_allowed");
+    } else {
+      link = this.links.find((each) => each.app === app && each.externalUserId === request.externalUserId && !each.paused);
+      if (link === undefined) return refused("not_found");
+      if (notAllowed(app.allowedModels) || notAllowed(link.allowedModels)) return refused("model_not_allowed");
+      wallet = link.wallet;
+    }
+    const withMarkup = (base: bigint) => base + (base * app.markupBps + 9_999n) / 10_000n;
+    const [desired, minimum] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase)];
+    const payer = this.account(wallet);
+    const limit = link?.limit ? this.account(link.limit.account) : null;
+    const short: string[] = [];
+    if (minimum > payer.available) short.push("insufficient_credits");
+    // When both are short, the batch may have looked at the wallet before an earlier request emptied it.
+    if (limit !== null && minimum > limit.available) short.push("spending_limit_reached");
+    if (short.length > 0) return refused(...short);
+    const amount = least(desired, payer.available, limit?.available ?? desired);
+    for (const account of limit === null ? [payer] : [payer, limit]) {
+      account.available -= amount;
+      account.held += amount;
+    }
+    const isTest = key.mode === "test";
+    const limitAccount = link?.limit?.account ?? null;
+    this.holds.set(request.id, {
+      amount,
+      wallet,
+      limit: limitAccount,
+      revenue: isTest ? this.#platform.sandbox : this.#platform.revenue,
+      earnings: isTest ? this.#platform.sandbox : app.earnings,
+      resolved: false,
+    });
+    return { kind: "held", amount, wallet, limit: limitAccount };
+  }
+
+  settle(id: string, base: bigint, markup: bigint): { kind: "settled"; charged: bigint; balanceAfter: bigint } | { kind: "already_resolved" } | { kind: "unknown_hold" } {
+    const held = this.holds.get(id);
+    if (held === undefined) return { kind: "unknown_hold" };
+    if (held.resolved) return { kind: "already_resolved" };
+    held.resolved = true;
+    const charged = least(base + markup, held.amount);
+    for (const accountId of held.limit === null ? [held.wallet] : [held.wallet, held.limit]) {
+      const account = this.account(accountId);
+      account.held -= held.amount;
+      account.available += held.amount - charged;
+    }
+    for (const link of this.links) if (link.limit !== null && link.limit.account === held.limit) link.limit.spent += charged;
+    this.account(held.revenue).available += base;
+    this.account(held.earnings).available += markup;
+    this.account(this.#platform.shortfall).available -= base + markup - charged;
+    const wallet = this.account(held.wallet);
+    return { kind: "settled", charged, balanceAfter: wallet.available + wallet.held };
+  }
+
+  transfer(id: string, debitId: string, creditId: string, amount: bigint): "applied" | "duplicate" | "insufficient" {
+    if (this.#transfers.has(id)) return "duplicate";
+    const debit = this.account(debitId);
+    if (!this.#platform.unbounded.has(debitId) && debit.available < amount) return "insufficient";
+    debit.available -= amount;
+    this.account(creditId).available += amount;
+    this.#transfers.add(id);
+    return "applied";
+  }
+
+  /** Whether the limit can stay in its account: false when more is spent and held than the new limit allows. */
+  canSetLimit(link: ModelLink, monthly: bigint, now: number): boolean {
+    if (link.limit === null) return false;
+    const spent = link.limit.endsAt <= now ? 0n : link.limit.spent;
+    return spent + this.account(link.limit.account).held <= monthly;
+  }
+
+  setLimit(link: ModelLink, monthly: bigint, now: number, endsAt: number): void {
+    if (link.limit === null) throw new Error("the model changes limits, it opens none");
+    const { limit } = link;
+    if (limit.endsAt <= now) limit.spent = 0n;
+    const account = this.account(limit.account);
+    account.available = monthly - limit.spent - account.held;
+    limit.monthly = monthly;
+    limit.endsAt = endsAt;
+  }
+
+  refill(link: ModelLink, now: number, endsAt: number): void {
+    if (link.limit !== null && link.limit.endsAt <= now) this.setLimit(link, link.limit.monthly, now, endsAt);
+  }
+}
+
+const refused = (...reasons: string[]): ModelVerdict => ({ kind: "refused", reasons });
+
+function least(first: bigint, ...others: bigint[]): bigint {
+  return others.reduce((smallest, each) => (each < smallest ? each : smallest), first);
+}

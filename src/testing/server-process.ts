@@ -1,0 +1,127 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Demo } from "../../prisma/seed.ts";
+import { freePort } from "./postgres.ts";
+
+/** A running server, started as `npm start` starts it. */
+export type ServerProcess = {
+  url: string;
+  pid: number;
+  dataDir: string;
+  /** What demo.json says. */
+  demo: Demo;
+  /** All that it has written so far. */
+  output(): { stdout: string; stderr: string };
+  /** Asks it to stop and waits; the exit code, or the signal that ended it. */
+  stop(): Promise<number | NodeJS.Signals>;
+  /** Asks it to stop and does not wait. */
+  terminate(): void;
+  /** Ends it as a crash does: nothing gets a chance to clean up. */
+  kill9(): Promise<void>;
+  exited: Promise<number | NodeJS.Signals>;
+};
+
+export type ServerOptions = {
+  /** A Postgres; without it the server has an embedded database in its data folder. */
+  databaseUrl?: string | undefined;
+  /** To start again on the files of a server that ended. Without it the folder is new. */
+  dataDir?: string | undefined;
+  /** The provider; without it the simulator answers. */
+  upstream?: { url: string; key: string } | undefined;
+  env?: Record<string, string>;
+  /** false leaves Next out, which starts sooner. */
+  pages?: boolean;
+};
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const READY_WITHIN_MS = 90_000;
+
+/** Starts a server of its own and resolves when it answers /healthz. Throws with its output when it does not. */
+export async function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
+  const dataDir = options.dataDir ?? (await mkdtemp(path.join(tmpdir(), "quota-server-")));
+  const port = await freePort();
+  // Settings of whoever runs the tests must not leak into the server under test.
+  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
+  const withoutPages = options.pages === false ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
+  const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: {
+      ...inherited,
+      PORT: String(port),
+      QUOTA_DATA_DIR: dataDir,
+      QUOTA_DEMO: "1",
+      QUOTA_RATE_LIMIT_PER_MINUTE: "1000000",
+      QUOTA_SIMULATOR_TOKENS_PER_SECOND: "0",
+      ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
+      ...(options.upstream === undefined ? {} : { OPENAI_BASE_URL: options.upstream.url, OPENAI_API_KEY: options.upstream.key }),
+      ...options.env,
+    },
+  });
+  endWithUs(child);
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  // "close" and not "exit": by then all of its output has been read.
+  const exited = new Promise<number | NodeJS.Signals>((resolve) => child.once("close", (code, signal) => resolve(signal ?? code ?? 0)));
+
+  const url = `http://127.0.0.1:${port}`;
+  await ready(url, child, () => `${stdout}\n${stderr}`);
+  const demo = JSON.parse(await readFile(path.join(dataDir, "demo.json"), "utf8")) as Demo;
+  return {
+    url,
+    pid: child.pid as number,
+    dataDir,
+    demo,
+    output: () => ({ stdout, stderr }),
+    async stop() {
+      child.kill("SIGTERM");
+      return exited;
+    },
+    terminate: () => void child.kill("SIGTERM"),
+    async kill9() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+    exited,
+  };
+}
+
+/** Removes the data folder of a server that ended. */
+export async function forget(server: ServerProcess): Promise<void> {
+  await rm(server.dataDir, { recursive: true, force: true });
+}
+
+async function ready(url: string, child: ChildProcess, output: () => string): Promise<void> {
+  const deadline = Date.now() + READY_WITHIN_MS;
+  for (;;) {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}:\n${output()}`);
+    try {
+      if ((await fetch(`${url}/healthz`)).ok) return;
+    } catch {
+      // Not listening yet.
+    }
+    if (Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`The server was not ready in ${READY_WITHIN_MS / 1000} s:\n${output()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const children = new Set<ChildProcess>();
+
+/** A test runner that is stopped in the middle must not leave servers behind. */
+function endWithUs(child: ChildProcess): void {
+  if (children.size === 0) process.once("exit", () => children.forEach((each) => void each.kill("SIGKILL")));
+  children.add(child);
+  child.once("close", () => children.delete(child));
+}

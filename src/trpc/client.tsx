@@ -1,0 +1,35 @@
+"use client";
+
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { createTRPCReact, httpBatchLink, TRPCClientError } from "@trpc/react-query";
+import type { inferRouterOutputs } from "@trpc/server";
+import { type ReactNode, useState } from "react";
+import superjson from "superjson";
+import type { AppRouter } from "#server/trpc/root.ts";
+
+export const trpc = createTRPCReact<AppRouter>();
+
+/** What procedures answer, for the props of components. */
+export type Answers = inferRouterOutputs<AppRouter>;
+
+export function TRPCProvider({ children }: { children: ReactNode }) {
+  const [queryClient] = useState(() => new QueryClient());
+  const [client] = useState(() => trpc.createClient({ links: [httpBatchLink({ url: "/api/trpc", transformer: superjson })] }));
+  return (
+    <trpc.Provider client={client} queryClient={queryClient}>
+      <QueryClientProvider client={queryClient}>{children}</QueryClientProvider>
+    </trpc.Provider>
+  );
+}
+
+/** What a form shows of a failure: a sentence for the whole, and one for each field. */
+export function failureOf(error: unknown): { message: string | null; fields: Record<string, string> } {
+  if (error === null || error === undefined) return { message: null, fields: {} };
+  if (error instanceof TRPCClientError) {
+    const data = error.data as { code?: string; fields?: Record<string, string> | null } | undefined;
+    if (data?.fields) return { message: null, fields: data.fields };
+    if (data?.code === "UNAUTHORIZED") return { message: "Your session is over. Sign in again, then repeat this.", fields: {} };
+    if (data?.code !== undefined) return { message: error.message, fields: {} };
+  }
+  return { message: "The server did not answer. Check your connection and try again.", fields: {} };
+}

@@ -1,0 +1,33 @@
+"use client";
+
+import { useEffect, useState } from "react";
+import { Button } from "./button.tsx";
+
+type State = "ready" | "copied" | "failed";
+const words: Record<State, string> = { ready: "Copy", copied: "Copied", failed: "Press Ctrl C" };
+
+/** `what` names the text for those who can't see what stands beside the button. */
+export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" }) {
+  const [state, setState] = useState<State>("ready");
+  useEffect(() => {
+    if (state === "ready") return;
+    const timer = setTimeout(() => setState("ready"), 2_000);
+    return () => clearTimeout(timer);
+  }, [state]);
+
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(text);
+      setState("copied");
+    } catch {
+      // Browsers give the clipboard to secure pages only; over plain http on a network address it is missing.
+      setState("failed");
+    }
+  }
+
+  return (
+    <Button kind={kind} size="small" className="min-w-19" onClick={copy} aria-label={state === "ready" ? `Copy ${what}` : undefined}>
+      <span aria-live="polite">{words[state]}</span>
+    </Button>
+  );
+}

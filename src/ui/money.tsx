@@ -1,0 +1,12 @@
+import { classes } from "./classes.ts";
+import { dollars, exactly } from "./amounts.ts";
+
+/** An amount in dollars, with its exact credits on hover. `signed` marks what came in. */
+export function Money({ credits, signed = false, className }: { credits: bigint; signed?: boolean; className?: string }) {
+  return (
+    <data value={String(credits)} title={exactly(credits)} className={classes("whitespace-nowrap tabular-nums", className)}>
+      {signed && credits > 0n && "+"}
+      {dollars(credits)}
+    </data>
+  );
+}

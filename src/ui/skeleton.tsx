@@ -1,0 +1,26 @@
+import { classes } from "./classes.ts";
+
+export function Skeleton({ className }: { className?: string }) {
+  return <div className={classes("animate-pulse rounded-md bg-sunken", className)} />;
+}
+
+/** What stands in for a page's content until it is there. */
+export function Loading({ rows = 6, figures = 0 }: { rows?: number; figures?: number }) {
+  return (
+    <div role="status">
+      <span className="sr-only">Loading</span>
+      {figures > 0 && (
+        <div className="mb-6 grid grid-cols-2 gap-4 lg:grid-cols-4">
+          {Array.from({ length: figures }, (_, n) => (
+            <Skeleton key={n} className="h-24" />
+          ))}
+        </div>
+      )}
+      <div className="space-y-2">
+        {Array.from({ length: rows }, (_, n) => (
+          <Skeleton key={n} className="h-11" />
+        ))}
+      </div>
+    </div>
+  );
+}
