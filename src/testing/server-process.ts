@@ -21,6 +21,7 @@ export type ServerProcess = {
   terminate(): void;
   /** Ends it as a crash does: nothing gets a chance to clean up. */
   kill9(): Promise<void>;
+  killed(): boolean;
   exited: Promise<number | NodeJS.Signals>;
 };
 
@@ -45,7 +46,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const port = await freePort();
   // Settings of whoever runs the tests must not leak into the server under test.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
-  const withoutPages = options.pages === false ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
+  const withoutPages = options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
   const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
@@ -91,6 +92,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       child.kill("SIGKILL");
       await exited;
     },
+    killed: () => child.signalCode === "SIGKILL",
     exited,
   };
 }

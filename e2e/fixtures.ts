@@ -1,0 +1,110 @@
+import { test as base, type LaunchOptions } from "@playwright/test";
+import { migrate } from "../prisma/migrate.ts";
+import { type Database, openDatabase } from "../src/server/platform/db.ts";
+import { type FakeUpstream, startFakeUpstream } from "../src/testing/fake-upstream.ts";
+import { freshDatabase } from "../src/testing/postgres.ts";
+import { type ServerOptions, type ServerProcess, startServer } from "../src/testing/server-process.ts";
+import { chromiumLaunchOptions } from "./chromium.ts";
+import { endInOrder, expectBooksInOrder, expectCleanOutput } from "./in-order.ts";
+
+/** A server on a Postgres of its own, and the database, so that a test can make what it needs. */
+export type PostgresServer = ServerProcess & { databaseUrl: string; db: Database };
+
+type Shared = {
+  upstream: FakeUpstream;
+  /** On the embedded database with demo data; the fake upstream answers. */
+  server: ServerProcess;
+  /** The same without a provider: the simulator answers. */
+  simulatedServer: ServerProcess;
+  /** On a real Postgres with demo data; the fake upstream answers. */
+  postgresServer: PostgresServer;
+};
+
+type Own = {
+  /** An empty, migrated Postgres database of this test alone. */
+  ownDatabase: { url: string; db: Database };
+  /** Starts a server for this test alone, without pages; when the test is over it is stopped and its books are checked. */
+  start(options?: ServerOptions): Promise<ServerProcess>;
+};
+
+/**
+ * Servers are started once in a worker and shared by its tests, which keep out of
+ * each other's way by making users, apps and keys of their own. At the end of its
+ * life every server has to stop on its own, with books that verify, no hold left
+ * open, and a log without errors or secrets.
+ */
+export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>({
+  launchOptions: [async ({}, use) => use(chromiumLaunchOptions()), { scope: "worker" }],
+
+  upstream: [
+    async ({}, use) => {
+      const upstream = await startFakeUpstream();
+      await use(upstream);
+      await upstream.close();
+    },
+    { scope: "worker" },
+  ],
+
+  server: [
+    async ({ upstream }, use) => {
+      const server = await startServer({ upstream });
+      await use(server);
+      await endInOrder(server, { upstream });
+    },
+    { scope: "worker", timeout: 120_000 },
+  ],
+
+  simulatedServer: [
+    async ({}, use) => {
+      const server = await startServer();
+      await use(server);
+      await endInOrder(server);
+    },
+    { scope: "worker", timeout: 120_000 },
+  ],
+
+  postgresServer: [
+    async ({ upstream }, use) => {
+      await withDatabase(async ({ url, db }) => {
+        const server = await startServer({ upstream, databaseUrl: url });
+        await use({ ...server, databaseUrl: url, db });
+        await endInOrder(server, { upstream, db });
+      });
+    },
+    { scope: "worker", timeout: 120_000 },
+  ],
+
+  ownDatabase: async ({}, use) => withDatabase(use),
+
+  start: async ({}, use) => {
+    const started: { server: ServerProcess; options: ServerOptions }[] = [];
+    await use(async (options = {}) => {
+      const server = await startServer({ pages: false, ...options });
+      started.push({ server, options });
+      return server;
+    });
+    for (const { server, options } of started) {
+      if (server.killed()) expectCleanOutput(server, options.upstream);
+      else await endInOrder(server, { upstream: options.upstream, embedded: options.databaseUrl === undefined });
+    }
+    for (const url of new Set(started.map(({ options }) => options.databaseUrl))) {
+      if (url === undefined) continue;
+      const db = await openDatabase({ url });
+      await expectBooksInOrder(db).finally(() => db.close());
+    }
+  },
+});
+
+export { expect } from "@playwright/test";
+
+async function withDatabase(work: (own: { url: string; db: Database }) => Promise<void>): Promise<void> {
+  const { url, drop } = await freshDatabase(process.env.QUOTA_E2E_POSTGRES_URL as string);
+  const db = await openDatabase({ url });
+  try {
+    await migrate(db);
+    await work({ url, db });
+  } finally {
+    await db.close();
+    await drop();
+  }
+}

@@ -1,0 +1,26 @@
+import { defineConfig } from "@playwright/test";
+
+/**
+ * End-to-end tests against real servers: `api` drives /v1 as programs do, `browser`
+ * drives the pages as people do. `e2e/fixtures.ts` starts what they need.
+ */
+export default defineConfig({
+  testDir: "e2e",
+  globalSetup: "./e2e/global-setup.ts",
+  fullyParallel: true,
+  workers: 2,
+  // A test that passes on the second try has found something; it must not be hidden.
+  retries: 0,
+  forbidOnly: process.env.CI !== undefined,
+  timeout: 60_000,
+  expect: { timeout: 10_000 },
+  reporter: [["list"]],
+  projects: [
+    { name: "api", testDir: "e2e/api" },
+    {
+      name: "browser",
+      testDir: "e2e/browser",
+      use: { screenshot: "only-on-failure", trace: "retain-on-failure", locale: "en-US", timezoneId: "UTC" },
+    },
+  ],
+});

@@ -1,0 +1,7 @@
+import type { ReactNode } from "react";
+import { currentUser } from "#server/auth.ts";
+import { SiteFrame } from "#ui/site-frame.tsx";
+
+export default async function Layout({ children }: { children: ReactNode }) {
+  return <SiteFrame user={await currentUser()}>{children}</SiteFrame>;
+}
