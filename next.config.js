@@ -19,6 +19,10 @@ export default function config(phase) {
       "pglite-prisma-adapter",
       "undici",
     ],
+    // Browsers ask for this one where a page names no icon, such as at an answer of the API.
+    async rewrites() {
+      return [{ source: "/favicon.ico", destination: "/icon.svg" }];
+    },
     async headers() {
       return [
         // The API answers programs and sets its own headers.

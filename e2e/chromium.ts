@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chromium, type LaunchOptions } from "@playwright/test";
 
@@ -7,6 +8,26 @@ import { chromium, type LaunchOptions } from "@playwright/test";
  */
 export function chromiumLaunchOptions(): LaunchOptions {
   return { executablePath: chromiumPath(), args: process.getuid?.() === 0 ? [...ROOT_FLAGS] : [] };
+}
+
+/**
+ * The same Chromium, after trying to install one where there is none: Playwright's
+ * own, or as root the system's. Throws with what to do when neither works.
+ */
+export async function ensureChromium(): Promise<string> {
+  const attempts = [
+    [process.execPath, "node_modules/@playwright/test/cli.js", "install", "chromium"],
+    ...(process.getuid?.() === 0 ? [["apt-get", "install", "--yes", "chromium"]] : []),
+  ];
+  for (const [command = "", ...args] of attempts) {
+    try {
+      return chromiumPath();
+    } catch {
+      console.log(`There is no Chromium yet: ${args.join(" ")} …`);
+      spawnSync(command, args, { stdio: "inherit", timeout: 300_000 });
+    }
+  }
+  return chromiumPath();
 }
 
 function chromiumPath(): string {

@@ -15,8 +15,8 @@ const everything = { externalTables: [], externalEnums: [] };
  * has migrations that this version does not know.
  */
 export async function migrate(db: Database): Promise<string[]> {
-  return db.exclusively(async () => {
-    const engine = await schemaEngine(db.adapterFactory, await readSchema());
+  return db.exclusively(async (adapterFactory) => {
+    const engine = await schemaEngine(adapterFactory, await readSchema());
     const migrationsList = await readMigrations();
     const state = await engine.diagnoseMigrationHistory({
       migrationsList,

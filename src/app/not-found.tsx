@@ -1,9 +1,9 @@
 import type { Metadata } from "next";
 import Link from "next/link";
+import { currentUser } from "#server/auth.ts";
 import { Button } from "#ui/button.tsx";
 import { MessagePage } from "#ui/message-page.tsx";
 import { SiteFrame } from "#ui/site-frame.tsx";
-import { currentUser } from "#server/auth.ts";
 
 export const metadata: Metadata = { title: "No such page" };
 

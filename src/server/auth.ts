@@ -1,19 +1,21 @@
+import { cookies } from "next/headers";
+import { redirect } from "next/navigation";
 import type { NextAuthOptions } from "next-auth";
 import { getServerSession } from "next-auth";
 import CredentialsProvider from "next-auth/providers/credentials";
-import { cookies } from "next/headers";
-import { redirect } from "next/navigation";
 import { cache } from "react";
 import { publicUrl } from "#env";
 import { checkPassword } from "./passwords.ts";
 import { prisma } from "./platform/db.ts";
+import { log } from "./platform/log.ts";
 import { sessionSecret } from "./sessions.ts";
 
 /** Who is signed in, as pages and procedures see them. */
 export type CurrentUser = { id: string; email: string; name: string | null; walletId: string };
 
-/** What the sign-in page reads from a refused attempt. */
-export const TOO_MANY_ATTEMPTS = "too_many_attempts";
+// What src/app/sign-in reads from an attempt that came to nothing; next-auth itself says CredentialsSignin.
+const TOO_MANY_ATTEMPTS = "too_many_attempts";
+const UNAVAILABLE = "unavailable";
 
 /**
  * next-auth's options. Made for each request and not at import, because the secret
@@ -35,12 +37,25 @@ export async function authOptions(): Promise<NextAuthOptions> {
             email: credentials.email,
             password: credentials.password,
             ip: addressOf(request.headers),
+          }).catch((error) => {
+            // next-auth hands the message of what is thrown here to the browser.
+            log.error("signing in failed", { error });
+            throw new Error(UNAVAILABLE);
           });
           if (verdict.kind === "too_many_attempts") throw new Error(TOO_MANY_ATTEMPTS);
           return verdict.kind === "accepted" ? verdict.user : null;
         },
       }),
     ],
+    logger: {
+      error: (code, metadata) => {
+        // A cookie from before the secret changed is no fault; its owner signs in again.
+        if (code !== "JWT_SESSION_ERROR")
+          log.error("next-auth failed", { code, error: metadata instanceof Error ? metadata : metadata.error });
+      },
+      warn: () => {},
+      debug: () => {},
+    },
     // Nothing but the id: what else there is to know is read from the database, so it is never stale.
     callbacks: {
       jwt: ({ token, user }) => (user ? { sub: user.id } : { sub: token.sub }),

@@ -63,7 +63,9 @@ describe("signing in with a password", () => {
 
   test("ten guesses at once count as ten", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
-    const verdicts = await Promise.all(Array.from({ length: 12 }, () => checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.9" })));
+    const verdicts = await Promise.all(
+      Array.from({ length: 12 }, () => checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.9" })),
+    );
     expect(verdicts.filter((verdict) => verdict.kind === "too_many_attempts")).toHaveLength(2);
   });
 

@@ -52,6 +52,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       ...inherited,
+      NODE_ENV: "production",
       PORT: String(port),
       QUOTA_DATA_DIR: dataDir,
       QUOTA_DEMO: "1",

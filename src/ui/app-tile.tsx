@@ -6,7 +6,10 @@ export function AppTile({ name, logoUrl, small = false }: { name: string; logoUr
   // Logos come from anywhere; next/image would fetch them from this server.
   if (logoUrl) return <img src={logoUrl} alt="" referrerPolicy="no-referrer" className={classes("shrink-0 object-cover", size)} />;
   return (
-    <span aria-hidden="true" className={classes("flex shrink-0 items-center justify-center bg-accent-wash font-semibold text-accent", size)}>
+    <span
+      aria-hidden="true"
+      className={classes("flex shrink-0 items-center justify-center bg-accent-wash font-semibold text-accent", size)}
+    >
       {[...name][0]?.toUpperCase()}
     </span>
   );

@@ -9,5 +9,7 @@ const tones = {
 };
 
 export function Badge({ tone = "plain", children }: { tone?: keyof typeof tones; children: ReactNode }) {
-  return <span className={classes("inline-flex whitespace-nowrap rounded px-1.5 text-xs font-medium leading-5", tones[tone])}>{children}</span>;
+  return (
+    <span className={classes("inline-flex whitespace-nowrap rounded px-1.5 text-xs font-medium leading-5", tones[tone])}>{children}</span>
+  );
 }

@@ -7,7 +7,8 @@ type Day = { day: string; requests: number; spent: bigint; earned: bigint };
  * who don't see it, the same figures are a table.
  */
 export function BarChart({ days }: { days: Day[] }) {
-  const highest = days.reduce((most, day) => (day.spent > most ? day.spent : most), 0n);
+  let highest = 0n;
+  for (const day of days) if (day.spent > highest) highest = day.spent;
   const height = (credits: bigint) => (highest === 0n ? 0 : Number((credits * 10_000n) / highest) / 100);
   return (
     <figure>
@@ -16,7 +17,15 @@ export function BarChart({ days }: { days: Day[] }) {
           {highest > 0n && (highest < 10_000n ? exactDollars(highest) : dollars(highest))}
         </p>
         <svg viewBox={`0 0 ${days.length * 10} 110`} preserveAspectRatio="none" className="h-44 w-full" aria-hidden="true">
-          <line x1="0" x2={days.length * 10} y1="10" y2="10" className="stroke-line" strokeDasharray="3 3" vectorEffect="non-scaling-stroke" />
+          <line
+            x1="0"
+            x2={days.length * 10}
+            y1="10"
+            y2="10"
+            className="stroke-line"
+            strokeDasharray="3 3"
+            vectorEffect="non-scaling-stroke"
+          />
           {days.map((day, n) => {
             const spent = height(day.spent);
             // A part of a bar too small to draw would look like nothing at all.

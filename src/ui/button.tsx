@@ -24,7 +24,13 @@ const look = cva(
 );
 
 /** `asChild` lends the look to a link. */
-export function Button({ kind, size, className, asChild = false, ...props }: ComponentProps<"button"> & VariantProps<typeof look> & { asChild?: boolean }) {
+export function Button({
+  kind,
+  size,
+  className,
+  asChild = false,
+  ...props
+}: ComponentProps<"button"> & VariantProps<typeof look> & { asChild?: boolean }) {
   const Element = asChild ? Slot.Root : "button";
   return <Element type={asChild ? undefined : "button"} className={classes(look({ kind, size }), className)} {...props} />;
 }

@@ -1,3 +1,4 @@
+import { CodeBlock } from "./code-block.tsx";
 import { CopyButton } from "./copy-button.tsx";
 
 /** The first request, for this very server. */
@@ -16,16 +17,13 @@ export function Curl({ origin }: { origin: string }) {
         <p className="text-sm font-medium">A request that a linked user pays for</p>
         <CopyButton text={text} what="this command" />
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard. */}
-      <pre tabIndex={0} aria-label="The first request with curl" role="region" className="overflow-x-auto rounded-b-lg p-4 font-mono text-[0.8125rem] leading-5">
-        <code>
-          {text.split("\n").map((line) => (
-            <span key={line} className={line.includes("X-Quota-User") ? "block font-medium text-accent" : "block"}>
-              {line}
-            </span>
-          ))}
-        </code>
-      </pre>
+      <CodeBlock label="The command" className="rounded-t-none">
+        {text.split("\n").map((line) => (
+          <span key={line} className={line.includes("X-Quota-User") ? "block font-medium text-accent" : "block"}>
+            {line}
+          </span>
+        ))}
+      </CodeBlock>
     </div>
   );
 }

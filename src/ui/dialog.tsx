@@ -36,7 +36,9 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
               </Radix.Close>
             )}
           </div>
-          {description !== undefined && <Radix.Description className="mt-1 text-soft [overflow-wrap:anywhere]">{description}</Radix.Description>}
+          {description !== undefined && (
+            <Radix.Description className="mt-1 text-soft [overflow-wrap:anywhere]">{description}</Radix.Description>
+          )}
           <div className="mt-5">{children}</div>
         </Radix.Content>
       </Radix.Portal>

@@ -9,7 +9,15 @@ export const control =
 type Around = { label: string; hint?: ReactNode; error?: string | undefined; optional?: boolean };
 
 /** A labelled input; what is wrong with it stands below and is read out with it. */
-export function TextField({ label, hint, error, optional, className, suffix, ...props }: Around & { suffix?: string } & ComponentProps<"input">) {
+export function TextField({
+  label,
+  hint,
+  error,
+  optional,
+  className,
+  suffix,
+  ...props
+}: Around & { suffix?: string } & ComponentProps<"input">) {
   const ids = useFieldIds(hint, error);
   return (
     <Field ids={ids} label={label} hint={hint} error={error} optional={optional}>

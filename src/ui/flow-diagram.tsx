@@ -22,7 +22,7 @@ export function FlowDiagram() {
           }
           note={
             <>
-              looks up the linked user, <br />
+              looks up the linked user, <br className="max-sm:hidden" />
               bills their balance
             </>
           }
@@ -42,10 +42,22 @@ function Message({ label, note, back = false }: { label: ReactNode; note?: React
       <div className="ml-12 mr-14 sm:ml-14 sm:mr-20">
         <p className="px-3 text-center text-[0.8125rem] leading-5">{label}</p>
         <svg viewBox="0 0 200 10" preserveAspectRatio="none" className="mt-1 block h-2.5 w-full" aria-hidden="true">
-          <line x1="0" x2="200" y1="5" y2="5" className="stroke-line-strong" strokeWidth="1.5" strokeDasharray={back ? "4 4" : undefined} vectorEffect="non-scaling-stroke" />
+          <line
+            x1="0"
+            x2="200"
+            y1="5"
+            y2="5"
+            className="stroke-line-strong"
+            strokeWidth="1.5"
+            strokeDasharray={back ? "4 4" : undefined}
+            vectorEffect="non-scaling-stroke"
+          />
         </svg>
-        <span aria-hidden="true" className={back ? "-mt-2.5 -ml-px block w-2.5 text-line-strong" : "-mt-2.5 ml-auto block w-2.5 text-line-strong"}>
-          <svg viewBox="0 0 10 10" className="block size-2.5">
+        <span
+          aria-hidden="true"
+          className={back ? "-mt-2.5 -ml-px block w-2.5 text-line-strong" : "-mt-2.5 ml-auto block w-2.5 text-line-strong"}
+        >
+          <svg viewBox="0 0 10 10" className="block size-2.5" aria-hidden="true">
             <path d={back ? "M10 0 L1 5 L10 10 Z" : "M0 0 L9 5 L0 10 Z"} fill="currentColor" />
           </svg>
         </span>

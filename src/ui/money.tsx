@@ -1,5 +1,5 @@
-import { classes } from "./classes.ts";
 import { dollars, exactly } from "./amounts.ts";
+import { classes } from "./classes.ts";
 
 /** An amount in dollars, with its exact credits on hover. `signed` marks what came in. */
 export function Money({ credits, signed = false, className }: { credits: bigint; signed?: boolean; className?: string }) {

@@ -6,14 +6,28 @@ import type { ReactNode } from "react";
 import { classes } from "./classes.ts";
 
 /** A link that knows whether it leads to where one is. `exact`: pages below it don't count. */
-export function NavLink({ href, exact = false, className, children }: { href: string; exact?: boolean; className?: string; children: ReactNode }) {
+export function NavLink({
+  href,
+  exact = false,
+  className,
+  children,
+}: {
+  href: string;
+  exact?: boolean;
+  className?: string;
+  children: ReactNode;
+}) {
   const path = usePathname();
   const here = path === href || (!exact && path.startsWith(`${href}/`));
   return (
     <Link
       href={href}
       aria-current={here ? "page" : undefined}
-      className={classes("whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium text-soft hover:bg-sunken hover:text-ink", here && "bg-sunken text-ink", className)}
+      className={classes(
+        "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium text-soft hover:bg-sunken hover:text-ink",
+        here && "bg-sunken text-ink",
+        className,
+      )}
     >
       {children}
     </Link>

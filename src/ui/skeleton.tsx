@@ -1,7 +1,7 @@
 import { classes } from "./classes.ts";
 
 export function Skeleton({ className }: { className?: string }) {
-  return <div className={classes("animate-pulse rounded-md bg-sunken", className)} />;
+  return <div className={classes("animate-pulse rounded-md bg-sunken motion-reduce:animate-none", className)} />;
 }
 
 /** What stands in for a page's content until it is there. */
@@ -11,16 +11,20 @@ export function Loading({ rows = 6, figures = 0 }: { rows?: number; figures?: nu
       <span className="sr-only">Loading</span>
       {figures > 0 && (
         <div className="mb-6 grid grid-cols-2 gap-4 lg:grid-cols-4">
-          {Array.from({ length: figures }, (_, n) => (
-            <Skeleton key={n} className="h-24" />
+          {places(figures).map((place) => (
+            <Skeleton key={place} className="h-24" />
           ))}
         </div>
       )}
       <div className="space-y-2">
-        {Array.from({ length: rows }, (_, n) => (
-          <Skeleton key={n} className="h-11" />
+        {places(rows).map((place) => (
+          <Skeleton key={place} className="h-11" />
         ))}
       </div>
     </div>
   );
+}
+
+function places(count: number): number[] {
+  return Array.from({ length: count }, (_, place) => place);
 }

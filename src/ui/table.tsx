@@ -27,7 +27,11 @@ export function Th({ className, numeric = false, ...props }: ComponentProps<"th"
 export function Td({ className, numeric = false, ...props }: ComponentProps<"td"> & { numeric?: boolean }) {
   return (
     <td
-      className={classes("border-b border-line px-4 py-2.5 align-middle group-last/row:border-b-0", numeric && "text-right tabular-nums", className)}
+      className={classes(
+        "border-b border-line px-4 py-2.5 align-middle group-last/row:border-b-0",
+        numeric && "text-right tabular-nums",
+        className,
+      )}
       {...props}
     />
   );

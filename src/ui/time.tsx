@@ -7,7 +7,11 @@ import { useSyncExternalStore } from "react";
  * that zone and writes UTC; the browser replaces it when it takes over.
  */
 export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?: boolean; className?: string }) {
-  const inBrowser = useSyncExternalStore(nothingChanges, () => true, () => false);
+  const inBrowser = useSyncExternalStore(
+    nothingChanges,
+    () => true,
+    () => false,
+  );
   return (
     <time dateTime={at.toISOString()} title={at.toISOString()} className={className}>
       {written(at, dateOnly, inBrowser ? undefined : "UTC")}

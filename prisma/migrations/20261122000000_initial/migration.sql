@@ -71,6 +71,8 @@ CREATE TABLE "linked_user" (
     "limit_id" UUID,
     "monthly_limit" BIGINT,
     "limit_period_ends_at" TIMESTAMPTZ(3),
+    "limit_overspent" BIGINT NOT NULL DEFAULT 0,
+    "limit_former_ids" UUID[] DEFAULT ARRAY[]::UUID[],
     "allowed_models" TEXT[] DEFAULT ARRAY[]::TEXT[],
     "paused_at" TIMESTAMPTZ(3),
     "linked_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,

@@ -14,7 +14,8 @@ export default async function Home() {
         <div className="min-w-0">
           <h1 className="text-balance text-4xl font-semibold leading-[1.1] tracking-tight sm:text-5xl">One wallet for every AI app</h1>
           <p className="mt-4 max-w-lg text-lg leading-7 text-soft">
-            With Quota the person who uses an AI app pays for its inference, from one balance, up to a limit they set. The developer carries no bill for models, and earns a markup.
+            With Quota the person who uses an AI app pays for its inference, from one balance, up to a limit they set. The developer carries
+            no bill for models, and earns a markup.
           </p>
           <div className="mt-6 flex flex-wrap gap-3">
             <Button asChild kind="primary">
@@ -41,13 +42,16 @@ export default async function Home() {
       </div>
       <div className="mt-10 grid gap-6 border-t border-line pt-8 sm:grid-cols-3 sm:gap-8">
         <Reader title="If you use AI apps">
-          Connect your wallet to an app and say how much it may spend in a month. Every request has a receipt, and no app sees more than you allow.
+          Connect your wallet to an app and say how much it may spend in a month. Every request has a receipt, and no app sees more than you
+          allow.
         </Reader>
         <Reader title="If you build one">
-          Keep your OpenAI client and change its address. Send your own id for the person with each request; Quota finds their wallet, and your markup collects as earnings.
+          Keep your OpenAI client and change its address. Send your own id for the person with each request; Quota finds their wallet, and
+          your markup collects as earnings.
         </Reader>
         <Reader title="If you run a server">
-          One process with a database inside, or as many as you like on one Postgres. Credits are reserved before a model is asked, and every one is in a journal that sums to zero.
+          One process with a database inside, or as many as you like on one Postgres. Credits are reserved before a model is asked, and
+          every one is in a journal that sums to zero.
         </Reader>
       </div>
     </div>

@@ -32,11 +32,32 @@ export function NewAppButton({ kind }: { kind: "primary" | "secondary" }) {
         New app
       </Button>
       {made === undefined ? (
-        <Dialog open={open} onOpenChange={change} title="New app" description="People see the name and the site when they connect their wallet.">
+        <Dialog
+          open={open}
+          onOpenChange={change}
+          title="New app"
+          description="People see the name and the site when they connect their wallet."
+        >
           <form onSubmit={submit} className="space-y-4">
             {failure.message !== null && <FormError>{failure.message}</FormError>}
-            <TextField label="Name" name="name" placeholder="Acme Chat" maxLength={80} required autoComplete="off" error={failure.fields.name} />
-            <TextField label="Site" name="siteUrl" type="url" placeholder="https://acme.chat" optional autoComplete="off" error={failure.fields.siteUrl} />
+            <TextField
+              label="Name"
+              name="name"
+              placeholder="Acme Chat"
+              maxLength={80}
+              required
+              autoComplete="off"
+              error={failure.fields.name}
+            />
+            <TextField
+              label="Site"
+              name="siteUrl"
+              type="url"
+              placeholder="https://acme.chat"
+              optional
+              autoComplete="off"
+              error={failure.fields.siteUrl}
+            />
             <DialogActions>
               <Button onClick={() => change(false)}>Cancel</Button>
               <Button type="submit" kind="primary" disabled={create.isPending}>

@@ -3,8 +3,8 @@ import Link from "next/link";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
-import { AppTile } from "#ui/app-tile.tsx";
 import { grouped } from "#ui/amounts.ts";
+import { AppTile } from "#ui/app-tile.tsx";
 import { EmptyState } from "#ui/card.tsx";
 import { PageHeading } from "#ui/heading.tsx";
 import { Loading } from "#ui/skeleton.tsx";
@@ -44,14 +44,13 @@ async function Apps() {
       <ul className="divide-y divide-line overflow-hidden rounded-lg border border-line bg-surface">
         {apps.map((app) => (
           <li key={app.id}>
-            <Link
-              href={`/dashboard/${app.id}`}
-              className="flex items-center gap-4 px-4 py-3.5 -outline-offset-2 hover:bg-sunken sm:px-5"
-            >
+            <Link href={`/dashboard/${app.id}`} className="flex items-center gap-4 px-4 py-3.5 -outline-offset-2 hover:bg-sunken sm:px-5">
               <AppTile name={app.name} />
               <span className="min-w-0 flex-1">
                 <span className="block truncate font-medium">{app.name}</span>
-                <span className="block truncate text-sm leading-5 text-soft">{app.siteUrl === null ? "No site yet" : new URL(app.siteUrl).host}</span>
+                <span className="block truncate text-sm leading-5 text-soft">
+                  {app.siteUrl === null ? "No site yet" : new URL(app.siteUrl).host}
+                </span>
               </span>
               <span className="shrink-0 text-right text-sm leading-5 text-soft">
                 <span className="block tabular-nums">

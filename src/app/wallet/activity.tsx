@@ -37,14 +37,23 @@ export function Activity({ first }: { first: Answers["wallet"]["statement"] }) {
                     {detailOf(entry)}
                   </span>
                 </span>
-                <Money credits={entry.amount > 0n ? entry.amount : -entry.amount} signed={entry.amount > 0n} className={entry.amount > 0n ? "font-medium text-accent" : undefined} />
+                <Money
+                  credits={entry.amount > 0n ? entry.amount : -entry.amount}
+                  signed={entry.amount > 0n}
+                  className={entry.amount > 0n ? "font-medium text-accent" : undefined}
+                />
               </button>
             </li>
           ))}
         </ul>
       </Card>
       <OlderButton {...rest} />
-      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Receipt" description={shown ? titleOf(shown) : undefined}>
+      <Dialog
+        open={shown !== null}
+        onOpenChange={(open) => !open && setShown(null)}
+        title="Receipt"
+        description={shown ? titleOf(shown) : undefined}
+      >
         {shown && <Receipt entry={shown} />}
       </Dialog>
     </>
@@ -77,12 +86,15 @@ function Receipt({ entry }: { entry: Entry }) {
           </>
         ) : (
           <>
-            <Fact name="What">{reasons[entry.reason]}</Fact>
+            <Fact name="What">{titleOf(entry)}</Fact>
             {entry.description && <Fact name="Note">{entry.description}</Fact>}
           </>
         )}
       </Facts>
-      <CopyBox label={entry.kind === "request" ? "Request id" : "Transaction id"} text={entry.kind === "request" ? entry.requestId : entry.id} />
+      <CopyBox
+        label={entry.kind === "request" ? "Request id" : "Transaction id"}
+        text={entry.kind === "request" ? entry.requestId : entry.id}
+      />
     </div>
   );
 }

@@ -2,10 +2,11 @@ import type { Metadata } from "next";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
-import { AppTile } from "#ui/app-tile.tsx";
 import { dollars, exactly } from "#ui/amounts.ts";
+import { AppTile } from "#ui/app-tile.tsx";
 import { Badge } from "#ui/badge.tsx";
 import { Card, EmptyState } from "#ui/card.tsx";
+import { classes } from "#ui/classes.ts";
 import { SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
@@ -56,8 +57,8 @@ async function ConnectedApps() {
     return (
       <EmptyState title="No app is connected">
         <p>
-          A wallet pays for what you do in AI apps, so that each of them needs no subscription of its own. To connect one, choose Connect Wallet in an app that takes Quota; it
-          can spend only as much as you allow.
+          A wallet pays for what you do in AI apps, so that each of them needs no subscription of its own. To connect one, choose Connect
+          Wallet in an app that takes Quota; it can spend only as much as you allow.
         </p>
       </EmptyState>
     );
@@ -91,7 +92,7 @@ async function ConnectedApps() {
                 <span className="text-soft">{link.limit === null ? "this month, no limit" : `of ${dollars(link.limit)} this month`}</span>
               </div>
             </div>
-            {link.limit !== null && <LimitBar name={link.app.name} spent={link.spent} limit={link.limit} />}
+            {link.limit !== null && <LimitBar spent={link.spent} limit={link.limit} />}
           </Card>
         </li>
       ))}
@@ -99,20 +100,15 @@ async function ConnectedApps() {
   );
 }
 
-function LimitBar({ name, spent, limit }: { name: string; spent: bigint; limit: bigint }) {
+/** Draws what stands in words beside it. */
+function LimitBar({ spent, limit }: { spent: bigint; limit: bigint }) {
   const percent = limit === 0n ? 100 : Math.min(100, Number((spent * 100n) / limit));
   return (
-    <div
-      role="meter"
-      aria-label={`${name}: spent of this month's limit`}
-      aria-valuemin={0}
-      aria-valuemax={100}
-      aria-valuenow={percent}
-      aria-valuetext={`${dollars(spent)} of ${dollars(limit)}`}
-      title={`${exactly(spent)} of ${exactly(limit)}`}
-      className="mt-4 h-1.5 overflow-hidden rounded-full bg-sunken"
-    >
-      <div className={percent >= 100 ? "h-full rounded-full bg-warning" : "h-full rounded-full bg-accent"} style={{ width: `${spent > 0n ? Math.max(percent, 1) : 0}%` }} />
+    <div aria-hidden="true" title={`${exactly(spent)} of ${exactly(limit)}`} className="mt-4 h-1.5 overflow-hidden rounded-full bg-sunken">
+      <div
+        className={classes("h-full rounded-full bg-accent", percent >= 100 && "bg-warning")}
+        style={{ width: `${spent > 0n ? Math.max(percent, 1) : 0}%` }}
+      />
     </div>
   );
 }

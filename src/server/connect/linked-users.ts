@@ -22,6 +22,7 @@ const columns = {
   limitId: true,
   monthlyLimit: true,
   limitPeriodEndsAt: true,
+  limitOverspent: true,
   walletId: true,
   user: { select: { id: true, email: true } },
 } satisfies Prisma.LinkedUserSelect;

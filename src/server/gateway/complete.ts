@@ -369,7 +369,7 @@ class Sale {
   async #finishStream(meter: StreamMeter): Promise<Buffer> {
     if (meter.failure !== null) throw this.#failedInStream(meter.failure);
     if (!meter.done && !meter.finished) throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
-    const usage = meter.usage ?? (await this.#countDelivered(meter));
+    const usage = meter.usage ?? (await this.#countStream(meter.completedTokens()));
     const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider");
     this.#end();
     const verdict = await this.#settle(settlement);
@@ -379,15 +379,15 @@ class Sale {
   /** The client hung up: what it got is billed, the rest of the hold goes back. */
   async #billInterrupted(meter: StreamMeter): Promise<void> {
     if (!this.#end()) return;
-    const usage = meter.usage ?? (await this.#countDelivered(meter));
+    const usage = meter.usage ?? (await this.#countStream(meter.deliveredTokens()));
     await this.#settle(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider"));
   }
 
-  async #countDelivered(meter: StreamMeter): Promise<TokenUsage> {
+  async #countStream(answer: Promise<number>): Promise<TokenUsage> {
     const { body } = this.#purchase.request;
     const [promptTokens, completionTokens] = await Promise.all([
       countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }),
-      meter.deliveredTokens(),
+      answer,
     ]);
     return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
   }

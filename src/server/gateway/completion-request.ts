@@ -56,7 +56,7 @@ export function readChatRequest(text: string): CompletionRequest {
 export function readEmbeddingsRequest(text: string): CompletionRequest {
   const { body, members } = parseObject(text);
   const model = readModel(body, "embedding");
-  if (body.input === undefined || body.input === null || body.input === "") throw wrong("input", "`input` must be text, a list of texts, or tokens.");
+  if (!isEmbeddable(body.input)) throw wrong("input", "`input` must be text, a list of texts, or tokens.");
   return {
     kind: "embedding",
     text,
@@ -71,6 +71,14 @@ export function readEmbeddingsRequest(text: string): CompletionRequest {
     // Each input has a context of its own, so the model's does not bound their sum.
     promptBound: Buffer.byteLength(text),
   };
+}
+
+/** A text, texts, tokens, or lists of tokens; what else a provider may embed has prices of its own. */
+function isEmbeddable(input: unknown): boolean {
+  if (!Array.isArray(input)) return typeof input === "string" && input !== "";
+  const isToken = (value: unknown) => Number.isSafeInteger(value);
+  const kinds = [(value: unknown) => typeof value === "string", isToken, (value: unknown) => Array.isArray(value) && value.every(isToken)];
+  return input.length > 0 && kinds.some((isKind) => input.every(isKind));
 }
 
 /**

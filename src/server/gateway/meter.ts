@@ -70,6 +70,9 @@ export class StreamMeter {
     if (this.#rest.length === 0) return null;
     const last = Buffer.concat([this.#rest, Buffer.from("\n\n")]);
     this.#rest = EMPTY;
+    const data = eventData(last.toString("utf8"));
+    // Half an event would only make the client's parser fail.
+    if (data !== null && data !== "[DONE]" && parseChunk(data) === null) return null;
     return this.#lookInto(last);
   }
 
@@ -85,10 +88,18 @@ export class StreamMeter {
     return this.#delivered.countTokens();
   }
 
+  /** The same for a stream that came to its end: some providers put text on the chunk that was held back. */
+  completedTokens(): Promise<number> {
+    if (this.#finishEvent !== null) this.#delivered.add(Buffer.from(`data: ${this.#finishEvent}\n\n`));
+    return this.#delivered.countTokens();
+  }
+
   #lookInto(events: Buffer): Buffer | null {
     const text = events.toString("utf8");
     let through = "";
     for (const event of text.split(/(?<=\r?\n\r?\n)/)) {
+      // Nothing counts after the end, whichever bytes happened to come with it.
+      if (this.done || this.failure !== null) break;
       const data = eventData(event);
       if (data === null) {
         through += event;
@@ -138,7 +149,7 @@ export class StreamMeter {
 const EMPTY = Buffer.alloc(0);
 
 // In a JSON text these can't stand inside a string: there the quote is escaped.
-const MATTERS = /"finish_reason":\s*"|"usage":\s*\{|\[DONE\]|"error":/;
+const MATTERS = /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/;
 
 /** Where the last empty line ends: everything before it is whole events. */
 function endOfLastEvent(bytes: Buffer): number {
@@ -152,10 +163,14 @@ function after(bytes: Buffer, separator: string): number {
   return at === -1 ? 0 : at + separator.length;
 }
 
-/** The data of one event; null for comments and events without data. */
+/**
+ * The data of one event, on one line; null for comments and events without data.
+ * Lines of an event are parted by a line feed, but what they make up here is JSON,
+ * where a space means the same and goes out again on one line.
+ */
 function eventData(event: string): string | null {
   const lines = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-  return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join("\n");
+  return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join(" ");
 }
 
 function parseChunk(data: string): Record<string, unknown> | null {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { AppError } from "../platform/errors.ts";
 
 /**
  * A request and a reply, as doors see them. A door works alike behind Next, which
@@ -118,8 +119,10 @@ function readNodeStream(incoming: IncomingMessage, limit: number): Promise<Uint8
       } else parts.push(part);
     });
     incoming.once("end", () => resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)));
-    incoming.once("error", reject);
-    incoming.once("aborted", () => reject(new Error("the client went away")));
+    // Nobody is left to read the answer; it must only not look like a fault of ours.
+    const left = () => reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
+    incoming.once("error", left);
+    incoming.once("aborted", left);
   });
 }
 

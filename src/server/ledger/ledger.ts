@@ -1,6 +1,7 @@
 import type { Database } from "../platform/db.ts";
 import { database, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { type Sql, toBigInt } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
 import { type HoldRequest, type HoldVerdict, hold, type Settlement, type SettleVerdict, settle } from "./hold.ts";
 import { refillLimit } from "./limits.ts";
@@ -29,6 +30,11 @@ export function ledger(): Promise<Ledger> {
   return shared.quotaLedger;
 }
 
+async function databaseTime(sql: Sql): Promise<Date> {
+  const [row] = await sql.query({ name: "ledger_now", text: `SELECT (extract(epoch FROM now()) * 1000)::bigint AS ms` }, []);
+  return new Date(Number(toBigInt(row?.ms)));
+}
+
 export function openLedger(db: Database): Ledger {
   const holdLane = db.lane();
   const settleLane = db.lane();
@@ -44,7 +50,8 @@ export function openLedger(db: Database): Ledger {
       for (;;) {
         const verdict = await holds.push(request);
         if (verdict.kind !== "limit_due") return verdict;
-        await transaction((tx) => refillLimit(tx, verdict.linkedUserId), db);
+        // By the database's clock, which found the month over: a clock that is behind would find it not over, for ever.
+        await transaction(async (tx) => refillLimit(tx, verdict.linkedUserId, await databaseTime(tx)), db);
       }
     },
     async settle(settlement, lifetimeMs) {

@@ -22,8 +22,8 @@ export type Database = {
   lane(): Sql;
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
-  /** Runs alone among all processes that share this database. */
-  exclusively<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs alone among all processes that share this database, on connections that end with the work. */
+  exclusively<T>(work: (adapterFactory: SqlMigrationAwareDriverAdapterFactory) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 };
 
@@ -84,7 +84,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     sql,
     lane: () => sql,
     adapterFactory,
-    exclusively: (work) => work(),
+    exclusively: (work) => work(adapterFactory),
     close: async () => {
       await client.$disconnect();
       if (!pglite.closed) await pglite.close();
@@ -156,7 +156,16 @@ async function openPostgres(url: string): Promise<Database> {
       return poolSql(lane);
     },
     adapterFactory,
-    exclusively: (work) => withAdvisoryLock(url, work),
+    exclusively: (work) =>
+      withAdvisoryLock(url, async () => {
+        // Prisma's engine takes a lock that lasts as long as its connection, and never lets go of it.
+        const ownPool = postgresPool(url, 1, []);
+        try {
+          return await work(new PrismaPg(ownPool));
+        } finally {
+          await ownPool.end();
+        }
+      }),
     close: async () => {
       await client.$disconnect();
       await Promise.all([pool, ...lanes].map((each) => each.end()));

@@ -1,5 +1,5 @@
-import { notFound } from "next/navigation";
 import { TRPCError } from "@trpc/server";
+import { notFound } from "next/navigation";
 import { cache } from "react";
 import { createContext } from "./context.ts";
 import { createCaller } from "./root.ts";

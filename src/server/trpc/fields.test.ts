@@ -33,7 +33,10 @@ describe("a redirect URI", () => {
   });
 
   test("of several, blank lines are left out and the bad one is named", () => {
-    expect(redirectUris.parse([" https://acme.chat/a ", "", "https://acme.chat/b"])).toEqual(["https://acme.chat/a", "https://acme.chat/b"]);
+    expect(redirectUris.parse([" https://acme.chat/a ", "", "https://acme.chat/b"])).toEqual([
+      "https://acme.chat/a",
+      "https://acme.chat/b",
+    ]);
     const refused = redirectUris.safeParse(["https://acme.chat/a", "http://acme.chat/b"]);
     expect(refused.error?.issues[0]?.message).toMatch(/^http:\/\/acme\.chat\/b: /);
   });

@@ -2,7 +2,12 @@ import { z } from "zod";
 
 /** Fields of forms and filters. The sentences are for people who fill in forms. */
 
-export const name = z.string().trim().min(1, "Give it a name.").max(80, "A name has at most 80 characters.").refine(storable, "A name has only printable characters.");
+export const name = z
+  .string()
+  .trim()
+  .min(1, "Give it a name.")
+  .max(80, "A name has at most 80 characters.")
+  .refine(storable, "A name has only printable characters.");
 
 /** What Postgres can hold: a text without NUL. */
 export const filter = z.string().max(255).refine(storable, "There is no such value.");
@@ -38,7 +43,8 @@ export const redirectUris = z
  */
 export function redirectUriProblem(uri: string): string | null {
   const url = URL.parse(uri);
-  if (url === null || !/^https?:\/\//i.test(uri) || !storable(uri) || /\s/.test(uri)) return "write the whole address, such as https://acme.chat/callback.";
+  if (url === null || !/^https?:\/\//i.test(uri) || !storable(uri) || /\s/.test(uri))
+    return "write the whole address, such as https://acme.chat/callback.";
   if (uri.length > 2000) return "an address has at most 2,000 characters.";
   if (uri.includes("#")) return "a redirect URI has no # part.";
   if (url.username !== "" || url.password !== "") return "a redirect URI has no user name or password.";

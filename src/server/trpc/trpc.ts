@@ -13,7 +13,11 @@ const t = initTRPC.context<Context>().create({
   errorFormatter: ({ shape, error }) => {
     if (error.code === "INTERNAL_SERVER_ERROR") {
       // What really happened is for the log; it may name tables or strangers.
-      return { ...shape, message: "Something went wrong on our side. Try again in a moment.", data: { ...shape.data, stack: undefined, fields: null } };
+      return {
+        ...shape,
+        message: "Something went wrong on our side. Try again in a moment.",
+        data: { ...shape.data, stack: undefined, fields: null },
+      };
     }
     if (error.cause instanceof z.ZodError) {
       return { ...shape, message: "A field needs another value.", data: { ...shape.data, fields: firstIssues(error.cause) } };

@@ -147,7 +147,12 @@ const modelsStatement = {
 };
 
 /** What some linked users of an app spent there in the last 30 days, in credits; who spent nothing is absent. */
-export async function spentByLinkedUser(sql: Sql, appId: string, linkedUserIds: readonly string[], now = new Date()): Promise<Map<string, bigint>> {
+export async function spentByLinkedUser(
+  sql: Sql,
+  appId: string,
+  linkedUserIds: readonly string[],
+  now = new Date(),
+): Promise<Map<string, bigint>> {
   if (linkedUserIds.length === 0) return new Map();
   const since = thirtyDaysBefore(now);
   const rows = await sql.query(spentStatement, [appId, firstIdAt(since), since.toISOString(), plainArray(linkedUserIds)]);

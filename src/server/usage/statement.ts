@@ -26,7 +26,10 @@ export type StatementEntry =
   | { kind: "transfer"; id: string; at: Date; amount: bigint; reason: TransferReason; description: string | null };
 
 /** One page of what moved a wallet's credits, newest first. Requests that cost nothing are left out. */
-export async function statement(db: PrismaClient, ask: { walletId: string; before?: string | undefined; take: number }): Promise<Page<StatementEntry>> {
+export async function statement(
+  db: PrismaClient,
+  ask: { walletId: string; before?: string | undefined; take: number },
+): Promise<Page<StatementEntry>> {
   const page = {
     orderBy: { id: "desc" },
     take: ask.take + 1,
@@ -37,7 +40,10 @@ export async function statement(db: PrismaClient, ask: { walletId: string; befor
     db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }),
     db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }),
   ]);
-  const names = await appNames(db, usages.map((usage) => usage.appId));
+  const names = await appNames(
+    db,
+    usages.map((usage) => usage.appId),
+  );
   const entries: StatementEntry[] = [
     ...usages.map((usage) => ({
       kind: "request" as const,
@@ -82,7 +88,10 @@ export async function spentThisMonth(sql: Sql, walletId: string, now = new Date(
   const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
   const rows = await sql.query(spentStatement, [walletId, firstIdAt(since), since.toISOString()]);
   return new Map(
-    rows.map((row) => [String(row.linked_user_id), { spent: toBigInt(row.spent), lastUsedAt: row.last_used_at instanceof Date ? row.last_used_at : null }]),
+    rows.map((row) => [
+      String(row.linked_user_id),
+      { spent: toBigInt(row.spent), lastUsedAt: row.last_used_at instanceof Date ? row.last_used_at : null },
+    ]),
   );
 }
 

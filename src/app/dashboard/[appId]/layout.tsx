@@ -15,7 +15,10 @@ export default async function Layout({ params, children }: { params: Promise<{ a
     <div className="mx-auto grid w-full max-w-6xl flex-1 grid-cols-[minmax(0,1fr)] content-start gap-x-8 px-4 sm:px-6 lg:grid-cols-[13rem_minmax(0,1fr)]">
       <aside className="pt-4 lg:py-8">
         <AppSwitcher current={app} apps={apps.map(({ id, name }) => ({ id, name }))} />
-        <nav aria-label={app.name} className="-mx-4 mt-2 flex gap-1 overflow-x-auto border-b border-line px-4 pb-2 lg:mx-0 lg:mt-4 lg:flex-col lg:border-b-0 lg:px-0">
+        <nav
+          aria-label={app.name}
+          className="-mx-4 mt-2 flex overflow-x-auto border-b border-line px-2 pb-2 sm:gap-1 sm:px-4 max-sm:[&>a]:px-2 max-sm:[&>a]:text-[0.8125rem] lg:mx-0 lg:mt-4 lg:flex-col lg:border-b-0 lg:px-0"
+        >
           <NavLink href={home} exact>
             Overview
           </NavLink>

@@ -4,10 +4,10 @@ import { Suspense } from "react";
 import { publicUrl } from "#env";
 import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
-import { BarChart } from "#ui/bar-chart.tsx";
-import { Card, EmptyState, Figure } from "#ui/card.tsx";
-import { Button } from "#ui/button.tsx";
 import { grouped } from "#ui/amounts.ts";
+import { BarChart } from "#ui/bar-chart.tsx";
+import { Button } from "#ui/button.tsx";
+import { Card, EmptyState, Figure } from "#ui/card.tsx";
 import { Curl } from "#ui/curl.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
@@ -48,11 +48,20 @@ async function Content({ appId }: { appId: string }) {
         <dl className="grid grid-cols-2 divide-line max-lg:[&>*:nth-child(even)]:border-l max-lg:[&>*:nth-child(n+3)]:border-t lg:grid-cols-4 lg:divide-x">
           <Figure
             label="Requests"
-            note={totals.failed > 0 ? `${grouped(totals.failed)} failed` : `${grouped(totals.promptTokens + totals.completionTokens)} tokens`}
+            note={
+              totals.failed > 0 ? `${grouped(totals.failed)} failed` : `${grouped(totals.promptTokens + totals.completionTokens)} tokens`
+            }
           >
             {grouped(totals.requests)}
           </Figure>
-          <Figure label="Linked users" note={<Link className="prose-link" href={`${home}/linked-users`}>See who</Link>}>
+          <Figure
+            label="Linked users"
+            note={
+              <Link className="prose-link" href={`${home}/linked-users`}>
+                See who
+              </Link>
+            }
+          >
             {grouped(linkedUsers)}
           </Figure>
           <Figure label="Spent by payers" note="price and markup">
@@ -65,7 +74,8 @@ async function Content({ appId }: { appId: string }) {
       </Card>
       <p className="mt-2 text-sm text-soft">
         Last 30 days, UTC.
-        {totals.sandboxRequests > 0 && ` Without ${grouped(totals.sandboxRequests)} sandbox ${totals.sandboxRequests === 1 ? "request" : "requests"}.`}
+        {totals.sandboxRequests > 0 &&
+          ` Without ${grouped(totals.sandboxRequests)} sandbox ${totals.sandboxRequests === 1 ? "request" : "requests"}.`}
       </p>
       {neverUsed ? (
         <div className="mt-8">
@@ -105,7 +115,15 @@ async function Content({ appId }: { appId: string }) {
   );
 }
 
-function Health({ hour }: { hour: { requests: number; failed: number; lastFailure: { at: Date; model: string; upstreamStatus: number | null; outcome: "failed" | "swept" } | null } }) {
+function Health({
+  hour,
+}: {
+  hour: {
+    requests: number;
+    failed: number;
+    lastFailure: { at: Date; model: string; upstreamStatus: number | null; outcome: "failed" | "swept" } | null;
+  };
+}) {
   if (hour.requests === 0) return null;
   const { failed, requests, lastFailure } = hour;
   return (

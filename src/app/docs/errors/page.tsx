@@ -1,10 +1,14 @@
 import type { Metadata } from "next";
 import type { ReactNode } from "react";
 import { type ErrorCode, type ErrorRow, errorTable } from "#server/platform/errors.ts";
+import { CodeBlock } from "#ui/code-block.tsx";
 import { PageHeading } from "#ui/heading.tsx";
 import { Table, Td, Th, Tr } from "#ui/table.tsx";
 
-export const metadata: Metadata = { title: "Errors", description: "Every error that the API answers with: when it happens, and what to do." };
+export const metadata: Metadata = {
+  title: "Errors",
+  description: "Every error that the API answers with: when it happens, and what to do.",
+};
 
 const errors = Object.entries(errorTable) as [ErrorCode, ErrorRow][];
 
@@ -12,8 +16,8 @@ export default function Errors() {
   return (
     <div className="mx-auto w-full max-w-3xl px-4 py-8 sm:px-6">
       <PageHeading title="Errors">
-        Every error of <code className="font-mono">/v1</code> has one of these codes. A program can rely on <code className="font-mono">status</code> and{" "}
-        <code className="font-mono">code</code>; the message is for people and may change.
+        Every error of <code className="font-mono">/v1</code> has one of these codes. A program can rely on{" "}
+        <code className="font-mono">status</code> and <code className="font-mono">code</code>; the message is for people and may change.
       </PageHeading>
       <Table label="Errors">
         <thead>
@@ -57,15 +61,9 @@ export default function Errors() {
               <Marked text={row.hint ?? advice(row)} />
             </Line>
           </dl>
-          <pre
-            // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard.
-            tabIndex={0}
-            role="region"
-            aria-label={`Example answer with ${code}`}
-            className="mt-4 overflow-x-auto rounded-lg border border-line bg-surface p-4 font-mono text-[0.8125rem] leading-5"
-          >
+          <CodeBlock label={`Example answer with ${code}`} className="mt-4 border border-line bg-surface">
             {example(code, row)}
-          </pre>
+          </CodeBlock>
         </section>
       ))}
     </div>
@@ -97,12 +95,20 @@ function Marked({ text }: { text: string }) {
 
 /** For the rows whose remedy follows from their kind. */
 function advice(row: ErrorRow): string {
-  if (row.status >= 500) return "Send the request again after a pause. If it goes on, tell whoever runs the server the `X-Request-Id` of the answer.";
+  if (row.status >= 500)
+    return "Send the request again after a pause. If it goes on, tell whoever runs the server the `X-Request-Id` of the answer.";
   if (row.status === 403) return "Ask the person to connect again and allow what is missing, or use an API key of your app.";
   return "Correct the request and send it again; as it is, it would fail again.";
 }
 
 function example(code: ErrorCode, row: ErrorRow): string {
-  const error = { code, message: row.message, type: row.type, param: null, ...(row.hint === undefined ? {} : { hint: row.hint }), docs_url: `…/docs/errors#${code}` };
+  const error = {
+    code,
+    message: row.message,
+    type: row.type,
+    param: null,
+    ...(row.hint === undefined ? {} : { hint: row.hint }),
+    docs_url: `…/docs/errors#${code}`,
+  };
   return JSON.stringify({ error }, null, 2);
 }

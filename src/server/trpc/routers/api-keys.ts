@@ -19,7 +19,11 @@ export const apiKeysRouter = router({
       z.object({
         name: fields.name,
         billingMode: z.enum(["developer", "user", "test"]),
-        expiresAt: z.date().nullable().default(null).refine((date) => date === null || date > new Date(), "Choose a time to come."),
+        expiresAt: z
+          .date()
+          .nullable()
+          .default(null)
+          .refine((date) => date === null || date > new Date(), "Choose a time to come."),
       }),
     )
     .mutation(async ({ ctx, input }) => {
@@ -32,6 +36,7 @@ export const apiKeysRouter = router({
 
   /** Ends a key; the very next request with it is refused. */
   revoke: appProcedure.input(z.object({ apiKeyId: z.uuid() })).mutation(async ({ ctx, input }) => {
-    if (!(await revoke(await prisma(), ctx.app.id, input.apiKeyId))) throw new TRPCError({ code: "NOT_FOUND", message: "There is no such key." });
+    if (!(await revoke(await prisma(), ctx.app.id, input.apiKeyId)))
+      throw new TRPCError({ code: "NOT_FOUND", message: "There is no such key." });
   }),
 });

@@ -29,7 +29,11 @@ export const linkedUsersRouter = router({
         take: input.take + 1,
       });
       const { items, next } = pageOf(rows, input.take);
-      const spent = await spentByLinkedUser(sql, appId, items.map((item) => item.id));
+      const spent = await spentByLinkedUser(
+        sql,
+        appId,
+        items.map((item) => item.id),
+      );
       return {
         next,
         items: items.map(({ user, ...link }) => ({ ...link, email: user.email, spent: spent.get(link.id) ?? 0n })),

@@ -37,7 +37,10 @@ export const usageRouter = router({
         select: { id: true, name: true, fragment: true },
       });
       const keyOf = new Map(keys.map((key) => [key.id, key]));
-      return { next: page.next, items: page.items.map((item) => ({ ...item, requestId: requestIdOf(item.id), apiKey: keyOf.get(item.apiKeyId) ?? null })) };
+      return {
+        next: page.next,
+        items: page.items.map((item) => ({ ...item, requestId: requestIdOf(item.id), apiKey: keyOf.get(item.apiKeyId) ?? null })),
+      };
     }),
 
   /** The models to filter by. */

@@ -27,6 +27,7 @@ export const walletRouter = router({
         pausedAt: true,
         monthlyLimit: true,
         limitPeriodEndsAt: true,
+        limitOverspent: true,
         limitId: true,
         allowedModels: true,
         app: { select: { name: true, siteUrl: true, logoUrl: true } },
@@ -36,8 +37,8 @@ export const walletRouter = router({
     });
     const month = await spentThisMonth(sql, ctx.user.walletId);
     return Promise.all(
-      links.map(async ({ limitId, limitPeriodEndsAt, monthlyLimit, ...link }) => {
-        const state = limitState({ monthlyLimit, limitPeriodEndsAt }, limitId === null ? null : (await balanceOf(sql, limitId)).balance);
+      links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, monthlyLimit, ...link }) => {
+        const state = limitState({ monthlyLimit, limitPeriodEndsAt, limitOverspent }, limitId === null ? null : (await balanceOf(sql, limitId)).balance);
         const used = month.get(link.id);
         return { ...link, limit: monthlyLimit, spent: state?.spent ?? used?.spent ?? 0n, lastUsedAt: used?.lastUsedAt ?? null };
       }),

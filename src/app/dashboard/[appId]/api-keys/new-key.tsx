@@ -9,7 +9,13 @@ import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, SelectField, TextField } from "#ui/field.tsx";
 import { billingModes } from "#ui/request-words.tsx";
 
-const lifetimes = { "": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year" };
+const lifetimes = [
+  { days: 0, words: "Never" },
+  { days: 7, words: "In 7 days" },
+  { days: 30, words: "In 30 days" },
+  { days: 90, words: "In 90 days" },
+  { days: 365, words: "In a year" },
+];
 type BillingMode = keyof typeof billingModes;
 
 export function NewKeyButton({ appId }: { appId: string }) {
@@ -48,7 +54,15 @@ export function NewKeyButton({ appId }: { appId: string }) {
         <Dialog open={open} onOpenChange={(next) => (next ? setOpen(true) : close())} title="New API key">
           <form onSubmit={submit} className="space-y-5">
             {failure.message !== null && <FormError>{failure.message}</FormError>}
-            <TextField label="Name" name="name" placeholder="Production server" maxLength={80} required autoComplete="off" error={failure.fields.name} />
+            <TextField
+              label="Name"
+              name="name"
+              placeholder="Production server"
+              maxLength={80}
+              required
+              autoComplete="off"
+              error={failure.fields.name}
+            />
             <fieldset>
               <legend className="mb-1.5 text-sm font-medium">Who pays</legend>
               <div className="space-y-2">
@@ -67,15 +81,19 @@ export function NewKeyButton({ appId }: { appId: string }) {
                       className="mt-1 accent-accent outline-none"
                     />
                     <span>
-                      <span id={`${id}-${mode}-name`} className="block text-sm font-medium">{billingModes[mode].name}</span>
-                      <span id={`${id}-${mode}-says`} className="block text-sm leading-5 text-soft">{billingModes[mode].says}</span>
+                      <span id={`${id}-${mode}-name`} className="block text-sm font-medium">
+                        {billingModes[mode].name}
+                      </span>
+                      <span id={`${id}-${mode}-says`} className="block text-sm leading-5 text-soft">
+                        {billingModes[mode].says}
+                      </span>
                     </span>
                   </label>
                 ))}
               </div>
             </fieldset>
             <SelectField label="Expires" name="days" error={failure.fields.expiresAt}>
-              {Object.entries(lifetimes).map(([days, words]) => (
+              {lifetimes.map(({ days, words }) => (
                 <option key={days} value={days}>
                   {words}
                 </option>

@@ -80,7 +80,9 @@ async function Content({ appId }: { appId: string }) {
               <Td className="hidden whitespace-nowrap md:table-cell">
                 <Time at={key.createdAt} dateOnly />
               </Td>
-              <Td className="hidden whitespace-nowrap md:table-cell">{key.expiresAt === null ? <span className="text-soft">never</span> : <Time at={key.expiresAt} dateOnly />}</Td>
+              <Td className="hidden whitespace-nowrap md:table-cell">
+                {key.expiresAt === null ? <span className="text-soft">never</span> : <Time at={key.expiresAt} dateOnly />}
+              </Td>
               <Td className="text-right">
                 {key.revokedAt !== null ? (
                   <span title={`Revoked at ${key.revokedAt.toISOString()}`}>

@@ -45,7 +45,13 @@ export function RevokeButton({ appId, apiKey }: { appId: string; apiKey: { id: s
       >
         <form onSubmit={submit} className="space-y-4">
           {failure.message !== null && <FormError>{failure.message}</FormError>}
-          <TextField label={`Type ${apiKey.name} to go on`} value={typed} onChange={(event) => setTyped(event.target.value)} autoComplete="off" spellCheck={false} />
+          <TextField
+            label={`Type ${apiKey.name} to go on`}
+            value={typed}
+            onChange={(event) => setTyped(event.target.value)}
+            autoComplete="off"
+            spellCheck={false}
+          />
           <DialogActions>
             <Button onClick={close}>Cancel</Button>
             <Button type="submit" kind="danger" disabled={!named || revoke.isPending}>

@@ -11,7 +11,9 @@ import { useOlder } from "#ui/use-older.ts";
 
 export function LinkedUserTable({ appId, search, first }: { appId: string; search: string; first: Answers["linkedUsers"]["list"] }) {
   const utils = trpc.useUtils();
-  const { items, ...rest } = useOlder(first, (cursor) => utils.linkedUsers.list.fetch({ appId, externalUserId: search || undefined, cursor }));
+  const { items, ...rest } = useOlder(first, (cursor) =>
+    utils.linkedUsers.list.fetch({ appId, externalUserId: search || undefined, cursor }),
+  );
   return (
     <>
       <Table label="Linked users">
@@ -46,7 +48,9 @@ export function LinkedUserTable({ appId, search, first }: { appId: string; searc
               <Td className="hidden whitespace-nowrap sm:table-cell">
                 <Time at={item.linkedAt} dateOnly />
               </Td>
-              <Td numeric>{item.monthlyLimit === null ? <span className="text-soft">none</span> : <Money credits={item.monthlyLimit} />}</Td>
+              <Td numeric>
+                {item.monthlyLimit === null ? <span className="text-soft">none</span> : <Money credits={item.monthlyLimit} />}
+              </Td>
               <Td numeric>
                 <Money credits={item.spent} />
               </Td>

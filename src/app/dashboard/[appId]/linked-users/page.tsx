@@ -17,7 +17,10 @@ export const metadata: Metadata = { title: "Linked users" };
 export default async function LinkedUsers({ params, searchParams }: Props) {
   const { appId } = await params;
   const { search: asked } = await searchParams;
-  const search = (typeof asked === "string" ? asked : "").replaceAll(/\p{Cc}/gu, "").trim().slice(0, 255);
+  const search = (typeof asked === "string" ? asked : "")
+    .replaceAll(/\p{Cc}/gu, "")
+    .trim()
+    .slice(0, 255);
   await requireUser(`/dashboard/${appId}/linked-users${search === "" ? "" : `?${new URLSearchParams({ search })}`}`);
   const app = await appOfPage(appId);
   return (
@@ -43,18 +46,29 @@ async function Content({ appId, search, hasRedirectUri }: { appId: string; searc
           </Button>
         }
       >
-        <p>A person becomes a linked user when they press Connect Wallet in your app and allow it. They return to one of your redirect URIs.</p>
+        <p>
+          A person becomes a linked user when they press Connect Wallet in your app and allow it. They return to one of your redirect URIs.
+        </p>
       </EmptyState>
     );
   }
   return (
     <>
-      <form action={here} role="search" className="mb-4 flex items-end gap-3">
-        <div className="min-w-0 flex-1 sm:max-w-72">
-          <TextField label="Search by external user id" name="search" type="search" defaultValue={search} maxLength={255} autoComplete="off" />
-        </div>
-        <Button type="submit">Search</Button>
-      </form>
+      <search>
+        <form action={here} className="mb-4 flex items-end gap-3">
+          <div className="min-w-0 flex-1 sm:max-w-72">
+            <TextField
+              label="Search by external user id"
+              name="search"
+              type="search"
+              defaultValue={search}
+              maxLength={255}
+              autoComplete="off"
+            />
+          </div>
+          <Button type="submit">Search</Button>
+        </form>
+      </search>
       {first.items.length === 0 ? (
         <EmptyState
           title="Nobody matches"

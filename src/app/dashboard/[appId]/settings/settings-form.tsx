@@ -33,7 +33,16 @@ export function SettingsForm({ app }: { app: Answers["apps"]["get"] }) {
     <form onSubmit={submit} onChange={() => !update.isPending && update.reset()} className="space-y-6">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField label="Name" name="name" defaultValue={app.name} maxLength={80} required autoComplete="off" error={failure.fields.name} />
-      <TextField label="Site" name="siteUrl" type="url" defaultValue={app.siteUrl ?? ""} placeholder="https://acme.chat" optional autoComplete="off" error={failure.fields.siteUrl} />
+      <TextField
+        label="Site"
+        name="siteUrl"
+        type="url"
+        defaultValue={app.siteUrl ?? ""}
+        placeholder="https://acme.chat"
+        optional
+        autoComplete="off"
+        error={failure.fields.siteUrl}
+      />
       <TextField
         label="Markup"
         name="markup"

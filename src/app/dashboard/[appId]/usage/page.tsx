@@ -19,7 +19,9 @@ export default async function Usage({ params, searchParams }: Props) {
   const { appId } = await params;
   const asked = await searchParams;
   const filters: Filters = { model: text(asked.model), externalUserId: text(asked.external_user_id) };
-  const query = new URLSearchParams(Object.entries({ model: filters.model ?? "", external_user_id: filters.externalUserId ?? "" }).filter(([, value]) => value !== ""));
+  const query = new URLSearchParams(
+    Object.entries({ model: filters.model ?? "", external_user_id: filters.externalUserId ?? "" }).filter(([, value]) => value !== ""),
+  );
   await requireUser(`/dashboard/${appId}/usage${query.size > 0 ? `?${query}` : ""}`);
   const app = await appOfPage(appId);
   return (
@@ -61,7 +63,14 @@ async function Content({ appId, filters }: { appId: string; filters: Filters }) 
             <option key={model}>{model}</option>
           ))}
         </SelectField>
-        <TextField label="External user id" name="external_user_id" defaultValue={filters.externalUserId} maxLength={255} autoComplete="off" placeholder="user_123" />
+        <TextField
+          label="External user id"
+          name="external_user_id"
+          defaultValue={filters.externalUserId}
+          maxLength={255}
+          autoComplete="off"
+          placeholder="user_123"
+        />
         <div className="flex gap-2">
           <Button type="submit">Filter</Button>
           {filtered && (

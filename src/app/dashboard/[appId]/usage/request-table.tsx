@@ -4,8 +4,8 @@ import { useState } from "react";
 import type { Answers } from "#trpc/client.tsx";
 import { grouped, inCredits } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
-import { CopyBox } from "#ui/copy-box.tsx";
 import { Fact, Facts } from "#ui/card.tsx";
+import { CopyBox } from "#ui/copy-box.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { Money } from "#ui/money.tsx";
 import { billingModes, Outcome, outcomeSays } from "#ui/request-words.tsx";
@@ -35,7 +35,6 @@ export function RequestTable({ items }: { items: Item[] }) {
         <tbody>
           {items.map((item) => (
             // The row is only a larger target for the pointer; the button in it is what keyboards and screen readers use.
-            // biome-ignore lint/a11y/useKeyWithClickEvents: see above.
             <Tr key={item.id} className="cursor-pointer hover:bg-sunken/60" onClick={() => setShown(item)}>
               <Td className="whitespace-nowrap">
                 <button type="button" className="rounded-sm underline decoration-line-strong/60 underline-offset-4" aria-haspopup="dialog">
@@ -44,7 +43,9 @@ export function RequestTable({ items }: { items: Item[] }) {
               </Td>
               <Td className="max-w-36 sm:max-w-56">
                 <span className="block truncate font-mono text-[0.8125rem]">{item.model}</span>
-                <span className="flex gap-1.5 text-sm leading-5 sm:hidden">{item.outcome !== "completed" && <Outcome outcome={item.outcome} />}</span>
+                <span className="flex gap-1.5 text-sm leading-5 sm:hidden">
+                  {item.outcome !== "completed" && <Outcome outcome={item.outcome} />}
+                </span>
               </Td>
               <Td className="hidden max-w-48 truncate font-mono text-[0.8125rem] md:table-cell">
                 {item.externalUserId ?? <span className="font-sans text-soft">none</span>}
@@ -65,7 +66,12 @@ export function RequestTable({ items }: { items: Item[] }) {
           ))}
         </tbody>
       </Table>
-      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Request" description={shown ? outcomeSays(shown.outcome) : undefined}>
+      <Dialog
+        open={shown !== null}
+        onOpenChange={(open) => !open && setShown(null)}
+        title="Request"
+        description={shown ? outcomeSays(shown.outcome) : undefined}
+      >
         {shown && <RequestRecord item={shown} />}
       </Dialog>
     </>
@@ -109,7 +115,9 @@ function RequestRecord({ item }: { item: Item }) {
           {item.cachedTokens > 0 && `, ${grouped(item.cachedTokens)} of them cached`}
         </Fact>
         <Fact name="Output tokens">{grouped(item.completionTokens)}</Fact>
-        {item.countedBy && <Fact name="Counted by">{item.countedBy === "provider" ? "the provider" : "a tokenizer, from what was delivered"}</Fact>}
+        {item.countedBy && (
+          <Fact name="Counted by">{item.countedBy === "provider" ? "the provider" : "a tokenizer, from what was delivered"}</Fact>
+        )}
         <Amount name="Reserved" credits={item.held} />
         <Amount name="Price of the model" credits={item.base} />
         <Amount name="Your markup" credits={item.markup} />

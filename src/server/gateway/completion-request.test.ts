@@ -1,0 +1,145 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { AppError } from "../platform/errors.ts";
+import { countPromptTokens } from "../pricing/tokens.ts";
+import { closerPromptBound, readChatRequest, readEmbeddingsRequest } from "./completion-request.ts";
+
+const messages = [{ role: "user", content: "hi" }];
+const chat = (rest: object = {}) => readChatRequest(JSON.stringify({ model: "gpt-4o-mini", messages, ...rest }));
+
+function refusalOf(read: () => unknown): AppError {
+  try {
+    read();
+  } catch (error) {
+    if (error instanceof AppError) return error;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("readChatRequest", () => {
+  test.each([
+    ["not JSON", "{", null],
+    ["an empty body", "", null],
+    ["a list", "[]", null],
+    ["null", "null", null],
+    ["a text", '"x"', null],
+    ["no model", '{"messages":[{"role":"user","content":"hi"}]}', "model"],
+    ["a number for a model", '{"model":4,"messages":[{"role":"user","content":"hi"}]}', "model"],
+    ["a model twice", '{"model":"gpt-4o-mini","model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}', "model"],
+    ["a limit twice, one of them spelled with an escape", '{"model":"gpt-4o-mini","messages":[{"role":"user"}],"max_tokens":1,"max\\u005ftokens":100}', "max_tokens"],
+    ["no messages", '{"model":"gpt-4o-mini"}', "messages"],
+    ["an embedding model", '{"model":"text-embedding-3-small","messages":[{"role":"user","content":"hi"}]}', "model"],
+  ])("%s is refused and named", (_name, text, param) => {
+    const { code, param: named } = refusalOf(() => readChatRequest(text));
+    expect([code, named]).toEqual(["bad_request", param]);
+  });
+
+  test.each([
+    ["messages", "hi", "messages"],
+    ["messages", [], "messages"],
+    ["messages", ["hi"], "messages[0]"],
+    ["messages", [null], "messages[0]"],
+    ["messages", [...messages, { content: "hi" }], "messages[1].role"],
+    ["messages", [{ role: 5 }], "messages[0].role"],
+    ["stream", "true", "stream"],
+    ["stream", 1, "stream"],
+    ["stream_options", [], "stream_options"],
+    ["stream_options", "usage", "stream_options"],
+    ["n", 0, "n"],
+    ["n", 129, "n"],
+    ["n", 1.5, "n"],
+    ["n", "1", "n"],
+    ["max_tokens", 0, "max_tokens"],
+    ["max_tokens", -1, "max_tokens"],
+    ["max_tokens", 1.5, "max_tokens"],
+    ["max_tokens", "10", "max_tokens"],
+    ["max_tokens", 1e300, "max_tokens"],
+    ["max_completion_tokens", 0, "max_completion_tokens"],
+    ["max_completion_tokens", {}, "max_completion_tokens"],
+    ["service_tier", "priority", "service_tier"],
+    ["web_search_options", {}, "web_search_options"],
+    ["modalities", ["text", "audio"], "modalities"],
+    ["audio", { voice: "alloy" }, "audio"],
+  ])("%s: %j is refused as %s", (field, value, param) => {
+    const { code, param: named } = refusalOf(() => chat({ [field]: value }));
+    expect([code, named]).toEqual(["bad_request", param]);
+  });
+
+  test("null is as good as absent, as in OpenAI's API", () => {
+    const request = chat({ stream: null, n: null, max_tokens: null, max_completion_tokens: null, stream_options: null, audio: null });
+    expect(request).toMatchObject({ stream: false, choices: 1, askedOutput: null, outputLimitFields: [], includeUsage: false });
+  });
+
+  test("of two limits the lower one counts, and both are named for lowering", () => {
+    expect(chat({ max_tokens: 100, max_completion_tokens: 50 })).toMatchObject({ askedOutput: 50, outputLimitFields: ["max_tokens", "max_completion_tokens"] });
+    expect(chat({ max_tokens: 1_000_000 })).toMatchObject({ askedOutput: 16_384 });
+  });
+
+  test("an unknown model is a 404 that names the field and not more than 100 characters of the model", () => {
+    const refusal = refusalOf(() => chat({ model: "x".repeat(5_000) }));
+    expect([refusal.code, refusal.status, refusal.param]).toEqual(["model_not_found", 404, "model"]);
+    expect(refusal.message.length).toBeLessThan(200);
+    for (const model of ["__proto__", "constructor", "toString"]) expect(refusalOf(() => chat({ model })).code).toBe("model_not_found");
+  });
+
+  test("whatever the body is, it is understood or refused, and never thrown at", () => {
+    const any = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom("model", "messages", "stream", "n", "max_tokens", "tools", "stream_options", "modalities", "prediction"), fc.jsonValue()));
+    fc.assert(
+      fc.property(any, (value) => {
+        for (const body of [value, { model: "gpt-4o-mini", messages, ...(typeof value === "object" ? value : {}) }]) {
+          try {
+            readChatRequest(JSON.stringify(body));
+          } catch (error) {
+            expect(error).toBeInstanceOf(AppError);
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe("the prompt bound", () => {
+  const anyMessages = fc.array(
+    fc.record({ role: fc.constantFrom("system", "user", "assistant"), content: fc.oneof(fc.string({ unit: "binary" }), fc.constant("🦊é日本語 ".repeat(20)), fc.array(fc.record({ type: fc.constant("text"), text: fc.string() }))) }),
+    { minLength: 1, maxLength: 5 },
+  );
+
+  test("is never below what the tokenizer counts, and the closer one lies between", async () => {
+    await fc.assert(
+      fc.asyncProperty(anyMessages, async (some) => {
+        const request = readChatRequest(JSON.stringify({ model: "gpt-4o-mini", messages: some }));
+        const counted = await countPromptTokens({ messages: some });
+        const closer = await closerPromptBound(request);
+        expect(request.promptBound).toBeGreaterThanOrEqual(counted);
+        expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
+        expect(closer).toBeLessThanOrEqual(request.promptBound);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("counts an image by its own bound, not by its data", () => {
+    const image = { type: "image_url", image_url: { url: `data:image/png;base64,${"A".repeat(200_000)}` } };
+    const request = chat({ messages: [{ role: "user", content: [{ type: "text", text: "what is it?" }, image] }] });
+    expect(request.promptBound).toBeGreaterThan(2_833 + 8 * 5_667);
+    expect(request.promptBound).toBeLessThan(2_833 + 8 * 5_667 + 1_000);
+  });
+
+  test("of a file is the model's whole context, for nobody here can look into it", () => {
+    const request = chat({ messages: [{ role: "user", content: [{ type: "file", file: { file_id: "file-1" } }] }] });
+    expect(request.promptBound).toBe(request.model.contextLength);
+  });
+});
+
+describe("readEmbeddingsRequest", () => {
+  test("takes text, texts and tokens, and refuses the rest by name", () => {
+    for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]]) expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).kind).toBe("embedding");
+    for (const input of [undefined, null, ""]) expect(refusalOf(() => readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input }))).param).toBe("input");
+    expect(refusalOf(() => readEmbeddingsRequest('{"model":"gpt-4o-mini","input":"a"}')).param).toBe("model");
+  });
+
+  test.each([5, true, {}, [], [null], [{}], [["a"]]])("input %j is refused", (input) => {
+    expect(refusalOf(() => readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input }))).param).toBe("input");
+  });
+});
