@@ -1,11 +1,12 @@
+import path from "node:path";
 import { test as base, type LaunchOptions } from "@playwright/test";
 import { migrate } from "../prisma/migrate.ts";
 import { type Database, openDatabase } from "../src/server/platform/db.ts";
 import { type FakeUpstream, startFakeUpstream } from "../src/testing/fake-upstream.ts";
 import { freshDatabase } from "../src/testing/postgres.ts";
-import { type ServerOptions, type ServerProcess, startServer } from "../src/testing/server-process.ts";
+import { forget, type ServerOptions, type ServerProcess, startServer } from "../src/testing/server-process.ts";
 import { chromiumLaunchOptions } from "./chromium.ts";
-import { endInOrder, expectBooksInOrder, expectCleanOutput } from "./in-order.ts";
+import { expectBooksInOrder, expectCleanOutput, expectToStop } from "./in-order.ts";
 
 /** A server on a Postgres of its own, and the database, so that a test can make what it needs. */
 export type PostgresServer = ServerProcess & { databaseUrl: string; db: Database };
@@ -49,7 +50,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
     async ({ upstream }, use) => {
       const server = await startServer({ upstream });
       await use(server);
-      await endInOrder(server, { upstream });
+      await endInOrder(server, { dataDir: path.join(server.dataDir, "db") }, upstream);
     },
     { scope: "worker", timeout: 120_000 },
   ],
@@ -58,7 +59,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
     async ({}, use) => {
       const server = await startServer();
       await use(server);
-      await endInOrder(server);
+      await endInOrder(server, { dataDir: path.join(server.dataDir, "db") });
     },
     { scope: "worker", timeout: 120_000 },
   ],
@@ -68,7 +69,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
       await withDatabase(async ({ url, db }) => {
         const server = await startServer({ upstream, databaseUrl: url });
         await use({ ...server, databaseUrl: url, db });
-        await endInOrder(server, { upstream, db });
+        await endInOrder(server, { url }, upstream);
       });
     },
     { scope: "worker", timeout: 120_000 },
@@ -83,19 +84,25 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
       started.push({ server, options });
       return server;
     });
-    for (const { server, options } of started) {
-      if (server.killed()) expectCleanOutput(server, options.upstream);
-      else await endInOrder(server, { upstream: options.upstream, embedded: options.databaseUrl === undefined });
+    // The youngest first: it may run on the files of an older one.
+    for (const { server, options } of started.reverse()) {
+      if (!server.killed()) await expectToStop(server);
+      expectCleanOutput(server, options.upstream);
     }
-    for (const url of new Set(started.map(({ options }) => options.databaseUrl))) {
-      if (url === undefined) continue;
-      const db = await openDatabase({ url });
-      await expectBooksInOrder(db).finally(() => db.close());
-    }
+    const homes = new Map(started.map(({ server, options }) => (options.databaseUrl === undefined ? [server.dataDir, { dataDir: path.join(server.dataDir, "db") }] : [options.databaseUrl, { url: options.databaseUrl }])));
+    for (const home of homes.values()) await expectBooksInOrder(home);
+    for (const { server } of started) await forget(server);
   },
 });
 
 export { expect } from "@playwright/test";
+
+async function endInOrder(server: ServerProcess, database: { url?: string; dataDir?: string }, upstream?: FakeUpstream): Promise<void> {
+  await expectToStop(server);
+  expectCleanOutput(server, upstream);
+  await expectBooksInOrder(database);
+  await forget(server);
+}
 
 async function withDatabase(work: (own: { url: string; db: Database }) => Promise<void>): Promise<void> {
   const { url, drop } = await freshDatabase(process.env.QUOTA_E2E_POSTGRES_URL as string);

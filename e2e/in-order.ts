@@ -1,34 +1,28 @@
-import path from "node:path";
 import { expect } from "@playwright/test";
 import { verify } from "../src/server/ledger/verify.ts";
-import { type Database, openDatabase } from "../src/server/platform/db.ts";
-import { forget, type ServerProcess } from "../src/testing/server-process.ts";
+import { openDatabase } from "../src/server/platform/db.ts";
+import type { ServerProcess } from "../src/testing/server-process.ts";
 
 /**
  * What has to be true of every server at the end of its life: it stops when it is
  * told to, its books verify with no hold left open, and its log has neither errors
  * nor secrets.
  */
-export async function endInOrder(
-  server: ServerProcess,
-  options: { upstream?: { key: string } | undefined; db?: Database | undefined; embedded?: boolean } = {},
-): Promise<void> {
+export async function expectToStop(server: ServerProcess): Promise<void> {
   const ended = await server.stop();
   expect(ended, `the server should end with 0:\n${server.output().stderr.slice(-2_000)}`).toBe(0);
-  expectCleanOutput(server, options.upstream);
-  if (options.db !== undefined) await expectBooksInOrder(options.db);
-  else if (options.embedded !== false) {
-    const db = await openDatabase({ dataDir: path.join(server.dataDir, "db") });
-    await expectBooksInOrder(db).finally(() => db.close());
-  }
-  await forget(server);
 }
 
-export async function expectBooksInOrder(db: Database): Promise<void> {
-  const report = await verify(db.sql);
-  expect(report.discrepancies).toEqual([]);
-  expect(report.ok).toBe(true);
-  expect(report.openHolds, "holds left open").toBe(0);
+export async function expectBooksInOrder(where: { url?: string; dataDir?: string }): Promise<void> {
+  const db = await openDatabase(where);
+  try {
+    const report = await verify(db.sql);
+    expect(report.discrepancies).toEqual([]);
+    expect(report.ok).toBe(true);
+    expect(report.openHolds, "holds left open").toBe(0);
+  } finally {
+    await db.close();
+  }
 }
 
 export function expectCleanOutput(server: ServerProcess, upstream?: { key: string }): void {

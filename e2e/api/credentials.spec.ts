@@ -50,7 +50,8 @@ test("whatever is wrong with a credential looks alike", async ({ postgresServer 
 test("a key works as Bearer in any case and as X-API-Key", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db);
   const { key } = world.as;
-  for (const headers of [{ authorization: `Bearer ${key}` }, { authorization: `bearer ${key}` }, { authorization: `BEARER  ${key}` }, { "x-api-key": key }]) {
+  const spellings: Record<string, string>[] = [{ authorization: `Bearer ${key}` }, { authorization: `bearer ${key}` }, { authorization: `BEARER  ${key}` }, { "x-api-key": key }];
+  for (const headers of spellings) {
     expect((await call(postgresServer, "/v1/balance", { headers })).status).toBe(200);
     expect((await call(postgresServer, path, { headers, user: world.as.user, body: chat("hi") })).status).toBe(200);
   }

@@ -14,9 +14,16 @@ if (!development) (process.env as Record<string, string>).NODE_ENV ??= "producti
 try {
   await start();
 } catch (error) {
-  console.error(`\nQuota could not start: ${error instanceof Error ? error.message : String(error)}`);
-  if (!(error instanceof Error) || env.NODE_ENV === "development") console.error(error);
+  console.error(`\nQuota could not start: ${reasonOf(error)}`);
+  if (env.NODE_ENV === "development") console.error(error);
+  // The embedded database is put away properly, whatever went wrong.
+  await (globalThis as { quotaDatabase?: Promise<{ close(): Promise<void> }> }).quotaDatabase?.then((db) => db.close()).catch(() => {});
   process.exit(1);
+}
+
+function reasonOf(error: unknown): string {
+  if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return `port ${env.PORT} is in use. Set PORT to another one.`;
+  return error instanceof Error ? error.message : String(error);
 }
 
 async function start(): Promise<void> {

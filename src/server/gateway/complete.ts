@@ -332,6 +332,7 @@ class Sale {
       return billed;
     });
     this.#end();
+    open.delete(this);
     return remembered;
   }
 

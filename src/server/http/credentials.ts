@@ -8,14 +8,14 @@ export function readKeyHash(incoming: Incoming): Buffer<ArrayBuffer> {
   const authorization = incoming.header("authorization");
   const key = authorization === null ? incoming.header("x-api-key") : /^bearer +(\S+)$/i.exec(authorization.trim())?.[1];
   const hash = key === undefined || key === null ? null : keyHash(key.trim());
-  if (hash === null) throw new AppError("invalid_api_key", { headers: { "www-authenticate": 'Bearer realm="quota"' } });
+  if (hash === null) throw new AppError("invalid_api_key");
   return hash;
 }
 
 /** The app behind a key. Throws `invalid_api_key` when it is unknown, revoked or expired. */
 export async function authenticate(hash: Uint8Array): Promise<Caller> {
   const caller = await verifyKey((await database()).sql, hash);
-  if (caller === null) throw new AppError("invalid_api_key", { headers: { "www-authenticate": 'Bearer realm="quota"' } });
+  if (caller === null) throw new AppError("invalid_api_key");
   return caller;
 }
 

@@ -6,6 +6,7 @@ import { readBody } from "./body.ts";
 import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
 import { errorReply } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
+import { headersOfEveryReply } from "./headers.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -80,7 +81,9 @@ export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extend
     if (claimed.kind === "replay") return claimed.reply;
     call.idempotency = claimed.idempotency;
     try {
-      return present(await handle(call as never), headers);
+      const body = toJson(await handle(call as never));
+      await claimed.idempotency.keep({ status: 200, headers: JSON_BODY, body });
+      return { status: 200, headers: { ...headers, ...JSON_BODY }, body };
     } catch (error) {
       await claimed.idempotency.forget();
       throw error;
@@ -98,11 +101,7 @@ export function door(
   const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
-    const headers: Record<string, string> = {
-      "x-request-id": requestId,
-      "access-control-allow-origin": "*",
-      "access-control-expose-headers": EXPOSED,
-    };
+    const headers = headersOfEveryReply(requestId);
     try {
       return await answer(incoming, { id, requestId, headers });
     } catch (error) {
@@ -113,20 +112,20 @@ export function door(
   return made;
 }
 
-const EXPOSED =
-  "X-Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotency-Replayed";
-
-/** Makes a route handler of a function from request to reply. */
-export function asDoor(reply: (incoming: Incoming) => Promise<Reply>): Door {
+/** Makes a route handler of a function from request to reply. A reply that was not numbered is numbered here. */
+export function asDoor(answer: (incoming: Incoming) => Promise<Reply>): Door {
+  const reply = async (incoming: Incoming) => {
+    const made = await answer(incoming);
+    return made.headers["x-request-id"] === undefined ? { ...made, headers: { ...headersOfEveryReply(requestIdOf(newId())), ...made.headers } } : made;
+  };
   const handler = async (request: Request) => toResponse(await reply(fromRequest(request)));
   return Object.assign(handler, { reply });
 }
 
-/** Answers CORS preflights. Credentials travel in headers, never in cookies, so any origin may ask. */
+/** Answers CORS preflights. */
 export const preflight = asDoor(async () => ({
   status: 204,
   headers: {
-    "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
     "access-control-allow-headers": "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
     "access-control-max-age": "86400",
@@ -139,8 +138,10 @@ export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? Number(inner) : inner));
 }
 
+const JSON_BODY = { "content-type": "application/json; charset=utf-8" };
+
 function present(value: unknown, headers: Record<string, string>): Reply {
-  return { status: 200, headers: { ...headers, "content-type": "application/json; charset=utf-8" }, body: toJson(value) };
+  return { status: 200, headers: { ...headers, ...JSON_BODY }, body: toJson(value) };
 }
 
 /**

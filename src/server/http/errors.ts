@@ -2,6 +2,7 @@ import { publicUrl } from "#env";
 import { AppError, errorTable } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import type { Reply } from "./exchange.ts";
+import { headersOfEveryReply } from "./headers.ts";
 
 /**
  * The one error envelope of /v1, shaped so that OpenAI's clients fill `code`,
@@ -11,9 +12,14 @@ export function errorReply(error: unknown, requestId: string, headers: Record<st
   const known = asAppError(error, requestId);
   return {
     status: known.status,
-    headers: { ...headers, ...known.headers, "content-type": "application/json; charset=utf-8" },
+    headers: { ...headersOfEveryReply(requestId), ...headers, ...challenge(known), ...known.headers, "content-type": "application/json; charset=utf-8" },
     body: JSON.stringify(errorBody(known)),
   };
+}
+
+/** RFC 9110 §15.5.2: a 401 says how to authenticate. */
+function challenge(error: AppError): Record<string, string> {
+  return error.status === 401 ? { "www-authenticate": 'Bearer realm="quota"' } : {};
 }
 
 function errorBody(error: AppError) {

@@ -71,7 +71,7 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
     if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
     return;
   }
-  if (!incoming.complete) {
+  if (!incoming.complete && announcesBody(incoming)) {
     // The rest of a refused body is not read: the connection ends with the answer.
     outgoing.setHeader("connection", "close");
     outgoing.once("finish", () => incoming.socket.destroySoon());
@@ -90,6 +90,11 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
     if (!outgoing.write(chunk)) await drained(outgoing);
   }
   outgoing.end();
+}
+
+/** A request without a body is not complete either, as long as its head is being handled. */
+function announcesBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /** Resolves when the client has read enough for more, or is gone. */

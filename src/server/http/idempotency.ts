@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { env } from "#env";
-import { prisma, type Tx } from "../platform/db.ts";
+import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import type { Reply } from "./exchange.ts";
 
@@ -12,10 +12,14 @@ import type { Reply } from "./exchange.ts";
  */
 export type Idempotency = {
   /** Keeps the answer, in the transaction that moves the money. */
-  remember(tx: Tx, answer: { status: number; headers: Record<string, string>; body: string }): Promise<void>;
+  remember(tx: Tx, answer: KeptAnswer): Promise<void>;
+  /** Keeps the answer of a request that moved no money, unless it was kept already. */
+  keep(answer: KeptAnswer): Promise<void>;
   /** Forgets the attempt after an error, unless an answer was kept. */
   forget(): Promise<void>;
 };
+
+type KeptAnswer = { status: number; headers: Record<string, string>; body: string };
 
 export type Claim = { kind: "first"; idempotency: Idempotency } | { kind: "replay"; reply: Reply };
 
@@ -63,7 +67,11 @@ export async function claim(
 function claimed(appId: string, key: string, expiresAt: Date): Idempotency {
   // Whoever took the key over after it expired has another expiry; that record is not ours.
   const ours = { appId, key, status: null, expiresAt };
+  let kept = false;
   return {
+    async keep(answer) {
+      if (!kept) await transaction((tx) => this.remember(tx, answer));
+    },
     async remember(tx, answer) {
       const { count } = await tx.prisma.idempotencyRecord.updateMany({
         where: ours,
@@ -75,6 +83,7 @@ function claimed(appId: string, key: string, expiresAt: Date): Idempotency {
         },
       });
       if (count !== 1) throw new Error("the idempotency key was taken over while its request ran");
+      kept = true;
     },
     async forget() {
       await (await prisma()).idempotencyRecord.deleteMany({ where: ours });

@@ -4,7 +4,11 @@ import { z } from "zod";
 
 export const credits = z.int().describe("Credits; 1 credit is 1 micro-dollar.");
 const moment = z.iso.datetime().describe("ISO 8601, UTC.");
-export const externalUserId = z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u, "must be printable characters").describe("Your app's id for the linked user.");
+/** Text that the database can store and compare. */
+const printable = z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u, "must be printable characters");
+/** A moment that the database has a date for. */
+const pastOrFuture = z.coerce.date().min(new Date(0)).max(new Date("9999-12-31T23:59:59.999Z"));
+export const externalUserId = printable.describe("Your app's id for the linked user.");
 
 export const quota = z.object({
   credits_used: credits,
@@ -43,7 +47,7 @@ export const linkedUserListItem = linkedUser.extend({ external_user_id: z.string
 export const userList = z.object({ data: z.array(linkedUserListItem), has_more: z.boolean() });
 export const pageQuery = z.object({
   limit: z.coerce.number().int().min(1).max(100).default(20),
-  starting_after: z.string().optional().describe("The id of the last item of the page before."),
+  starting_after: printable.optional().describe("The id of the last item of the page before."),
 });
 export const success = z.object({ success: z.literal(true) });
 
@@ -82,9 +86,9 @@ export const me = z.object({
 
 export const usageQuery = pageQuery.extend({
   external_user_id: externalUserId.optional(),
-  model: z.string().optional(),
-  start: z.coerce.date().optional().describe("Requests from this moment on."),
-  end: z.coerce.date().optional().describe("Requests before this moment."),
+  model: printable.optional(),
+  start: pastOrFuture.optional().describe("Requests from this moment on."),
+  end: pastOrFuture.optional().describe("Requests before this moment."),
   group_by: z.enum(["day", "model", "user"]).optional().describe("Sums instead of single requests."),
 });
 export const usageItem = z.object({

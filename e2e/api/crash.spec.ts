@@ -1,0 +1,255 @@
+import { balanceOf } from "../../src/server/ledger/accounts.ts";
+import { verify } from "../../src/server/ledger/verify.ts";
+import type { Database } from "../../src/server/platform/db.ts";
+import { chunk, completion, completionChunks, delta, event, events, gate, silence, sse, usage } from "../../src/testing/fake-upstream.ts";
+import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { call, chat, eventsOf, marker, send } from "../client.ts";
+import { expect, test } from "../fixtures.ts";
+import { arrange, price, settled } from "../world.ts";
+
+const path = "/v1/chat/completions";
+const CLIENTS = 32;
+
+/** Clients that ask again and again, half of them for streams, until the server dies. Says what each answer that arrived whole was billed. */
+async function load(server: ServerProcess, as: { key: string; user?: string }, text: string): Promise<{ requestId: string; credits: number }[]> {
+  const paid: { requestId: string; credits: number }[] = [];
+  await Promise.all(
+    Array.from({ length: CLIENTS }, async (_each, index) => {
+      const stream = index % 2 === 0;
+      for (;;) {
+        try {
+          const response = await send(server, path, { ...as, body: chat(text, { stream, max_tokens: 100 }) });
+          const body = await response.text();
+          if (response.status !== 200) throw new Error(`unexpected ${response.status}: ${body}`);
+          if (stream && !body.includes("[DONE]")) continue;
+          const quota = stream ? eventsOf(body).findLast((each) => each.quota)?.quota : JSON.parse(body).quota;
+          paid.push({ requestId: response.headers.get("x-request-id") as string, credits: quota.credits_used });
+        } catch (error) {
+          if (error instanceof TypeError) return;
+          throw error;
+        }
+      }
+    }),
+  );
+  return paid;
+}
+
+/** Some answers take a few turns, so that a crash meets requests at every stage. */
+function uneven(body: Record<string, unknown>) {
+  if (body.stream !== true) return completion({ usage: usage(20, 10) });
+  return events(
+    (async function* () {
+      for (const each of completionChunks(["a", "b", "c"], { usage: usage(20, 10) })) {
+        yield event(each);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      yield event("[DONE]");
+    })(),
+  );
+}
+
+test.describe("kill -9 under load", () => {
+  test("on the embedded database: the next start returns what was held, and every answer that arrived is billed", async ({ start, upstream }) => {
+    const first = await start({ upstream });
+    const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
+    const text = marker();
+    using seen = upstream.on(text, ({ body }) => uneven(body));
+    // One that is certainly under way when the server dies.
+    const stuck = marker();
+    using hanging = upstream.on(stuck, silence);
+    void send(first, path, { ...as, body: chat(stuck) }).catch(() => {});
+    await hanging.next();
+    const clients = load(first, as, text);
+    await expect.poll(() => seen.requests.length, { intervals: [50] }).toBeGreaterThan(150);
+    await first.kill9();
+    const paid = await clients;
+    expect(paid.length).toBeGreaterThan(50);
+
+    const second = await start({ upstream, dataDir: first.dataDir });
+    expect(second.output().stdout).toMatch(/Returned the credits of \d+ requests/);
+    const usages: { request_id: string; credits_used: number }[] = [];
+    for (let after = ""; ; ) {
+      const page = await call(second, `/v1/usage?limit=100${after}`, { key: as.key });
+      usages.push(...page.json.data);
+      if (!page.json.has_more) break;
+      after = `&starting_after=${usages.at(-1)?.request_id}`;
+    }
+    const billed = new Map(usages.map((each) => [each.request_id, each.credits_used]));
+    expect(paid.filter(({ requestId, credits }) => billed.get(requestId) !== credits)).toEqual([]);
+    const { balance, held } = (await call(second, "/v1/balance", as)).json;
+    expect([balance, held]).toEqual([10_000_000 - usages.reduce((sum, each) => sum + each.credits_used, 0), 0]);
+    expect((await call(second, path, { ...as, body: chat(text) })).status).toBe(200);
+  });
+
+  test("on Postgres: the sweeper returns what was held, and every answer that arrived is billed", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db, { balance: 100_000_000n, monthlyLimit: 50_000_000n, markupBps: 1_000 });
+    const first = await start({ upstream, databaseUrl: url });
+    const text = marker();
+    using seen = upstream.on(text, ({ body }) => uneven(body));
+    const stuck = marker();
+    using hanging = upstream.on(stuck, silence);
+    void send(first, path, { ...world.as, body: chat(stuck) }).catch(() => {});
+    await hanging.next();
+    const clients = load(first, world.as, text);
+    await expect.poll(() => seen.requests.length, { intervals: [50] }).toBeGreaterThan(1_000);
+    await first.kill9();
+    const paid = await clients;
+    expect(paid.length).toBeGreaterThan(300);
+    expect((await verify(db.sql)).openHolds).toBeGreaterThan(0);
+
+    await letHoldsExpire(db);
+    await start({ upstream, databaseUrl: url });
+    await expect.poll(async () => (await verify(db.sql)).openHolds, { timeout: 30_000 }).toBe(0);
+    const report = await verify(db.sql);
+    expect(report.discrepancies).toEqual([]);
+    const bought = new Map((await world.usage()).map((each) => [`req_${each.id.replaceAll("-", "")}`, Number(each.base + each.markup)]));
+    expect(paid.filter(({ requestId, credits }) => bought.get(requestId) !== credits)).toEqual([]);
+    expect(await world.balance()).toBe(100_000_000n - BigInt([...bought.values()].reduce((sum, credits) => sum + credits, 0)));
+    expect((await world.usage()).filter(({ outcome }) => outcome === "swept").length).toBeGreaterThan(0);
+    expect((await balanceOf(db.sql, world.link.limitId as string)).held).toBe(0n);
+  });
+
+  test("a server that is alive keeps the holds of its long requests", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db);
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(text, async () => {
+      await release.opened;
+      return completion();
+    });
+    const answer = call(postgresServer, path, { ...world.as, body: chat(text) });
+    await seen.next();
+    const { sweepHolds } = await import("../../src/server/ledger/sweep.ts");
+    await sweepHolds(db.sql);
+    release.open();
+    expect((await answer).json.quota.credits_used).toBe(5);
+    expect(await world.balance()).toBe(999_995n);
+  });
+});
+
+/** As if the longest request's time had passed: holds are insert-only, so the guard is off for this one statement. */
+async function letHoldsExpire(db: Database): Promise<void> {
+  await db.prisma.$transaction([
+    db.prisma.$executeRawUnsafe("SET LOCAL session_replication_role = replica"),
+    db.prisma.$executeRawUnsafe("UPDATE hold SET expires_at = now() - interval '1 second'"),
+  ]);
+}
+
+test.describe("SIGTERM", () => {
+  test("while a stream runs: it completes and is billed, then the process ends with 0", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const server = await start({ upstream, databaseUrl: url });
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(
+      text,
+      events(
+        (async function* () {
+          yield event(chunk([delta({ content: "before" })]));
+          await release.opened;
+          yield [chunk([delta({ content: " after" })]), chunk([delta({}, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })].map(event).join("");
+          yield event("[DONE]");
+        })(),
+      ),
+    );
+    const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    let read = Buffer.from((await reader.read()).value ?? []).toString("utf8");
+    expect(read).toContain("before");
+    await seen.next();
+
+    server.terminate();
+    await expect.poll(() => server.output().stdout).toContain("Stopping");
+    // Nobody new is let in.
+    await expect.poll(() => send(server, "/healthz").then(() => "answered", () => "refused")).toBe("refused");
+    release.open();
+    for (let part = await reader.read(); part.done !== true; part = await reader.read()) read += Buffer.from(part.value).toString("utf8");
+    expect(eventsOf(read).at(-1)).toBe("[DONE]");
+    expect(eventsOf(read).at(-2)).toMatchObject({ choices: [{ finish_reason: "stop" }], quota: { credits_used: 5 } });
+    expect(await server.exited).toBe(0);
+    expect(await world.balance()).toBe(999_995n);
+  });
+
+  test("while a client reads slowly: it gets all of its stream", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db, { balance: 10_000_000n });
+    const server = await start({ upstream, databaseUrl: url });
+    const text = marker();
+    const long = "x".repeat(64 * 1024);
+    using seen = upstream.on(text, sse(completionChunks(Array(200).fill(long), { usage: usage(10, 5) })));
+    const { request } = await import("node:http");
+    const { hostname, port } = new URL(server.url);
+    const read = await new Promise<string>((resolve, reject) => {
+      const body = JSON.stringify(chat(text, { stream: true }));
+      const outgoing = request({ hostname, port, path, method: "POST", headers: { authorization: `Bearer ${world.as.key}`, "x-quota-user": world.as.user } }, (incoming) => {
+        incoming.pause();
+        void (async () => {
+          await seen.next();
+          server.terminate();
+          await expect.poll(() => server.output().stdout).toContain("Stopping");
+          let size = 0;
+          let last = "";
+          incoming.on("data", (part: Buffer) => {
+            size += part.length;
+            last = (last + part.toString("utf8")).slice(-2_000);
+          });
+          incoming.once("error", reject);
+          incoming.once("end", () => resolve(`${size} ${last}`));
+        })().catch(reject);
+      });
+      outgoing.once("error", reject);
+      outgoing.end(body);
+    });
+    expect(read.endsWith("data: [DONE]\n\n")).toBe(true);
+    expect(Number(read.split(" ")[0])).toBeGreaterThan(200 * 64 * 1024);
+    expect(await server.exited).toBe(0);
+  });
+});
+
+test.describe("two servers on one Postgres", () => {
+  test("share a wallet and a limit: together they never spend more than there is", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const text = marker();
+    const body = JSON.stringify(chat(text, { max_tokens: 100 }));
+    const prompt = Buffer.byteLength(body) + 16;
+    const each = price(prompt, 100);
+    const byWallet = await arrange(db, { balance: each * 10n });
+    const byLimit = await arrange(db, { balance: each * 100n, monthlyLimit: each * 10n });
+    const servers = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
+    using _ = upstream.on(text, completion({ usage: usage(prompt, 100) }));
+    for (const [world, code] of [[byWallet, "insufficient_credits"], [byLimit, "spending_limit_reached"]] as const) {
+      const answers = await Promise.all(Array.from({ length: 120 }, (_each, index) => call(servers[index % 2] as ServerProcess, path, { ...world.as, body })));
+      expect(answers.filter(({ status }) => status === 200)).toHaveLength(10);
+      expect(new Set(answers.filter(({ status }) => status !== 200).map(({ status, json }) => `${status} ${json.error.code}`))).toEqual(new Set([`402 ${code}`]));
+      await settled(db, world);
+    }
+    expect([await byWallet.balance(), await byLimit.balance()]).toEqual([0n, each * 90n]);
+    expect((await verify(db.sql)).discrepancies).toEqual([]);
+  });
+
+  test("know of each other's revoked keys, unlinked users and idempotency keys at the next request", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const [one, two] = (await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })])) as [ServerProcess, ServerProcess];
+    const text = marker();
+    using seen = upstream.on(text, completion());
+    const once = { ...world.as, headers: { "idempotency-key": "shared" }, body: chat(text) };
+    const first = await call(one, path, once);
+    const again = await call(two, path, once);
+    expect([again.text, again.headers.get("idempotency-replayed"), seen.requests.length]).toEqual([first.text, "true", 1]);
+    const together = await Promise.all([one, two, one, two].map((server) => call(server, path, { ...once, headers: { "idempotency-key": "together" } })));
+    expect(seen.requests).toHaveLength(2);
+    expect(together.filter(({ status }) => ![200, 409].includes(status))).toEqual([]);
+
+    expect((await call(two, path, { ...world.as, body: chat("hi") })).status).toBe(200);
+    await call(one, `/v1/users/${world.as.user}/link`, { key: world.as.key, method: "DELETE" });
+    expect((await call(two, path, { ...world.as, body: chat("hi") })).status).toBe(404);
+    expect((await call(two, "/v1/me", { key: world.as.key })).status).toBe(200);
+    const { revoke } = await import("../../src/server/apps/api-keys.ts");
+    await revoke(db.prisma, world.app.id, world.key.id);
+    for (const server of [one, two]) expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(401);
+  });
+});

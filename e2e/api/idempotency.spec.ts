@@ -1,0 +1,216 @@
+import { completion, gate, json, refusal } from "../../src/testing/fake-upstream.ts";
+import { call, chat, marker, send } from "../client.ts";
+import { expect, test } from "../fixtures.ts";
+import { arrange, settled } from "../world.ts";
+
+const path = "/v1/chat/completions";
+const keyed = (key: string) => ({ headers: { "idempotency-key": key } });
+
+test.describe("a completion with an Idempotency-Key", () => {
+  test("is answered again from memory, and billed once", async ({ postgresServer, upstream }) => {
+    const world = await arrange(postgresServer.db);
+    const text = marker();
+    using seen = upstream.on(text, completion());
+    const first = await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+    expect([first.status, first.headers.get("idempotency-replayed")]).toEqual([200, null]);
+    for (let repeat = 0; repeat < 3; repeat++) {
+      const again = await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+      expect([again.status, again.headers.get("idempotency-replayed"), again.text]).toEqual([200, "true", first.text]);
+      expect(again.headers.get("x-request-id")).not.toBe(first.headers.get("x-request-id"));
+    }
+    expect(seen.requests).toHaveLength(1);
+    expect(await world.balance()).toBe(999_995n);
+    expect(await world.usage()).toHaveLength(1);
+  });
+
+  test("keeps the headers that belong to the answer", async ({ postgresServer }) => {
+    const world = await arrange(postgresServer.db, { balance: 100n });
+    const text = marker();
+    const body = chat(text, { max_tokens: 5_000 });
+    const first = await call(postgresServer, path, { ...world.as, ...keyed(text), body });
+    const again = await call(postgresServer, path, { ...world.as, ...keyed(text), body });
+    expect(first.headers.get("x-quota-max-tokens")).toMatch(/^\d+$/);
+    expect(again.headers.get("x-quota-max-tokens")).toBe(first.headers.get("x-quota-max-tokens"));
+  });
+
+  test("and another body, user or path is 409", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db, { developerBalance: 1_000n });
+    const text = marker();
+    using seen = upstream.on(text, completion());
+    await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+    for (const other of [
+      call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(`${text}!`) }),
+      call(postgresServer, path, { key: world.as.key, ...keyed(text), body: chat(text) }),
+      call(postgresServer, "/v1/embeddings", { ...world.as, ...keyed(text), body: { model: "text-embedding-3-small", input: text } }),
+      call(postgresServer, "/v1/funding/credit", { ...world.as, ...keyed(text), body: { external_user_id: world.as.user, amount: 1 } }),
+    ]) {
+      const answer = await other;
+      expect([answer.status, answer.json.error.code]).toEqual([409, "idempotency_conflict"]);
+    }
+    expect(seen.requests).toHaveLength(1);
+    expect([await world.balance(), await world.developerBalance()]).toEqual([999_995n, 1_000n]);
+  });
+
+  test("is 409 while the first one runs, and answered when it has ended", async ({ postgresServer, upstream }) => {
+    const world = await arrange(postgresServer.db);
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(text, async () => {
+      await release.opened;
+      return completion();
+    });
+    const first = call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+    await seen.next();
+    const meanwhile = await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+    expect([meanwhile.status, meanwhile.json.error.code, meanwhile.headers.get("retry-after")]).toEqual([409, "idempotency_conflict", "1"]);
+    release.open();
+    const answered = await first;
+    expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).text).toBe(answered.text);
+    expect(seen.requests).toHaveLength(1);
+  });
+
+  test("sent twenty times at once is bought once", async ({ postgresServer, upstream }) => {
+    const world = await arrange(postgresServer.db);
+    const text = marker();
+    using seen = upstream.on(text, completion());
+    const answers = await Promise.all(Array.from({ length: 20 }, () => call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })));
+    expect(seen.requests).toHaveLength(1);
+    expect(answers.filter(({ status }) => ![200, 409].includes(status))).toEqual([]);
+    expect(answers.filter(({ status, headers }) => status === 200 && headers.get("idempotency-replayed") === null)).toHaveLength(1);
+    expect(await world.balance()).toBe(999_995n);
+  });
+
+  test("may be used again after an error", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db);
+    const text = marker();
+    using seen = upstream.on(text, [refusal(500, { message: "down" }), json("not an object"), completion()]);
+    for (const status of [502, 502, 200, 200]) {
+      expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).status).toBe(status);
+    }
+    expect(seen.requests).toHaveLength(3);
+    await settled(db, world);
+    expect(await world.balance()).toBe(999_995n);
+  });
+
+  test("may be used again after 402 and 404", async ({ postgresServer }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db, { balance: 0n });
+    const text = marker();
+    expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).status).toBe(402);
+    await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { pausedAt: new Date() } });
+    expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).status).toBe(404);
+    await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { pausedAt: null } });
+    expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).status).toBe(402);
+  });
+
+  test("runs to its end when its client is gone, and the answer is kept", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db);
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(text, async () => {
+      await release.opened;
+      return completion({ text: "kept" });
+    });
+    const hangUp = new AbortController();
+    const lost = send(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text), signal: hangUp.signal });
+    const request = await seen.next();
+    hangUp.abort();
+    await expect(lost).rejects.toThrow();
+    release.open();
+    expect(await request.ended).toBe("answered");
+    await expect
+      .poll(async () => (await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).json)
+      .toMatchObject({ choices: [{ message: { content: "kept" } }], quota: { credits_used: 5 } });
+    expect(seen.requests).toHaveLength(1);
+    expect(await world.balance()).toBe(999_995n);
+  });
+
+  test("does not meet another app's key of the same name", async ({ postgresServer }) => {
+    const text = marker();
+    for (let app = 0; app < 2; app++) {
+      const world = await arrange(postgresServer.db);
+      const answer = await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
+      expect([answer.status, answer.headers.get("idempotency-replayed")]).toEqual([200, null]);
+    }
+  });
+
+  test("that no header can carry is 400, and on a stream it is ignored", async ({ postgresServer, upstream }) => {
+    const world = await arrange(postgresServer.db);
+    for (const key of ["", "two words", "é", "x".repeat(256)]) {
+      const answer = await call(postgresServer, path, { ...world.as, ...keyed(key), body: chat("hi") });
+      expect([answer.status, answer.json.error.param]).toEqual([400, "Idempotency-Key"]);
+    }
+    expect(await world.usage()).toEqual([]);
+    const text = marker();
+    using seen = upstream.on(text, completion());
+    for (let repeat = 0; repeat < 2; repeat++) await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text, { stream: true }) });
+    expect(seen.requests).toHaveLength(2);
+  });
+});
+
+test.describe("giving credits to a linked user", () => {
+  const fund = "/v1/funding/credit";
+
+  test("moves exactly the amount, once, and says so", async ({ postgresServer }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db, { balance: 10n, developerBalance: 1_000n });
+    const body = { external_user_id: world.as.user, amount: 300, description: "Thank you" };
+    const first = await call(postgresServer, fund, { key: world.as.key, ...keyed("gift"), body });
+    expect(first.json).toEqual({ success: true, external_user_id: world.as.user, amount: 300, balance_after: 310, transaction_id: first.json.transaction_id });
+    const again = await call(postgresServer, fund, { key: world.as.key, ...keyed("gift"), body });
+    expect([again.text, again.headers.get("idempotency-replayed")]).toEqual([first.text, "true"]);
+    expect([await world.balance(), await world.developerBalance()]).toEqual([310n, 700n]);
+    expect(await db.prisma.transfer.findUniqueOrThrow({ where: { id: first.json.transaction_id } })).toMatchObject({ amount: 300n, reason: "funding", description: "Thank you" });
+  });
+
+  test("twenty times at once with one key moves it once; with twenty keys as often as the wallet can pay", async ({ postgresServer }) => {
+    const { db } = postgresServer;
+    const one = await arrange(db, { balance: 0n, developerBalance: 1_000n });
+    await Promise.all(Array.from({ length: 20 }, () => call(postgresServer, fund, { key: one.as.key, ...keyed("once"), body: { external_user_id: one.as.user, amount: 100 } })));
+    expect([await one.balance(), await one.developerBalance()]).toEqual([100n, 900n]);
+    const many = await arrange(db, { balance: 0n, developerBalance: 1_000n });
+    const answers = await Promise.all(Array.from({ length: 20 }, (_each, index) => call(postgresServer, fund, { key: many.as.key, ...keyed(`gift-${index}`), body: { external_user_id: many.as.user, amount: 300 } })));
+    expect(answers.map(({ status }) => status).sort()).toEqual([...Array(3).fill(200), ...Array(17).fill(402)]);
+    expect([await many.balance(), await many.developerBalance()]).toEqual([900n, 100n]);
+  });
+
+  test("needs an Idempotency-Key, a linked user, enough credits, and good fields", async ({ postgresServer }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db, { balance: 0n, developerBalance: 1_000n });
+    const body = { external_user_id: world.as.user, amount: 300 };
+    for (const [options, expected] of [
+      [{ body }, [400, "bad_request", "Idempotency-Key"]],
+      [{ ...keyed("a"), body: { ...body, external_user_id: "nobody" } }, [404, "not_found", null]],
+      [{ ...keyed("a"), body: { ...body, amount: 1_001 } }, [402, "insufficient_credits", null]],
+      [{ ...keyed("a"), body: { ...body, amount: 0 } }, [400, "bad_request", "amount"]],
+      [{ ...keyed("a"), body: { ...body, amount: -5 } }, [400, "bad_request", "amount"]],
+      [{ ...keyed("a"), body: { ...body, amount: 1.5 } }, [400, "bad_request", "amount"]],
+      [{ ...keyed("a"), body: { ...body, amount: "300" } }, [400, "bad_request", "amount"]],
+      [{ ...keyed("a"), body: { ...body, amount: 1e15 } }, [400, "bad_request", "amount"]],
+      [{ ...keyed("a"), body: { amount: 300 } }, [400, "bad_request", "external_user_id"]],
+      [{ ...keyed("a"), body: { ...body, description: "line\nbreak" } }, [400, "bad_request", "description"]],
+      [{ ...keyed("a"), body: { ...body, to: "me" } }, [400, "bad_request", "to"]],
+      [{ ...keyed("a"), body: "{" }, [400, "bad_request", null]],
+      [{ ...keyed("a"), body: "[]" }, [400, "bad_request", null]],
+    ] as const) {
+      const answer = await call(postgresServer, fund, { key: world.as.key, ...options });
+      expect([answer.status, answer.json.error.code, answer.json.error.param]).toEqual(expected);
+    }
+    expect([await world.balance(), await world.developerBalance()]).toEqual([0n, 1_000n]);
+    // None of those errors used the key up.
+    expect((await call(postgresServer, fund, { key: world.as.key, ...keyed("a"), body })).status).toBe(200);
+  });
+
+  test("with a test key moves nothing, and can be repeated like any other", async ({ postgresServer }) => {
+    const world = await arrange(postgresServer.db, { billingMode: "test", balance: 0n, developerBalance: 1_000n });
+    const body = { external_user_id: world.as.user, amount: 300 };
+    const first = await call(postgresServer, fund, { key: world.as.key, ...keyed("play"), body });
+    expect([first.status, first.json.amount]).toEqual([200, 300]);
+    const again = await call(postgresServer, fund, { key: world.as.key, ...keyed("play"), body });
+    expect([again.status, again.headers.get("idempotency-replayed"), again.text]).toEqual([200, "true", first.text]);
+    expect([await world.balance(), await world.developerBalance()]).toEqual([0n, 1_000n]);
+  });
+});

@@ -1,0 +1,151 @@
+import type { Page } from "@playwright/test";
+import OpenAI, { APIError } from "openai";
+import { call } from "../client.ts";
+import { expect, test } from "../fixtures.ts";
+
+test("a person sees in their wallet what an app's request cost, to the credit", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  const answer = await call(simulatedServer, "/v1/chat/completions", {
+    key: demo.api_keys.developer,
+    user: demo.user.external_user_id,
+    body: { model: "gpt-4o", messages: [{ role: "user", content: "What does this cost?" }] },
+  });
+  const { quota } = answer.json as { quota: { credits_used: number } };
+  const requestId = answer.headers.get("x-request-id") as string;
+
+  await signIn(page, url, "/wallet", demo.user);
+  await page.getByRole("button", { name: /Acme Chat.*gpt-4o /s }).first().click();
+
+  const receipt = page.getByRole("dialog", { name: "Receipt" });
+  await expect(receipt).toContainText(`${quota.credits_used.toLocaleString("en-US")} credits went out`);
+  await expect(receipt).toContainText(requestId);
+});
+
+test("a developer mints a key, uses it, revokes it, and the next request is refused", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  const name = `Journey ${Date.now()}`;
+  await signIn(page, url, "/dashboard", demo.developer);
+  await page.getByRole("link", { name: /Acme Chat/ }).click();
+  await page.getByRole("link", { name: "API keys" }).click();
+  await page.getByRole("button", { name: "New API key" }).click();
+  await page.getByLabel("Name").fill(name);
+  await page.locator('input[name="billingMode"][value="user"]').check();
+  await page.getByRole("button", { name: "Make key" }).click();
+  const shown = page.getByRole("dialog", { name: new RegExp(name) });
+  await expect(shown).toContainText("sk-quota-");
+  const secret = await shown.getByText(/^sk-quota-[0-9A-Za-z]{32}$/).innerText();
+
+  const client = new OpenAI({ apiKey: secret, baseURL: `${url}/v1`, maxRetries: 0, defaultHeaders: { "X-Quota-User": demo.user.external_user_id } });
+  const ask = () => client.chat.completions.create({ model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] });
+  expect((await ask()).choices[0]?.message.content).toContain("simulator");
+
+  await page.getByRole("button", { name: "I have saved it" }).click();
+  await expect(page.getByText(secret)).toHaveCount(0);
+  await page.getByRole("button", { name: `Revoke ${name}` }).click();
+  await page.getByLabel(`Type ${name} to go on`).fill(name);
+  await page.getByRole("button", { name: "Revoke key" }).click();
+  // Behind an open dialog nothing has a role, so the dialog has to be gone first.
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  await expect(page.getByRole("button", { name: `Revoke ${name}` })).toHaveCount(0);
+
+  const refused = await ask().catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(APIError);
+  expect((refused as APIError).status).toBe(401);
+});
+
+test("a developer finds a request in the usage log by its user, with its tokens and price", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  const answer = await call(simulatedServer, "/v1/chat/completions", {
+    key: demo.api_keys.user,
+    user: demo.user.external_user_id,
+    body: { model: "gpt-4.1", messages: [{ role: "user", content: "Find me again." }] },
+  });
+  await signIn(page, url, "/dashboard", demo.developer);
+  await page.getByRole("link", { name: /Acme Chat/ }).click();
+  await page.getByRole("link", { name: "Usage" }).click();
+  await page.getByLabel("Model").selectOption("gpt-4.1");
+  await page.getByLabel("External user id").fill(demo.user.external_user_id);
+  await page.getByRole("button", { name: "Filter" }).click();
+  await expect(page).toHaveURL(/gpt-4\.1/);
+  await page.getByRole("row", { name: /gpt-4\.1/ }).first().getByRole("button").first().click();
+  await expect(page.getByText(answer.headers.get("x-request-id") as string)).toBeVisible();
+});
+
+test("whoever is signed out is asked to sign in and comes back to where they were going", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  await page.goto(`${url}/wallet`);
+  await expect(page).toHaveURL(/\/sign-in\?callbackUrl=/);
+  await fillIn(page, demo.user);
+  await expect(page).toHaveURL(`${url}/wallet`);
+});
+
+test("a sign-in never leads to another site", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  await page.goto(`${url}/sign-in?callbackUrl=${encodeURIComponent("https://evil.example/")}`);
+  await fillIn(page, demo.user);
+  await expect(page.getByRole("button", { name: "Sign out" })).toBeVisible();
+  expect(new URL(page.url()).origin).toBe(url);
+});
+
+test("a wrong password and an unknown address get the same answer", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  const answers: string[] = [];
+  for (const email of [demo.developer.email, "nobody@example.com"]) {
+    await page.goto(`${url}/sign-in`);
+    await fillIn(page, { email, password: "not the password" });
+    await expect(page.getByRole("alert").filter({ hasText: /\w/ })).toBeVisible();
+    answers.push(await page.getByRole("alert").filter({ hasText: /\w/ }).innerText());
+  }
+  expect(answers[0]).toBe(answers[1]);
+});
+
+test("another developer's app and a missing one look the same", async ({ page, simulatedServer }) => {
+  const { demo, url } = simulatedServer;
+  await signIn(page, url, "/dashboard", demo.developer);
+  await page.getByRole("link", { name: /Acme Chat/ }).click();
+  await page.waitForURL(/\/dashboard\/[0-9a-f-]{36}/);
+  const appId = /[0-9a-f-]{36}/.exec(page.url())?.[0] as string;
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await expect(page.getByRole("link", { name: "Sign in", exact: true })).toBeVisible();
+  await signIn(page, url, "/dashboard", demo.user);
+  const seen: (string | undefined)[] = [];
+  for (const id of [appId, "01890000-0000-7000-8000-000000000000"]) {
+    const response = await page.goto(`${url}/dashboard/${id}`);
+    expect(response?.status()).toBe(404);
+    seen.push(await page.getByRole("main").innerText());
+  }
+  expect(seen[0]).toBe(seen[1]);
+});
+
+test("the docs_url of an error leads to its heading", async ({ page, simulatedServer }) => {
+  const answer = await call(simulatedServer, "/v1/users/nobody-is-linked-here", { key: simulatedServer.demo.api_keys.developer });
+  const { docs_url: docsUrl } = (answer.json as { error: { docs_url: string } }).error;
+  await page.goto(docsUrl);
+  await expect(page.getByRole("heading", { name: "not_found", exact: true })).toBeInViewport();
+});
+
+test("pages can't be framed and load nothing from other sites", async ({ page, simulatedServer }) => {
+  const { url } = simulatedServer;
+  const foreign: string[] = [];
+  page.on("request", (request) => {
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) foreign.push(request.url());
+  });
+  for (const path of ["/", "/sign-in", "/docs/errors"]) {
+    const response = await page.goto(url + path);
+    expect(response?.headers()["content-security-policy"]).toContain("frame-ancestors 'none'");
+    expect(response?.headers()["x-frame-options"]).toBe("DENY");
+  }
+  expect(foreign).toEqual([]);
+});
+
+async function signIn(page: Page, url: string, path: string, person: { email: string; password: string }): Promise<void> {
+  await page.goto(`${url}/sign-in?callbackUrl=${encodeURIComponent(path)}`);
+  await fillIn(page, person);
+  await expect(page).toHaveURL(url + path);
+}
+
+async function fillIn(page: Page, person: { email: string; password: string }): Promise<void> {
+  await page.getByLabel("Email").fill(person.email);
+  await page.getByLabel("Password").fill(person.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}

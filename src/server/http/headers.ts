@@ -1,0 +1,14 @@
+/**
+ * What every reply of /v1 carries. Credentials travel in headers, never in
+ * cookies, so any origin may ask and read the answer.
+ */
+export function headersOfEveryReply(requestId: string): Record<string, string> {
+  return {
+    "x-request-id": requestId,
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": EXPOSED,
+  };
+}
+
+const EXPOSED =
+  "X-Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Idempotency-Replayed";
