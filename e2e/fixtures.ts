@@ -22,6 +22,8 @@ type Shared = {
 };
 
 type Own = {
+  /** What is left to do when everything else of the test has ended. */
+  atTheEnd: (() => Promise<void>)[];
   /** An empty, migrated Postgres database of this test alone. */
   ownDatabase: { url: string; db: Database };
   /** Starts a server for this test alone, without pages; when the test is over it is stopped and its books are checked. */
@@ -66,18 +68,29 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
 
   postgresServer: [
     async ({ upstream }, use) => {
-      await withDatabase(async ({ url, db }) => {
-        const server = await startServer({ upstream, databaseUrl: url });
-        await use({ ...server, databaseUrl: url, db });
-        await endInOrder(server, { url }, upstream);
-      });
+      const { url, db, close } = await openFreshDatabase();
+      const server = await startServer({ upstream, databaseUrl: url });
+      await use({ ...server, databaseUrl: url, db });
+      await endInOrder(server, { url }, upstream).finally(close);
     },
     { scope: "worker", timeout: 120_000 },
   ],
 
-  ownDatabase: async ({}, use) => withDatabase(use),
+  atTheEnd: async ({}, use) => {
+    const work: (() => Promise<void>)[] = [];
+    await use(work);
+    for (const each of work.reverse()) await each();
+  },
 
-  start: async ({}, use) => {
+  ownDatabase: async ({ atTheEnd }, use) => {
+    const own = await openFreshDatabase();
+    // Servers of the test that still run on it come first.
+    atTheEnd.push(own.close);
+    await use(own);
+  },
+
+  // Named so that it ends before what is left for the end.
+  start: async ({ atTheEnd: _ }, use) => {
     const started: { server: ServerProcess; options: ServerOptions }[] = [];
     await use(async (options = {}) => {
       const server = await startServer({ pages: false, ...options });
@@ -89,7 +102,11 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
       if (!server.killed()) await expectToStop(server);
       expectCleanOutput(server, options.upstream);
     }
-    const homes = new Map(started.map(({ server, options }) => (options.databaseUrl === undefined ? [server.dataDir, { dataDir: path.join(server.dataDir, "db") }] : [options.databaseUrl, { url: options.databaseUrl }])));
+    const homes = new Map<string, { url?: string; dataDir?: string }>();
+    for (const { server, options } of started) {
+      if (options.databaseUrl === undefined) homes.set(server.dataDir, { dataDir: path.join(server.dataDir, "db") });
+      else homes.set(options.databaseUrl, { url: options.databaseUrl });
+    }
     for (const home of homes.values()) await expectBooksInOrder(home);
     for (const { server } of started) await forget(server);
   },
@@ -104,14 +121,16 @@ async function endInOrder(server: ServerProcess, database: { url?: string; dataD
   await forget(server);
 }
 
-async function withDatabase(work: (own: { url: string; db: Database }) => Promise<void>): Promise<void> {
+async function openFreshDatabase(): Promise<{ url: string; db: Database; close(): Promise<void> }> {
   const { url, drop } = await freshDatabase(process.env.QUOTA_E2E_POSTGRES_URL as string);
   const db = await openDatabase({ url });
-  try {
-    await migrate(db);
-    await work({ url, db });
-  } finally {
-    await db.close();
-    await drop();
-  }
+  await migrate(db);
+  return {
+    url,
+    db,
+    async close() {
+      await db.close();
+      await drop();
+    },
+  };
 }

@@ -27,7 +27,7 @@ const schema = z.object({
 
   /** A Postgres 15 or newer. Without it an embedded database under QUOTA_DATA_DIR is used. */
   DATABASE_URL: optionalText,
-  /** Connections for everything but the ledger, which has two of its own. */
+  /** Connections for everything but the ledger, which has one of its own. */
   DATABASE_POOL_SIZE: z.coerce.number().int().positive().default(10),
   /** Home of the embedded database and of demo.json. */
   QUOTA_DATA_DIR: z.string().default(".quota"),

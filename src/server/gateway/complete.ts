@@ -103,8 +103,7 @@ async function tryHold(books: Ledger, purchase: Purchase, id: string, promptBoun
   const { model } = request;
   const output = (request.askedOutput ?? model.maxOutputTokens) * request.choices;
   const least = Math.min(output, LEAST_OUTPUT * request.choices);
-  const day = today();
-  const desired = worstCase(model, promptBound, output + predictedTokens(request), day);
+  const desired = worstCase(model, promptBound, output + predictedTokens(request), today());
   try {
     return await books.hold({
       id,
@@ -113,7 +112,7 @@ async function tryHold(books: Ledger, purchase: Purchase, id: string, promptBoun
       model: model.id,
       // A model can be free, a hold can't be empty.
       desiredBase: desired > 0n ? desired : 1n,
-      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day)) : 1n,
+      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, today())) : 1n,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
@@ -205,8 +204,12 @@ function atLeastOne(amount: bigint): bigint {
 
 /** Prices change at midnight UTC. */
 function today(): string {
-  return new Date().toISOString().slice(0, 10);
+  const number = Math.floor(Date.now() / 86_400_000);
+  if (number !== day.number) day = { number, text: new Date(number * 86_400_000).toISOString().slice(0, 10) };
+  return day.text;
 }
+
+let day = { number: -1, text: "" };
 
 /** One request with money on hold. It ends in exactly one of: billed, released. */
 class Sale {

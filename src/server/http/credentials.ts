@@ -22,10 +22,11 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
 const PRINTABLE = /^[^\p{Cc}\p{Cs}]{1,255}$/u;
 
 /**
- * X-Quota-User, or null when it is absent. HTTP header values are bytes; the
- * runtime reads them as Latin-1, so text beyond ASCII comes as percent-encoding
- * or as UTF-8 bytes, and both are understood. Throws `bad_request` for an id that
- * no app could have linked: an empty one is a mistake, not an absent header.
+ * X-Quota-User, or null when it is absent. HTTP header values are bytes, which the
+ * runtime reads as Latin-1; they are taken for UTF-8, and for Latin-1 where they
+ * can't be. Nothing is percent-decoded: an id may have a percent sign. Throws
+ * `bad_request` for an id that no app could have linked: an empty one is a
+ * mistake, not an absent header.
  */
 export function readExternalUserId(incoming: Incoming): string | null {
   const header = incoming.header("x-quota-user");

@@ -10,16 +10,13 @@ import { QueueFullError } from "./batcher.ts";
 import { openLedger } from "./ledger.ts";
 import { sweepHolds } from "./sweep.ts";
 
-/** A database of which only the two lanes work; the ledger asks for the one that holds first. */
+/** A database of which only the ledger's lane works, with a part for holds and one for settlements. */
 function lanes(holdLane: Sql["query"], settleLane: Sql["query"], rest: Partial<Database> = {}): Database {
-  const both = [holdLane, settleLane];
   return {
     ...rest,
-    lane: () => {
-      const query = both.shift();
-      if (query === undefined) throw new Error("a ledger needs two lanes");
-      return { query };
-    },
+    lane: () => ({
+      query: (statement, parameters) => (statement.name === "ledger_hold" ? holdLane : settleLane)(statement, parameters),
+    }),
   } as Database;
 }
 

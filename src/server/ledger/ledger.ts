@@ -8,7 +8,7 @@ import { refillLimit } from "./limits.ts";
 
 /**
  * The ledger as the gateway sees it: holds and settles from all requests of this
- * process, each kind in batches on a connection of its own.
+ * process, each kind in batches.
  */
 export type Ledger = {
   /** Decides one request; see `hold` for what that means. Throws QueueFullError. */
@@ -36,10 +36,11 @@ async function databaseTime(sql: Sql): Promise<Date> {
 }
 
 export function openLedger(db: Database): Ledger {
-  const holdLane = db.lane();
-  const settleLane = db.lane();
-  const holds = new Batcher<HoldRequest, HoldVerdict>((requests) => hold(holdLane, requests));
-  const settles = new Batcher<Settlement, SettleVerdict>((settlements) => settle(settleLane, settlements), {
+  // One connection for both: while one kind of batch is under way the other grows, and
+  // larger batches cost less than two at a time (docs/performance.md).
+  const lane = db.lane();
+  const holds = new Batcher<HoldRequest, HoldVerdict>((requests) => hold(lane, requests));
+  const settles = new Batcher<Settlement, SettleVerdict>((settlements) => settle(lane, settlements), {
     // Never refuse to write down what was delivered.
     maxWaiting: Number.POSITIVE_INFINITY,
   });

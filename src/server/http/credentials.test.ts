@@ -1,0 +1,57 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { AppError } from "../platform/errors.ts";
+import { readExternalUserId, readKeyHash } from "./credentials.ts";
+import type { Incoming } from "./exchange.ts";
+
+const incoming = (headers: Record<string, string>) => ({ header: (name: string) => headers[name] ?? null }) as unknown as Incoming;
+const key = `sk-quota-${"aZ09".repeat(8)}`;
+
+function codeOf(read: () => unknown): string {
+  try {
+    read();
+    return "accepted";
+  } catch (error) {
+    if (error instanceof AppError) return error.code;
+    throw error;
+  }
+}
+
+describe("the key of a request", () => {
+  test("is the same however it is sent", () => {
+    const hashes = [{ authorization: `Bearer ${key}` }, { authorization: `bearer  ${key} ` }, { "x-api-key": key }].map((headers) => readKeyHash(incoming(headers as unknown as Record<string, string>)).toString("hex"));
+    expect(new Set(hashes).size).toBe(1);
+  });
+
+  test("is refused in any other spelling, and never thrown at", () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.string().map((text) => `Bearer ${text}`), fc.constantFrom(key, `Basic ${key}`, `Bearer ${key}x`, `Bearer ${key} ${key}`, `Bearer\u00a0${key}`)), (authorization) => {
+        expect(codeOf(() => readKeyHash(incoming({ authorization })))).toBe("invalid_api_key");
+      }),
+    );
+  });
+});
+
+describe("X-Quota-User", () => {
+  test("is any printable text of up to 255 characters, sent as the bytes of UTF-8", () => {
+    const printable = fc.string({ unit: "grapheme", minLength: 1, maxLength: 60 }).filter((id) => id.length <= 255 && !/[\p{Cc}\p{Cs}]/u.test(id));
+    fc.assert(
+      fc.property(printable, (id) => {
+        expect(readExternalUserId(incoming({ "x-quota-user": Buffer.from(id, "utf8").toString("latin1") }))).toBe(id);
+      }),
+    );
+  });
+
+  test("as Latin-1 is understood where it cannot be UTF-8", () => {
+    expect(readExternalUserId(incoming({ "x-quota-user": "josé" }))).toBe("josé");
+  });
+
+  test("absent is null; empty, too long or with control characters is a mistake", () => {
+    expect(readExternalUserId(incoming({}))).toBeNull();
+    for (const id of ["", "x".repeat(256), "a\tb", "a\u0000b", "\u0085"]) expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id })))).toBe("bad_request");
+  });
+
+  test("is not percent-decoded: an id that has a percent sign is that id", () => {
+    expect(readExternalUserId(incoming({ "x-quota-user": "100%25" }))).toBe("100%25");
+  });
+});

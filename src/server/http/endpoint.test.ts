@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { asDoor, matchPath, preflight, toJson } from "./endpoint.ts";
+import type { Incoming } from "./exchange.ts";
+
+describe("matchPath", () => {
+  test("any parameter survives percent-encoding, slashes and all", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1 }), (id) => {
+        expect(matchPath("/v1/users/{id}", `/v1/users/${encodeURIComponent(id)}`)).toEqual({ id });
+        expect(matchPath("/v1/users/{id}/link", `/v1/users/${encodeURIComponent(id)}/link`)).toEqual({ id });
+        expect(matchPath("/v1/models/{id...}", `/v1/models/${id.split("/").map(encodeURIComponent).join("/")}`)).toEqual({ id });
+      }),
+    );
+  });
+
+  test.each([
+    ["/v1/users", "/v1/users", {}],
+    ["/v1/users", "/v1/users/", null],
+    ["/v1/users/{id}", "/v1/users", null],
+    ["/v1/users/{id}", "/v1/users/", null],
+    ["/v1/users/{id}", "/v1/users/a/b", null],
+    ["/v1/users/{id}", "/v1/users/a%2Fb", { id: "a/b" }],
+    ["/v1/users/{id}", "/v1/users/%ff", null],
+    ["/v1/users/{id}", "/v1/users/%", null],
+    ["/v1/users/{id}/link", "/v1/users/a/links", null],
+    ["/v1/models/{id...}", "/v1/models/a/b", { id: "a/b" }],
+    ["/v1/models/{id...}", "/v1/models/", null],
+    ["/v1/models/{id...}", "/v1/models", null],
+  ])("%s against %s", (template, path, expected) => {
+    expect(matchPath(template, path)).toEqual(expected);
+  });
+});
+
+test("bigints become JSON integers", () => {
+  expect(toJson({ balance: 10n, list: [1n, { deep: -2n }], text: "3n" })).toBe('{"balance":10,"list":[1,{"deep":-2}],"text":"3n"}');
+});
+
+describe("asDoor", () => {
+  test("numbers a reply that nobody has numbered, and leaves a number that is there", async () => {
+    const bare = asDoor(async () => ({ status: 200, headers: { "content-type": "text/plain" }, body: "x" }));
+    const first = await bare(new Request("http://x/v1/a"));
+    const second = await bare(new Request("http://x/v1/a"));
+    expect(first.headers.get("x-request-id")).toMatch(/^req_[0-9a-f]{32}$/);
+    expect(second.headers.get("x-request-id")).not.toBe(first.headers.get("x-request-id"));
+    expect([first.headers.get("content-type"), first.headers.get("access-control-allow-origin")]).toEqual(["text/plain", "*"]);
+    const numbered = asDoor(async () => ({ status: 200, headers: { "x-request-id": "req_1" }, body: "x" }));
+    expect((await numbered(new Request("http://x/v1/a"))).headers.get("x-request-id")).toBe("req_1");
+  });
+
+  test("tells the door the path as it was sent, with its percent-encoding, and the query", async () => {
+    let seen: Incoming | undefined;
+    const door = asDoor(async (incoming) => {
+      seen = incoming;
+      return { status: 204, headers: {}, body: null };
+    });
+    await door(new Request("http://x/v1/users/a%2Fb%20c?x=1&y=%26", { method: "DELETE", headers: { "X-Quota-User": "me" } }));
+    expect([seen?.method, seen?.path, seen?.query, seen?.header("x-quota-user"), seen?.header("authorization")]).toEqual(["DELETE", "/v1/users/a%2Fb%20c", "x=1&y=%26", "me", null]);
+  });
+
+  test("a preflight allows every header of the contract and no credentials", async () => {
+    const response = await preflight(new Request("http://x/v1/a", { method: "OPTIONS" }));
+    expect(response.status).toBe(204);
+    expect(response.headers.get("access-control-allow-headers")).toBe("Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key");
+    expect(response.headers.get("access-control-allow-credentials")).toBeNull();
+  });
+});

@@ -1,0 +1,168 @@
+import { createServer, request as nodeRequest } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { AppError } from "../platform/errors.ts";
+import { fromNode, fromRequest, type Incoming, type Reply, sendNode, toResponse } from "./exchange.ts";
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const reply = (body: Reply["body"], status = 200): Reply => ({ status, headers: { "content-type": "text/plain" }, body });
+
+describe("a web Request", () => {
+  const post = (body: BodyInit, headers: Record<string, string> = {}) => fromRequest(new Request("http://x/v1/a", { method: "POST", body, headers, duplex: "half" } as RequestInit));
+
+  test("is read up to the limit and not beyond, whatever it says of its length", async () => {
+    expect(Buffer.from((await post("12345").read(5)) as Uint8Array).toString()).toBe("12345");
+    expect(await post("123456").read(5)).toBe("too_large");
+    let pulled = 0;
+    const endless = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        pulled++;
+        controller.enqueue(bytes("x".repeat(100)));
+      },
+    });
+    expect(await post(endless).read(1_000)).toBe("too_large");
+    expect(pulled).toBeLessThan(20);
+    expect(await fromRequest(new Request("http://x/v1/a")).read(5)).toEqual(new Uint8Array());
+  });
+
+  test("gets a stream bit by bit, and a client that stops reading ends it", async () => {
+    let ended = false;
+    let made = 0;
+    async function* body() {
+      try {
+        for (;;) {
+          made++;
+          yield bytes(`${made} `);
+        }
+      } finally {
+        ended = true;
+      }
+    }
+    const reader = (toResponse(reply(body())).body as ReadableStream<Uint8Array>).getReader();
+    expect(Buffer.from((await reader.read()).value as Uint8Array).toString()).toBe("1 ");
+    expect(Buffer.from((await reader.read()).value as Uint8Array).toString()).toBe("2 ");
+    expect(made).toBeLessThan(5);
+    await reader.cancel();
+    expect(ended).toBe(true);
+  });
+});
+
+describe("a request of our own server", () => {
+  const closers: (() => void)[] = [];
+  afterEach(() => {
+    for (const close of closers.splice(0)) close();
+  });
+
+  async function serve(answer: (incoming: Incoming) => Promise<Reply>): Promise<number> {
+    const server = createServer((incoming, outgoing) => {
+      answer(fromNode(incoming, outgoing)).then((made) => sendNode(made, incoming, outgoing)).catch(() => outgoing.destroy());
+    });
+    closers.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return (server.address() as AddressInfo).port;
+  }
+
+  test("keeps its connection after an answer, also one that came before the request was all read", async () => {
+    const port = await serve(async () => reply("ok"));
+    const socket = connect(port, "127.0.0.1");
+    closers.push(() => socket.destroy());
+    let text = "";
+    const told = new Promise<void>((resolve) => {
+      socket.on("data", (part) => {
+        text += part.toString();
+        if (text.split("HTTP/1.1 200").length === 4) resolve();
+      });
+    });
+    socket.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3));
+    await told;
+    expect(text).not.toMatch(/connection: close/i);
+  });
+
+  test("that is too large is answered, and its connection ends", async () => {
+    const port = await serve(async (incoming) => reply((await incoming.read(10)) === "too_large" ? "too large" : "read", 413));
+    for (const length of [true, false]) {
+      const answer = await new Promise<string>((resolve, reject) => {
+        const outgoing = nodeRequest({ port, host: "127.0.0.1", method: "POST", headers: length ? { "content-length": "1000000" } : {} }, (incoming) => {
+          let text = "";
+          incoming.on("data", (part: Buffer) => {
+            text += part.toString();
+          });
+          incoming.once("end", () => resolve(`${incoming.headers.connection} ${text}`));
+        });
+        outgoing.once("error", reject);
+        outgoing.write("x".repeat(1_000));
+      });
+      expect(answer).toBe("close too large");
+    }
+  });
+
+  test("whose client leaves in the middle of the body is a bad request, not a fault of ours", async () => {
+    let told: (error: unknown) => void = () => {};
+    const error = new Promise((resolve) => {
+      told = resolve;
+    });
+    const port = await serve(async (incoming) => {
+      await incoming.read(1_000).catch(told);
+      return reply("");
+    });
+    const socket = connect(port, "127.0.0.1");
+    socket.write("POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf", () => socket.destroy());
+    expect(await error).toBeInstanceOf(AppError);
+  });
+
+  test("whose client hangs up aborts its signal and ends its stream; one that got everything does not", async () => {
+    const signals: boolean[] = [];
+    let ended = () => {};
+    const over = new Promise<void>((resolve) => {
+      ended = resolve;
+    });
+    const port = await serve(async (incoming) => {
+      if (incoming.path === "/whole") {
+        setTimeout(() => signals.push(incoming.signal.aborted), 20);
+        return reply("whole");
+      }
+      async function* body() {
+        try {
+          for (;;) {
+            yield bytes("x");
+            await new Promise((resolve) => setTimeout(resolve, 5));
+          }
+        } finally {
+          signals.push(incoming.signal.aborted);
+          ended();
+        }
+      }
+      return reply(body());
+    });
+    expect(await (await fetch(`http://127.0.0.1:${port}/whole`)).text()).toBe("whole");
+    const hangUp = new AbortController();
+    const response = await fetch(`http://127.0.0.1:${port}/stream`, { signal: hangUp.signal });
+    await (response.body as ReadableStream<Uint8Array>).getReader().read();
+    hangUp.abort();
+    await over;
+    await expect.poll(() => signals.length).toBe(2);
+    expect(signals.toSorted()).toEqual([false, true]);
+  });
+
+  test("does not make the server keep what a slow client has not read", async () => {
+    let made = 0;
+    const part = bytes("x".repeat(64 * 1024));
+    const port = await serve(async () => {
+      async function* body() {
+        for (; made < 2_000; made++) yield part;
+      }
+      return reply(body());
+    });
+    const socket = connect(port, "127.0.0.1");
+    closers.push(() => socket.destroy());
+    socket.pause();
+    socket.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\n");
+    let before = -1;
+    // Until the kernel's buffers are full it goes on; then it waits.
+    await expect.poll(() => made > 0 && before === (before = made), { interval: 100 }).toBe(true);
+    expect(made).toBeLessThan(1_000);
+  });
+});
