@@ -196,8 +196,12 @@ async function startChild(file: string, args: string[]): Promise<number> {
 
 function message(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    child.once("message", resolve);
-    child.once("exit", (code) => reject(new Error(`a process of the benchmark ended with ${code}`)));
+    const ended = (code: number | null) => reject(new Error(`a process of the benchmark ended with ${code}`));
+    child.once("exit", ended);
+    child.once("message", (said) => {
+      child.off("exit", ended);
+      resolve(said);
+    });
   });
 }
 

@@ -8,6 +8,32 @@ const USED = usage(10, 5);
 const whole = completionChunks(["Grüße ", "an 🦊"], { usage: USED });
 
 test.describe("a stream", () => {
+  test("leaves the provider's connection to the next request, also when its last byte comes after [DONE]", async ({ postgresServer, upstream }) => {
+    const world = await arrange(postgresServer.db);
+    const ports = new Set<number | undefined>();
+    for (let index = 0; index < 5; index++) {
+      const text = marker();
+      const release = gate();
+      using seen = upstream.on(
+        text,
+        events(
+          (async function* () {
+            yield whole.map(event).join("") + event("[DONE]");
+            await release.opened;
+          })(),
+        ),
+      );
+      const answer = await call(postgresServer, path, { ...world.as, body: chat(text, { stream: true }) });
+      expect(answer.text.endsWith("data: [DONE]\n\n")).toBe(true);
+      release.open();
+      const request = await seen.next();
+      expect(await request.ended).toBe("answered");
+      ports.add(request.port);
+    }
+    // A connection may have ended for another reason, but not each.
+    expect(ports.size).toBeLessThan(3);
+  });
+
   test("carries quota on the chunk with finish_reason, and no chunk has empty choices", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
@@ -241,6 +267,30 @@ test.describe("a client that hangs up", () => {
       expect(await world.usage()).toMatchObject([{ base: 0n, markup: 0n }]);
       expect(await world.balance()).toBe(1_000_000n);
     }
+  });
+
+  test("after the provider began and before it said anything: the prompt is billed, and no answer", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db);
+    const text = marker();
+    using seen = upstream.on(
+      text,
+      events(
+        (async function* () {
+          yield ": processing\n\n";
+          await new Promise(() => {});
+        })(),
+      ),
+    );
+    const hangUp = new AbortController();
+    const response = await send(postgresServer, path, { ...world.as, body: chat(text, { stream: true }), signal: hangUp.signal });
+    await (response.body as ReadableStream<Uint8Array>).getReader().read();
+    hangUp.abort();
+    expect(await (await seen.next()).ended).toBe("aborted");
+    await settled(db, world);
+    const [bought] = await world.usage();
+    expect(bought).toMatchObject({ outcome: "interrupted", countedBy: "tokenizer", completionTokens: 0 });
+    expect(bought?.base).toBe(price(bought?.promptTokens ?? 0, 0));
   });
 
   test("in the middle of its own request body: nothing is billed, and the log has no fault of ours", async ({ postgresServer }) => {

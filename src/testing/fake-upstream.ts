@@ -31,6 +31,8 @@ export type SeenRequest = {
   /** Exactly as it came. */
   rawBody: string;
   body: Record<string, unknown>;
+  /** Of the gateway's end of the connection: the same port is the same connection. */
+  port: number | undefined;
   /** How the exchange ended: the answer was sent whole, or the client went away before. */
   ended: Promise<"answered" | "aborted">;
 };
@@ -69,6 +71,7 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       headers: incoming.headers,
       rawBody,
       body: parsed(rawBody),
+      port: incoming.socket.remotePort,
       ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
     };
     if (incoming.headers.authorization !== `Bearer ${key}`) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);

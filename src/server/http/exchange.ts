@@ -71,17 +71,17 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
     if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
     return;
   }
-  if (!incoming.complete && announcesBody(incoming)) {
-    // The rest of a refused body is not read: the connection ends with the answer.
-    outgoing.setHeader("connection", "close");
-    outgoing.once("finish", () => incoming.socket.destroySoon());
-  }
+  if (!incoming.complete && announcesBody(incoming)) outgoing.once("finish", () => discardRest(incoming));
   if (reply.body === null || typeof reply.body === "string") {
     const length = reply.body === null ? 0 : Buffer.byteLength(reply.body);
     if (reply.status !== 204) reply.headers["content-length"] = String(length);
     outgoing.writeHead(reply.status, reply.headers);
-    outgoing.end(incoming.method === "HEAD" ? undefined : (reply.body ?? undefined));
-    return;
+    if (reply.body === null || incoming.method === "HEAD") return void outgoing.end();
+    if (length < LARGE_BYTES) return void outgoing.end(reply.body);
+    // Node takes a connection whose answer was ended for idle, even while the client
+    // still reads, and a server that stops cuts it. So it is ended when it is sent.
+    if (!outgoing.write(reply.body)) await drained(outgoing);
+    return void outgoing.end();
   }
   outgoing.writeHead(reply.status, reply.headers);
   outgoing.flushHeaders();
@@ -92,10 +92,25 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
   outgoing.end();
 }
 
+const LARGE_BYTES = 64 * 1024;
+
 /** A request without a body is not complete either, as long as its head is being handled. */
 function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
+
+/**
+ * RFC 9112 §9.6: closing while the client still sends would reset the connection
+ * and could take our answer with it. So the rest of a refused body is read and
+ * thrown away, for a while.
+ */
+function discardRest(incoming: IncomingMessage): void {
+  const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_FOR_MS);
+  incoming.once("close", () => clearTimeout(timer));
+  incoming.resume();
+}
+
+const DISCARD_FOR_MS = 10_000;
 
 /** Resolves when the client has read enough for more, or is gone. */
 function drained(outgoing: ServerResponse): Promise<void> {
@@ -115,14 +130,15 @@ function readNodeStream(incoming: IncomingMessage, limit: number): Promise<Uint8
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
-    incoming.on("data", (part: Buffer) => {
+    const take = (part: Buffer) => {
       size += part.length;
-      if (size > limit) {
-        incoming.pause();
-        parts.length = 0;
-        resolve("too_large");
-      } else parts.push(part);
-    });
+      parts.push(part);
+      if (size <= limit) return;
+      incoming.off("data", take).pause();
+      parts.length = 0;
+      resolve("too_large");
+    };
+    incoming.on("data", take);
     incoming.once("end", () => resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)));
     // Nobody is left to read the answer; it must only not look like a fault of ours.
     const left = () => reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
