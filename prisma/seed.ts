@@ -99,11 +99,11 @@ async function makePerson(tx: Tx, person: { email: string; name: string; passwor
 }
 
 async function linkDemoUser(tx: Tx, demo: Demo): Promise<void> {
-  const app = await tx.prisma.app.findUniqueOrThrow({ where: { clientId: demo.app.client_id }, select: { id: true } });
+  const app = await tx.prisma.app.findUniqueOrThrow({ where: { clientId: demo.app.client_id }, select: { id: true, markupBps: true } });
   const user = await tx.prisma.user.findUniqueOrThrow({ where: { email: demo.user.email }, select: { id: true, walletId: true } });
   const externalUserId = demo.user.external_user_id;
   if ((await tx.prisma.linkedUser.count({ where: { appId: app.id, externalUserId } })) > 0) return;
-  const link = await tx.prisma.linkedUser.create({ data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId } });
+  const link = await tx.prisma.linkedUser.create({ data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps } });
   await setLimit(tx, link.id, 5_000_000n);
   await emit(tx, app.id, {
     type: "user.connected",

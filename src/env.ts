@@ -49,8 +49,12 @@ const schema = z.object({
   /** How long a stopping server waits for requests that are under way. */
   QUOTA_SHUTDOWN_TIMEOUT_MS: milliseconds.default(30_000),
 
-  /** auto: the simulator answers as long as no provider is configured. off: it never does. */
-  QUOTA_SIMULATOR: z.enum(["auto", "off"]).default("auto"),
+  /**
+   * The simulator answers as long as no provider is configured. auto: on the embedded
+   * database and with demo data only, because elsewhere it would bill real credits
+   * for made-up answers. on: everywhere. off: never, but for `test` keys.
+   */
+  QUOTA_SIMULATOR: z.enum(["auto", "on", "off"]).default("auto"),
   /** Words a second that the simulator streams; 0 means as fast as it can. */
   QUOTA_SIMULATOR_TOKENS_PER_SECOND: z.coerce.number().min(0).default(60),
   /** A JSON file with models of your own, see docs/providers.md. */

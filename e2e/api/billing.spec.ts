@@ -55,7 +55,7 @@ test.describe("the price of a request", () => {
     expect(answer.status).toBe(200);
     const [bought] = await world.usage();
     expect(BigInt(answer.json.quota.credits_used)).toBe(bought?.held);
-    expect(bought?.shortfallBase).toBe(150_600n - (bought?.held ?? 0n));
+    expect(bought?.shortfall).toBe(150_600n - (bought?.held ?? 0n));
     expect(await world.balance()).toBe(100n - (bought?.held ?? 0n));
   });
 

@@ -99,8 +99,9 @@ export class LedgerModel {
     }
     for (const link of this.links) if (link.limit !== null && link.limit.account === held.limit) link.limit.spent += charged;
     this.account(held.revenue).available += base;
-    this.account(held.earnings).available += markup;
-    this.account(this.#platform.shortfall).available -= base + markup - charged;
+    const paidBase = least(base, held.amount);
+    this.account(held.earnings).available += charged - paidBase;
+    this.account(this.#platform.shortfall).available -= base - paidBase;
     const wallet = this.account(held.wallet);
     return { kind: "settled", charged, balanceAfter: wallet.available + wallet.held };
   }

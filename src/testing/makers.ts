@@ -56,7 +56,7 @@ export async function makeLink(
   db: Database,
   appId: string,
   user: { id: string; walletId: string },
-  options: { externalUserId?: string; monthlyLimit?: bigint; allowedModels?: string[] } = {},
+  options: { externalUserId?: string; agreedMarkupBps?: number; monthlyLimit?: bigint; allowedModels?: string[] } = {},
 ) {
   return transaction(async (tx) => {
     const link = await tx.prisma.linkedUser.create({
@@ -64,6 +64,7 @@ export async function makeLink(
         appId,
         userId: user.id,
         walletId: user.walletId,
+        agreedMarkupBps: options.agreedMarkupBps ?? 100_000,
         externalUserId: options.externalUserId ?? `user_${randomBytes(6).toString("hex")}`,
         allowedModels: options.allowedModels ?? [],
       },

@@ -67,6 +67,7 @@ CREATE TABLE "linked_user" (
     "user_id" UUID NOT NULL,
     "wallet_id" UUID NOT NULL,
     "external_user_id" TEXT NOT NULL,
+    "agreed_markup_bps" INTEGER NOT NULL,
     "scope" TEXT NOT NULL DEFAULT 'credits.read credits.spend',
     "limit_id" UUID,
     "monthly_limit" BIGINT,
@@ -127,8 +128,7 @@ CREATE TABLE "usage" (
     "held" BIGINT NOT NULL,
     "base" BIGINT NOT NULL,
     "markup" BIGINT NOT NULL,
-    "shortfall_base" BIGINT NOT NULL DEFAULT 0,
-    "shortfall_markup" BIGINT NOT NULL DEFAULT 0,
+    "shortfall" BIGINT NOT NULL DEFAULT 0,
     "outcome" "usage_outcome" NOT NULL,
     "endpoint" TEXT NOT NULL,
     "model" TEXT NOT NULL,
@@ -278,7 +278,7 @@ ALTER TABLE "hold" ADD CONSTRAINT "hold_amount_positive" CHECK ("amount" > 0);
 ALTER TABLE "transfer" ADD CONSTRAINT "transfer_amount_positive" CHECK ("amount" > 0);
 ALTER TABLE "transfer" ADD CONSTRAINT "transfer_between_two" CHECK ("debit_id" <> "credit_id");
 ALTER TABLE "usage" ADD CONSTRAINT "usage_within_hold"
-  CHECK ("base" >= 0 AND "markup" >= 0 AND "shortfall_base" >= 0 AND "shortfall_markup" >= 0 AND "base" + "markup" <= "held");
+  CHECK ("base" >= 0 AND "markup" >= 0 AND "shortfall" >= 0 AND "base" + "markup" <= "held");
 ALTER TABLE "app" ADD CONSTRAINT "app_markup_bps_range" CHECK ("markup_bps" BETWEEN 0 AND 100000);
 ALTER TABLE "linked_user" ADD CONSTRAINT "linked_user_limit_whole"
   CHECK (("limit_id" IS NULL) = ("monthly_limit" IS NULL) AND ("limit_id" IS NULL) = ("limit_period_ends_at" IS NULL) AND "monthly_limit" >= 0);
@@ -320,11 +320,11 @@ CREATE VIEW "ledger_entry" AS
   UNION ALL
   SELECT "id", "wallet_id", -("base" + "markup"), 'completion', "created_at" FROM "usage" WHERE "base" + "markup" > 0
   UNION ALL
-  SELECT "id", '00000000-0000-7000-8000-000000000004', -("shortfall_base" + "shortfall_markup"), 'shortfall', "created_at" FROM "usage" WHERE "shortfall_base" + "shortfall_markup" > 0
+  SELECT "id", '00000000-0000-7000-8000-000000000004', -"shortfall", 'shortfall', "created_at" FROM "usage" WHERE "shortfall" > 0
   UNION ALL
-  SELECT "id", "revenue_id", "base" + "shortfall_base", 'completion', "created_at" FROM "usage" WHERE "base" + "shortfall_base" > 0
+  SELECT "id", "revenue_id", "base" + "shortfall", 'completion', "created_at" FROM "usage" WHERE "base" + "shortfall" > 0
   UNION ALL
-  SELECT "id", "earnings_id", "markup" + "shortfall_markup", 'markup', "created_at" FROM "usage" WHERE "markup" + "shortfall_markup" > 0
+  SELECT "id", "earnings_id", "markup", 'markup', "created_at" FROM "usage" WHERE "markup" > 0
   UNION ALL
   SELECT "id", "limit_id", -("base" + "markup"), 'allowance', "created_at" FROM "usage" WHERE "limit_id" IS NOT NULL AND "base" + "markup" > 0
   UNION ALL

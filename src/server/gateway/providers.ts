@@ -56,7 +56,8 @@ export function isConfigured(provider: ProviderId): boolean {
 
 /** True while no provider is configured and the simulator may stand in for all of them. */
 export function isSimulated(): boolean {
-  return env.QUOTA_SIMULATOR === "auto" && !(Object.keys(providerTable) as ProviderId[]).some(isConfigured);
+  const wanted = env.QUOTA_SIMULATOR === "on" || (env.QUOTA_SIMULATOR === "auto" && (env.DATABASE_URL === undefined || env.QUOTA_DEMO === "1"));
+  return wanted && !(Object.keys(providerTable) as ProviderId[]).some(isConfigured);
 }
 
 /** The way to a provider, or null when the operator has not configured it. */

@@ -70,6 +70,8 @@ const foldStatement = {
   name: "ledger_fold",
   text: `
     WITH gone AS (DELETE FROM account_delta RETURNING account_id, amount),
-    gained AS (SELECT account_id, sum(amount)::bigint AS amount FROM gone GROUP BY account_id)
-    UPDATE account a SET available = a.available + g.amount FROM gained g WHERE a.id = g.account_id`,
+    gained AS (SELECT account_id, sum(amount)::bigint AS amount FROM gone GROUP BY account_id),
+    -- In id order, so that two that fold at once can't wait for each other.
+    lk AS MATERIALIZED (SELECT a.id FROM account a WHERE a.id = ANY (ARRAY(SELECT account_id FROM gained)) ORDER BY a.id FOR NO KEY UPDATE OF a)
+    UPDATE account a SET available = a.available + g.amount FROM gained g WHERE a.id = g.account_id AND (SELECT count(*) FROM lk) >= 0`,
 };

@@ -84,10 +84,12 @@ export class Batcher<Item, Answer> {
 
 /**
  * Data errors (SQLSTATE class 22) and integrity errors (class 23) come from a
- * value; the whole statement was rolled back. After a lost connection nobody
+ * value, a lock timeout (55P03), a statement timeout (57014) or a deadlock (40P01)
+ * from one account that somebody else holds on to; the whole statement was rolled
+ * back. After a lost connection nobody
  * knows what was committed, so nothing is repeated.
  */
 function isAboutOneItem(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
-  return typeof code === "string" && /^2[23]/.test(code);
+  return typeof code === "string" && /^(2[23]|55P03|57014|40P01)/.test(code);
 }

@@ -362,8 +362,7 @@ onBothDatabases("hold", (db) => {
         held: 100n,
         base: 7n,
         markup: 1n,
-        shortfallBase: 0n,
-        shortfallMarkup: 0n,
+        shortfall: 0n,
         outcome: "interrupted",
         endpoint: `/v1/"x",{y}`,
         model: "some/model",
@@ -399,12 +398,12 @@ onBothDatabases("hold", (db) => {
     });
 
     test.each([
-      // Base alone is above what was held (100): all of the markup is short.
-      [130n, 13n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortBase: 30n, shortMarkup: 13n }],
+      // Base alone is above what was held (100): nobody pays a markup.
+      [130n, 13n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortfall: 30n }],
       // Base fits, markup only in part.
-      [90n, 25n, { charged: 100n, paidBase: 90n, paidMarkup: 10n, shortBase: 0n, shortMarkup: 15n }],
-      [100n, 0n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortBase: 0n, shortMarkup: 0n }],
-    ])("what a provider reports above the hold (base %s, markup %s) is the platform's shortfall; earnings are whole", async (base, markup, expected) => {
+      [90n, 25n, { charged: 100n, paidBase: 90n, paidMarkup: 10n, shortfall: 0n }],
+      [100n, 0n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortfall: 0n }],
+    ])("what a provider reports above the hold (base %s, markup %s) is the platform's shortfall, and markup nobody paid is nobody's", async (base, markup, expected) => {
       const { app, owner, key } = await shop(db(), { ownerCredits: 1_000n });
       const platform = async () => ({
         revenue: (await balanceOf(db().sql, platformAccount.revenue)).balance,
@@ -415,19 +414,18 @@ onBothDatabases("hold", (db) => {
       expect(await settle(db().sql, [settlement(held.id, base, markup)])).toMatchObject([{ kind: "settled", charged: expected.charged }]);
       const after = await platform();
       expect((await balanceOf(db().sql, owner.walletId)).available).toBe(1_000n - expected.charged);
-      expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(markup);
+      expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(expected.paidMarkup);
       expect(after.revenue - before.revenue).toBe(base);
-      expect(after.shortfall - before.shortfall).toBe(-(expected.shortBase + expected.shortMarkup));
+      expect(after.shortfall - before.shortfall).toBe(-expected.shortfall);
       expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: held.id } })).toMatchObject({
         base: expected.paidBase,
         markup: expected.paidMarkup,
-        shortfallBase: expected.shortBase,
-        shortfallMarkup: expected.shortMarkup,
+        shortfall: expected.shortfall,
       });
       expect(await verify(db().sql)).toMatchObject({ ok: true, discrepancies: [] });
     });
 
-    test("play credits go back where they came from, markup and shortfall included", async () => {
+    test("play credits go back where they came from, base above the hold included", async () => {
       const { app } = await shop(db(), { markupBps: 1_000 });
       const key = await makeKey(db(), app.id, "test");
       await transfer(db().sql, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: app.sandboxWalletId, amount: 500n, reason: "grant" });
@@ -435,7 +433,7 @@ onBothDatabases("hold", (db) => {
       const held = await holdOne(db().sql, holdRequest(key, { amount: 100n }));
       await settle(db().sql, [settlement(held.id, 120n, 12n)]);
       expect((await balanceOf(db().sql, app.sandboxWalletId)).balance).toBe(390n);
-      expect((await balanceOf(db().sql, platformAccount.sandbox)).balance - before).toBe(132n);
+      expect((await balanceOf(db().sql, platformAccount.sandbox)).balance - before).toBe(120n);
       expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(0n);
       expect((await verify(db().sql)).discrepancies).toEqual([]);
     });

@@ -137,13 +137,13 @@ const holdStatement = {
   name: "ledger_hold",
   text: `
     WITH asked AS MATERIALIZED (
-      SELECT q.n::int AS n, q.id, q.model, q.ext, q.lifetime_ms, k.app_id, k.api_key_id, k.markup_bps,
+      SELECT q.n::int AS n, q.id, q.model, q.ext, q.lifetime_ms, k.app_id, k.api_key_id, t.markup_bps,
         CASE WHEN k.billing_mode <> 'test' AND q.ext IS NOT NULL THEN 'user' ELSE k.billing_mode END AS billing_mode,
         k.earnings_id, l.linked_user_id,
         CASE WHEN k.billing_mode = 'test' THEN k.sandbox_wallet_id WHEN q.ext IS NULL THEN k.owner_wallet_id ELSE l.wallet_id END AS wallet_id,
         l.limit_id,
-        q.desired + (q.desired * k.markup_bps + 9999) / 10000 AS desired,
-        q.minimum + (q.minimum * k.markup_bps + 9999) / 10000 AS minimum,
+        q.desired + (q.desired * t.markup_bps + 9999) / 10000 AS desired,
+        q.minimum + (q.minimum * t.markup_bps + 9999) / 10000 AS minimum,
         CASE WHEN k.api_key_id IS NULL THEN 1
           WHEN k.billing_mode = 'user' AND q.ext IS NULL THEN 2
           WHEN k.billing_mode = 'test' THEN CASE
@@ -162,8 +162,10 @@ const holdStatement = {
         FROM api_key k JOIN app a ON a.id = k.app_id JOIN "user" u ON u.id = a.owner_id
         WHERE k.hash = q.key_hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k ON true
       LEFT JOIN LATERAL (
-        SELECT l.id AS linked_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models FROM linked_user l
-        WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND k.billing_mode <> 'test' OFFSET 0) l ON true),
+        SELECT l.id AS linked_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps FROM linked_user l
+        WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND k.billing_mode <> 'test' OFFSET 0) l ON true
+      -- A person pays the markup they agreed to, or less; a later rise needs their consent.
+      CROSS JOIN LATERAL (SELECT least(k.markup_bps, l.agreed_markup_bps) AS markup_bps) t),
     lk AS MATERIALIZED (
       SELECT a.id, a.available, a.held FROM account a
       WHERE a.id = ANY (ARRAY(SELECT wallet_id FROM asked WHERE verdict = 0 UNION SELECT limit_id FROM asked WHERE verdict = 0 AND limit_id IS NOT NULL))
@@ -233,9 +235,9 @@ export type SettleVerdict =
 /**
  * Spends what was used and returns the rest of each hold, in one commit with the
  * usage record. A hold resolves exactly once: whoever comes second is told
- * `already_resolved` and moves nothing. What a provider reported above the hold is
- * borne by the platform and entered as its shortfall; the payer never pays more
- * than was held.
+ * `already_resolved` and moves nothing. The payer never pays more than was held:
+ * base cost above it is borne by the platform and entered as its shortfall, and
+ * markup that nobody paid is nobody's earnings.
  */
 export async function settle(sql: Sql, settlements: readonly Settlement[]): Promise<SettleVerdict[]> {
   const rows = await sql.query(settleStatement, [
@@ -267,7 +269,7 @@ export async function settle(sql: Sql, settlements: readonly Settlement[]): Prom
 }
 
 // `asked`  one row per hold, with how much of the cost the hold covers: base
-//          first, then markup; the rest is the platform's shortfall.
+//          first, then markup; the rest of the base is the platform's shortfall.
 // `lk`     locks wallets and limits in id order, before the usage rows go in: two
 //          that settle the same hold meet at its wallet.
 // `entered` the exactly-once guard: a hold whose usage row exists is left alone.
@@ -289,10 +291,10 @@ const settleStatement = {
       ORDER BY a.id FOR NO KEY UPDATE OF a),
     entered AS (
       INSERT INTO usage (id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
-        base, markup, shortfall_base, shortfall_markup, outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens,
+        base, markup, shortfall, outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens,
         counted_by, streamed, upstream_status, duration_ms)
       SELECT id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
-        paid_base, paid_markup, base - paid_base, markup - paid_markup, outcome::usage_outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens,
+        paid_base, paid_markup, base - paid_base, outcome::usage_outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens,
         counted_by, streamed, upstream_status, duration_ms
       FROM asked WHERE known AND (SELECT count(*) FROM lk) >= 0 ORDER BY id
       ON CONFLICT (id) DO NOTHING RETURNING id),
@@ -301,8 +303,8 @@ const settleStatement = {
       INSERT INTO account_delta (batch_id, account_id, amount)
       SELECT $14::uuid, account_id, sum(amount) FROM (
         SELECT revenue_id AS account_id, base AS amount FROM settled
-        UNION ALL SELECT earnings_id, markup FROM settled
-        UNION ALL SELECT '${platformAccount.shortfall}'::uuid, paid_base + paid_markup - base - markup FROM settled) each
+        UNION ALL SELECT earnings_id, paid_markup FROM settled
+        UNION ALL SELECT '${platformAccount.shortfall}'::uuid, paid_base - base FROM settled) each
       GROUP BY account_id HAVING sum(amount) <> 0),
     freed AS MATERIALIZED (
       SELECT id, sum(held)::bigint AS held, sum(held - paid)::bigint AS returned FROM (

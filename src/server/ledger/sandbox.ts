@@ -9,8 +9,9 @@ export const SANDBOX_CREDITS = 100_000_000n;
 /** Fills a sandbox wallet up with play credits, so that a test never ends for lack of them. */
 export async function refillSandbox(walletId: string): Promise<void> {
   await transaction(async (tx) => {
-    const { balance } = await balanceOf(tx, walletId);
-    const missing = SANDBOX_CREDITS - balance;
+    // What is available, not what is there: requests under way may hold all of it.
+    const { available } = await balanceOf(tx, walletId);
+    const missing = SANDBOX_CREDITS - available;
     if (missing <= 0n) return;
     await transfer(tx, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: walletId, amount: missing, reason: "grant", description: "Play credits" });
   });

@@ -1,4 +1,3 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import { PrismaPg } from "@prisma/adapter-pg";
@@ -7,6 +6,7 @@ import pg from "pg";
 import { PrismaPGlite } from "pglite-prisma-adapter";
 import { env } from "#env";
 import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
+import { lockFolder } from "./folder-lock.ts";
 import type { Row, Sql, Statement } from "./sql.ts";
 
 /**
@@ -71,7 +71,7 @@ export async function openDatabase(where: { url?: string | undefined; dataDir?: 
 }
 
 async function openEmbedded(dataDir: string | undefined): Promise<Database> {
-  const unlock = dataDir === undefined ? () => {} : lockFolder(dataDir);
+  const unlock = dataDir === undefined ? () => {} : await lockFolder(dataDir);
   const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir });
   const adapterFactory = new PrismaPGlite(pglite);
   const client = new PrismaClient({ adapter: adapterFactory });
@@ -93,43 +93,12 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
   };
 }
 
-/**
- * The embedded database belongs to one process; a second one on the same files
- * would destroy them. The file names the owner, and a dead owner's is taken over.
- */
-function lockFolder(dataDir: string): () => void {
-  mkdirSync(dataDir, { recursive: true });
-  const file = path.join(path.dirname(dataDir), `${path.basename(dataDir)}.lock`);
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      writeFileSync(file, String(process.pid), { flag: "wx" });
-      return () => rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      const owner = existsSync(file) ? Number(readFileSync(file, "utf8")) : Number.NaN;
-      if (owner !== process.pid && isRunning(owner)) {
-        throw new Error(
-          `The embedded database in ${dataDir} is in use by process ${owner}. Stop that one first, or set DATABASE_URL to share a Postgres.`,
-        );
-      }
-      rmSync(file, { force: true });
-    }
-  }
-  throw new Error(`Could not take the lock file ${file}.`);
-}
-
-function isRunning(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 async function openPostgres(url: string): Promise<Database> {
-  const pool = postgresPool(url, env.DATABASE_POOL_SIZE, ["SET statement_timeout = 30000"]);
+  const pool = postgresPool(url, env.DATABASE_POOL_SIZE, [
+    "SET statement_timeout = 30000",
+    // A process that stops in the middle of a transaction must not keep its locks.
+    "SET idle_in_transaction_session_timeout = 15000",
+  ]);
   const adapterFactory = new PrismaPg(pool, {
     // Unnamed statements are planned anew every time and cost more than twice the CPU.
     statementNameGenerator: (query) => statementName(query.sql),
@@ -145,7 +114,8 @@ async function openPostgres(url: string): Promise<Database> {
       // one, because a pool replaces a broken connection by itself.
       const lane = postgresPool(url, 1, [
         "SET statement_timeout = 15000",
-        "SET lock_timeout = 10000",
+        // Whoever waits for an account here keeps others waiting, so not for long.
+        "SET lock_timeout = 2000",
         // The planner takes every batch for ten rows and would choose nested
         // loops that are quadratic in the size of the batch.
         "SET enable_nestloop = off",
@@ -179,6 +149,9 @@ function postgresPool(connectionString: string, max: number, settings: readonly 
     max,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    // For a server that is gone without a word; everything else times out there.
+    query_timeout: 40_000,
     application_name: "quota",
     // Awaited before the connection is first used.
     onConnect: async (connection) => void (await connection.query(settings.join(";"))),

@@ -106,7 +106,7 @@ const dailyStatement = {
     SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, billing_mode = 'test' AS sandbox,
       count(*)::int AS requests, (count(*) FILTER (WHERE outcome IN ('failed', 'swept')))::int AS failed,
       sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens,
-      sum(base + markup)::bigint AS spent, sum(markup + shortfall_markup)::bigint AS earned
+      sum(base + markup)::bigint AS spent, sum(markup)::bigint AS earned
     FROM usage WHERE app_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz
     GROUP BY 1, 2`,
 };
