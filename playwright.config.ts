@@ -3,6 +3,7 @@ import { defineConfig } from "@playwright/test";
 /**
  * End-to-end tests against real servers: `api` drives /v1 as programs do, `browser`
  * drives the pages as people do. `e2e/fixtures.ts` starts what they need.
+ * QUOTA_E2E_PAGES=0 leaves the pages out, which is quicker while working on /v1.
  */
 export default defineConfig({
   testDir: "e2e",

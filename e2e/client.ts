@@ -55,7 +55,9 @@ export async function callRaw(server: Target, path: string, options: Call = {}):
     });
     outgoing.once("error", reject);
     // As bytes: with a text node:http would encode the headers like the text, in UTF-8.
-    outgoing.end(options.body === undefined ? undefined : Buffer.from(typeof options.body === "string" ? options.body : JSON.stringify(options.body)));
+    outgoing.end(
+      options.body === undefined ? undefined : Buffer.from(typeof options.body === "string" ? options.body : JSON.stringify(options.body)),
+    );
   });
   await expectContract(method, new URL(path, server.url).href, answer);
   return answer;

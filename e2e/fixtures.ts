@@ -1,3 +1,4 @@
+// biome-ignore-all lint/correctness/noEmptyPattern: Playwright reads what a fixture needs from this pattern, and takes no other for none.
 import path from "node:path";
 import { test as base, type LaunchOptions } from "@playwright/test";
 import { migrate } from "../prisma/migrate.ts";

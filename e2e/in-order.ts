@@ -29,7 +29,10 @@ export function expectCleanOutput(server: ServerProcess, upstream?: { key: strin
   const { stdout, stderr } = server.output();
   // The log is one JSON object a line; anything else is a warning or a crash that nobody meant to print.
   const lines = stderr.split("\n").filter((line) => line !== "");
-  expect(lines.filter((line) => !line.startsWith('{"time":')), "lines on stderr that the log did not write").toEqual([]);
+  expect(
+    lines.filter((line) => !line.startsWith('{"time":')),
+    "lines on stderr that the log did not write",
+  ).toEqual([]);
   const errors = lines.filter((line) => (JSON.parse(line) as { level: string }).level === "error");
   expect(errors, "errors in the log").toEqual([]);
 
@@ -38,7 +41,13 @@ export function expectCleanOutput(server: ServerProcess, upstream?: { key: strin
   const after = rest.join("").split("Stop with Ctrl+C.").slice(1).join("");
   const written = [before, after, stderr].join("\n");
   const { demo } = server;
-  const secrets = [demo.developer.password, demo.user.password, demo.app.client_secret, ...Object.values(demo.api_keys), upstream?.key].filter((secret) => secret !== undefined);
+  const secrets = [
+    demo.developer.password,
+    demo.user.password,
+    demo.app.client_secret,
+    ...Object.values(demo.api_keys),
+    upstream?.key,
+  ].filter((secret) => secret !== undefined);
   expect(
     secrets.filter((secret) => written.includes(secret)).map((secret) => `${secret.slice(0, 12)}…`),
     "secrets in the log",

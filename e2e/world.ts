@@ -42,7 +42,21 @@ export async function arrange(
     usage: () =>
       db.prisma.usage.findMany({
         where: { appId: app.id },
-        select: { id: true, outcome: true, base: true, markup: true, held: true, promptTokens: true, cachedTokens: true, completionTokens: true, countedBy: true, upstreamStatus: true, shortfall: true, billingMode: true, streamed: true },
+        select: {
+          id: true,
+          outcome: true,
+          base: true,
+          markup: true,
+          held: true,
+          promptTokens: true,
+          cachedTokens: true,
+          completionTokens: true,
+          countedBy: true,
+          upstreamStatus: true,
+          shortfall: true,
+          billingMode: true,
+          streamed: true,
+        },
         orderBy: { id: "asc" },
       }),
   };

@@ -1,7 +1,7 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, embed, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { chunk, choice, completion, delta, sse, toolCall, usage } from "../../src/testing/fake-upstream.ts";
+import { choice, chunk, completion, delta, sse, toolCall, usage } from "../../src/testing/fake-upstream.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
@@ -44,7 +44,11 @@ test.describe("@ai-sdk/openai-compatible", () => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, completion({ text: '{"city":"Oslo"}' }));
-    const answer = await generateObject({ model: provider(postgresServer, world.as)("gpt-4o-mini"), prompt: text, schema: z.object({ city: z.string() }) });
+    const answer = await generateObject({
+      model: provider(postgresServer, world.as)("gpt-4o-mini"),
+      prompt: text,
+      schema: z.object({ city: z.string() }),
+    });
     expect(answer.object).toEqual({ city: "Oslo" });
     expect(seen.requests[0]?.body.response_format).toMatchObject({ type: "json_schema" });
   });
@@ -52,11 +56,20 @@ test.describe("@ai-sdk/openai-compatible", () => {
   test("calls a tool and answers with its result, as JSON and as a stream", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const model = provider(postgresServer, world.as)("gpt-4o-mini");
-    const tools = { get_weather: tool({ description: "The weather", inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => `rain in ${city}` }) };
+    const tools = {
+      get_weather: tool({
+        description: "The weather",
+        inputSchema: z.object({ city: z.string() }),
+        execute: async ({ city }) => `rain in ${city}`,
+      }),
+    };
     const asked = toolCall("get_weather", { city: "Oslo" });
 
     const text = marker();
-    using seen = upstream.on(text, [completion({ choices: [choice({ tool_calls: [asked] }, { finishReason: "tool_calls" })] }), completion({ text: "It rains." })]);
+    using seen = upstream.on(text, [
+      completion({ choices: [choice({ tool_calls: [asked] }, { finishReason: "tool_calls" })] }),
+      completion({ text: "It rains." }),
+    ]);
     const answer = await generateText({ model, prompt: text, tools, stopWhen: stepCountIs(3) });
     expect(answer.text).toBe("It rains.");
     expect(JSON.stringify(seen.requests[1]?.body.messages)).toContain("rain in Oslo");

@@ -41,7 +41,11 @@ const wrong: [name: string, body: string, param: string | null][] = [
     [`max_tokens: ${JSON.stringify(value)}`, withField("max_tokens", value), "max_tokens"],
     [`max_completion_tokens: ${JSON.stringify(value)}`, withField("max_completion_tokens", value), "max_completion_tokens"],
   ]),
-  ["max_tokens: 99999999999999999999", '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}],"max_tokens":99999999999999999999}', "max_tokens"],
+  [
+    "max_tokens: 99999999999999999999",
+    '{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}],"max_tokens":99999999999999999999}',
+    "max_tokens",
+  ],
   ...[0, -1, 129, 1.5, "2", {}].map((value): [string, string, string] => [`n: ${JSON.stringify(value)}`, withField("n", value), "n"]),
   ["stream that is text", withField("stream", "true"), "stream"],
   ["stream_options that is a list", JSON.stringify({ ...good, stream: true, stream_options: [] }), "stream_options"],
@@ -55,7 +59,12 @@ test("wrong bodies are 400, name the field, and change nothing in the ledger", a
   for (const [name, body, param] of wrong) {
     await test.step(name, async () => {
       const answer = await call(postgresServer, path, { ...world.as, body });
-      expect([answer.status, answer.json.error.code, answer.json.error.type, answer.json.error.param]).toEqual([400, "bad_request", "invalid_request_error", param]);
+      expect([answer.status, answer.json.error.code, answer.json.error.type, answer.json.error.param]).toEqual([
+        400,
+        "bad_request",
+        "invalid_request_error",
+        param,
+      ]);
     });
   }
   expect(await books(postgresServer, world)).toEqual(before);
@@ -94,8 +103,16 @@ test("an unknown model is 404 and changes nothing", async ({ postgresServer }) =
 
 test("text that is not UTF-8 is 400", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db);
-  const body = Buffer.concat([Buffer.from('{"model":"gpt-4o-mini","messages":[{"role":"user","content":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}]}')]);
-  const response = await fetch(postgresServer.url + path, { method: "POST", headers: { authorization: `Bearer ${world.as.key}`, "x-quota-user": world.as.user }, body });
+  const body = Buffer.concat([
+    Buffer.from('{"model":"gpt-4o-mini","messages":[{"role":"user","content":"'),
+    Buffer.from([0xff, 0xfe]),
+    Buffer.from('"}]}'),
+  ]);
+  const response = await fetch(postgresServer.url + path, {
+    method: "POST",
+    headers: { authorization: `Bearer ${world.as.key}`, "x-quota-user": world.as.user },
+    body,
+  });
   expect([response.status, (await response.json()).error.code]).toEqual([400, "bad_request"]);
 });
 
@@ -139,14 +156,22 @@ test("a body of nine megabytes is let through", async ({ postgresServer, upstrea
   // By the bytes of its text it could cost the whole context.
   const world = await arrange(postgresServer.db, { balance: 10_000_000n });
   const image = { type: "image_url", image_url: { url: `data:image/png;base64,${"A".repeat(9 * 1024 * 1024)}` } };
-  const answer = await call(postgresServer, path, { ...world.as, body: { model: "gpt-4o-mini", max_tokens: 100, messages: [{ role: "user", content: [{ type: "text", text: "what is it?" }, image] }] } });
+  const answer = await call(postgresServer, path, {
+    ...world.as,
+    body: { model: "gpt-4o-mini", max_tokens: 100, messages: [{ role: "user", content: [{ type: "text", text: "what is it?" }, image] }] },
+  });
   expect(answer.status).toBe(200);
   expect(upstream.key).toBeTruthy();
 });
 
 test("bytes that are not HTTP are answered 400 and hurt nobody", async ({ postgresServer }) => {
   const { port } = new URL(postgresServer.url);
-  for (const bytes of ["GET\r\n\r\n", "POST /v1/chat/completions HTTP/1.1\r\ncontent-length: -1\r\n\r\n", "\u0000\u0001\u0002\r\n\r\n", `GET /v1/models HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(100_000)}\r\n\r\n`]) {
+  for (const bytes of [
+    "GET\r\n\r\n",
+    "POST /v1/chat/completions HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    "\u0000\u0001\u0002\r\n\r\n",
+    `GET /v1/models HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(100_000)}\r\n\r\n`,
+  ]) {
     const said = await new Promise<string>((resolve) => {
       const socket = connect(Number(port), "127.0.0.1");
       let text = "";

@@ -27,10 +27,21 @@ test.describe("the price of a request", () => {
         const text = marker();
         using _ = upstream.on(text, stream ? sse(completionChunks(["x"], { usage: reported })) : completion({ usage: reported }));
         // Enough is held for whatever this provider reports.
-        const answer = await call(postgresServer, path, { ...world.as, body: chat(text + "x".repeat(reported.prompt_tokens > 100_000 ? 1_000_000 : reported.prompt_tokens), { n: reported.completion_tokens > 100_000 ? 128 : 1, stream }) });
+        const answer = await call(postgresServer, path, {
+          ...world.as,
+          body: chat(text + "x".repeat(reported.prompt_tokens > 100_000 ? 1_000_000 : reported.prompt_tokens), {
+            n: reported.completion_tokens > 100_000 ? 128 : 1,
+            stream,
+          }),
+        });
         expect(answer.status).toBe(200);
         const quota = stream ? eventsOf(answer.text).findLast((event) => event.quota !== undefined)?.quota : answer.json.quota;
-        expect(quota).toEqual({ credits_used: credits, balance_after: 2_000_000 - credits, billing_mode: "user", external_user_id: world.as.user });
+        expect(quota).toEqual({
+          credits_used: credits,
+          balance_after: 2_000_000 - credits,
+          billing_mode: "user",
+          external_user_id: world.as.user,
+        });
         expect(await world.balance()).toBe(2_000_000n - BigInt(credits));
       });
     }
@@ -43,7 +54,9 @@ test.describe("the price of a request", () => {
     using _ = upstream.on(text, completion({ usage: usage(400, 100) }));
     const answer = await call(postgresServer, path, { ...world.as, body: chat(`${text} ${"word ".repeat(400)}`) });
     expect(answer.json.quota.credits_used).toBe(150);
-    expect(await world.usage()).toMatchObject([{ base: 120n, markup: 30n, promptTokens: 400, completionTokens: 100, countedBy: "provider", outcome: "completed" }]);
+    expect(await world.usage()).toMatchObject([
+      { base: 120n, markup: 30n, promptTokens: 400, completionTokens: 100, countedBy: "provider", outcome: "completed" },
+    ]);
     expect((await balanceOf(db.sql, world.app.earningsId)).balance).toBe(30n);
   });
 
@@ -74,7 +87,10 @@ test.describe("the price of a request", () => {
   test("embeddings are billed for their input", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { markupBps: 2_000 });
     // text-embedding-3-small: 20,000 credits for a million tokens.
-    const answer = await call(postgresServer, "/v1/embeddings", { ...world.as, body: { model: "text-embedding-3-small", input: ["one", "two"] } });
+    const answer = await call(postgresServer, "/v1/embeddings", {
+      ...world.as,
+      body: { model: "text-embedding-3-small", input: ["one", "two"] },
+    });
     expect(answer.status).toBe(200);
     expect(answer.json.data).toHaveLength(2);
     expect(answer.json.quota).toMatchObject({ credits_used: 2, balance_after: 999_998 });
@@ -173,7 +189,10 @@ test.describe("a wallet that can pay for a part", () => {
 });
 
 test.describe("many at once", () => {
-  test("200 parallel requests on a wallet that can pay for 10 bill ten and never go below zero, on Postgres", async ({ postgresServer, upstream }) => {
+  test("200 parallel requests on a wallet that can pay for 10 bill ten and never go below zero, on Postgres", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const body = JSON.stringify(chat(marker(), { max_tokens: 100 }));
     const prompt = Buffer.byteLength(body) + 16;
@@ -205,8 +224,12 @@ test.describe("many at once", () => {
     const world = await arrange(db, { balance: 2_000n, markupBps: 1_500 });
     let number = 0;
     using _ = upstream.on(text, () => sse(completionChunks(["a", "b"], { usage: usage(20, 10 + (number++ % 90)) })));
-    const answers = await Promise.all(Array.from({ length: 200 }, () => call(postgresServer, path, { ...world.as, body: chat(text, { stream: true, max_tokens: 100 }) })));
-    const billed = answers.filter(({ status }) => status === 200).map(({ text: stream }) => BigInt(eventsOf(stream).findLast((event) => event.quota)?.quota.credits_used));
+    const answers = await Promise.all(
+      Array.from({ length: 200 }, () => call(postgresServer, path, { ...world.as, body: chat(text, { stream: true, max_tokens: 100 }) })),
+    );
+    const billed = answers
+      .filter(({ status }) => status === 200)
+      .map(({ text: stream }) => BigInt(eventsOf(stream).findLast((event) => event.quota)?.quota.credits_used));
     expect(billed.length).toBeGreaterThan(10);
     expect(answers.filter(({ status }) => status !== 200 && status !== 402)).toEqual([]);
     await settled(db, world);
@@ -241,6 +264,8 @@ test.describe("many at once", () => {
     expect(Math.min(...lowest)).toBeGreaterThanOrEqual(0);
     expect((await call(server, "/v1/balance", { key })).json).toMatchObject({ balance: 0, available: 0, held: 0 });
     // Nobody is left out of the books by a client that did not wait for them.
-    expect((await (await send(server, "/v1/usage?group_by=model", { key })).json()).data).toMatchObject([{ requests: 10, credits_used: Number(each) * 10 }]);
+    expect((await (await send(server, "/v1/usage?group_by=model", { key })).json()).data).toMatchObject([
+      { requests: 10, credits_used: Number(each) * 10 },
+    ]);
   });
 });

@@ -12,7 +12,11 @@ const path = "/v1/chat/completions";
 const CLIENTS = 32;
 
 /** Clients that ask again and again, half of them for streams, until the server dies. Says what each answer that arrived whole was billed. */
-async function load(server: ServerProcess, as: { key: string; user?: string }, text: string): Promise<{ requestId: string; credits: number }[]> {
+async function load(
+  server: ServerProcess,
+  as: { key: string; user?: string },
+  text: string,
+): Promise<{ requestId: string; credits: number }[]> {
   const paid: { requestId: string; credits: number }[] = [];
   await Promise.all(
     Array.from({ length: CLIENTS }, async (_each, index) => {
@@ -50,7 +54,10 @@ function uneven(body: Record<string, unknown>) {
 }
 
 test.describe("kill -9 under load", () => {
-  test("on the embedded database: the next start returns what was held, and every answer that arrived is billed", async ({ start, upstream }) => {
+  test("on the embedded database: the next start returns what was held, and every answer that arrived is billed", async ({
+    start,
+    upstream,
+  }) => {
     const first = await start({ upstream });
     const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
     const text = marker();
@@ -82,7 +89,11 @@ test.describe("kill -9 under load", () => {
     expect((await call(second, path, { ...as, body: chat(text) })).status).toBe(200);
   });
 
-  test("on Postgres: the sweeper returns what was held, and every answer that arrived is billed", async ({ start, upstream, ownDatabase }) => {
+  test("on Postgres: the sweeper returns what was held, and every answer that arrived is billed", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db, { balance: 100_000_000n, monthlyLimit: 50_000_000n, markupBps: 1_000 });
     const first = await start({ upstream, databaseUrl: url });
@@ -151,7 +162,9 @@ test.describe("SIGTERM", () => {
         (async function* () {
           yield event(chunk([delta({ content: "before" })]));
           await release.opened;
-          yield [chunk([delta({ content: " after" })]), chunk([delta({}, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })].map(event).join("");
+          yield [chunk([delta({ content: " after" })]), chunk([delta({}, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })]
+            .map(event)
+            .join("");
           yield event("[DONE]");
         })(),
       ),
@@ -165,7 +178,14 @@ test.describe("SIGTERM", () => {
     server.terminate();
     await expect.poll(() => server.output().stdout).toContain("Stopping");
     // Nobody new is let in.
-    await expect.poll(() => send(server, "/healthz").then(() => "answered", () => "refused")).toBe("refused");
+    await expect
+      .poll(() =>
+        send(server, "/healthz").then(
+          () => "answered",
+          () => "refused",
+        ),
+      )
+      .toBe("refused");
     release.open();
     for (let part = await reader.read(); part.done !== true; part = await reader.read()) read += Buffer.from(part.value).toString("utf8");
     expect(eventsOf(read).at(-1)).toBe("[DONE]");
@@ -175,21 +195,37 @@ test.describe("SIGTERM", () => {
   });
 
   for (const stream of [false, true]) {
-    test(`while a client reads ${stream ? "a stream" : "an answer"} slowly: it gets all of it`, async ({ start, upstream, ownDatabase }) => {
+    test(`while a client reads ${stream ? "a stream" : "an answer"} slowly: it gets all of it`, async ({
+      start,
+      upstream,
+      ownDatabase,
+    }) => {
       const { db, url } = ownDatabase;
       const world = await arrange(db);
       const server = await start({ upstream, databaseUrl: url });
       const text = marker();
       // More than the kernel takes off the server's hands, and billed before it is sent.
       const long = "x".repeat(24 * 1024 * 1024);
-      using _ = upstream.on(text, stream ? sse([chunk([delta({ content: long }, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })]) : completion({ text: long }));
+      using _ = upstream.on(
+        text,
+        stream
+          ? sse([chunk([delta({ content: long }, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })])
+          : completion({ text: long }),
+      );
       const read = await readSlowly(server, { ...world.as, body: chat(text, { stream }) }, async () => {
         await settled(db, world);
         await expect.poll(() => world.usage()).toHaveLength(1);
         server.terminate();
         await expect.poll(() => server.output().stdout).toContain("Stopping");
         // As long as it takes a server that does not wait to end.
-        await expect.poll(() => send(server, "/healthz").then(() => "answered", () => "refused")).toBe("refused");
+        await expect
+          .poll(() =>
+            send(server, "/healthz").then(
+              () => "answered",
+              () => "refused",
+            ),
+          )
+          .toBe("refused");
         await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 500))]);
       });
       expect(read.length).toBeGreaterThan(long.length);
@@ -218,6 +254,11 @@ function readSlowly(server: ServerProcess, asked: { key: string; user: string; b
 }
 
 test.describe("two servers on one Postgres", () => {
+  test("may start at the same moment, demo data and all", async ({ start, ownDatabase }) => {
+    const servers = await Promise.all(Array.from({ length: 3 }, () => start({ databaseUrl: ownDatabase.url })));
+    for (const server of servers) expect((await call(server, "/v1/me", { key: server.demo.api_keys.developer })).status).toBe(200);
+  });
+
   test("share a wallet and a limit: together they never spend more than there is", async ({ start, upstream, ownDatabase }) => {
     const { db, url } = ownDatabase;
     const text = marker();
@@ -226,29 +267,43 @@ test.describe("two servers on one Postgres", () => {
     const each = price(prompt, 100);
     const byWallet = await arrange(db, { balance: each * 10n });
     const byLimit = await arrange(db, { balance: each * 100n, monthlyLimit: each * 10n });
-    const servers = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
+    const servers = [await start({ upstream, databaseUrl: url }), await start({ upstream, databaseUrl: url })];
     using _ = upstream.on(text, completion({ usage: usage(prompt, 100) }));
-    for (const [world, code] of [[byWallet, "insufficient_credits"], [byLimit, "spending_limit_reached"]] as const) {
-      const answers = await Promise.all(Array.from({ length: 120 }, (_each, index) => call(servers[index % 2] as ServerProcess, path, { ...world.as, body })));
+    for (const [world, code] of [
+      [byWallet, "insufficient_credits"],
+      [byLimit, "spending_limit_reached"],
+    ] as const) {
+      const answers = await Promise.all(
+        Array.from({ length: 120 }, (_each, index) => call(servers[index % 2] as ServerProcess, path, { ...world.as, body })),
+      );
       expect(answers.filter(({ status }) => status === 200)).toHaveLength(10);
-      expect(new Set(answers.filter(({ status }) => status !== 200).map(({ status, json }) => `${status} ${json.error.code}`))).toEqual(new Set([`402 ${code}`]));
+      expect(new Set(answers.filter(({ status }) => status !== 200).map(({ status, json }) => `${status} ${json.error.code}`))).toEqual(
+        new Set([`402 ${code}`]),
+      );
       await settled(db, world);
     }
     expect([await byWallet.balance(), await byLimit.balance()]).toEqual([0n, each * 90n]);
     expect((await verify(db.sql)).discrepancies).toEqual([]);
   });
 
-  test("know of each other's revoked keys, unlinked users and idempotency keys at the next request", async ({ start, upstream, ownDatabase }) => {
+  test("know of each other's revoked keys, unlinked users and idempotency keys at the next request", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db);
-    const [one, two] = (await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })])) as [ServerProcess, ServerProcess];
+    const one = await start({ upstream, databaseUrl: url });
+    const two = await start({ upstream, databaseUrl: url });
     const text = marker();
     using seen = upstream.on(text, completion());
     const once = { ...world.as, headers: { "idempotency-key": "shared" }, body: chat(text) };
     const first = await call(one, path, once);
     const again = await call(two, path, once);
     expect([again.text, again.headers.get("idempotency-replayed"), seen.requests.length]).toEqual([first.text, "true", 1]);
-    const together = await Promise.all([one, two, one, two].map((server) => call(server, path, { ...once, headers: { "idempotency-key": "together" } })));
+    const together = await Promise.all(
+      [one, two, one, two].map((server) => call(server, path, { ...once, headers: { "idempotency-key": "together" } })),
+    );
     expect(seen.requests).toHaveLength(2);
     expect(together.filter(({ status }) => ![200, 409].includes(status))).toEqual([]);
 

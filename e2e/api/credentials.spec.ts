@@ -36,9 +36,17 @@ test("whatever is wrong with a credential looks alike", async ({ postgresServer 
   ];
   const bodies = new Set<string>();
   for (const each of headers) {
-    for (const [target, body] of [[path, chat("hi")], ["/v1/users", undefined], ["/v1/balance", undefined]] as const) {
+    for (const [target, body] of [
+      [path, chat("hi")],
+      ["/v1/users", undefined],
+      ["/v1/balance", undefined],
+    ] as const) {
       const answer = await call(postgresServer, target, { headers: each, body });
-      expect([answer.status, answer.json.error.code, answer.json.error.type], JSON.stringify(each)).toEqual([401, "invalid_api_key", "authentication_error"]);
+      expect([answer.status, answer.json.error.code, answer.json.error.type], JSON.stringify(each)).toEqual([
+        401,
+        "invalid_api_key",
+        "authentication_error",
+      ]);
       expect(answer.headers.get("www-authenticate")).toBe('Bearer realm="quota"');
       bodies.add(answer.text);
     }
@@ -50,7 +58,12 @@ test("whatever is wrong with a credential looks alike", async ({ postgresServer 
 test("a key works as Bearer in any case and as X-API-Key", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db);
   const { key } = world.as;
-  const spellings: Record<string, string>[] = [{ authorization: `Bearer ${key}` }, { authorization: `bearer ${key}` }, { authorization: `BEARER  ${key}` }, { "x-api-key": key }];
+  const spellings: Record<string, string>[] = [
+    { authorization: `Bearer ${key}` },
+    { authorization: `bearer ${key}` },
+    { authorization: `BEARER  ${key}` },
+    { "x-api-key": key },
+  ];
   for (const headers of spellings) {
     expect((await call(postgresServer, "/v1/balance", { headers })).status).toBe(200);
     expect((await call(postgresServer, path, { headers, user: world.as.user, body: chat("hi") })).status).toBe(200);

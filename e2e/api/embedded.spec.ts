@@ -15,7 +15,12 @@ test.describe("on the embedded database, with pages", () => {
     const before = await balanceOf(server);
     const answer = await call(server, path, { ...user(server), body: chat(`${text} ${"word ".repeat(1_000)}`, { stream: true }) });
     // 112.5 + 60 are 173, and a fifth of it is 35.
-    expect(eventsOf(answer.text).at(-2).quota).toEqual({ credits_used: 208, balance_after: before - 208, billing_mode: "user", external_user_id: "user_123" });
+    expect(eventsOf(answer.text).at(-2).quota).toEqual({
+      credits_used: 208,
+      balance_after: before - 208,
+      billing_mode: "user",
+      external_user_id: "user_123",
+    });
     expect(await balanceOf(server)).toBe(before - 208);
   });
 
@@ -67,7 +72,10 @@ test.describe("on the embedded database, with pages", () => {
     const body = { external_user_id: "user_123", amount: 1_000 };
     const answers = await Promise.all(Array.from({ length: 5 }, () => call(server, "/v1/funding/credit", { key, headers, body })));
     expect(answers.filter(({ status }) => ![200, 409].includes(status))).toEqual([]);
-    expect([await balanceOf(server), (await call(server, "/v1/balance", { key })).json.balance]).toEqual([before + 1_000, developer - 1_000]);
+    expect([await balanceOf(server), (await call(server, "/v1/balance", { key })).json.balance]).toEqual([
+      before + 1_000,
+      developer - 1_000,
+    ]);
   });
 
   test("sums of usage agree with the list", async ({ server }) => {

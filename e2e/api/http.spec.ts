@@ -12,13 +12,23 @@ test.describe("rate limits", () => {
     const { developer, user } = server.demo.api_keys;
     const as = { key: developer, user: server.demo.user.external_user_id };
     for (const remaining of ["2", "1", "0"]) {
-      const answer = await call(server, remaining === "1" ? path : "/v1/balance", { ...as, ...(remaining === "1" ? { body: chat("hi") } : {}) });
-      expect([answer.status, answer.headers.get("x-ratelimit-limit"), answer.headers.get("x-ratelimit-remaining")]).toEqual([200, "3", remaining]);
+      const answer = await call(server, remaining === "1" ? path : "/v1/balance", {
+        ...as,
+        ...(remaining === "1" ? { body: chat("hi") } : {}),
+      });
+      expect([answer.status, answer.headers.get("x-ratelimit-limit"), answer.headers.get("x-ratelimit-remaining")]).toEqual([
+        200,
+        "3",
+        remaining,
+      ]);
       const reset = Number(answer.headers.get("x-ratelimit-reset")) - Date.now() / 1000;
       expect(reset).toBeGreaterThan(0);
       expect(reset).toBeLessThan(62);
     }
-    for (const [target, body] of [[path, chat("hi")], ["/v1/me", undefined]] as const) {
+    for (const [target, body] of [
+      [path, chat("hi")],
+      ["/v1/me", undefined],
+    ] as const) {
       const refused = await call(server, target, { ...as, body });
       expect([refused.status, refused.json.error.code, refused.json.error.type]).toEqual([429, "rate_limit_exceeded", "rate_limit_error"]);
       expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
@@ -33,12 +43,29 @@ test.describe("rate limits", () => {
 });
 
 test.describe("CORS", () => {
-  const paths = [path, "/v1/embeddings", "/v1/models", "/v1/models/gpt-4o-mini", "/v1/users", "/v1/users/user_123", "/v1/users/user_123/link", "/v1/balance", "/v1/me", "/v1/usage", "/v1/funding/credit", "/v1/openapi.json"];
+  const paths = [
+    path,
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/models/gpt-4o-mini",
+    "/v1/users",
+    "/v1/users/user_123",
+    "/v1/users/user_123/link",
+    "/v1/balance",
+    "/v1/me",
+    "/v1/usage",
+    "/v1/funding/credit",
+    "/v1/openapi.json",
+  ];
   for (const target of paths) {
     test(`a browser may ask ${target}`, async ({ postgresServer }) => {
       const answer = await call(postgresServer, target, {
         method: "OPTIONS",
-        headers: { origin: "https://app.example", "access-control-request-method": "POST", "access-control-request-headers": "authorization,x-quota-user,content-type" },
+        headers: {
+          origin: "https://app.example",
+          "access-control-request-method": "POST",
+          "access-control-request-headers": "authorization,x-quota-user,content-type",
+        },
       });
       expect([answer.status, answer.text]).toEqual([204, ""]);
       expect(answer.headers.get("access-control-allow-origin")).toBe("*");
@@ -59,13 +86,36 @@ test.describe("CORS", () => {
       await call(postgresServer, "/v1/nothing"),
     ]) {
       const exposed = answer.headers.get("access-control-expose-headers")?.toLowerCase().split(/, */) ?? [];
-      expect(exposed).toEqual(expect.arrayContaining(["x-request-id", "x-quota-max-tokens", "x-quota-simulated", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after", "idempotency-replayed"]));
+      expect(exposed).toEqual(
+        expect.arrayContaining([
+          "x-request-id",
+          "x-quota-max-tokens",
+          "x-quota-simulated",
+          "x-ratelimit-limit",
+          "x-ratelimit-remaining",
+          "x-ratelimit-reset",
+          "retry-after",
+          "idempotency-replayed",
+        ]),
+      );
     }
   });
 });
 
 test.describe("paths and methods", () => {
-  for (const unknown of ["/v1/nothing", "/v1/", "/v1/chat", "/v1/chat/completions/", "/v1/chat/completions/x", "/v1/users/a/b", "/v1//users", "/v1/users/", "/v1/models/", "/v1/%2e%2e/dashboard", "/v1/constructor"]) {
+  for (const unknown of [
+    "/v1/nothing",
+    "/v1/",
+    "/v1/chat",
+    "/v1/chat/completions/",
+    "/v1/chat/completions/x",
+    "/v1/users/a/b",
+    "/v1//users",
+    "/v1/users/",
+    "/v1/models/",
+    "/v1/%2e%2e/dashboard",
+    "/v1/constructor",
+  ]) {
     test(`${unknown} is 404 in the envelope, for any method`, async ({ postgresServer }) => {
       for (const method of ["GET", "POST", "DELETE"]) {
         const answer = await callRaw(postgresServer, unknown, { method });
@@ -95,7 +145,12 @@ test.describe("paths and methods", () => {
     const world = await arrange(postgresServer.db);
     const get = await callRaw(postgresServer, "/v1/balance", world.as);
     const head = await callRaw(postgresServer, "/v1/balance", { ...world.as, method: "HEAD" });
-    expect([head.status, head.text, head.headers.get("content-length"), head.headers.get("content-type")]).toEqual([200, "", get.headers.get("content-length"), get.headers.get("content-type")]);
+    expect([head.status, head.text, head.headers.get("content-length"), head.headers.get("content-type")]).toEqual([
+      200,
+      "",
+      get.headers.get("content-length"),
+      get.headers.get("content-type"),
+    ]);
     expect((await callRaw(postgresServer, "/v1/users/nobody", { key: world.as.key, method: "HEAD" })).status).toBe(404);
     expect((await callRaw(postgresServer, path, { ...world.as, method: "HEAD" })).status).toBe(405);
   });
@@ -148,7 +203,11 @@ test.describe("paths and methods", () => {
       text += part.toString("latin1");
     });
     const closed = new Promise((resolve) => socket.once("close", resolve));
-    socket.write(["/v1/models/gpt-4o-mini", "/v1/nothing", "/v1/balance"].map((target, index) => `GET ${target} HTTP/1.1\r\nhost: x\r\n${index === 2 ? "connection: close\r\n" : ""}\r\n`).join(""));
+    socket.write(
+      ["/v1/models/gpt-4o-mini", "/v1/nothing", "/v1/balance"]
+        .map((target, index) => `GET ${target} HTTP/1.1\r\nhost: x\r\n${index === 2 ? "connection: close\r\n" : ""}\r\n`)
+        .join(""),
+    );
     await closed;
     expect(text.match(/HTTP\/1\.1 \d\d\d/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 404", "HTTP/1.1 401"]);
   });
@@ -163,7 +222,13 @@ test.describe("/v1/models", () => {
   test("lists models with prices as decimal dollars, and each can be asked for", async ({ postgresServer }) => {
     const list = await call(postgresServer, "/v1/models");
     const mini = list.json.data.find((each: { id: string }) => each.id === "gpt-4o-mini");
-    expect(mini).toMatchObject({ object: "model", owned_by: "openai", pricing: { prompt_per_1k_tokens: "0.00015", completion_per_1k_tokens: "0.0006" }, context_length: 128_000, max_output_tokens: 16_384 });
+    expect(mini).toMatchObject({
+      object: "model",
+      owned_by: "openai",
+      pricing: { prompt_per_1k_tokens: "0.00015", completion_per_1k_tokens: "0.0006" },
+      context_length: 128_000,
+      max_output_tokens: 16_384,
+    });
     expect((await call(postgresServer, "/v1/models/gpt-4o-mini")).json).toEqual(mini);
     // Only one provider is configured here.
     expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai"]));
@@ -187,7 +252,9 @@ test.describe("/v1/openapi.json", () => {
     expect(document.openapi).toBe("3.1.0");
     const routes = await loadRoutes();
     const ids = new Set<string>();
-    for (const [template, operations] of Object.entries<Record<string, { operationId: string; responses: object; security: object[] }>>(document.paths)) {
+    for (const [template, operations] of Object.entries<Record<string, { operationId: string; responses: object; security: object[] }>>(
+      document.paths,
+    )) {
       const target = template.replace("{external_user_id}", "nobody").replace("{id}", "gpt-4o-mini");
       for (const [method, operation] of Object.entries(operations)) {
         ids.add(operation.operationId);
@@ -198,9 +265,19 @@ test.describe("/v1/openapi.json", () => {
       }
     }
     expect(ids.size).toBe(Object.values<object>(document.paths).flatMap((each) => Object.keys(each)).length);
-    expect(Object.keys(document.paths).sort()).toEqual(
-      ["/v1/balance", "/v1/chat/completions", "/v1/embeddings", "/v1/funding/credit", "/v1/me", "/v1/models", "/v1/models/{id}", "/v1/usage", "/v1/users", "/v1/users/{external_user_id}", "/v1/users/{external_user_id}/link"],
-    );
+    expect(Object.keys(document.paths).sort()).toEqual([
+      "/v1/balance",
+      "/v1/chat/completions",
+      "/v1/embeddings",
+      "/v1/funding/credit",
+      "/v1/me",
+      "/v1/models",
+      "/v1/models/{id}",
+      "/v1/usage",
+      "/v1/users",
+      "/v1/users/{external_user_id}",
+      "/v1/users/{external_user_id}/link",
+    ]);
     expect(JSON.stringify(document)).not.toContain("$schema");
   });
 });

@@ -74,7 +74,9 @@ test.describe("a completion with an Idempotency-Key", () => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, completion());
-    const answers = await Promise.all(Array.from({ length: 20 }, () => call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })),
+    );
     expect(seen.requests).toHaveLength(1);
     expect(answers.filter(({ status }) => ![200, 409].includes(status))).toEqual([]);
     expect(answers.filter(({ status, headers }) => status === 200 && headers.get("idempotency-replayed") === null)).toHaveLength(1);
@@ -146,7 +148,8 @@ test.describe("a completion with an Idempotency-Key", () => {
     expect(await world.usage()).toEqual([]);
     const text = marker();
     using seen = upstream.on(text, completion());
-    for (let repeat = 0; repeat < 2; repeat++) await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text, { stream: true }) });
+    for (let repeat = 0; repeat < 2; repeat++)
+      await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text, { stream: true }) });
     expect(seen.requests).toHaveLength(2);
   });
 });
@@ -159,20 +162,38 @@ test.describe("giving credits to a linked user", () => {
     const world = await arrange(db, { balance: 10n, developerBalance: 1_000n });
     const body = { external_user_id: world.as.user, amount: 300, description: "Thank you" };
     const first = await call(postgresServer, fund, { key: world.as.key, ...keyed("gift"), body });
-    expect(first.json).toEqual({ success: true, external_user_id: world.as.user, amount: 300, balance_after: 310, transaction_id: first.json.transaction_id });
+    expect(first.json).toEqual({
+      success: true,
+      external_user_id: world.as.user,
+      amount: 300,
+      balance_after: 310,
+      transaction_id: first.json.transaction_id,
+    });
     const again = await call(postgresServer, fund, { key: world.as.key, ...keyed("gift"), body });
     expect([again.text, again.headers.get("idempotency-replayed")]).toEqual([first.text, "true"]);
     expect([await world.balance(), await world.developerBalance()]).toEqual([310n, 700n]);
-    expect(await db.prisma.transfer.findUniqueOrThrow({ where: { id: first.json.transaction_id } })).toMatchObject({ amount: 300n, reason: "funding", description: "Thank you" });
+    expect(await db.prisma.transfer.findUniqueOrThrow({ where: { id: first.json.transaction_id } })).toMatchObject({
+      amount: 300n,
+      reason: "funding",
+      description: "Thank you",
+    });
   });
 
   test("twenty times at once with one key moves it once; with twenty keys as often as the wallet can pay", async ({ postgresServer }) => {
     const { db } = postgresServer;
     const one = await arrange(db, { balance: 0n, developerBalance: 1_000n });
-    await Promise.all(Array.from({ length: 20 }, () => call(postgresServer, fund, { key: one.as.key, ...keyed("once"), body: { external_user_id: one.as.user, amount: 100 } })));
+    await Promise.all(
+      Array.from({ length: 20 }, () =>
+        call(postgresServer, fund, { key: one.as.key, ...keyed("once"), body: { external_user_id: one.as.user, amount: 100 } }),
+      ),
+    );
     expect([await one.balance(), await one.developerBalance()]).toEqual([100n, 900n]);
     const many = await arrange(db, { balance: 0n, developerBalance: 1_000n });
-    const answers = await Promise.all(Array.from({ length: 20 }, (_each, index) => call(postgresServer, fund, { key: many.as.key, ...keyed(`gift-${index}`), body: { external_user_id: many.as.user, amount: 300 } })));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_each, index) =>
+        call(postgresServer, fund, { key: many.as.key, ...keyed(`gift-${index}`), body: { external_user_id: many.as.user, amount: 300 } }),
+      ),
+    );
     expect(answers.map(({ status }) => status).sort()).toEqual([...Array(3).fill(200), ...Array(17).fill(402)]);
     expect([await many.balance(), await many.developerBalance()]).toEqual([900n, 100n]);
   });

@@ -8,7 +8,10 @@ const path = "/v1/chat/completions";
 test("a lookup has exactly the seed's fields", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { balance: 450n });
   const answer = await call(postgresServer, `/v1/users/${world.as.user}`, { key: world.as.key });
-  expect(answer.json).toEqual({ user: { id: world.user.id, email: world.user.email, balance: 450 }, linked_at: world.link.linkedAt.toISOString() });
+  expect(answer.json).toEqual({
+    user: { id: world.user.id, email: world.user.email, balance: 450 },
+    linked_at: world.link.linkedAt.toISOString(),
+  });
 });
 
 test("a lookup tells the limit and what is spent of it, when the person set one", async ({ postgresServer }) => {
@@ -34,7 +37,8 @@ test("a limit whose month is over is full again at the next request", async ({ p
 test("pages give every linked user once, newest first", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db, { externalUserId: "first" });
-  for (let number = 0; number < 6; number++) await makeLink(db, world.app.id, await makeUser(db, { credits: BigInt(number) }), { externalUserId: `user ${number}` });
+  for (let number = 0; number < 6; number++)
+    await makeLink(db, world.app.id, await makeUser(db, { credits: BigInt(number) }), { externalUserId: `user ${number}` });
   const everybody = ["user 5", "user 4", "user 3", "user 2", "user 1", "user 0", "first"];
   const all = await call(postgresServer, "/v1/users", { key: world.as.key });
   expect([all.json.data.map((each: { external_user_id: string }) => each.external_user_id), all.json.has_more]).toEqual([everybody, false]);
@@ -60,16 +64,33 @@ test("pages give every linked user once, newest first", async ({ postgresServer 
 test("unlinking tells the app once, also when asked twice at once", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db);
-  const answers = await Promise.all(Array.from({ length: 8 }, () => call(postgresServer, `/v1/users/${world.as.user}/link`, { key: world.as.key, method: "DELETE" })));
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, () => call(postgresServer, `/v1/users/${world.as.user}/link`, { key: world.as.key, method: "DELETE" })),
+  );
   expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array(7).fill(404)]);
   const events = await db.prisma.outboxEvent.findMany({ where: { appId: world.app.id } });
-  expect(events.map(({ type, data }) => [type, (data as { external_user_id: string }).external_user_id])).toEqual([["user.disconnected", world.as.user]]);
+  expect(events.map(({ type, data }) => [type, (data as { external_user_id: string }).external_user_id])).toEqual([
+    ["user.disconnected", world.as.user],
+  ]);
 });
 
 test("a balance is the wallet that the same headers would bill", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { balance: 450n, developerBalance: 99n });
-  expect((await call(postgresServer, "/v1/balance", world.as)).json).toEqual({ wallet: "linked_user", external_user_id: world.as.user, balance: 450, available: 450, held: 0, billing_mode: "user" });
-  expect((await call(postgresServer, "/v1/balance", { key: world.as.key })).json).toEqual({ wallet: "developer", balance: 99, available: 99, held: 0, billing_mode: "developer" });
+  expect((await call(postgresServer, "/v1/balance", world.as)).json).toEqual({
+    wallet: "linked_user",
+    external_user_id: world.as.user,
+    balance: 450,
+    available: 450,
+    held: 0,
+    billing_mode: "user",
+  });
+  expect((await call(postgresServer, "/v1/balance", { key: world.as.key })).json).toEqual({
+    wallet: "developer",
+    balance: 99,
+    available: 99,
+    held: 0,
+    billing_mode: "developer",
+  });
   expect((await call(postgresServer, "/v1/balance", { key: world.as.key, user: "nobody" })).status).toBe(404);
   expect((await call(postgresServer, "/v1/balance", { key: world.as.key, user: "" })).status).toBe(400);
 });
@@ -90,7 +111,16 @@ test("/v1/me says whose key it is and what its app used", async ({ postgresServe
 });
 
 test.describe("usage", () => {
-  type Item = { request_id: string; model: string; external_user_id: string | null; credits_used: number; prompt_tokens: number; completion_tokens: number; created_at: string; status: string };
+  type Item = {
+    request_id: string;
+    model: string;
+    external_user_id: string | null;
+    credits_used: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    created_at: string;
+    status: string;
+  };
 
   test("lists requests by id, newest first, with filters, pages and sums that agree", async ({ postgresServer }) => {
     const { db } = postgresServer;
@@ -99,19 +129,26 @@ test.describe("usage", () => {
     const users = [world.as.user, second.externalUserId, undefined];
     const ids: string[] = [];
     for (let number = 0; number < 9; number++) {
-      const answer = await call(postgresServer, path, { key: world.as.key, user: users[number % 3], body: chat("hi", { model: number % 2 === 0 ? "gpt-4o-mini" : "gpt-4o", stream: number === 4 }) });
+      const answer = await call(postgresServer, path, {
+        key: world.as.key,
+        user: users[number % 3],
+        body: chat("hi", { model: number % 2 === 0 ? "gpt-4o-mini" : "gpt-4o", stream: number === 4 }),
+      });
       expect(answer.status).toBe(200);
       ids.unshift(answer.headers.get("x-request-id") as string);
     }
     // What failed is not in it.
     await call(postgresServer, path, { key: world.as.key, user: "nobody", body: chat("hi") });
 
-    const list = async (query: string): Promise<Item[]> => (await call(postgresServer, `/v1/usage?limit=100${query}`, { key: world.as.key })).json.data;
+    const list = async (query: string): Promise<Item[]> =>
+      (await call(postgresServer, `/v1/usage?limit=100${query}`, { key: world.as.key })).json.data;
     const all = await list("");
     expect(all.map((each) => each.request_id)).toEqual(ids);
     expect(all.filter((each) => each.status !== "completed")).toEqual([]);
 
-    expect((await list(`&external_user_id=${second.externalUserId}`)).map((each) => each.external_user_id)).toEqual(Array(3).fill(second.externalUserId));
+    expect((await list(`&external_user_id=${second.externalUserId}`)).map((each) => each.external_user_id)).toEqual(
+      Array(3).fill(second.externalUserId),
+    );
     expect((await list("&model=gpt-4o")).map((each) => each.model)).toEqual(Array(4).fill("gpt-4o"));
     expect(await list("&model=gpt-99")).toEqual([]);
     const moment = all[4]?.created_at as string;
@@ -145,7 +182,10 @@ test.describe("usage", () => {
       const sorted = (rows: typeof expected) => rows.toSorted((a, b) => String(a.group).localeCompare(String(b.group)));
       expect(sorted(sums)).toEqual(sorted(expected));
     }
-    expect((await call(postgresServer, "/v1/me", { key: world.as.key })).json.usage_30d).toMatchObject({ requests: 9, credits_used: all.reduce((sum, item) => sum + item.credits_used, 0) });
+    expect((await call(postgresServer, "/v1/me", { key: world.as.key })).json.usage_30d).toMatchObject({
+      requests: 9,
+      credits_used: all.reduce((sum, item) => sum + item.credits_used, 0),
+    });
   });
 
   test("of another app is not to be seen, not even by its request ids", async ({ postgresServer }) => {
@@ -170,7 +210,10 @@ test.describe("a test key", () => {
     expect((await call(postgresServer, "/v1/balance", { key, user: "sandbox_empty" })).json.balance).toBe(0);
     expect((await call(postgresServer, "/v1/balance", { key, user: "sandbox_missing" })).status).toBe(404);
 
-    expect((await call(postgresServer, "/v1/users/anybody", { key })).json.user).toMatchObject({ email: "sandbox@example.com", balance: bought.json.quota.balance_after });
+    expect((await call(postgresServer, "/v1/users/anybody", { key })).json.user).toMatchObject({
+      email: "sandbox@example.com",
+      balance: bought.json.quota.balance_after,
+    });
     // Also the real linked user's id means the sandbox here.
     expect((await call(postgresServer, `/v1/users/${world.as.user}`, { key })).json.user.email).toBe("sandbox@example.com");
     expect((await call(postgresServer, "/v1/users/sandbox_empty", { key })).json.user.balance).toBe(0);
@@ -179,7 +222,9 @@ test.describe("a test key", () => {
     expect((await call(postgresServer, `/v1/users/${world.as.user}/link`, { key, method: "DELETE" })).json).toEqual({ success: true });
     expect(await db.prisma.linkedUser.count({ where: { id: world.link.id } })).toBe(1);
 
-    expect((await call(postgresServer, "/v1/usage", { key })).json.data).toMatchObject([{ billing_mode: "test", external_user_id: "anybody", credits_used: bought.json.quota.credits_used }]);
+    expect((await call(postgresServer, "/v1/usage", { key })).json.data).toMatchObject([
+      { billing_mode: "test", external_user_id: "anybody", credits_used: bought.json.quota.credits_used },
+    ]);
     expect([await world.balance(), await world.developerBalance()]).toEqual([1_000_000n, 1_000n]);
     const earnings = await db.prisma.accountDelta.count({ where: { accountId: world.app.earningsId } });
     expect(earnings).toBe(0);
@@ -187,7 +232,9 @@ test.describe("a test key", () => {
 
   test("never runs out of play credits", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db, { billingMode: "test" });
-    const answers = await Promise.all(Array.from({ length: 10 }, () => call(postgresServer, path, { key: world.as.key, body: chat("hi", { max_tokens: 5 }) })));
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => call(postgresServer, path, { key: world.as.key, body: chat("hi", { max_tokens: 5 }) })),
+    );
     expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
   });
 });

@@ -9,7 +9,13 @@ import { arrange } from "../world.ts";
 
 /** OpenAI's own client; all that differs from their server is the address, the key and one header. */
 function client(server: Pick<ServerProcess, "url">, as: { key: string; user?: string }, options: { maxRetries?: number } = {}) {
-  return new OpenAI({ baseURL: `${server.url}/v1`, apiKey: as.key, defaultHeaders: as.user === undefined ? {} : { "X-Quota-User": as.user }, maxRetries: 0, ...options });
+  return new OpenAI({
+    baseURL: `${server.url}/v1`,
+    apiKey: as.key,
+    defaultHeaders: as.user === undefined ? {} : { "X-Quota-User": as.user },
+    maxRetries: 0,
+    ...options,
+  });
 }
 
 const ask = (content: string) => ({ model: "gpt-4o-mini", messages: [{ role: "user" as const, content }] });
@@ -53,7 +59,12 @@ test.describe("the openai package", () => {
   test("gets usage and quota in the usage chunk that it asked for", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const chunks = [];
-    for await (const chunk of await client(postgresServer, world.as).chat.completions.create({ ...ask("hi"), stream: true, stream_options: { include_usage: true } })) chunks.push(chunk);
+    for await (const chunk of await client(postgresServer, world.as).chat.completions.create({
+      ...ask("hi"),
+      stream: true,
+      stream_options: { include_usage: true },
+    }))
+      chunks.push(chunk);
     expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { total_tokens: 15 }, quota: { credits_used: 5 } });
     expect(chunks.slice(0, -1).every(({ choices }) => choices.length === 1)).toBe(true);
   });
@@ -102,7 +113,11 @@ test.describe("the openai package", () => {
       ],
     });
     expect(await runner.finalContent()).toBe("It rains in Oslo.");
-    expect(seen.requests[1]?.body.messages).toMatchObject([{ role: "user" }, { role: "assistant", tool_calls: [asked] }, { role: "tool", tool_call_id: "call_1", content: "rain in Oslo" }]);
+    expect(seen.requests[1]?.body.messages).toMatchObject([
+      { role: "user" },
+      { role: "assistant", tool_calls: [asked] },
+      { role: "tool", tool_call_id: "call_1", content: "rain in Oslo" },
+    ]);
     expect(seen.requests[0]?.body.tools).toHaveLength(1);
     expect(await world.usage()).toHaveLength(2);
   });
@@ -122,7 +137,10 @@ test.describe("the openai package", () => {
   test("makes embeddings, decoded from base64", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const answer = await client(postgresServer, world.as).embeddings.create({ model: "text-embedding-3-small", input: ["one", "two"] });
-    expect(answer.data.map(({ embedding }) => embedding)).toEqual([[0.25, -0.5, 0.125], [0.25, -0.5, 0.125]]);
+    expect(answer.data.map(({ embedding }) => embedding)).toEqual([
+      [0.25, -0.5, 0.125],
+      [0.25, -0.5, 0.125],
+    ]);
     expect((answer as WithQuota).quota?.credits_used).toBe(1);
   });
 
@@ -147,12 +165,36 @@ test.describe("the openai package", () => {
     using ___ = upstream.on(down, refusal(500, { message: "down" }));
     const openai = client(postgresServer, world.as);
     const cases: [work: () => PromiseLike<unknown>, kind: new (...args: never[]) => APIError, fields: Record<string, unknown>][] = [
-      [() => client(postgresServer, { key: `sk-quota-${"0".repeat(32)}` }).chat.completions.create(ask("hi")), AuthenticationError, { status: 401, code: "invalid_api_key", type: "authentication_error", param: null }],
-      [() => client(postgresServer, poor.as).chat.completions.create(ask("hi")), APIError, { status: 402, code: "insufficient_credits", type: "insufficient_quota", param: null }],
-      [() => client(postgresServer, { key: world.as.key, user: "nobody" }).chat.completions.create(ask("hi")), NotFoundError, { status: 404, code: "not_found", type: "invalid_request_error", param: null }],
-      [() => openai.chat.completions.create({ ...ask("hi"), model: "gpt-99" }), NotFoundError, { status: 404, code: "model_not_found", param: "model" }],
-      [() => openai.chat.completions.create({ ...ask("hi"), max_tokens: -1 }), BadRequestError, { status: 400, code: "bad_request", type: "invalid_request_error", param: "max_tokens" }],
-      [() => openai.chat.completions.create({ ...ask(tooLong), stream: true }), BadRequestError, { status: 400, code: "context_length_exceeded", param: "messages" }],
+      [
+        () => client(postgresServer, { key: `sk-quota-${"0".repeat(32)}` }).chat.completions.create(ask("hi")),
+        AuthenticationError,
+        { status: 401, code: "invalid_api_key", type: "authentication_error", param: null },
+      ],
+      [
+        () => client(postgresServer, poor.as).chat.completions.create(ask("hi")),
+        APIError,
+        { status: 402, code: "insufficient_credits", type: "insufficient_quota", param: null },
+      ],
+      [
+        () => client(postgresServer, { key: world.as.key, user: "nobody" }).chat.completions.create(ask("hi")),
+        NotFoundError,
+        { status: 404, code: "not_found", type: "invalid_request_error", param: null },
+      ],
+      [
+        () => openai.chat.completions.create({ ...ask("hi"), model: "gpt-99" }),
+        NotFoundError,
+        { status: 404, code: "model_not_found", param: "model" },
+      ],
+      [
+        () => openai.chat.completions.create({ ...ask("hi"), max_tokens: -1 }),
+        BadRequestError,
+        { status: 400, code: "bad_request", type: "invalid_request_error", param: "max_tokens" },
+      ],
+      [
+        () => openai.chat.completions.create({ ...ask(tooLong), stream: true }),
+        BadRequestError,
+        { status: 400, code: "context_length_exceeded", param: "messages" },
+      ],
       [() => openai.chat.completions.create(ask(limited)), RateLimitError, { status: 429, code: "rate_limit", type: "rate_limit_error" }],
       [() => openai.chat.completions.create(ask(down)), InternalServerError, { status: 502, code: "upstream_error", type: "api_error" }],
     ];
@@ -174,7 +216,8 @@ test.describe("the openai package", () => {
       let said = "";
       const error = await failure(
         (async () => {
-          for await (const chunk of await client(postgresServer, world.as).chat.completions.create({ ...ask(text), stream: true })) said += chunk.choices[0]?.delta.content ?? "";
+          for await (const chunk of await client(postgresServer, world.as).chat.completions.create({ ...ask(text), stream: true }))
+            said += chunk.choices[0]?.delta.content ?? "";
         })(),
       );
       expect([said, error.code]).toEqual(["hello", "upstream_error"]);
@@ -185,7 +228,11 @@ test.describe("the openai package", () => {
   test("retries on its own, and only the answer that it got is billed", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
-    using seen = upstream.on(text, [refusal(500, { message: "down" }), refusal(429, { message: "slow" }, { "retry-after-ms": "1", "retry-after": "0" }), completion()]);
+    using seen = upstream.on(text, [
+      refusal(500, { message: "down" }),
+      refusal(429, { message: "slow" }, { "retry-after-ms": "1", "retry-after": "0" }),
+      completion(),
+    ]);
     const answer = await client(postgresServer, world.as, { maxRetries: 2 }).chat.completions.create(ask(text));
     expect(answer.choices[0]?.message.content).toBe("Hello there.");
     expect(seen.requests).toHaveLength(3);
@@ -201,7 +248,8 @@ test.describe("the openai package", () => {
     const { data: found } = await openai.embeddings.create({ model: "text-embedding-3-small", input: "one" });
     expect(found[0]?.embedding.length).toBeGreaterThan(2);
     let said = "";
-    for await (const chunk of await openai.chat.completions.create({ ...ask("Hello!"), stream: true })) said += chunk.choices[0]?.delta.content ?? "";
+    for await (const chunk of await openai.chat.completions.create({ ...ask("Hello!"), stream: true }))
+      said += chunk.choices[0]?.delta.content ?? "";
     expect(said.length).toBeGreaterThan(5);
   });
 });

@@ -1,4 +1,4 @@
-import { completion, embeddings, sse, completionChunks } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, embeddings, sse } from "../../src/testing/fake-upstream.ts";
 import { call, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";
@@ -7,25 +7,62 @@ const path = "/v1/chat/completions";
 
 /** Bodies that a parser and a serializer would not give back as they were. */
 const bodies: Record<string, (text: string) => string> = {
-  "big integers and odd numbers": (text) => `{"model":"gpt-4o-mini","seed":9223372036854775807,"temperature":1.0e0,"top_p":0.10,"max_tokens":50,"messages":[{"role":"user","content":"${text}"}]}`,
-  "fields that nobody knows": (text) => `{"model":"gpt-4o-mini","max_tokens":50,"x_new":{"deep":[1,{"a":null}]},"messages":[{"role":"user","content":"${text}","x_own":true}],"metadata":{"k":"v"}}`,
-  "spaces, tabs and line ends": (text) => `\r\n{\t"messages" : [\n  { "role" :"user" , "content":  "${text}" } ] ,\r\n "max_tokens":50, "model"\n:\n"gpt-4o-mini" }\n\n`,
-  "escapes, emoji and lone surrogates": (text) => `{"model":"gpt-4o-mini","max_tokens":50,"messages":[{"role":"user","content":"${text} \\u00e9 é 🦊 \\ud83e\\udd8a \\ud800 \\/ \\u0000"}]}`,
-  "duplicate names further down": (text) => `{"model":"gpt-4o-mini","max_tokens":50,"metadata":{"a":1,"a":2},"messages":[{"role":"user","content":"${text}"}]}`,
+  "big integers and odd numbers": (text) =>
+    `{"model":"gpt-4o-mini","seed":9223372036854775807,"temperature":1.0e0,"top_p":0.10,"max_tokens":50,"messages":[{"role":"user","content":"${text}"}]}`,
+  "fields that nobody knows": (text) =>
+    `{"model":"gpt-4o-mini","max_tokens":50,"x_new":{"deep":[1,{"a":null}]},"messages":[{"role":"user","content":"${text}","x_own":true}],"metadata":{"k":"v"}}`,
+  "spaces, tabs and line ends": (text) =>
+    `\r\n{\t"messages" : [\n  { "role" :"user" , "content":  "${text}" } ] ,\r\n "max_tokens":50, "model"\n:\n"gpt-4o-mini" }\n\n`,
+  "escapes, emoji and lone surrogates": (text) =>
+    `{"model":"gpt-4o-mini","max_tokens":50,"messages":[{"role":"user","content":"${text} \\u00e9 é 🦊 \\ud83e\\udd8a \\ud800 \\/ \\u0000"}]}`,
+  "duplicate names further down": (text) =>
+    `{"model":"gpt-4o-mini","max_tokens":50,"metadata":{"a":1,"a":2},"messages":[{"role":"user","content":"${text}"}]}`,
   "every parameter of OpenAI": (text) =>
     JSON.stringify({
       model: "gpt-4o-mini",
       messages: [
         { role: "developer", content: "be brief", name: "ops" },
-        { role: "user", content: [{ type: "text", text }, { type: "image_url", image_url: { url: "https://example.com/cat.png", detail: "low" } }] },
+        {
+          role: "user",
+          content: [
+            { type: "text", text },
+            { type: "image_url", image_url: { url: "https://example.com/cat.png", detail: "low" } },
+          ],
+        },
         { role: "assistant", content: null, tool_calls: [{ id: "call_1", type: "function", function: { name: "f", arguments: "{}" } }] },
         { role: "tool", tool_call_id: "call_1", content: "done" },
       ],
-      frequency_penalty: 0.5, logit_bias: { "50256": -100 }, logprobs: true, top_logprobs: 3, max_completion_tokens: 50, metadata: { a: "b" }, modalities: ["text"], n: 2,
-      parallel_tool_calls: false, prediction: { type: "content", content: "x" }, presence_penalty: -0.5, prompt_cache_key: "k", reasoning_effort: "low", response_format: { type: "json_schema", json_schema: { name: "s", strict: true, schema: { type: "object", properties: {}, additionalProperties: false } } },
-      safety_identifier: "u", seed: 7, service_tier: "auto", stop: ["a", "b"], store: false, temperature: 0, tool_choice: { type: "function", function: { name: "f" } }, tools: [{ type: "function", function: { name: "f", strict: true, parameters: { type: "object" } } }], top_p: 1, user: "u", verbosity: "low",
+      frequency_penalty: 0.5,
+      logit_bias: { "50256": -100 },
+      logprobs: true,
+      top_logprobs: 3,
+      max_completion_tokens: 50,
+      metadata: { a: "b" },
+      modalities: ["text"],
+      n: 2,
+      parallel_tool_calls: false,
+      prediction: { type: "content", content: "x" },
+      presence_penalty: -0.5,
+      prompt_cache_key: "k",
+      reasoning_effort: "low",
+      response_format: {
+        type: "json_schema",
+        json_schema: { name: "s", strict: true, schema: { type: "object", properties: {}, additionalProperties: false } },
+      },
+      safety_identifier: "u",
+      seed: 7,
+      service_tier: "auto",
+      stop: ["a", "b"],
+      store: false,
+      temperature: 0,
+      tool_choice: { type: "function", function: { name: "f" } },
+      tools: [{ type: "function", function: { name: "f", strict: true, parameters: { type: "object" } } }],
+      top_p: 1,
+      user: "u",
+      verbosity: "low",
     }),
-  "deep nesting": (text) => `{"model":"gpt-4o-mini","max_tokens":50,"x":${"[".repeat(2_000)}${"]".repeat(2_000)},"messages":[{"role":"user","content":"${text}"}]}`,
+  "deep nesting": (text) =>
+    `{"model":"gpt-4o-mini","max_tokens":50,"x":${"[".repeat(2_000)}${"]".repeat(2_000)},"messages":[{"role":"user","content":"${text}"}]}`,
 };
 
 for (const [name, write] of Object.entries(bodies)) {
@@ -57,7 +94,15 @@ test("stream_options of the app are kept beside include_usage", async ({ postgre
   const world = await arrange(postgresServer.db);
   const text = marker();
   using seen = upstream.on(text, sse(completionChunks(["hi"], { includeUsage: true })));
-  await call(postgresServer, path, { ...world.as, body: { model: "gpt-4o-mini", stream: true, stream_options: { include_obfuscation: false }, messages: [{ role: "user", content: text }] } });
+  await call(postgresServer, path, {
+    ...world.as,
+    body: {
+      model: "gpt-4o-mini",
+      stream: true,
+      stream_options: { include_obfuscation: false },
+      messages: [{ role: "user", content: text }],
+    },
+  });
   expect(seen.requests[0]?.body.stream_options).toEqual({ include_obfuscation: false, include_usage: true });
 });
 
@@ -65,7 +110,8 @@ test("a lowered limit changes the limit's digits and nothing else", async ({ pos
   const world = await arrange(postgresServer.db, { balance: 100n });
   const text = marker();
   using seen = upstream.on(text, completion());
-  const body = (limit: string) => `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}], "max_completion_tokens":${limit} }`;
+  const body = (limit: string) =>
+    `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}], "max_completion_tokens":${limit} }`;
   const answer = await call(postgresServer, path, { ...world.as, body: body("10000") });
   expect(seen.requests[0]?.rawBody).toBe(body(String(answer.headers.get("x-quota-max-tokens"))));
 });
@@ -73,10 +119,19 @@ test("a lowered limit changes the limit's digits and nothing else", async ({ pos
 test("the provider's answer comes back byte for byte, with quota appended", async ({ postgresServer, upstream }) => {
   const world = await arrange(postgresServer.db);
   const text = marker();
-  const answered = '{ "id":"x", "object":"chat.completion", "model":"m", "big":9223372036854775807, "choices":[ ], "usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"x":1.0}, "é":"\\u00e9" }\n';
+  const answered =
+    '{ "id":"x", "object":"chat.completion", "model":"m", "big":9223372036854775807, "choices":[ {"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"} ], "usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"x":1.0}, "é":"\\u00e9" }\n';
   using _ = upstream.on(text, { body: [answered] });
-  const answer = await call(postgresServer, path, { ...world.as, body: { model: "gpt-4o-mini", messages: [{ role: "user", content: text }] } });
-  expect(answer.text).toBe(answered.replace(" }\n", ` ,"quota":{"credits_used":5,"balance_after":999995,"billing_mode":"user","external_user_id":${JSON.stringify(world.as.user)}}}\n`));
+  const answer = await call(postgresServer, path, {
+    ...world.as,
+    body: { model: "gpt-4o-mini", messages: [{ role: "user", content: text }] },
+  });
+  expect(answer.text).toBe(
+    answered.replace(
+      " }\n",
+      ` ,"quota":{"credits_used":5,"balance_after":999995,"billing_mode":"user","external_user_id":${JSON.stringify(world.as.user)}}}\n`,
+    ),
+  );
 });
 
 test("embeddings reach the provider byte for byte and come back in the encoding asked for", async ({ postgresServer, upstream }) => {

@@ -29,7 +29,9 @@ async function paste(command: string): Promise<{ status: number; headers: Map<st
   try {
     const head = path.join(home, "head");
     await writeFile(path.join(home, ".curlrc"), `silent\nshow-error\ndump-header = "${head}"\nmax-time = 30\n`);
-    const { stdout } = await promisify(execFile)("sh", ["-c", command], { env: { PATH: process.env.PATH, CURL_HOME: home, HOME: home } as unknown as NodeJS.ProcessEnv });
+    const { stdout } = await promisify(execFile)("sh", ["-c", command], {
+      env: { PATH: process.env.PATH, CURL_HOME: home, HOME: home } as unknown as NodeJS.ProcessEnv,
+    });
     const [first = "", ...lines] = (await readFile(head, "utf8")).trim().split("\r\n");
     const headers = new Map(lines.map((line) => line.split(/: ?(.*)/s, 2)).map(([name = "", value = ""]) => [name.toLowerCase(), value]));
     return { status: Number(first.split(" ")[1]), headers, text: stdout };
@@ -50,7 +52,11 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
     const answer = await paste(complete);
     expect([answer.status, answer.headers.get("x-quota-simulated")]).toEqual([200, "true"]);
     const body = JSON.parse(answer.text);
-    expect(body).toMatchObject({ object: "chat.completion", choices: [{ message: { role: "assistant" }, finish_reason: "stop" }], quota: { billing_mode: "user", external_user_id: "user_123" } });
+    expect(body).toMatchObject({
+      object: "chat.completion",
+      choices: [{ message: { role: "assistant" }, finish_reason: "stop" }],
+      quota: { billing_mode: "user", external_user_id: "user_123" },
+    });
     expect(body.quota.credits_used).toBeGreaterThan(0);
     expect(body.quota.balance_after).toBe(10_000_000 - body.quota.credits_used);
     expect(body.usage.total_tokens).toBe(body.usage.prompt_tokens + body.usage.completion_tokens);
@@ -82,7 +88,9 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
   });
 
   await test.step("an empty wallet is 402", async () => {
-    const answer = await paste(complete.replace(api_keys.developer, api_keys.test).replace("X-Quota-User: user_123", "X-Quota-User: sandbox_empty"));
+    const answer = await paste(
+      complete.replace(api_keys.developer, api_keys.test).replace("X-Quota-User: user_123", "X-Quota-User: sandbox_empty"),
+    );
     expect([answer.status, JSON.parse(answer.text).error.code]).toEqual([402, "insufficient_credits"]);
   });
 
@@ -99,7 +107,10 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
 test("the next start finds the demo data, links the user again, and keeps balances and keys", async ({ start }) => {
   const first = await start();
   const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
-  const bought = await call(first, "/v1/chat/completions", { ...as, body: { model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] } });
+  const bought = await call(first, "/v1/chat/completions", {
+    ...as,
+    body: { model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] },
+  });
   await call(first, `/v1/users/${as.user}/link`, { key: as.key, method: "DELETE" });
   await first.stop();
 

@@ -1,4 +1,16 @@
-import { BREAK_OFF, chunk, completionChunks, delta, event, events, gate, type Piece, sse, toolCall, usage } from "../../src/testing/fake-upstream.ts";
+import {
+  BREAK_OFF,
+  chunk,
+  completionChunks,
+  delta,
+  event,
+  events,
+  gate,
+  type Piece,
+  sse,
+  toolCall,
+  usage,
+} from "../../src/testing/fake-upstream.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";
@@ -8,7 +20,10 @@ const USED = usage(10, 5);
 const whole = completionChunks(["Grüße ", "an 🦊"], { usage: USED });
 
 test.describe("a stream", () => {
-  test("leaves the provider's connection to the next request, also when its last byte comes after [DONE]", async ({ postgresServer, upstream }) => {
+  test("leaves the provider's connection to the next request, also when its last byte comes after [DONE]", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const world = await arrange(postgresServer.db);
     const ports = new Set<number | undefined>();
     for (let index = 0; index < 5; index++) {
@@ -52,7 +67,10 @@ test.describe("a stream", () => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using _ = upstream.on(text, sse(whole));
-    const answer = await call(postgresServer, path, { ...world.as, body: chat(text, { stream: true, stream_options: { include_usage: true } }) });
+    const answer = await call(postgresServer, path, {
+      ...world.as,
+      body: chat(text, { stream: true, stream_options: { include_usage: true } }),
+    });
     const chunks = eventsOf(answer.text);
     expect(chunks.at(-2)).toMatchObject({ choices: [], usage: USED, quota: { credits_used: 5 } });
     expect(chunks.at(-3)).toMatchObject({ choices: [{ finish_reason: "stop" }], quota: { credits_used: 5 } });
@@ -62,7 +80,8 @@ test.describe("a stream", () => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const [first, second] = [gate(), gate()];
-    const odd = ': a comment\n\nevent: message\nid: 7\ndata:{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}] , "big":9223372036854775807}\n\n';
+    const odd =
+      ': a comment\n\nevent: message\nid: 7\ndata:{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}] , "big":9223372036854775807}\n\n';
     using _ = upstream.on(
       text,
       events(
@@ -111,15 +130,61 @@ test.describe("a stream", () => {
 
   for (const [name, pieces, options] of [
     ["with CRLF line ends", () => [...whole.map((each) => event(each).replaceAll("\n", "\r\n")), "data: [DONE]\r\n\r\n"], {}],
-    ["with spaces around finish_reason", () => [...whole.map((each) => event(JSON.stringify(each).replaceAll('"finish_reason":', '"finish_reason" : ').replaceAll('"usage":', '"usage" : '))), event("[DONE]")], {}],
+    [
+      "with spaces around finish_reason",
+      () => [
+        ...whole.map((each) =>
+          event(JSON.stringify(each).replaceAll('"finish_reason":', '"finish_reason" : ').replaceAll('"usage":', '"usage" : ')),
+        ),
+        event("[DONE]"),
+      ],
+      {},
+    ],
     ["without [DONE] after the finish chunk", () => whole.map(event), {}],
     ["without the last empty line", () => [whole.map(event).join(""), "data: [DONE]"], {}],
-    ["with usage on the finish chunk", () => [...whole.slice(0, -2).map(event), event(chunk([delta({}, { finishReason: "stop" })], { usage: USED })), event("[DONE]")], {}],
-    ["with usage in every chunk", () => [...whole.slice(0, -1).map((each, index) => event({ ...each, usage: usage(10, Math.min(index, 5)) })), event(chunk([], { usage: USED })), event("[DONE]")], {}],
-    ["with usage: null in every chunk", () => [...whole.slice(0, -1).map((each) => event({ ...each, usage: null })), event(whole.at(-1)), event("[DONE]")], {}],
+    [
+      "with usage on the finish chunk",
+      () => [...whole.slice(0, -2).map(event), event(chunk([delta({}, { finishReason: "stop" })], { usage: USED })), event("[DONE]")],
+      {},
+    ],
+    [
+      "with usage in every chunk",
+      () => [
+        ...whole.slice(0, -1).map((each, index) => event({ ...each, usage: usage(10, Math.min(index, 5)) })),
+        event(chunk([], { usage: USED })),
+        event("[DONE]"),
+      ],
+      {},
+    ],
+    [
+      "with usage: null in every chunk",
+      () => [...whole.slice(0, -1).map((each) => event({ ...each, usage: null })), event(whole.at(-1)), event("[DONE]")],
+      {},
+    ],
     ["with comments between events", () => [...whole.flatMap((each) => [": ping\n\n", event(each)]), event("[DONE]")], {}],
-    ["with text on the finish chunk", () => [event(chunk([delta({ content: "Grüße an 🦊" }, { finishReason: "stop" })])), event(chunk([], { usage: USED })), event("[DONE]")], {}],
-    ["with an event over several data lines", () => [...whole.slice(0, -2), chunk([delta({}, { finishReason: "stop" })]), whole.at(-1)].map((each) => JSON.stringify(each, null, 1).split("\n").map((line) => `data: ${line}\n`).join("") + "\n").concat(event("[DONE]")), {}],
+    [
+      "with text on the finish chunk",
+      () => [
+        event(chunk([delta({ content: "Grüße an 🦊" }, { finishReason: "stop" })])),
+        event(chunk([], { usage: USED })),
+        event("[DONE]"),
+      ],
+      {},
+    ],
+    [
+      "with an event over several data lines",
+      () =>
+        [...whole.slice(0, -2), chunk([delta({}, { finishReason: "stop" })]), whole.at(-1)]
+          .map(
+            (each) =>
+              `${JSON.stringify(each, null, 1)
+                .split("\n")
+                .map((line) => `data: ${line}\n`)
+                .join("")}\n`,
+          )
+          .concat(event("[DONE]")),
+      {},
+    ],
   ] as const) {
     test(`${name} has the same text, end and price`, async ({ postgresServer, upstream }) => {
       const world = await arrange(postgresServer.db);
@@ -129,7 +194,12 @@ test.describe("a stream", () => {
       expect(answer.text.endsWith("data: [DONE]\n\n")).toBe(true);
       const chunks = eventsOfLines(answer.text);
       expect(chunks.map((each) => each.choices[0]?.delta.content ?? "").join("")).toBe("Grüße an 🦊");
-      expect(chunks.flatMap((each) => each.choices).filter((each) => each.finish_reason !== null).map((each) => each.finish_reason)).toEqual(["stop"]);
+      expect(
+        chunks
+          .flatMap((each) => each.choices)
+          .filter((each) => each.finish_reason !== null)
+          .map((each) => each.finish_reason),
+      ).toEqual(["stop"]);
       expect(chunks.filter((each) => each.quota)).toMatchObject([{ choices: [{ finish_reason: "stop" }], quota: { credits_used: 5 } }]);
       expect(await world.usage()).toMatchObject([{ outcome: "completed", countedBy: "provider", promptTokens: 10, completionTokens: 5 }]);
     });
@@ -151,7 +221,13 @@ test.describe("a stream", () => {
     );
     const answer = await call(postgresServer, path, { ...world.as, body: chat(text, { stream: true, n: 2 }) });
     const chunks = eventsOf(answer.text).slice(0, -1);
-    expect(chunks.map((each) => [each.choices[0].index, each.choices[0].delta.content ?? each.choices[0].finish_reason])).toEqual([[0, "a"], [1, "b"], [0, "stop"], [1, "c"], [1, "length"]]);
+    expect(chunks.map((each) => [each.choices[0].index, each.choices[0].delta.content ?? each.choices[0].finish_reason])).toEqual([
+      [0, "a"],
+      [1, "b"],
+      [0, "stop"],
+      [1, "c"],
+      [1, "length"],
+    ]);
     expect(chunks.map((each) => each.quota?.credits_used)).toEqual([undefined, undefined, undefined, undefined, 5]);
   });
 
@@ -162,7 +238,13 @@ test.describe("a stream", () => {
     using _ = upstream.on(
       text,
       sse([
-        chunk([delta({ role: "assistant", content: null, tool_calls: [{ index: 0, ...made, function: { name: "get_weather", arguments: "" } }] })]),
+        chunk([
+          delta({
+            role: "assistant",
+            content: null,
+            tool_calls: [{ index: 0, ...made, function: { name: "get_weather", arguments: "" } }],
+          }),
+        ]),
         chunk([delta({ tool_calls: [{ index: 0, function: { arguments: made.function.arguments } }] })]),
         chunk([delta({}, { finishReason: "tool_calls" })]),
         chunk([], { usage: USED }),
@@ -170,7 +252,12 @@ test.describe("a stream", () => {
     );
     const answer = await call(postgresServer, path, { ...world.as, body: chat(text, { stream: true }) });
     const chunks = eventsOf(answer.text).slice(0, -1);
-    expect(chunks.flatMap((each) => each.choices[0].delta.tool_calls ?? []).map((each) => each.function.arguments).join("")).toBe('{"city":"Oslo"}');
+    expect(
+      chunks
+        .flatMap((each) => each.choices[0].delta.tool_calls ?? [])
+        .map((each) => each.function.arguments)
+        .join(""),
+    ).toBe('{"city":"Oslo"}');
     expect(chunks.at(-1)).toMatchObject({ choices: [{ finish_reason: "tool_calls" }], quota: { credits_used: 5 } });
   });
 
@@ -187,7 +274,10 @@ test.describe("a stream", () => {
   test("without usage counts text that comes on the finish chunk", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
-    using _ = upstream.on(text, sse([chunk([delta({ content: "hello" })]), chunk([delta({ content: " world" }, { finishReason: "stop" })])]));
+    using _ = upstream.on(
+      text,
+      sse([chunk([delta({ content: "hello" })]), chunk([delta({ content: " world" }, { finishReason: "stop" })])]),
+    );
     await call(postgresServer, path, { ...world.as, body: chat(text, { stream: true }) });
     expect(await world.usage()).toMatchObject([{ countedBy: "tokenizer", completionTokens: 2, outcome: "completed" }]);
   });
@@ -199,7 +289,10 @@ test.describe("a broken stream", () => {
     ["the connection breaks within an event", [event(whole[0]), event(whole[1]).slice(0, 40), BREAK_OFF]],
     ["the connection breaks before the first byte", [BREAK_OFF]],
     ["it ends without finish_reason and [DONE]", [event(whole[0]), event(whole[1])]],
-    ["the provider sends an error event", [event(whole[0]), event({ error: { message: "secret backend 10.0.0.7 exploded", type: "server_error", code: null } })]],
+    [
+      "the provider sends an error event",
+      [event(whole[0]), event({ error: { message: "secret backend 10.0.0.7 exploded", type: "server_error", code: null } })],
+    ],
     ["it ends cleanly within an event", [event(whole[0]), event(whole[1]).slice(0, 40)]],
     ["the provider says 429 in the stream", [event(whole[0]), event({ error: { message: "slow down", code: 429 } })]],
   ] as const) {
@@ -269,7 +362,10 @@ test.describe("a client that hangs up", () => {
     }
   });
 
-  test("after the provider began and before it said anything: the prompt is billed, and no answer", async ({ postgresServer, upstream }) => {
+  test("after the provider began and before it said anything: the prompt is billed, and no answer", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -299,7 +395,10 @@ test.describe("a client that hangs up", () => {
     const { port } = new URL(postgresServer.url);
     const socket = connect(Number(port), "127.0.0.1");
     const closed = new Promise((resolve) => socket.once("close", resolve));
-    socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${world.as.key}\r\nx-quota-user: ${world.as.user}\r\ncontent-length: 1000\r\n\r\n{"model"`, () => socket.destroy());
+    socket.write(
+      `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${world.as.key}\r\nx-quota-user: ${world.as.user}\r\ncontent-length: 1000\r\n\r\n{"model"`,
+      () => socket.destroy(),
+    );
     await closed;
     expect((await call(postgresServer, path, { ...world.as, body: chat("hi") })).status).toBe(200);
     expect(await world.usage()).toHaveLength(1);
@@ -312,7 +411,10 @@ test.describe("a client that hangs up", () => {
     using seen = upstream.on(text, () =>
       events(
         (async function* () {
-          for (const each of completionChunks(Array.from({ length: 20 }, () => "word "), { usage: usage(10, 20) })) {
+          for (const each of completionChunks(
+            Array.from({ length: 20 }, () => " word"),
+            { usage: usage(10, 20) },
+          )) {
             yield event(each);
             await new Promise((resolve) => setImmediate(resolve));
           }
@@ -349,7 +451,14 @@ test.describe("a client that hangs up", () => {
 function eventsOfLines(stream: string): any[] {
   return stream
     .split(/\r?\n\r?\n/)
-    .map((each) => each.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5)).join("\n").trim())
+    .map((each) =>
+      each
+        .split(/\r?\n/)
+        .filter((line) => line.startsWith("data:"))
+        .map((line) => line.slice(5))
+        .join("\n")
+        .trim(),
+    )
     .filter((data) => data !== "" && data !== "[DONE]")
     .map((data) => JSON.parse(data));
 }

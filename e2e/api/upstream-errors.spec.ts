@@ -1,4 +1,4 @@
-import { completion, events, event, completionChunks, gate, json, refusal, silence, sse } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, event, events, gate, json, refusal, silence, sse } from "../../src/testing/fake-upstream.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { call, chat, eventsOf, marker } from "../client.ts";
@@ -9,23 +9,71 @@ const path = "/v1/chat/completions";
 
 test.describe("what the provider refuses", () => {
   for (const [name, answer, expected] of [
-    ["400 is passed on with message, param and code", refusal(400, { message: "context is too long", param: "messages", code: "context_length_exceeded" }), { status: 400, code: "context_length_exceeded", message: "context is too long", param: "messages" }],
-    ["422 keeps its status", refusal(422, { message: "bad schema", param: "tools" }), { status: 422, code: "bad_request", message: "bad schema", param: "tools" }],
-    ["413 keeps its status", refusal(413, { message: "image too large" }), { status: 413, code: "bad_request", message: "image too large", param: null }],
-    ["400 in the flat envelope of some providers", json({ object: "error", message: "bad temperature", param: "temperature" }, { status: 400 }), { status: 400, code: "bad_request", message: "bad temperature", param: "temperature" }],
-    ["400 with a page instead of JSON is the provider's failure", { status: 400, body: ["<html>secret backend 10.0.0.7</html>"] }, { status: 502, code: "upstream_error", param: null }],
-    ["401 is about this server's account and never leaks", refusal(401, { message: "Incorrect API key provided: sk-secret-0000", code: "invalid_api_key" }), { status: 502, code: "upstream_error", param: null }],
-    ["403 never leaks", refusal(403, { message: "Project proj_secret has no access" }), { status: 502, code: "upstream_error", param: null }],
-    ["404 is the operator's catalogue, not the app's request", refusal(404, { message: "The model does not exist in org-secret" }), { status: 502, code: "upstream_error", param: null }],
-    ["402 of the provider is not the payer's 402", refusal(402, { message: "secret: top up your account" }), { status: 502, code: "upstream_error", param: null }],
-    ["429 is 429 with Retry-After", refusal(429, { message: "secret org limit" }, { "retry-after": "7" }), { status: 429, code: "rate_limit", param: null }],
+    [
+      "400 is passed on with message, param and code",
+      refusal(400, { message: "context is too long", param: "messages", code: "context_length_exceeded" }),
+      { status: 400, code: "context_length_exceeded", message: "context is too long", param: "messages" },
+    ],
+    [
+      "422 keeps its status",
+      refusal(422, { message: "bad schema", param: "tools" }),
+      { status: 422, code: "bad_request", message: "bad schema", param: "tools" },
+    ],
+    [
+      "413 keeps its status",
+      refusal(413, { message: "image too large" }),
+      { status: 413, code: "bad_request", message: "image too large", param: null },
+    ],
+    [
+      "400 in the flat envelope of some providers",
+      json({ object: "error", message: "bad temperature", param: "temperature" }, { status: 400 }),
+      { status: 400, code: "bad_request", message: "bad temperature", param: "temperature" },
+    ],
+    [
+      "400 with a page instead of JSON is the provider's failure",
+      { status: 400, body: ["<html>secret backend 10.0.0.7</html>"] },
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
+      "401 is about this server's account and never leaks",
+      refusal(401, { message: "Incorrect API key provided: sk-secret-0000", code: "invalid_api_key" }),
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
+      "403 never leaks",
+      refusal(403, { message: "Project proj_secret has no access" }),
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
+      "404 is the operator's catalogue, not the app's request",
+      refusal(404, { message: "The model does not exist in org-secret" }),
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
+      "402 of the provider is not the payer's 402",
+      refusal(402, { message: "secret: top up your account" }),
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
+      "429 is 429 with Retry-After",
+      refusal(429, { message: "secret org limit" }, { "retry-after": "7" }),
+      { status: 429, code: "rate_limit", param: null },
+    ],
     ["500 is 502", refusal(500, { message: "secret trace" }), { status: 502, code: "upstream_error", param: null }],
     ["503 is 502", refusal(503, { message: "secret pool" }), { status: 502, code: "upstream_error", param: null }],
-    ["a redirect is not followed", { status: 302, headers: { location: "http://127.0.0.1:1/secret" }, body: [""] }, { status: 502, code: "upstream_error", param: null }],
+    [
+      "a redirect is not followed",
+      { status: 302, headers: { location: "http://127.0.0.1:1/secret" }, body: [""] },
+      { status: 502, code: "upstream_error", param: null },
+    ],
     ["200 with something that is not JSON", { body: ["<html>secret</html>"] }, { status: 502, code: "upstream_error", param: null }],
     ["200 with a JSON list", { body: ["[]"] }, { status: 502, code: "upstream_error", param: null }],
     ["200 with half an answer", { body: ['{"id":"x","choices":['] }, { status: 502, code: "upstream_error", param: null }],
-    ["an error page of ten megabytes", { status: 500, body: Array.from({ length: 160 }, () => "secret".repeat(11_000)) }, { status: 502, code: "upstream_error", param: null }],
+    [
+      "an error page of ten megabytes",
+      { status: 500, body: Array.from({ length: 160 }, () => "secret".repeat(11_000)) },
+      { status: 502, code: "upstream_error", param: null },
+    ],
   ] as const) {
     test(`${name}; nothing is billed`, async ({ postgresServer, upstream }) => {
       const { db } = postgresServer;

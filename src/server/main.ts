@@ -85,10 +85,13 @@ async function start(): Promise<void> {
     const { openSales } = await import("./gateway/complete.ts");
     const { ledger } = await import("./ledger/ledger.ts");
     console.log("Stopping: no new requests, waiting for those under way …");
-    server.close();
+    let closed = false;
+    server.close(() => {
+      closed = true;
+    });
     server.closeIdleConnections();
     const deadline = Date.now() + env.QUOTA_SHUTDOWN_TIMEOUT_MS;
-    while (Date.now() < deadline && (openSales() > 0 || (await ledger()).unsettled > 0)) {
+    while (Date.now() < deadline && (!closed || openSales() > 0 || (await ledger()).unsettled > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 25));
       server.closeIdleConnections();
     }

@@ -74,7 +74,8 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       port: incoming.socket.remotePort,
       ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
     };
-    if (incoming.headers.authorization !== `Bearer ${key}`) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
+    if (incoming.headers.authorization !== `Bearer ${key}`)
+      return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
     const handler = [...listeners].find(([marker]) => rawBody.includes(marker))?.[1] ?? ordinary;
     await send(await handler(request), outgoing);
   }
@@ -170,9 +171,7 @@ export function json(value: unknown, behaviour: Omit<Behaviour, "body"> = {}): B
 }
 
 /** A whole answer; `usage: null` leaves the figures out. */
-export function completion(
-  options: { text?: string; usage?: Usage | null; choices?: readonly object[]; extra?: object } = {},
-): Behaviour {
+export function completion(options: { text?: string; usage?: Usage | null; choices?: readonly object[]; extra?: object } = {}): Behaviour {
   const { text = "Hello there.", usage = ORDINARY_USAGE, extra = {} } = options;
   return json({
     id: "chatcmpl-fake",
@@ -186,7 +185,12 @@ export function completion(
 }
 
 export function choice(message: object, options: { index?: number; finishReason?: string } = {}) {
-  return { index: options.index ?? 0, message: { role: "assistant", content: null, refusal: null, ...message }, logprobs: null, finish_reason: options.finishReason ?? "stop" };
+  return {
+    index: options.index ?? 0,
+    message: { role: "assistant", content: null, refusal: null, ...message },
+    logprobs: null,
+    finish_reason: options.finishReason ?? "stop",
+  };
 }
 
 export function toolCall(name: string, args: unknown, id = "call_1") {
@@ -195,7 +199,14 @@ export function toolCall(name: string, args: unknown, id = "call_1") {
 
 /** One chunk of a stream, as an object. */
 export function chunk(choices: readonly object[], rest: object = {}) {
-  return { id: "chatcmpl-fake", object: "chat.completion.chunk", created: 1_700_000_000, model: "gpt-4o-mini-2024-07-18", choices, ...rest };
+  return {
+    id: "chatcmpl-fake",
+    object: "chat.completion.chunk",
+    created: 1_700_000_000,
+    model: "gpt-4o-mini-2024-07-18",
+    choices,
+    ...rest,
+  };
 }
 
 export function delta(change: object, options: { index?: number; finishReason?: string | null } = {}) {
@@ -237,7 +248,10 @@ export function silence(): Promise<Behaviour> {
   return new Promise(() => {});
 }
 
-export function embeddings(body: Readonly<Record<string, unknown>>, usage: object | null = { prompt_tokens: 8, total_tokens: 8 }): Behaviour {
+export function embeddings(
+  body: Readonly<Record<string, unknown>>,
+  usage: object | null = { prompt_tokens: 8, total_tokens: 8 },
+): Behaviour {
   const inputs = Array.isArray(body.input) ? body.input : [body.input];
   const vector = [0.25, -0.5, 0.125];
   // OpenAI's client asks for base64 unless it is told otherwise.

@@ -46,8 +46,9 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const port = await freePort();
   // Settings of whoever runs the tests must not leak into the server under test.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
-  const withoutPages = options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
-  const child = spawn(process.execPath, ["--import","/tmp/patch-main.mjs", ...withoutPages, path.join(root, "src/server/main.ts")], {
+  const withoutPages =
+    options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
+  const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: {
@@ -106,7 +107,8 @@ export async function forget(server: ServerProcess): Promise<void> {
 async function ready(url: string, child: ChildProcess, output: () => string): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
   for (;;) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}:\n${output()}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}:\n${output()}`);
     try {
       if ((await fetch(`${url}/healthz`)).ok) return;
     } catch {

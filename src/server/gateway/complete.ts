@@ -1,18 +1,18 @@
 import type { Readable } from "node:stream";
 import { errors as undiciErrors } from "undici";
 import { env } from "#env";
-import { refillSandbox } from "../ledger/sandbox.ts";
 import { QueueFullError } from "../ledger/batcher.ts";
 import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
 import { settle } from "../ledger/hold.ts";
 import { type Ledger, ledger } from "../ledger/ledger.ts";
+import { refillSandbox } from "../ledger/sandbox.ts";
 import { type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from "../pricing/price.ts";
-import { countAnswerTokens, countPromptTokens, countTextTokens } from "../pricing/tokens.ts";
-import { type CompletionRequest, closerPromptBound } from "./completion-request.ts";
-import { appendMember, withMembers } from "./json-text.ts";
+import { countAnswerTokens } from "../pricing/tokens.ts";
+import { type CompletionRequest, closerPromptBound, countPrompt } from "./completion-request.ts";
+import { appendMember, topLevelMembers, withMembers } from "./json-text.ts";
 import { readUsage, StreamMeter } from "./meter.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
 
@@ -73,6 +73,8 @@ shared.quotaOpenSales ??= new Set();
 const open = shared.quotaOpenSales;
 
 type Held = Extract<HoldVerdict, { kind: "held" }> & {
+  /** Whose prices hold, from quote to bill, even past midnight. */
+  day: string;
   /** The prompt bound that the hold was computed with. */
   promptBound: number;
   /** The output limit to send, when it has to be lowered; null to leave the request as it is. */
@@ -81,42 +83,46 @@ type Held = Extract<HoldVerdict, { kind: "held" }> & {
 
 async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
   const { request } = purchase;
-  const first = await tryHold(books, purchase, purchase.id, request.promptBound);
-  if (first.kind === "held") return fitOutput(books, purchase, first, request.promptBound);
+  const day = today();
+  const first = await tryHold(books, purchase, request.promptBound, day);
+  if (first.kind === "held") return fitOutput(books, purchase, first, request.promptBound, day);
   if (first.payer?.billingMode === "test" && first.reason === "insufficient_credits" && purchase.externalUserId !== "sandbox_empty") {
     await refillSandbox(first.payer.walletId);
-    const again = await tryHold(books, purchase, purchase.id, request.promptBound);
-    if (again.kind === "held") return fitOutput(books, purchase, again, request.promptBound);
+    const again = await tryHold(books, purchase, request.promptBound, day);
+    if (again.kind === "held") return fitOutput(books, purchase, again, request.promptBound, day);
     throw refusal(again, purchase);
   }
   if (isAboutMoney(first) && mayFitWithTokenizer(purchase, first)) {
     const bound = await closerPromptBound(request);
-    const again = await tryHold(books, purchase, purchase.id, bound);
-    if (again.kind === "held") return fitOutput(books, purchase, again, bound);
+    const again = await tryHold(books, purchase, bound, day);
+    if (again.kind === "held") return fitOutput(books, purchase, again, bound, day);
     throw refusal(again, purchase);
   }
   throw refusal(first, purchase);
 }
 
-async function tryHold(books: Ledger, purchase: Purchase, id: string, promptBound: number) {
+async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, day: string) {
   const { request } = purchase;
   const { model } = request;
   const output = (request.askedOutput ?? model.maxOutputTokens) * request.choices;
   const least = Math.min(output, LEAST_OUTPUT * request.choices);
-  const desired = worstCase(model, promptBound, output + predictedTokens(request), today());
+  const desired = worstCase(model, promptBound, output + request.predictionBytes, day);
   try {
     return await books.hold({
-      id,
+      id: purchase.id,
       keyHash: purchase.keyHash,
       externalUserId: purchase.externalUserId,
       model: model.id,
       // A model can be free, a hold can't be empty.
       desiredBase: desired > 0n ? desired : 1n,
-      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, today())) : 1n,
+      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day)) : 1n,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
     if (error instanceof QueueFullError) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
+    // Nobody knows whether it was committed. If it was, the credits go back at once;
+    // if not, there is nothing to settle.
+    void books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs()).catch(() => {});
     throw error;
   }
 }
@@ -127,41 +133,43 @@ function holdLifetimeMs(): number {
 }
 
 /** Lowers the output limit to what the hold pays for; gives the hold back when that is too little. */
-async function fitOutput(books: Ledger, purchase: Purchase, verdict: Extract<HoldVerdict, { kind: "held" }>, promptBound: number): Promise<Held> {
+async function fitOutput(
+  books: Ledger,
+  purchase: Purchase,
+  verdict: Extract<HoldVerdict, { kind: "held" }>,
+  promptBound: number,
+  day: string,
+): Promise<Held> {
   const { request } = purchase;
   const { model } = request;
-  if (request.kind === "embedding") return { ...verdict, promptBound, outputLimit: null };
+  if (request.kind === "embedding") return { ...verdict, day, promptBound, outputLimit: null };
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
-  let affordable = affordablePerChoice(request, verdict, bound);
-  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
+  let affordable = affordablePerChoice(request, verdict, bound, day);
+  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound && request.text.length <= MOST_TO_TOKENIZE) {
     // The bytes of a long prompt overstate its tokens; what they took is output again.
     bound = await closerPromptBound(request);
-    affordable = affordablePerChoice(request, verdict, bound);
+    affordable = affordablePerChoice(request, verdict, bound, day);
   }
   if (affordable >= most) {
     // A limit above the model's own, or an operator's own model that may not keep to its limit, is named.
     const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
-    return { ...verdict, promptBound: bound, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
+    return { ...verdict, day, promptBound: bound, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
   }
   if (affordable < Math.min(most, LEAST_OUTPUT)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
     throw new AppError("insufficient_credits");
   }
-  return { ...verdict, promptBound: bound, outputLimit: affordable };
+  return { ...verdict, day, promptBound: bound, outputLimit: affordable };
 }
 
 const CLOSE_ENOUGH_TOKENS = 1_000;
+/** Characters; more would keep the processor for longer than an answer is worth. */
+const MOST_TO_TOKENIZE = 512 * 1024;
 
-function affordablePerChoice(request: CompletionRequest, held: { amount: bigint; payer: Payer }, promptBound: number): number {
-  const tokens = affordableOutput(request.model, promptBound, held.amount, held.payer.markupBps, today()) - predictedTokens(request);
+function affordablePerChoice(request: CompletionRequest, held: { amount: bigint; payer: Payer }, promptBound: number, day: string): number {
+  const tokens = affordableOutput(request.model, promptBound, held.amount, held.payer.markupBps, day) - request.predictionBytes;
   return Math.floor(tokens / request.choices);
-}
-
-/** Predicted text that the model rejects is billed as output too. */
-function predictedTokens(request: CompletionRequest): number {
-  const prediction = request.body.prediction ?? null;
-  return prediction === null ? 0 : Buffer.byteLength(JSON.stringify(prediction));
 }
 
 type Refused = Extract<HoldVerdict, { kind: "refused" }>;
@@ -172,8 +180,13 @@ function isAboutMoney(verdict: Refused): boolean {
 
 /** Counting tokens costs time, so it is done only where it could turn a refusal round. */
 function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
-  if (request.promptBound <= LEAST_OUTPUT || request.text.length > 512 * 1024 || verdict.available === null) return false;
-  const optimistic = worstCase(request.model, Math.floor(request.promptBound / 10), Math.min(request.askedOutput ?? LEAST_OUTPUT, LEAST_OUTPUT), today());
+  if (request.promptBound <= LEAST_OUTPUT || request.text.length > MOST_TO_TOKENIZE || verdict.available === null) return false;
+  const optimistic = worstCase(
+    request.model,
+    Math.floor(request.promptBound / 10),
+    Math.min(request.askedOutput ?? LEAST_OUTPUT, LEAST_OUTPUT),
+    today(),
+  );
   return optimistic <= verdict.available;
 }
 
@@ -194,7 +207,10 @@ function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppEr
 
 /** `$0.02`, exact to the micro-dollar where cents would say nothing. */
 function dollars(credits: bigint): string {
-  const fraction = (credits % 1_000_000n).toString().padStart(6, "0").replace(/0{1,4}$/, "");
+  const fraction = (credits % 1_000_000n)
+    .toString()
+    .padStart(6, "0")
+    .replace(/0{1,4}$/, "");
   return `$${credits / 1_000_000n}.${fraction}`;
 }
 
@@ -205,11 +221,11 @@ function atLeastOne(amount: bigint): bigint {
 /** Prices change at midnight UTC. */
 function today(): string {
   const number = Math.floor(Date.now() / 86_400_000);
-  if (number !== day.number) day = { number, text: new Date(number * 86_400_000).toISOString().slice(0, 10) };
-  return day.text;
+  if (number !== thisDay.number) thisDay = { number, text: new Date(number * 86_400_000).toISOString().slice(0, 10) };
+  return thisDay.text;
 }
 
-let day = { number: -1, text: "" };
+let thisDay = { number: -1, text: "" };
 
 /** One request with money on hold. It ends in exactly one of: billed, released. */
 class Sale {
@@ -225,6 +241,7 @@ class Sale {
   #upstreamStatus: number | null = null;
   /** A stream was made and nobody has begun to read it. */
   #unread = false;
+  #streaming = false;
 
   constructor(books: Ledger, purchase: Purchase, held: Held, startedAt: number) {
     this.#books = books;
@@ -245,6 +262,8 @@ class Sale {
   }
 
   readonly #onHangUp = () => {
+    // What only the provider can count is read to its end, and billed as it counts.
+    if (this.#streaming && this.#purchase.request.onlyProviderCounts) return;
     this.#abort.abort();
     // A generator that was never started can't clean up after itself.
     if (this.#unread) void this.release("interrupted");
@@ -271,7 +290,16 @@ class Sale {
     if (request.stream && isEventStream(response.headers["content-type"])) {
       if (this.#purchase.signal.aborted) throw this.#unreachable(this.#purchase.signal.reason);
       this.#unread = true;
-      return { kind: "stream", headers: { ...this.#headers(), "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache, no-transform", "x-accel-buffering": "no" }, body: this.#stream(response.body) };
+      return {
+        kind: "stream",
+        headers: {
+          ...this.#headers(),
+          "content-type": "text/event-stream; charset=utf-8",
+          "cache-control": "no-cache, no-transform",
+          "x-accel-buffering": "no",
+        },
+        body: this.#stream(response.body),
+      };
     }
     return this.#json(response.body);
   }
@@ -285,7 +313,10 @@ class Sale {
   async #findUpstream(): Promise<Upstream> {
     if (this.#held.payer.billingMode === "test" || isSimulated()) return simulator();
     const upstream = upstreamFor(this.#purchase.request.model.provider);
-    if (upstream === null) throw new AppError("provider_unavailable", { message: `This server has no access to the provider of ${this.#purchase.request.model.id}.` });
+    if (upstream === null)
+      throw new AppError("provider_unavailable", {
+        message: `This server has no access to the provider of ${this.#purchase.request.model.id}.`,
+      });
     return upstream;
   }
 
@@ -293,13 +324,21 @@ class Sale {
   #upstreamBody(upstream: Upstream): string {
     const { request } = this.#purchase;
     const changes: Record<string, string> = {};
-    if (request.model.upstreamId !== request.model.id && upstream.provider !== "simulator") changes.model = JSON.stringify(request.model.upstreamId);
+    if (request.model.upstreamId !== request.model.id && upstream.provider !== "simulator")
+      changes.model = JSON.stringify(request.model.upstreamId);
+    const named = request.outputLimitFields;
     if (this.#held.outputLimit !== null) {
-      const fields = request.outputLimitFields.length > 0 ? request.outputLimitFields : [upstream.outputLimitField];
-      for (const field of fields) changes[field] = String(this.#held.outputLimit);
+      for (const field of named.length > 0 ? named : [upstream.outputLimitField]) changes[field] = String(this.#held.outputLimit);
+    }
+    // Providers that know only `max_tokens` ignore the other name, and with it the limit.
+    if (named.length > 0 && upstream.outputLimitField === "max_tokens" && !named.includes("max_tokens")) {
+      changes.max_tokens = String(this.#held.outputLimit ?? request.askedOutput);
     }
     if (request.stream && !request.includeUsage && upstream.streamOptions) {
-      changes.stream_options = JSON.stringify({ ...((request.body.stream_options as object | null | undefined) ?? {}), include_usage: true });
+      const options = request.members.get("stream_options");
+      const text = options === undefined ? "null" : request.text.slice(options.valueStart, options.valueEnd);
+      changes.stream_options =
+        text === "null" ? '{"include_usage":true}' : withMembers(text, topLevelMembers(text), { include_usage: "true" });
     }
     return Object.keys(changes).length === 0 ? request.text : withMembers(request.text, request.members, changes);
   }
@@ -312,7 +351,13 @@ class Sale {
       throw this.#unreachable(error);
     }
     const parsed = parseObject(text);
-    if (parsed === null) throw new AppError("upstream_error", { message: "The model's provider sent an answer that is not JSON. Nothing was billed." });
+    if (parsed === null)
+      throw new AppError("upstream_error", { message: "The model's provider sent an answer that is not JSON. Nothing was billed." });
+    const list = this.#purchase.request.kind === "chat" ? parsed.choices : parsed.data;
+    if ((parsed.error ?? null) !== null || !Array.isArray(list) || list.length === 0) {
+      // Some providers report a failure with status 200.
+      throw new AppError("upstream_error", { message: "The model's provider sent no answer. Nothing was billed." });
+    }
     const reported = readUsage(parsed.usage);
     const usage = reported ?? (await countUsage(this.#purchase.request, parsed));
     const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
@@ -327,16 +372,35 @@ class Sale {
       return answer(await this.#settle(settlement));
     }
     // Billing and remembering commit together. On failure the sale is still open and gets released.
-    const remembered = await transaction(async (tx) => {
-      const [verdict] = await settle(tx, [settlement]);
-      if (verdict?.kind !== "settled") throw new Error(`hold ${settlement.id} could not be settled: ${verdict?.kind}`);
-      const billed = answer(verdict);
-      await remember(tx, billed);
-      return billed;
-    });
+    const remembered = await this.#billAndRemember(settlement, remember, answer);
     this.#end();
     open.delete(this);
     return remembered;
+  }
+
+  /** Repeated while the database is away: the answer is there and has been paid for. */
+  async #billAndRemember(
+    settlement: Settlement,
+    remember: NonNullable<Purchase["remember"]>,
+    answer: (verdict: SettleVerdict | null) => Answer & { kind: "json" },
+  ): Promise<Answer> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await transaction(async (tx) => {
+          const [verdict] = await settle(tx, [settlement]);
+          // An earlier attempt was committed unheard, and its answer with it.
+          if (verdict?.kind === "already_resolved" && attempt > 1) return answer(null);
+          if (verdict?.kind !== "settled") throw new Error(`hold ${settlement.id} could not be settled: ${verdict?.kind}`);
+          const billed = answer(verdict);
+          await remember(tx, billed);
+          return billed;
+        });
+      } catch (error) {
+        if (attempt === SETTLE_ATTEMPTS) throw error;
+        log.error("settle failed", { request_id: settlement.id, error });
+        await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
+      }
+    }
   }
 
   /**
@@ -345,6 +409,7 @@ class Sale {
    */
   async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
     this.#unread = false;
+    this.#streaming = true;
     const meter = new StreamMeter({ includeUsage: this.#purchase.request.includeUsage });
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
@@ -356,14 +421,27 @@ class Sale {
       if (rest !== null) yield rest;
       yield await this.#finishStream(meter);
     } catch (error) {
-      if (this.#purchase.signal.aborted && !this.#timedOut) return;
+      if (this.#purchase.signal.aborted) return;
+      if (meter.failure === null && meter.finished && meter.usage !== null) {
+        // All was said and counted; only the end of the stream got lost.
+        yield await this.#finishStream(meter);
+        return;
+      }
+      if (this.#timedOut) {
+        // Our own limit, not the provider's failure: a client could bring it about by reading slowly.
+        yield failureEvent(
+          new AppError("gateway_timeout", { message: "This request took longer than it may; what was delivered was billed." }),
+        );
+        return;
+      }
       const failure = error instanceof AppError ? error : this.#unreachable(error);
       await this.release();
       log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
       // The status is long sent; the failure is told in the way that OpenAI's clients raise.
-      yield Buffer.from(`data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`);
+      yield failureEvent(failure);
     } finally {
-      // Reached with the sale still open only when the client hung up.
+      // Reached with the sale still open only when the client hung up, or time ran out.
+      if (!this.#ended && this.#purchase.request.onlyProviderCounts) await drain(body, meter);
       await this.#billInterrupted(meter);
       leave(body, meter.done);
     }
@@ -372,9 +450,11 @@ class Sale {
   /** The stream came to its end: bill it and say what it cost. */
   async #finishStream(meter: StreamMeter): Promise<Buffer> {
     if (meter.failure !== null) throw this.#failedInStream(meter.failure);
-    if (!meter.done && !meter.finished) throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
+    if (!meter.done && !meter.finished)
+      throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
     const usage = meter.usage ?? (await this.#countStream(meter.completedTokens()));
-    const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider");
+    const outcome = this.#purchase.signal.aborted ? "interrupted" : "completed";
+    const settlement = this.#settlement(usage, outcome, meter.usage === null ? "tokenizer" : "provider");
     this.#end();
     const verdict = await this.#settle(settlement);
     return meter.closing(this.#quota(verdict, settlement));
@@ -388,11 +468,7 @@ class Sale {
   }
 
   async #countStream(answer: Promise<number>): Promise<TokenUsage> {
-    const { body } = this.#purchase.request;
-    const [promptTokens, completionTokens] = await Promise.all([
-      countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }),
-      answer,
-    ]);
+    const [promptTokens, completionTokens] = await Promise.all([countPrompt(this.#purchase.request), answer]);
     return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
   }
 
@@ -426,7 +502,7 @@ class Sale {
   }
 
   #settlement(usage: TokenUsage, outcome: "completed" | "interrupted", countedBy: "provider" | "tokenizer"): Settlement {
-    const base = baseCost(this.#purchase.request.model, usage, today());
+    const base = baseCost(this.#purchase.request.model, usage, this.#held.day);
     return {
       ...nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus),
       base,
@@ -441,7 +517,8 @@ class Sale {
   #quota(verdict: SettleVerdict | null, settlement: Settlement): string {
     const { payer } = this.#held;
     const settled = verdict?.kind === "settled" ? verdict : null;
-    const charged = settled?.charged ?? settlement.base + settlement.markup;
+    // The sweeper came first: nothing was billed. Without a verdict the bill is still being written.
+    const charged = settled?.charged ?? (verdict === null ? settlement.base + settlement.markup : 0n);
     const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
     return `{"credits_used":${charged},"balance_after":${settled?.balanceAfter ?? null},"billing_mode":"${payer.billingMode}"${user}}`;
   }
@@ -472,7 +549,8 @@ class Sale {
     const text = await readStart(response.body);
     const said = parseObject(text)?.error ?? parseObject(text);
     const { message, param, code } = (typeof said === "object" && said !== null ? said : {}) as Record<string, unknown>;
-    const detail = { provider: this.#upstream?.provider, status: response.statusCode, said: text.slice(0, 500) };
+    // Not what it said: that may repeat the prompt.
+    const detail = { provider: this.#upstream?.provider, status: response.statusCode, code };
     const status = response.statusCode;
     if (status === 429) {
       const retryAfter = response.headers["retry-after"];
@@ -481,7 +559,13 @@ class Sale {
     // These are about the request itself, and the app can mend it. Others, such as
     // 401, are about this server's own account with the provider.
     if ([400, 409, 413, 415, 422].includes(status) && typeof message === "string") {
-      return new AppError("bad_request", { status, message, param: typeof param === "string" ? param : null, upstreamCode: typeof code === "string" ? code : undefined, detail });
+      return new AppError("bad_request", {
+        status,
+        message,
+        param: typeof param === "string" ? param : null,
+        upstreamCode: typeof code === "string" ? code : undefined,
+        detail,
+      });
     }
     return new AppError("upstream_error", { message: `The model's provider failed with status ${status}. Nothing was billed.`, detail });
   }
@@ -492,8 +576,16 @@ class Sale {
 }
 
 const SETTLE_PATIENCE_MS = 10_000;
+/** With pauses of 0.2, 0.4, … seconds between them, 12.6 in all. */
+const SETTLE_ATTEMPTS = 7;
 
-function nothingUsed(purchase: Purchase, outcome: Settlement["outcome"], upstream: Upstream | null, durationMs: number, upstreamStatus: number | null = null): Settlement {
+function nothingUsed(
+  purchase: Purchase,
+  outcome: Settlement["outcome"],
+  upstream: Upstream | null,
+  durationMs: number,
+  upstreamStatus: number | null = null,
+): Settlement {
   return {
     id: purchase.id,
     base: 0n,
@@ -513,11 +605,7 @@ function nothingUsed(purchase: Purchase, outcome: Settlement["outcome"], upstrea
 
 /** For a provider that reports no usage. */
 async function countUsage(request: CompletionRequest, answer: Record<string, unknown>): Promise<TokenUsage> {
-  if (request.kind === "embedding") {
-    return { promptTokens: await countTextTokens(JSON.stringify(request.body.input)), cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 0 };
-  }
-  const { body } = request;
-  const promptTokens = await countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
+  const promptTokens = await countPrompt(request);
   let completionTokens = 0;
   for (const choice of Array.isArray(answer.choices) ? (answer.choices as { message?: object }[]) : []) {
     completionTokens += await countAnswerTokens((choice?.message ?? {}) as Parameters<typeof countAnswerTokens>[0]);
@@ -526,7 +614,9 @@ async function countUsage(request: CompletionRequest, answer: Record<string, unk
 }
 
 function isEventStream(contentType: string | string[] | undefined): boolean {
-  return String(contentType ?? "").toLowerCase().startsWith("text/event-stream");
+  return String(contentType ?? "")
+    .toLowerCase()
+    .startsWith("text/event-stream");
 }
 
 function parseObject(text: string): Record<string, unknown> | null {
@@ -535,6 +625,25 @@ function parseObject(text: string): Record<string, unknown> | null {
     return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
   } catch {
     return null;
+  }
+}
+
+/** The failure of a stream that has begun, in the way that OpenAI's clients raise. */
+function failureEvent(failure: AppError): Buffer {
+  return Buffer.from(
+    `data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`,
+  );
+}
+
+/** Reads what is left of a stream that nobody wants any more, for the provider's count at its end. */
+async function drain(body: Readable, meter: StreamMeter): Promise<void> {
+  try {
+    for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      meter.push(chunk);
+      if (meter.done || meter.failure !== null) return;
+    }
+  } catch {
+    // Whatever came until now is what there is to count.
   }
 }
 
@@ -567,4 +676,3 @@ async function readStart(body: Readable): Promise<string> {
   body.on("error", () => {}).destroy();
   return Buffer.concat(parts).toString("utf8");
 }
-

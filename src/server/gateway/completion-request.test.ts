@@ -27,7 +27,11 @@ describe("readChatRequest", () => {
     ["no model", '{"messages":[{"role":"user","content":"hi"}]}', "model"],
     ["a number for a model", '{"model":4,"messages":[{"role":"user","content":"hi"}]}', "model"],
     ["a model twice", '{"model":"gpt-4o-mini","model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}', "model"],
-    ["a limit twice, one of them spelled with an escape", '{"model":"gpt-4o-mini","messages":[{"role":"user"}],"max_tokens":1,"max\\u005ftokens":100}', "max_tokens"],
+    [
+      "a limit twice, one of them spelled with an escape",
+      '{"model":"gpt-4o-mini","messages":[{"role":"user"}],"max_tokens":1,"max\\u005ftokens":100}',
+      "max_tokens",
+    ],
     ["no messages", '{"model":"gpt-4o-mini"}', "messages"],
     ["an embedding model", '{"model":"text-embedding-3-small","messages":[{"role":"user","content":"hi"}]}', "model"],
   ])("%s is refused and named", (_name, text, param) => {
@@ -72,7 +76,10 @@ describe("readChatRequest", () => {
   });
 
   test("of two limits the lower one counts, and both are named for lowering", () => {
-    expect(chat({ max_tokens: 100, max_completion_tokens: 50 })).toMatchObject({ askedOutput: 50, outputLimitFields: ["max_tokens", "max_completion_tokens"] });
+    expect(chat({ max_tokens: 100, max_completion_tokens: 50 })).toMatchObject({
+      askedOutput: 50,
+      outputLimitFields: ["max_tokens", "max_completion_tokens"],
+    });
     expect(chat({ max_tokens: 1_000_000 })).toMatchObject({ askedOutput: 16_384 });
   });
 
@@ -84,7 +91,13 @@ describe("readChatRequest", () => {
   });
 
   test("whatever the body is, it is understood or refused, and never thrown at", () => {
-    const any = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom("model", "messages", "stream", "n", "max_tokens", "tools", "stream_options", "modalities", "prediction"), fc.jsonValue()));
+    const any = fc.oneof(
+      fc.jsonValue(),
+      fc.dictionary(
+        fc.constantFrom("model", "messages", "stream", "n", "max_tokens", "tools", "stream_options", "modalities", "prediction"),
+        fc.jsonValue(),
+      ),
+    );
     fc.assert(
       fc.property(any, (value) => {
         for (const body of [value, { model: "gpt-4o-mini", messages, ...(typeof value === "object" ? value : {}) }]) {
@@ -101,7 +114,14 @@ describe("readChatRequest", () => {
 
 describe("the prompt bound", () => {
   const anyMessages = fc.array(
-    fc.record({ role: fc.constantFrom("system", "user", "assistant"), content: fc.oneof(fc.string({ unit: "binary" }), fc.constant("🦊é日本語 ".repeat(20)), fc.array(fc.record({ type: fc.constant("text"), text: fc.string() }))) }),
+    fc.record({
+      role: fc.constantFrom("system", "user", "assistant"),
+      content: fc.oneof(
+        fc.string({ unit: "binary" }),
+        fc.constant("🦊é日本語 ".repeat(20)),
+        fc.array(fc.record({ type: fc.constant("text"), text: fc.string() })),
+      ),
+    }),
     { minLength: 1, maxLength: 5 },
   );
 
@@ -134,8 +154,10 @@ describe("the prompt bound", () => {
 
 describe("readEmbeddingsRequest", () => {
   test("takes text, texts and tokens, and refuses the rest by name", () => {
-    for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]]) expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).kind).toBe("embedding");
-    for (const input of [undefined, null, ""]) expect(refusalOf(() => readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input }))).param).toBe("input");
+    for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]])
+      expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).kind).toBe("embedding");
+    for (const input of [undefined, null, ""])
+      expect(refusalOf(() => readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input }))).param).toBe("input");
     expect(refusalOf(() => readEmbeddingsRequest('{"model":"gpt-4o-mini","input":"a"}')).param).toBe("model");
   });
 

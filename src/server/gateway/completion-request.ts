@@ -20,13 +20,18 @@ export type CompletionRequest = {
   outputLimitFields: string[];
   /** No prompt of this body has more tokens. */
   promptBound: number;
+  /** Text that the request predicts, in bytes: what the model rejects of it is billed as output. */
+  predictionBytes: number;
+  /** What it costs can't be counted from the outside: there is hidden reasoning, or more than plain text. */
+  onlyProviderCounts: boolean;
 };
 
 /** Parses a body. Throws `bad_request` with the field at fault, or `model_not_found`. */
 export function readChatRequest(text: string): CompletionRequest {
   const { body, members } = parseObject(text);
   const model = readModel(body, "chat");
-  if (!Array.isArray(body.messages) || body.messages.length === 0) throw wrong("messages", "`messages` must be a list with at least one message.");
+  if (!Array.isArray(body.messages) || body.messages.length === 0)
+    throw wrong("messages", "`messages` must be a list with at least one message.");
   const messages = body.messages as unknown[];
   messages.forEach((message, index) => {
     if (!isObject(message)) throw wrong(`messages[${index}]`, `\`messages[${index}]\` must be an object.`);
@@ -50,6 +55,8 @@ export function readChatRequest(text: string): CompletionRequest {
     askedOutput: asked.length === 0 ? null : Math.min(...asked, model.maxOutputTokens),
     outputLimitFields: limits,
     promptBound: promptBound(text, messages, body, model),
+    predictionBytes: predictionBytes(text, members),
+    onlyProviderCounts: model.reasoning === true || hasMoreThanText(messages, body),
   };
 }
 
@@ -70,6 +77,8 @@ export function readEmbeddingsRequest(text: string): CompletionRequest {
     outputLimitFields: [],
     // Each input has a context of its own, so the model's does not bound their sum.
     promptBound: Buffer.byteLength(text),
+    predictionBytes: 0,
+    onlyProviderCounts: false,
   };
 }
 
@@ -87,14 +96,37 @@ function isEmbeddable(input: unknown): boolean {
  */
 export async function closerPromptBound(request: CompletionRequest): Promise<number> {
   const { body, model } = request;
-  if (request.kind === "embedding") return Math.min(request.promptBound, Math.ceil((await countTextTokens(JSON.stringify(body.input))) * 1.5));
+  if (request.kind === "embedding")
+    return Math.min(request.promptBound, Math.ceil((await countTextTokens(JSON.stringify(body.input))) * 1.5));
   const parts = countParts(body.messages as unknown[]);
-  if (parts.unbounded) return request.promptBound;
-  const counted = await countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
+  if (parts.unbounded || parts.audio > 0) return request.promptBound;
   const exact = model.provider === "openai";
-  const bound = Math.ceil(counted * (exact ? 1.05 : 1.5)) + 16 + toolPromptTokens(body) + parts.images * imageTokens(model);
+  const bound =
+    Math.ceil((await tokensOfBody(request)) * (exact ? 1.05 : 1.5)) + 16 + toolPromptTokens(body) + parts.images * imageTokens(model);
   return Math.min(request.promptBound, bound);
 }
+
+/**
+ * The prompt's tokens, as near as they can be told without the provider: by OpenAI's
+ * rule for plain messages, else by the text of the whole body, so that nothing that
+ * a model may be shown is left out.
+ */
+export async function countPrompt(request: CompletionRequest): Promise<number> {
+  const { body } = request;
+  if (request.kind === "embedding") return countTextTokens(JSON.stringify(body.input));
+  if (!request.onlyProviderCounts)
+    return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
+  const parts = countParts(body.messages as unknown[]);
+  return (await tokensOfBody(request)) + parts.images * LEAST_IMAGE_TOKENS;
+}
+
+/** Every member of the body counts, but for the data of images. */
+function tokensOfBody({ text }: CompletionRequest): Promise<number> {
+  return countTextTokens(text.replace(IMAGE_DATA, ""));
+}
+
+const IMAGE_DATA = /(?<=data:image\/[\w.+-]{1,40};base64,)[A-Za-z0-9+/=]+/g;
+const LEAST_IMAGE_TOKENS = 85;
 
 function parseObject(text: string): Pick<CompletionRequest, "body" | "members"> {
   let body: unknown;
@@ -104,6 +136,10 @@ function parseObject(text: string): Pick<CompletionRequest, "body" | "members"> 
     throw wrong(null, "The request body is not valid JSON.");
   }
   if (!isObject(body)) throw wrong(null, "The request body must be a JSON object.");
+  for (const name of Object.keys(body)) {
+    const known = PRICED_FIELDS.get(plainName(name));
+    if (known !== undefined && known !== name) throw wrong(name, `The field \`${name}\` looks like \`${known}\`; write it that way.`);
+  }
   try {
     return { body, members: topLevelMembers(text) };
   } catch (error) {
@@ -112,12 +148,41 @@ function parseObject(text: string): Pick<CompletionRequest, "body" | "members"> 
   }
 }
 
+/**
+ * Some providers' parsers take `maxTokens` or `Model` for the field they resemble,
+ * so a look-alike could say another thing to the provider than to the ledger.
+ */
+const plainName = (name: string) => name.normalize("NFKC").toLowerCase().replaceAll("_", "");
+const PRICED_FIELDS = new Map(
+  [
+    "model",
+    "messages",
+    "input",
+    "n",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "service_tier",
+    "tools",
+    "functions",
+    "prediction",
+    "modalities",
+    "audio",
+    "web_search_options",
+  ].map((name) => [plainName(name), name]),
+);
+
 function readModel(body: Readonly<Record<string, unknown>>, kind: Model["kind"]): Model {
   if (typeof body.model !== "string" || body.model === "") throw wrong("model", "`model` must be the id of a model.");
   const model = findModel(body.model);
-  if (model === undefined) throw new AppError("model_not_found", { message: `There is no model "${body.model.slice(0, 100)}".`, param: "model" });
+  if (model === undefined)
+    throw new AppError("model_not_found", { message: `There is no model "${body.model.slice(0, 100)}".`, param: "model" });
   if (model.kind !== kind) {
-    throw wrong("model", kind === "chat" ? `${model.id} makes embeddings, not completions.` : `${model.id} makes completions, not embeddings.`);
+    throw wrong(
+      "model",
+      kind === "chat" ? `${model.id} makes embeddings, not completions.` : `${model.id} makes completions, not embeddings.`,
+    );
   }
   return model;
 }
@@ -128,12 +193,19 @@ function readModel(body: Readonly<Record<string, unknown>>, kind: Model["kind"])
  */
 function refuseWhatHasNoPrice(body: Readonly<Record<string, unknown>>, model: Model): void {
   const no = (field: string, why: string) => wrong(field, `\`${field}\` is not available here: ${why}`);
-  if (body.service_tier === "priority" || body.service_tier === "scale") throw no("service_tier", "this tier has prices of its own.");
+  const tier = body.service_tier ?? "auto";
+  if (tier !== "auto" && tier !== "default" && tier !== "flex") throw no("service_tier", "this tier has prices of its own.");
+  for (const field of ["search_parameters", "extra_body"])
+    if ((body[field] ?? null) !== null) throw no(field, "it can change what the request costs.");
+  for (const tool of Array.isArray(body.tools) ? (body.tools as { type?: unknown }[]) : []) {
+    if (tool?.type !== "function" && tool?.type !== "custom") throw no("tools", "only function and custom tools have a price.");
+  }
   if ((body.web_search_options ?? null) !== null) throw no("web_search_options", "searches are billed by the call.");
-  if (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== "text")) throw no("modalities", "only text output has a price.");
+  if (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== "text"))
+    throw no("modalities", "only text output has a price.");
   if ((body.audio ?? null) !== null) throw no("audio", "only text output has a price.");
   if (model.provider === "openrouter") {
-    for (const field of ["models", "route", "plugins", "provider"]) {
+    for (const field of ["models", "route", "plugins", "provider", "preset"]) {
       if ((body[field] ?? null) !== null) throw no(field, "it can change what the request costs.");
     }
   }
@@ -155,6 +227,16 @@ function promptBound(text: string, messages: unknown[], body: Readonly<Record<st
 }
 
 /** Some providers put a page of instructions in front of the tools. */
+function hasMoreThanText(messages: unknown[], body: Readonly<Record<string, unknown>>): boolean {
+  const parts = countParts(messages);
+  return parts.images > 0 || parts.audio > 0 || parts.unbounded || (body.functions ?? null) !== null || (body.prediction ?? null) !== null;
+}
+
+function predictionBytes(text: string, members: ReadonlyMap<string, JsonMember>): number {
+  const member = members.get("prediction");
+  return member === undefined ? 0 : Buffer.byteLength(text.slice(member.valueStart, member.valueEnd));
+}
+
 function toolPromptTokens(body: Readonly<Record<string, unknown>>): number {
   return Array.isArray(body.tools) && body.tools.length > 0 ? 1_000 : 0;
 }
@@ -174,7 +256,10 @@ function countParts(messages: unknown[]): Parts {
       if (part.type === "image_url") {
         parts.images++;
         const url = isObject(part.image_url) ? part.image_url.url : part.image_url;
-        if (typeof url === "string" && url.startsWith("data:")) parts.dataBytes += url.length;
+        if (typeof url !== "string" || /^https?:/i.test(url)) continue;
+        // Providers take other things than images here, and bill them by the page or the second.
+        if (/^data:image\//i.test(url)) parts.dataBytes += url.length;
+        else parts.unbounded = true;
       } else if (part.type === "input_audio") parts.audio++;
       // A file may be known to the provider only, and hold pages of images.
       else if (part.type !== "text" && part.type !== "refusal") parts.unbounded = true;
@@ -199,7 +284,10 @@ function readInteger(body: Readonly<Record<string, unknown>>, field: string, lea
   const value = body[field] ?? null;
   if (value === null) return null;
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < least || value > most) {
-    throw wrong(field, `\`${field}\` must be a whole number of at least ${least}${most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`}.`);
+    throw wrong(
+      field,
+      `\`${field}\` must be a whole number of at least ${least}${most === Number.MAX_SAFE_INTEGER ? "" : ` and at most ${most}`}.`,
+    );
   }
   return value;
 }

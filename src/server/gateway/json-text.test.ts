@@ -20,19 +20,30 @@ test("members are found wherever they stand, in any JSON and any spacing", () =>
 
 test("a change of some members leaves all others as they were", () => {
   fc.assert(
-    fc.property(anyObject, spacing, fc.subarray(["model", "max_tokens", "stream_options"]), fc.jsonValue(), (object, space, names, value) => {
-      const text = JSON.stringify({ ...object, max_tokens: 1 }, null, space);
-      const changes = Object.fromEntries(names.map((name) => [name, JSON.stringify(value)]));
-      const changed = JSON.parse(withMembers(text, topLevelMembers(text), changes)) as object;
-      const expected = { ...(JSON.parse(text) as object), ...Object.fromEntries(names.map((name) => [name, JSON.parse(JSON.stringify(value)) as unknown])) };
-      expect(changed).toEqual(expected);
-    }),
+    fc.property(
+      anyObject,
+      spacing,
+      fc.subarray(["model", "max_tokens", "stream_options"]),
+      fc.jsonValue(),
+      (object, space, names, value) => {
+        const text = JSON.stringify({ ...object, max_tokens: 1 }, null, space);
+        const changes = Object.fromEntries(names.map((name) => [name, JSON.stringify(value)]));
+        const changed = JSON.parse(withMembers(text, topLevelMembers(text), changes)) as object;
+        const expected = {
+          ...(JSON.parse(text) as object),
+          ...Object.fromEntries(names.map((name) => [name, JSON.parse(JSON.stringify(value)) as unknown])),
+        };
+        expect(changed).toEqual(expected);
+      },
+    ),
   );
 });
 
 test("integers beyond 2^53 survive a change of another member", () => {
   const text = '{"seed":9223372036854775807,"max_tokens":10}';
-  expect(withMembers(text, topLevelMembers(text), { max_tokens: "5", model: '"x"' })).toBe('{"model":"x","seed":9223372036854775807,"max_tokens":5}');
+  expect(withMembers(text, topLevelMembers(text), { max_tokens: "5", model: '"x"' })).toBe(
+    '{"model":"x","seed":9223372036854775807,"max_tokens":5}',
+  );
 });
 
 test("a member that stands twice is refused, however it is spelled", () => {

@@ -14,7 +14,6 @@ export class DuplicateMemberError extends Error {
   }
 }
 
-const STRING = /"[^"\\]*(?:\\.[^"\\]*)*"/y;
 const SPACE = /[ \t\r\n]*/y;
 const SCALAR = /[^,\]}\s]*/y;
 const UNSTRUCTURED = /[^"{}[\]]*/y;
@@ -32,7 +31,7 @@ export function topLevelMembers(text: string): Map<string, JsonMember> {
     at = skip(SPACE, text, at);
     if (text[at] === "}") return members;
     if (text[at] === ",") at = skip(SPACE, text, at + 1);
-    const nameEnd = skip(STRING, text, at);
+    const nameEnd = endOfString(text, at);
     const name = JSON.parse(text.slice(at, nameEnd)) as string;
     const valueStart = skip(SPACE, text, text.indexOf(":", nameEnd) + 1);
     const valueEnd = endOfValue(text, valueStart);
@@ -72,13 +71,13 @@ export function appendMember(object: string, name: string, value: string): strin
 
 function endOfValue(text: string, start: number): number {
   const first = text[start];
-  if (first === '"') return skip(STRING, text, start);
+  if (first === '"') return endOfString(text, start);
   if (first !== "{" && first !== "[") return skip(SCALAR, text, start);
   let depth = 0;
   let at = start;
   do {
     const character = text[at];
-    if (character === '"') at = skip(STRING, text, at);
+    if (character === '"') at = endOfString(text, at);
     else {
       if (character === "{" || character === "[") depth++;
       else depth--;
@@ -87,6 +86,15 @@ function endOfValue(text: string, start: number): number {
     if (depth > 0) at = skip(UNSTRUCTURED, text, at);
   } while (depth > 0);
   return at;
+}
+
+/** Where a string that begins at `start` ends: at the first quote that is not escaped. */
+function endOfString(text: string, start: number): number {
+  for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
+    let backslashes = 0;
+    while (text[quote - 1 - backslashes] === "\\") backslashes++;
+    if (backslashes % 2 === 0) return quote + 1;
+  }
 }
 
 function skip(pattern: RegExp, text: string, at: number): number {

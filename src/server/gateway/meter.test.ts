@@ -19,10 +19,19 @@ function run(stream: Uint8Array, cuts: readonly number[], options: { includeUsag
   }
   through += meter.end()?.toString("latin1") ?? "";
   through += meter.failure === null ? meter.closing(QUOTA).toString("latin1") : "";
-  return { client: Buffer.from(through, "latin1").toString("utf8"), usage: meter.usage, finished: meter.finished, failure: meter.failure, done: meter.done };
+  return {
+    client: Buffer.from(through, "latin1").toString("utf8"),
+    usage: meter.usage,
+    finished: meter.finished,
+    failure: meter.failure,
+    done: meter.done,
+  };
 }
 
-const text = fc.oneof(fc.string({ unit: "binary", maxLength: 12 }), fc.constantFrom("🦊", "é", "[DONE]", '"finish_reason":"stop"', "\n\n", "data: x", "\r\n\r\n"));
+const text = fc.oneof(
+  fc.string({ unit: "binary", maxLength: 12 }),
+  fc.constantFrom("🦊", "é", "[DONE]", '"finish_reason":"stop"', "\n\n", "data: x", "\r\n\r\n"),
+);
 const spaced = (object: object) => JSON.stringify(object).replace(/(?<!\\)":/g, '" : ');
 const anyStream = fc
   .record({
@@ -43,7 +52,12 @@ const anyStream = fc
     const objects: object[] = shape.texts.map((content, index) => chunk([delta({ content }, { index: index % shape.choices })], inAll));
     if (shape.failure) objects.push({ error: { message: "broke", code: 500 } });
     for (let index = 0; index < shape.choices; index++) {
-      objects.push(chunk([delta(shape.finishText === undefined ? {} : { content: shape.finishText }, { index, finishReason: "stop" })], shape.usage === "finish chunk" ? used : inAll));
+      objects.push(
+        chunk(
+          [delta(shape.finishText === undefined ? {} : { content: shape.finishText }, { index, finishReason: "stop" })],
+          shape.usage === "finish chunk" ? used : inAll,
+        ),
+      );
     }
     if (shape.usage === "own chunk" || shape.usage === "every chunk") objects.push(chunk([], used));
     const parts = objects.flatMap((object) => [...(shape.comments ? [": ping\n\n"] : []), `data: ${shape.write(object)}\n\n`]);
@@ -64,7 +78,9 @@ describe("StreamMeter", () => {
   });
 
   test("every single cut, and every byte on its own, gives the same", () => {
-    const bytes = Buffer.from([...completionChunks(["é🦊", '"usage":{'], { usage: usage(10, 5) }).map(event), event("[DONE]")].join("").replaceAll("\n", "\r\n"));
+    const bytes = Buffer.from(
+      [...completionChunks(["é🦊", '"usage":{'], { usage: usage(10, 5) }).map(event), event("[DONE]")].join("").replaceAll("\n", "\r\n"),
+    );
     const uncut = run(bytes, []);
     for (let cut = 1; cut < bytes.length; cut++) expect(run(bytes, [cut])).toEqual(uncut);
     expect(run(bytes, Array.from(bytes.keys()))).toEqual(uncut);
@@ -75,23 +91,34 @@ describe("StreamMeter", () => {
       fc.property(anyStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
         fc.pre(!shape.failure);
         const { client, usage: found, finished } = run(bytes, cuts);
-        const data = client.split(/\r?\n\r?\n/).filter((each) => each.startsWith("data:")).map((each) => each.slice(5).trim());
+        const data = client
+          .split(/\r?\n\r?\n/)
+          .filter((each) => each.startsWith("data:"))
+          .map((each) => each.slice(5).trim());
         expect(data.at(-1)).toBe("[DONE]");
-        const chunks = data.slice(0, -1).map((each) => JSON.parse(each) as { choices: { delta: { content?: string }; finish_reason: string | null }[]; quota?: unknown });
+        const chunks = data
+          .slice(0, -1)
+          .map((each) => JSON.parse(each) as { choices: { delta: { content?: string }; finish_reason: string | null }[]; quota?: unknown });
         const finishTexts = shape.finishText === undefined ? [] : Array<string>(shape.choices).fill(shape.finishText);
-        expect(chunks.flatMap(({ choices }) => choices.map((each) => each.delta.content ?? "")).join("")).toBe([...shape.texts, ...finishTexts].join(""));
+        expect(chunks.flatMap(({ choices }) => choices.map((each) => each.delta.content ?? "")).join("")).toBe(
+          [...shape.texts, ...finishTexts].join(""),
+        );
         expect(chunks.filter(({ choices }) => choices.length === 0)).toEqual([]);
         expect(chunks.flatMap((each, index) => (each.quota === undefined ? [] : [index]))).toEqual([chunks.length - 1]);
         expect(chunks.at(-1)?.choices[0]?.finish_reason).toBe("stop");
         expect(finished).toBe(true);
-        expect(found).toEqual(shape.usage === "none" ? null : { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 5 });
+        expect(found).toEqual(
+          shape.usage === "none" ? null : { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 5 },
+        );
       }),
       { numRuns: 300 },
     );
   });
 
   test("an error event ends the stream and goes no further", () => {
-    const bytes = Buffer.from([event(chunk([delta({ content: "a" })])), event({ error: { message: "secret", code: 429 } }), event("[DONE]")].join(""));
+    const bytes = Buffer.from(
+      [event(chunk([delta({ content: "a" })])), event({ error: { message: "secret", code: 429 } }), event("[DONE]")].join(""),
+    );
     const { client, failure } = run(bytes, []);
     expect(client).toBe(event(chunk([delta({ content: "a" })])));
     expect(failure).toEqual({ message: "secret", status: 429 });
@@ -124,7 +151,9 @@ describe("StreamMeter", () => {
 
   test("text on the finish chunk counts once the stream is complete, not before", async () => {
     const meter = new StreamMeter({ includeUsage: false });
-    meter.push(Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({ content: " world" }, { finishReason: "stop" })]))));
+    meter.push(
+      Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({ content: " world" }, { finishReason: "stop" })]))),
+    );
     expect(await meter.deliveredTokens()).toBe(1);
     expect(await meter.completedTokens()).toBe(2);
   });
@@ -173,9 +202,13 @@ describe("readUsage", () => {
     [{ prompt_tokens: 1.5 }, null],
     [{ prompt_tokens: "10", completion_tokens: 5 }, null],
     [{ prompt_tokens: 2 ** 31 }, null],
-    [{ prompt_tokens: 10 }, [10, 0, 0, 0]],
+    // Half a count is none.
+    [{ prompt_tokens: 10 }, null],
+    [{ prompt_tokens: 10, completion_tokens: "5" }, null],
+    // Embeddings have no completion.
+    [{ prompt_tokens: 10, total_tokens: 10 }, [10, 0, 0, 0]],
     [{ prompt_tokens: 10, completion_tokens: 5 }, [10, 0, 0, 5]],
-    [{ prompt_tokens: 10, completion_tokens: -5 }, [10, 0, 0, 0]],
+    [{ prompt_tokens: 10, completion_tokens: -5 }, null],
     [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: null }, [10, 0, 0, 5]],
     [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: 4, cache_write_tokens: 2 } }, [10, 4, 2, 5]],
     [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: "4" } }, [10, 0, 0, 5]],

@@ -7,6 +7,8 @@ export function readUsage(usage: unknown): TokenUsage | null {
   if (typeof usage !== "object" || usage === null) return null;
   const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details } = usage as Record<string, unknown>;
   if (!isCount(prompt_tokens)) return null;
+  // Half a count is none. Embeddings have a total only.
+  if (!isCount(completion_tokens) && !isCount(total_tokens)) return null;
   const details = (prompt_tokens_details ?? {}) as Record<string, unknown>;
   const completion = isCount(completion_tokens) ? completion_tokens : 0;
   return {
@@ -41,6 +43,7 @@ export class StreamMeter {
   readonly #includeUsage: boolean;
   /** Of an event whose end has not come yet: its parts, and their last bytes, in which its end may have begun. */
   #rest: Buffer[] = [];
+  #restBytes = 0;
   #tail: Buffer = EMPTY;
   #finishEvent: string | null = null;
   #usageEvent: string | null = null;
@@ -60,9 +63,12 @@ export class StreamMeter {
     const whole = end === chunk.length ? chunk : chunk.subarray(0, end);
     const events = this.#rest.length === 0 ? whole : Buffer.concat([...this.#rest, whole]);
     this.#rest = [];
+    this.#restBytes = 0;
     this.#tail = EMPTY;
     if (end < chunk.length) this.#keep(chunk.subarray(end));
     if (this.#finishEvent === null && !MATTERS.test(events.toString("latin1"))) {
+      // More text after a count: it was a count so far, not the last one.
+      this.usage = null;
       this.#delivered.add(events);
       return events;
     }
@@ -100,6 +106,8 @@ export class StreamMeter {
   }
 
   #keep(part: Buffer): void {
+    this.#restBytes += part.length;
+    if (this.#restBytes > LARGEST_EVENT_BYTES) this.failure = { message: "an event without an end", status: null };
     this.#rest.push(part);
     this.#tail = (part.length < SEPARATOR_BYTES ? Buffer.concat([this.#tail, part]) : part).subarray(1 - SEPARATOR_BYTES);
   }
@@ -157,6 +165,8 @@ export class StreamMeter {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+const LARGEST_EVENT_BYTES = 16 * 1024 * 1024;
 
 /** The longest end of an event is CR LF CR LF. */
 const SEPARATOR_BYTES = 4;

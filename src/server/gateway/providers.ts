@@ -19,16 +19,86 @@ type ProviderRow = {
 };
 
 export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
-  openai: { name: "OpenAI", defaultBaseUrl: "https://api.openai.com/v1", key: "OPENAI_API_KEY", baseUrl: "OPENAI_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
-  google: { name: "Google Gemini", defaultBaseUrl: "https://generativelanguage.googleapis.com/v1beta/openai", key: "GEMINI_API_KEY", baseUrl: "GEMINI_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
-  anthropic: { name: "Anthropic", defaultBaseUrl: "https://api.anthropic.com/v1", key: "ANTHROPIC_API_KEY", baseUrl: "ANTHROPIC_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
-  mistral: { name: "Mistral", defaultBaseUrl: "https://api.mistral.ai/v1", key: "MISTRAL_API_KEY", baseUrl: "MISTRAL_BASE_URL", outputLimitField: "max_tokens", streamOptions: false },
-  groq: { name: "Groq", defaultBaseUrl: "https://api.groq.com/openai/v1", key: "GROQ_API_KEY", baseUrl: "GROQ_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
-  deepseek: { name: "DeepSeek", defaultBaseUrl: "https://api.deepseek.com/v1", key: "DEEPSEEK_API_KEY", baseUrl: "DEEPSEEK_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
-  xai: { name: "xAI", defaultBaseUrl: "https://api.x.ai/v1", key: "XAI_API_KEY", baseUrl: "XAI_BASE_URL", outputLimitField: "max_completion_tokens", streamOptions: true },
-  openrouter: { name: "OpenRouter", defaultBaseUrl: "https://openrouter.ai/api/v1", key: "OPENROUTER_API_KEY", baseUrl: "OPENROUTER_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
-  ollama: { name: "Ollama", defaultBaseUrl: null, key: "OLLAMA_API_KEY", baseUrl: "OLLAMA_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
-  vllm: { name: "vLLM", defaultBaseUrl: null, key: "VLLM_API_KEY", baseUrl: "VLLM_BASE_URL", outputLimitField: "max_tokens", streamOptions: true },
+  openai: {
+    name: "OpenAI",
+    defaultBaseUrl: "https://api.openai.com/v1",
+    key: "OPENAI_API_KEY",
+    baseUrl: "OPENAI_BASE_URL",
+    outputLimitField: "max_completion_tokens",
+    streamOptions: true,
+  },
+  google: {
+    name: "Google Gemini",
+    defaultBaseUrl: "https://generativelanguage.googleapis.com/v1beta/openai",
+    key: "GEMINI_API_KEY",
+    baseUrl: "GEMINI_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
+  anthropic: {
+    name: "Anthropic",
+    defaultBaseUrl: "https://api.anthropic.com/v1",
+    key: "ANTHROPIC_API_KEY",
+    baseUrl: "ANTHROPIC_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
+  mistral: {
+    name: "Mistral",
+    defaultBaseUrl: "https://api.mistral.ai/v1",
+    key: "MISTRAL_API_KEY",
+    baseUrl: "MISTRAL_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: false,
+  },
+  groq: {
+    name: "Groq",
+    defaultBaseUrl: "https://api.groq.com/openai/v1",
+    key: "GROQ_API_KEY",
+    baseUrl: "GROQ_BASE_URL",
+    outputLimitField: "max_completion_tokens",
+    streamOptions: true,
+  },
+  deepseek: {
+    name: "DeepSeek",
+    defaultBaseUrl: "https://api.deepseek.com/v1",
+    key: "DEEPSEEK_API_KEY",
+    baseUrl: "DEEPSEEK_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
+  xai: {
+    name: "xAI",
+    defaultBaseUrl: "https://api.x.ai/v1",
+    key: "XAI_API_KEY",
+    baseUrl: "XAI_BASE_URL",
+    outputLimitField: "max_completion_tokens",
+    streamOptions: true,
+  },
+  openrouter: {
+    name: "OpenRouter",
+    defaultBaseUrl: "https://openrouter.ai/api/v1",
+    key: "OPENROUTER_API_KEY",
+    baseUrl: "OPENROUTER_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
+  ollama: {
+    name: "Ollama",
+    defaultBaseUrl: null,
+    key: "OLLAMA_API_KEY",
+    baseUrl: "OLLAMA_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
+  vllm: {
+    name: "vLLM",
+    defaultBaseUrl: null,
+    key: "VLLM_API_KEY",
+    baseUrl: "VLLM_BASE_URL",
+    outputLimitField: "max_tokens",
+    streamOptions: true,
+  },
 };
 
 /** A provider that can be called. */
@@ -56,7 +126,8 @@ export function isConfigured(provider: ProviderId): boolean {
 
 /** True while no provider is configured and the simulator may stand in for all of them. */
 export function isSimulated(): boolean {
-  const wanted = env.QUOTA_SIMULATOR === "on" || (env.QUOTA_SIMULATOR === "auto" && (env.DATABASE_URL === undefined || env.QUOTA_DEMO === "1"));
+  const wanted =
+    env.QUOTA_SIMULATOR === "on" || (env.QUOTA_SIMULATOR === "auto" && (env.DATABASE_URL === undefined || env.QUOTA_DEMO === "1"));
   return wanted && !(Object.keys(providerTable) as ProviderId[]).some(isConfigured);
 }
 

@@ -23,50 +23,57 @@ export function completionDoor(declared: {
   body: z.ZodType;
   response: z.ZodType;
 }): Door {
-  return door({ ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS }, async (incoming, { id, headers }) => {
-    const keyHash = readKeyHash(incoming);
-    await countRequest(keyHash.toString("base64"), headers);
-    let externalUserId: string | null;
-    let text: string;
-    let completion: CompletionRequest;
-    try {
-      externalUserId = readExternalUserId(incoming);
-      text = await readBody(incoming);
-      completion = declared.read(text);
-    } catch (error) {
-      await authenticate(keyHash);
-      throw error;
-    }
-    const purchase = {
-      id,
-      keyHash,
-      externalUserId,
-      endpoint: declared.path,
-      upstreamPath: declared.upstreamPath,
-      request: completion,
-      signal: incoming.signal,
-    };
-    const key = completion.stream ? null : incoming.header("idempotency-key");
-    if (key === null) {
-      const answer = await complete(purchase);
-      return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
-    }
-    const caller = await authenticate(keyHash);
-    const claimed = await claim(caller.appId, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
-    if (claimed.kind === "replay") return claimed.reply;
-    const { idempotency } = claimed;
-    try {
-      const answer = await complete({
-        ...purchase,
-        remember: (tx, { body, headers: own }) => idempotency.remember(tx, { status: 200, headers: own, body }),
-      });
-      return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
-    } catch (error) {
-      await idempotency.forget();
-      throw error;
-    }
-  });
+  return door(
+    { ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS },
+    async (incoming, { id, headers }) => {
+      const keyHash = readKeyHash(incoming);
+      await countRequest(keyHash.toString("base64"), headers);
+      let externalUserId: string | null;
+      let text: string;
+      let completion: CompletionRequest;
+      try {
+        externalUserId = readExternalUserId(incoming);
+        // Nobody without a key makes the server read much.
+        if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await authenticate(keyHash);
+        text = await readBody(incoming);
+        completion = declared.read(text);
+      } catch (error) {
+        await authenticate(keyHash);
+        throw error;
+      }
+      const purchase = {
+        id,
+        keyHash,
+        externalUserId,
+        endpoint: declared.path,
+        upstreamPath: declared.upstreamPath,
+        request: completion,
+        signal: incoming.signal,
+      };
+      const key = completion.stream ? null : incoming.header("idempotency-key");
+      if (key === null) {
+        const answer = await complete(purchase);
+        return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
+      }
+      const caller = await authenticate(keyHash);
+      const claimed = await claim(caller, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
+      if (claimed.kind === "replay") return claimed.reply;
+      const { idempotency } = claimed;
+      try {
+        const answer = await complete({
+          ...purchase,
+          remember: (tx, { body, headers: own }) => idempotency.remember(tx, { status: 200, headers: own, body }),
+        });
+        return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
+      } catch (error) {
+        await idempotency.forget();
+        throw error;
+      }
+    },
+  );
 }
+
+const UNCHECKED_BYTES = 64 * 1024;
 
 const ERRORS: readonly ErrorCode[] = [
   "bad_request",

@@ -19,13 +19,14 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
   return caller;
 }
 
-const PRINTABLE = /^[^\p{Cc}\p{Cs}]{1,255}$/u;
+const PRINTABLE = /^(?!\s)[^\p{Cc}\p{Cs}]{1,255}(?<!\s)$/u;
 
 /**
- * X-Quota-User, or null when it is absent. HTTP header values are bytes, which the
- * runtime reads as Latin-1; they are taken for UTF-8, and for Latin-1 where they
- * can't be. Nothing is percent-decoded: an id may have a percent sign. Throws
- * `bad_request` for an id that no app could have linked: an empty one is a
+ * X-Quota-User, or null when it is absent. Header values are bytes without a
+ * character set: what one client sends as `é` another sends as `Ã©`, and guessing
+ * could name somebody else. So only ASCII is taken as it stands, and everything
+ * else in the one spelling that says what it is, RFC 8187's `UTF-8''%C3%A9lodie`.
+ * Throws `bad_request` for an id that no app could have linked: an empty one is a
  * mistake, not an absent header.
  */
 export function readExternalUserId(incoming: Incoming): string | null {
@@ -33,14 +34,28 @@ export function readExternalUserId(incoming: Incoming): string | null {
   return header === null ? null : checkExternalUserId(decodeHeader(header), "X-Quota-User");
 }
 
+/** 1 to 255 printable characters, without white space around them: a header could not carry it. */
 export function checkExternalUserId(id: string, param: string): string {
   if (PRINTABLE.test(id)) return id;
-  throw new AppError("bad_request", { param, message: `${param} must be 1 to 255 printable characters.` });
+  throw new AppError("bad_request", { param, message: `${param} must be 1 to 255 printable characters, without white space around them.` });
 }
 
 function decodeHeader(value: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: bytes above ASCII are what is looked for
-  if (!/[^\x00-\x7f]/.test(value)) return value;
-  const utf8 = Buffer.from(value, "latin1").toString("utf8");
-  return utf8.includes("\ufffd") ? value : utf8;
+  if (!/^[\x20-\x7e]*$/.test(value)) {
+    throw new AppError("bad_request", {
+      param: "X-Quota-User",
+      message: "X-Quota-User has characters beyond ASCII. Send them as UTF-8''%C3%A9lodie (RFC 8187).",
+    });
+  }
+  const encoded = /^UTF-8''(.*)$/i.exec(value)?.[1];
+  if (encoded === undefined) return value;
+  try {
+    return decodeURIComponent(encoded);
+  } catch (cause) {
+    throw new AppError("bad_request", {
+      param: "X-Quota-User",
+      message: "X-Quota-User begins with UTF-8'' and is not percent-encoded UTF-8.",
+      cause,
+    });
+  }
 }

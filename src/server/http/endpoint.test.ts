@@ -55,13 +55,21 @@ describe("asDoor", () => {
       return { status: 204, headers: {}, body: null };
     });
     await door(new Request("http://x/v1/users/a%2Fb%20c?x=1&y=%26", { method: "DELETE", headers: { "X-Quota-User": "me" } }));
-    expect([seen?.method, seen?.path, seen?.query, seen?.header("x-quota-user"), seen?.header("authorization")]).toEqual(["DELETE", "/v1/users/a%2Fb%20c", "x=1&y=%26", "me", null]);
+    expect([seen?.method, seen?.path, seen?.query, seen?.header("x-quota-user"), seen?.header("authorization")]).toEqual([
+      "DELETE",
+      "/v1/users/a%2Fb%20c",
+      "x=1&y=%26",
+      "me",
+      null,
+    ]);
   });
 
   test("a preflight allows every header of the contract and no credentials", async () => {
     const response = await preflight(new Request("http://x/v1/a", { method: "OPTIONS" }));
     expect(response.status).toBe(204);
-    expect(response.headers.get("access-control-allow-headers")).toBe("Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key");
+    expect(response.headers.get("access-control-allow-headers")).toBe(
+      "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
+    );
     expect(response.headers.get("access-control-allow-credentials")).toBeNull();
   });
 });

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import type { z } from "zod";
 import type { Caller } from "../apps/api-keys.ts";
 import { AppError, type ErrorCode } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
@@ -53,7 +53,11 @@ export type Door = ((request: Request) => Promise<Response>) & {
 export type AnyOperation = Operation<z.ZodType, z.ZodType, z.ZodType>;
 
 /** A JSON operation with a known caller. What `handle` returns is the body; bigints become JSON integers. */
-export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extends z.ZodType = z.ZodUndefined, Body extends z.ZodType = z.ZodUndefined>(
+export function endpoint<
+  Params extends z.ZodType = z.ZodUndefined,
+  Query extends z.ZodType = z.ZodUndefined,
+  Body extends z.ZodType = z.ZodUndefined,
+>(
   operation: Operation<Params, Query, Body>,
   handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
 ): Door {
@@ -73,11 +77,23 @@ export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extend
     const externalUserId = operation.forUser === true ? readExternalUserId(incoming) : null;
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {
-      throw new AppError("bad_request", { param: "Idempotency-Key", message: "This request moves credits and needs an Idempotency-Key header." });
+      throw new AppError("bad_request", {
+        param: "Idempotency-Key",
+        message: "This request moves credits and needs an Idempotency-Key header.",
+      });
     }
-    const call = { id, requestId, caller: caller as Caller, externalUserId, params: params?.data, query, body, idempotency: null as Idempotency | null };
+    const call = {
+      id,
+      requestId,
+      caller: caller as Caller,
+      externalUserId,
+      params: params?.data,
+      query,
+      body,
+      idempotency: null as Idempotency | null,
+    };
     if (key === null || caller === undefined) return present(await handle(call as never), headers);
-    const claimed = await claim(caller.appId, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers);
+    const claimed = await claim(caller, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers);
     if (claimed.kind === "replay") return claimed.reply;
     call.idempotency = claimed.idempotency;
     try {
@@ -94,10 +110,7 @@ export function endpoint<Params extends z.ZodType = z.ZodUndefined, Query extend
 type Numbered = { id: string; requestId: string; headers: Record<string, string> };
 
 /** The outermost part of every door: request id, CORS, and errors in the one envelope. */
-export function door(
-  operation: AnyOperation,
-  answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>,
-): Door {
+export function door(operation: AnyOperation, answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>): Door {
   const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
@@ -116,7 +129,9 @@ export function door(
 export function asDoor(answer: (incoming: Incoming) => Promise<Reply>): Door {
   const reply = async (incoming: Incoming) => {
     const made = await answer(incoming);
-    return made.headers["x-request-id"] === undefined ? { ...made, headers: { ...headersOfEveryReply(requestIdOf(newId())), ...made.headers } } : made;
+    return made.headers["x-request-id"] === undefined
+      ? { ...made, headers: { ...headersOfEveryReply(requestIdOf(newId())), ...made.headers } }
+      : made;
   };
   const handler = async (request: Request) => toResponse(await reply(fromRequest(request)));
   return Object.assign(handler, { reply });
@@ -194,5 +209,8 @@ function parse<Schema extends z.ZodType>(schema: Schema | undefined, read: () =>
   const [issue] = parsed.error.issues;
   const unknown = issue?.code === "unrecognized_keys" ? issue.keys[0] : undefined;
   const field = unknown ?? (issue === undefined || issue.path.length === 0 ? null : issue.path.join("."));
-  throw new AppError("bad_request", { param: field, message: `${field === null ? "The request" : `\`${field}\``}: ${issue?.message ?? "is not valid"}.` });
+  throw new AppError("bad_request", {
+    param: field,
+    message: `${field === null ? "The request" : `\`${field}\``}: ${issue?.message ?? "is not valid"}.`,
+  });
 }

@@ -12,7 +12,13 @@ export function errorReply(error: unknown, requestId: string, headers: Record<st
   const known = asAppError(error, requestId);
   return {
     status: known.status,
-    headers: { ...headersOfEveryReply(requestId), ...headers, ...challenge(known), ...known.headers, "content-type": "application/json; charset=utf-8" },
+    headers: {
+      ...headersOfEveryReply(requestId),
+      ...headers,
+      ...challenge(known),
+      ...known.headers,
+      "content-type": "application/json; charset=utf-8",
+    },
     body: JSON.stringify(errorBody(known)),
   };
 }
@@ -43,5 +49,7 @@ function asAppError(error: unknown, requestId: string): AppError {
     return error;
   }
   log.error("internal_error", { request_id: requestId, error });
-  return new AppError("internal_error", { message: `Something went wrong on our side. If it goes on, tell us the request id ${requestId}.` });
+  return new AppError("internal_error", {
+    message: `Something went wrong on our side. If it goes on, tell us the request id ${requestId}.`,
+  });
 }

@@ -92,6 +92,7 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
   outgoing.end();
 }
 
+const UNREAD_FOR_MS = 60_000;
 const LARGE_BYTES = 64 * 1024;
 
 /** A request without a body is not complete either, as long as its head is being handled. */
@@ -112,10 +113,12 @@ function discardRest(incoming: IncomingMessage): void {
 
 const DISCARD_FOR_MS = 10_000;
 
-/** Resolves when the client has read enough for more, or is gone. */
+/** Resolves when the client has read enough for more, or is gone. One that reads nothing for a minute counts as gone. */
 function drained(outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
+    const timer = setTimeout(() => outgoing.destroy(), UNREAD_FOR_MS);
     const done = () => {
+      clearTimeout(timer);
       outgoing.off("drain", done);
       outgoing.off("close", done);
       resolve();

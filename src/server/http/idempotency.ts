@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { env } from "#env";
+import type { BillingMode } from "../../generated/prisma/enums.ts";
 import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import type { Reply } from "./exchange.ts";
@@ -27,16 +28,21 @@ const KEPT_MS = 24 * 60 * 60 * 1000;
 
 /** Throws `bad_request` for an unusable key and `idempotency_conflict` for another body or a request that still runs. */
 export async function claim(
-  appId: string,
-  key: string,
+  caller: { appId: string; billingMode: BillingMode },
+  clientKey: string,
   request: { method: string; path: string; externalUserId: string | null; body: string },
   headers: Record<string, string>,
 ): Promise<Claim> {
-  if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
+  const { appId } = caller;
+  // The sandbox has keys of its own: its answers moved no credits.
+  const key = `${caller.billingMode === "test" ? "test" : "live"}:${clientKey}`;
+  if (!/^[\x21-\x7e]{1,255}$/.test(clientKey)) {
     throw new AppError("bad_request", { param: "Idempotency-Key", message: "Idempotency-Key must be 1 to 255 visible ASCII characters." });
   }
   const db = await prisma();
-  const requestHash = createHash("sha256").update(JSON.stringify([request.method, request.path, request.externalUserId, request.body])).digest();
+  const requestHash = createHash("sha256")
+    .update(JSON.stringify([request.method, request.path, request.externalUserId, request.body]))
+    .digest();
   const expiresAt = new Date(Date.now() + env.QUOTA_REQUEST_TIMEOUT_MS + 60_000);
   for (let attempt = 0; attempt < 3; attempt++) {
     // A key whose time is over is free again. Two that arrive together: the primary key lets one of them in.
@@ -45,7 +51,8 @@ export async function claim(
     if (count === 1) return { kind: "first", idempotency: claimed(appId, key, expiresAt) };
     const record = await db.idempotencyRecord.findUnique({ where: { appId_key: { appId, key } } });
     if (record === null) continue;
-    if (!requestHash.equals(record.requestHash)) throw new AppError("idempotency_conflict", { message: "This Idempotency-Key was used with another request." });
+    if (!requestHash.equals(record.requestHash))
+      throw new AppError("idempotency_conflict", { message: "This Idempotency-Key was used with another request." });
     if (record.status === null) {
       throw new AppError("idempotency_conflict", {
         message: "The first request with this Idempotency-Key is still running.",
@@ -95,4 +102,3 @@ function claimed(appId: string, key: string, expiresAt: Date): Idempotency {
 export async function purgeIdempotency(): Promise<void> {
   await (await prisma()).idempotencyRecord.deleteMany({ where: { expiresAt: { lt: new Date() } } });
 }
-

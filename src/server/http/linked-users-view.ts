@@ -1,11 +1,17 @@
 import { z } from "zod";
 import type { Caller } from "../apps/api-keys.ts";
-import { type LinkedUserView, findLinkedUser } from "../connect/linked-users.ts";
+import { findLinkedUser, type LinkedUserView } from "../connect/linked-users.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 
-export const userParams = z.object({ external_user_id: z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u) });
+export const userParams = z.object({
+  external_user_id: z
+    .string()
+    .min(1)
+    .max(255)
+    .regex(/^(?!\s)[^\p{Cc}\p{Cs}]*(?<!\s)$/u),
+});
 
 export function linkedUserView(view: LinkedUserView) {
   return {
@@ -21,7 +27,12 @@ export async function visibleLinkedUser(caller: Caller, externalUserId: string):
   if (caller.billingMode === "test") {
     if (externalUserId === "sandbox_missing") throw new AppError("not_found");
     const balance = externalUserId === "sandbox_empty" ? 0n : (await balanceOf(db.sql, caller.sandboxWalletId)).balance;
-    return { externalUserId, user: { id: caller.sandboxWalletId, email: "sandbox@example.com", balance }, linkedAt: new Date(0), walletId: caller.sandboxWalletId };
+    return {
+      externalUserId,
+      user: { id: caller.sandboxWalletId, email: "sandbox@example.com", balance },
+      linkedAt: new Date(0),
+      walletId: caller.sandboxWalletId,
+    };
   }
   const view = await findLinkedUser(db, caller.appId, externalUserId);
   if (view === null) throw new AppError("not_found");

@@ -1,6 +1,6 @@
 import { isConfigured, isSimulated } from "../gateway/providers.ts";
-import { currentPrice } from "../pricing/price.ts";
 import { allModels, type Model } from "../pricing/models.ts";
+import { currentPrice } from "../pricing/price.ts";
 
 /** The models that this server can answer with: those of configured providers, or all while the simulator stands in. */
 export function availableModels(): Model[] {

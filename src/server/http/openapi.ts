@@ -44,7 +44,11 @@ function describeOperation(operation: AnyOperation) {
       ? {}
       : { requestBody: { required: true, content: { "application/json": { schema: jsonSchema(operation.body, "input") } } } }),
     responses: {
-      "200": { description: "OK", headers: requestIdHeader, content: { "application/json": { schema: jsonSchema(operation.response, "output") } } },
+      "200": {
+        description: "OK",
+        headers: requestIdHeader,
+        content: { "application/json": { schema: jsonSchema(operation.response, "output") } },
+      },
       ...errorResponses(operation.errors),
     },
   };
@@ -53,19 +57,36 @@ function describeOperation(operation: AnyOperation) {
 const requestIdHeader = { "X-Request-Id": { schema: { type: "string" } } };
 
 function headerParameters(operation: AnyOperation) {
-  const header = (name: string, description: string, required = false) => ({ name, in: "header", required, description, schema: { type: "string" } });
+  const header = (name: string, description: string, required = false) => ({
+    name,
+    in: "header",
+    required,
+    description,
+    schema: { type: "string" },
+  });
   return [
     ...(operation.forUser === true ? [header("X-Quota-User", "The external_user_id of the linked user who pays.")] : []),
     ...(operation.idempotency === undefined
       ? []
-      : [header("Idempotency-Key", "The same key and body again gets the first answer and is never billed twice.", operation.idempotency === "required")]),
+      : [
+          header(
+            "Idempotency-Key",
+            "The same key and body again gets the first answer and is never billed twice.",
+            operation.idempotency === "required",
+          ),
+        ]),
   ];
 }
 
 function parametersOf(schema: z.ZodType | undefined, place: "path" | "query") {
   if (schema === undefined) return [];
   const { properties = {}, required = [] } = jsonSchema(schema, "input") as { properties?: Record<string, object>; required?: string[] };
-  return Object.entries(properties).map(([name, property]) => ({ name, in: place, required: place === "path" || required.includes(name), schema: property }));
+  return Object.entries(properties).map(([name, property]) => ({
+    name,
+    in: place,
+    required: place === "path" || required.includes(name),
+    schema: property,
+  }));
 }
 
 function errorResponses(codes: readonly ErrorCode[]) {

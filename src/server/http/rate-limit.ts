@@ -24,5 +24,6 @@ export async function countRequest(key: string, headers: Record<string, string>)
   headers["x-ratelimit-limit"] = String(env.QUOTA_RATE_LIMIT_PER_MINUTE);
   headers["x-ratelimit-remaining"] = String(Math.max(0, state.remainingPoints));
   headers["x-ratelimit-reset"] = String(Math.ceil((Date.now() + state.msBeforeNext) / 1000));
-  if (exceeded) throw new AppError("rate_limit_exceeded", { headers: { "retry-after": String(Math.max(1, Math.ceil(state.msBeforeNext / 1000))) } });
+  if (exceeded)
+    throw new AppError("rate_limit_exceeded", { headers: { "retry-after": String(Math.max(1, Math.ceil(state.msBeforeNext / 1000))) } });
 }

@@ -5,14 +5,20 @@ import { z } from "zod";
 export const credits = z.int().describe("Credits; 1 credit is 1 micro-dollar.");
 const moment = z.iso.datetime().describe("ISO 8601, UTC.");
 /** Text that the database can store and compare. */
-const printable = z.string().min(1).max(255).regex(/^[^\p{Cc}\p{Cs}]*$/u, "must be printable characters");
+const printable = z
+  .string()
+  .min(1)
+  .max(255)
+  .regex(/^(?!\s)[^\p{Cc}\p{Cs}]*(?<!\s)$/u, "must be printable characters, without white space around them");
 /** A moment that the database has a date for. */
 const pastOrFuture = z.coerce.date().min(new Date(0)).max(new Date("9999-12-31T23:59:59.999Z"));
 export const externalUserId = printable.describe("Your app's id for the linked user.");
 
 export const quota = z.object({
   credits_used: credits,
-  balance_after: credits.nullable().describe("The payer's balance after this request; null in the rare case that the books could not be read in time."),
+  balance_after: credits
+    .nullable()
+    .describe("The payer's balance after this request; null in the rare case that the books could not be read in time."),
   billing_mode: z.enum(["developer", "user", "test"]),
   external_user_id: z.string().optional(),
 });
@@ -56,7 +62,9 @@ export const model = z.object({
   object: z.literal("model"),
   created: z.int(),
   owned_by: z.string(),
-  pricing: z.object({ prompt_per_1k_tokens: z.string(), completion_per_1k_tokens: z.string() }).describe("US dollars, as decimal text; the app's markup comes on top."),
+  pricing: z
+    .object({ prompt_per_1k_tokens: z.string(), completion_per_1k_tokens: z.string() })
+    .describe("US dollars, as decimal text; the app's markup comes on top."),
   context_length: z.int(),
   max_output_tokens: z.int(),
 });
@@ -117,9 +125,19 @@ export const usagePage = z.union([
 export const fundingRequest = z.strictObject({
   external_user_id: externalUserId,
   amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
-  description: z.string().max(500).regex(/^[^\p{Cc}]*$/u, "must be printable characters").optional(),
+  description: z
+    .string()
+    .max(500)
+    .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
+    .optional(),
 });
-export const funding = z.object({ success: z.literal(true), external_user_id: z.string(), amount: credits, balance_after: credits, transaction_id: z.string() });
+export const funding = z.object({
+  success: z.literal(true),
+  external_user_id: z.string(),
+  amount: credits,
+  balance_after: credits,
+  transaction_id: z.string(),
+});
 
 export const errorBody = z.object({
   error: z.object({

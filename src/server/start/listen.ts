@@ -20,8 +20,8 @@ export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
       outgoing.destroy();
     });
   });
-  // Long enough for a provider that thinks; the gateway has its own limits.
-  server.requestTimeout = 0;
+  // For receiving a request; answering it has limits of its own.
+  server.requestTimeout = 120_000;
   server.headersTimeout = 30_000;
   server.keepAliveTimeout = 65_000;
   return server;

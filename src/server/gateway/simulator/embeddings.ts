@@ -6,6 +6,9 @@ import { ApiError, type EmbeddingsRequest } from "./request.ts";
 /** The body of the answer to an embeddings request. @throws ApiError 400 for inputs that are too long or no tokens. */
 export async function embeddingsJson(request: EmbeddingsRequest) {
   const size = request.dimensions ?? (/large/.test(request.model) ? 3072 : 1536);
+  if (size * request.inputs.length > MOST_NUMBERS) {
+    throw new ApiError(400, `The simulator makes at most ${MOST_NUMBERS} numbers a request. Send fewer inputs.`, { param: "input" });
+  }
   const data: { object: "embedding"; index: number; embedding: number[] | string }[] = [];
   let tokens = 0;
   for (const [index, input] of request.inputs.entries()) {
@@ -21,6 +24,8 @@ export async function embeddingsJson(request: EmbeddingsRequest) {
 }
 
 const MAX_INPUT_TOKENS = 8192;
+/** It shares its process with the gateway. */
+const MOST_NUMBERS = 1_000_000;
 
 /** How many numbers of the vector a word touches. */
 const TOUCHED = 24;

@@ -76,6 +76,7 @@ export function readChatRequest(body: unknown): ChatRequest {
       param: "top_logprobs",
     });
   }
+  const n = readInteger(fields, "n", 1, 128) ?? 1;
   const limits = [readInteger(fields, "max_tokens", 1), readInteger(fields, "max_completion_tokens", 1)];
   checkNumber(fields, "temperature", 0, 2);
   checkNumber(fields, "top_p", 0, 1);
@@ -90,8 +91,8 @@ export function readChatRequest(body: unknown): ChatRequest {
     format: readFormat(fields.response_format),
     stream,
     includeUsage: readIncludeUsage(fields.stream_options, stream),
-    n: readInteger(fields, "n", 1, 128) ?? 1,
-    maxTokens: Math.min(...limits.map((limit) => limit ?? Infinity)),
+    n,
+    maxTokens: Math.min(...limits.map((limit) => limit ?? Infinity), Math.floor((logprobs ? MOST_TOKENS / 20 : MOST_TOKENS) / n)),
     stop: readStop(fields.stop),
     seed: readInteger(fields, "seed") ?? 0,
     logprobs,
@@ -122,6 +123,13 @@ export function readEmbeddingsRequest(body: unknown): EmbeddingsRequest {
     encodingFormat,
   };
 }
+
+/**
+ * The simulator shares its process with the gateway, so nobody gets more than this
+ * out of one request, all choices together; with log probabilities a token is
+ * twenty times as large.
+ */
+const MOST_TOKENS = 50_000;
 
 const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
 
