@@ -39,7 +39,11 @@ const schema = z.object({
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** The largest request body, in bytes. */
-  QUOTA_MAX_BODY_BYTES: z.coerce.number().int().positive().default(10 * 1024 * 1024),
+  QUOTA_MAX_BODY_BYTES: z.coerce
+    .number()
+    .int()
+    .positive()
+    .default(10 * 1024 * 1024),
   /** How long a provider may take to begin its answer. */
   QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS: milliseconds.default(300_000),
   /** How long a provider may pause within an answer. */

@@ -38,7 +38,10 @@ export const walletRouter = router({
     const month = await spentThisMonth(sql, ctx.user.walletId);
     return Promise.all(
       links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, monthlyLimit, ...link }) => {
-        const state = limitState({ monthlyLimit, limitPeriodEndsAt, limitOverspent }, limitId === null ? null : (await balanceOf(sql, limitId)).balance);
+        const state = limitState(
+          { monthlyLimit, limitPeriodEndsAt, limitOverspent },
+          limitId === null ? null : (await balanceOf(sql, limitId)).balance,
+        );
         const used = month.get(link.id);
         return { ...link, limit: monthlyLimit, spent: state?.spent ?? used?.spent ?? 0n, lastUsedAt: used?.lastUsedAt ?? null };
       }),
