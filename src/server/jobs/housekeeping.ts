@@ -24,7 +24,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(86_400_000, "verify the books", async () => {
-      const report = await verify(db.sql);
+      const report = await db.unhurried((sql) => verify(sql));
       if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
       else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
     }),

@@ -5,7 +5,7 @@ import { verify } from "./verify.ts";
 /** `npm run ledger:verify`: proves the books and says what it found. Ends with 1 when something is wrong. */
 try {
   const db = await database();
-  const report = await verify(db.sql);
+  const report = await db.unhurried((sql) => verify(sql));
   console.log(`${report.accounts} accounts, ${report.transfers} transfers, ${report.usages} requests, ${report.openHolds} open holds.`);
   for (const found of report.discrepancies)
     console.error(`  ${found.rule}: ${found.what} should be ${found.expected} and is ${found.found}`);
