@@ -1,6 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
@@ -11,6 +10,7 @@ import { verify } from "../src/server/ledger/verify.ts";
 import { openDatabase } from "../src/server/platform/db.ts";
 import { makeApp, makeLink, makeUser } from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
+import { cpuMs, postgresPids } from "./cpu.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
 
 /**
@@ -140,10 +140,10 @@ async function main(): Promise<void> {
 type Measured = { rps: number; p50: number; p99: number; cpuMs: number | null; postgresMs: number | null };
 
 async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<Measured> {
-  const before = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  const before = { server: cpuMs([pid]), postgres: cpuMs(postgresPids(postgres.dataDir)) };
   load.send(order);
   const report = (await message(load)) as LoadReport;
-  const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids(postgres.dataDir)) };
   if (report.failures > 0) throw new Error(`${report.failures} of ${report.requests} requests failed`);
   const sorted = report.latenciesMs.sort((a, b) => a - b);
   const per = (start: number | null, end: number | null) => (start === null || end === null ? null : (end - start) / report.requests);
@@ -178,48 +178,6 @@ function ms(list: (number | null)[]): string {
 function median(list: number[]): number {
   const sorted = [...list].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-/** Milliseconds of CPU that these processes have used; null where /proc does not tell. */
-function cpuMs(pids: readonly number[]): number | null {
-  let ticks = 0;
-  for (const pid of pids) {
-    try {
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-        .replace(/^.*\) /s, "")
-        .split(" ");
-      ticks += Number(fields[11]) + Number(fields[12]);
-    } catch {
-      return null;
-    }
-  }
-  return pids.length === 0 ? null : ticks * 10;
-}
-
-function postgresPids(): number[] {
-  if (postgres.dataDir === undefined) return [];
-  try {
-    const postmaster = Number(readFileSync(path.join(postgres.dataDir, "postmaster.pid"), "utf8").split("\n")[0]);
-    const childrenOf = readdirSync("/proc")
-      .map(Number)
-      .filter((pid) => {
-        if (!Number.isInteger(pid)) return false;
-        try {
-          return (
-            Number(
-              readFileSync(`/proc/${pid}/stat`, "utf8")
-                .replace(/^.*\) /s, "")
-                .split(" ")[1],
-            ) === postmaster
-          );
-        } catch {
-          return false;
-        }
-      });
-    return [postmaster, ...childrenOf];
-  } catch {
-    return [];
-  }
 }
 
 async function startChild(file: string, args: string[]): Promise<number> {
