@@ -64,7 +64,12 @@ async function isAlive(db: Database, demo: Demo): Promise<boolean> {
   const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id }, select: { id: true } });
   // One of the two may have deleted their account.
   const people = await db.prisma.user.count({ where: { email: { in: [demo.developer.email, demo.user.email] } } });
-  return people === 2 && app !== null && hash !== null && (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1;
+  return (
+    people === 2 &&
+    app !== null &&
+    hash !== null &&
+    (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1
+  );
 }
 
 async function makeDemo(db: Database): Promise<Demo> {
