@@ -15,6 +15,7 @@ export default function config(phase) {
       "@prisma/adapter-pg",
       "@prisma/client",
       "gpt-tokenizer",
+      "nodemailer",
       "pg",
       "pglite-prisma-adapter",
       "undici",

@@ -62,7 +62,14 @@ async function readDemo(): Promise<Demo | null> {
 async function isAlive(db: Database, demo: Demo): Promise<boolean> {
   const hash = keyHash(demo.api_keys.developer);
   const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id }, select: { id: true } });
-  return app !== null && hash !== null && (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1;
+  // One of the two may have deleted their account.
+  const people = await db.prisma.user.count({ where: { email: { in: [demo.developer.email, demo.user.email] } } });
+  return (
+    people === 2 &&
+    app !== null &&
+    hash !== null &&
+    (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1
+  );
 }
 
 async function makeDemo(db: Database): Promise<Demo> {

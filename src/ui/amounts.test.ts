@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { dollars, exactDollars, exactly, inCredits } from "./amounts.ts";
+import { creditsOf, dollars, exactDollars, exactly, inCredits } from "./amounts.ts";
 
 describe("money for people", () => {
   test.each([
@@ -46,5 +46,21 @@ describe("money for people", () => {
         expect(BigInt(`${whole}${fraction.padEnd(6, "0")}`)).toBe(credits);
       }),
     );
+  });
+});
+
+describe("an amount that somebody types", () => {
+  test.each([
+    ["5", 5_000_000n],
+    ["$5.00", 5_000_000n],
+    ["0,5", 500_000n],
+    [" 0.000001 ", 1n],
+    ["0", 0n],
+  ])("%s is understood", (typed, credits) => {
+    expect(creditsOf(typed)).toBe(credits);
+  });
+
+  test.each(["", "five", "-1", "1e3", "1.0000001", "1.2.3", "1,000.00", "9999999999"])("%j is not", (typed) => {
+    expect(creditsOf(typed)).toBeNull();
   });
 });

@@ -37,3 +37,9 @@ export function inCredits(credits: bigint): string {
 export function grouped(number: bigint | number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
+
+/** The credits of a typed amount of dollars, such as `5`, `$5.00` or `0,5`; null for what is none or is finer than a credit. */
+export function creditsOf(typed: string): bigint | null {
+  const match = /^\$?\s*(\d{1,9})(?:[.,](\d{1,6}))?$/.exec(typed.trim());
+  return match === null ? null : BigInt(`${match[1]}${(match[2] ?? "").padEnd(6, "0")}`);
+}

@@ -4,11 +4,12 @@ import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { purgeExpired } from "../sign-up.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, and once a day proving the books. Each is safe to run in several processes at once.
+ * keys, sign-ups and resets, and once a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
@@ -23,6 +24,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
+    every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
     every(86_400_000, "verify the books", async () => {
       const report = await db.unhurried((sql) => verify(sql));
       if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
