@@ -16,6 +16,7 @@ test.describe("an account", () => {
     const email = newEmail();
     await page.goto(`${server.url}/wallet`);
     await page.getByRole("link", { name: "Make an account" }).click();
+    await expect(page.getByRole("heading", { name: "Make an account" })).toBeVisible();
     await startSignUp(page, email);
     await page.getByLabel("Code").fill(await codeFor(server, email));
     await page.getByRole("button", { name: "Open my wallet" }).click();
@@ -81,6 +82,7 @@ test.describe("an account", () => {
     const elsewhere = await (await browser.newContext()).newPage();
     await elsewhere.goto(`${server.url}/sign-in`);
     await elsewhere.getByRole("link", { name: "Forgot your password?" }).click();
+    await expect(elsewhere.getByRole("heading", { name: "Set a new password" })).toBeVisible();
     await elsewhere.getByLabel("Email").fill(email);
     await elsewhere.getByRole("button", { name: "Send the link" }).click();
     await expect.poll(() => mailsTo(server, email).at(-1)).toContain("/reset-password?token=");
@@ -165,6 +167,7 @@ test.describe("a connected app", () => {
     await change(page, "Monthly limit");
     await page.getByLabel("No limit").check();
     await page.getByRole("button", { name: "Save limit" }).click();
+    await expect(page.getByRole("dialog")).toHaveCount(0);
     await expect(page.getByText("this month, no limit")).toBeVisible();
     expect((await ask(server, world)).status).toBe(200);
   });
@@ -188,11 +191,13 @@ test.describe("a connected app", () => {
     await expect(page.getByRole("button", { name: "Save models" })).toBeDisabled();
     await page.getByLabel("gpt-4o", { exact: true }).check();
     await page.getByRole("button", { name: "Save models" }).click();
+    await expect(page.getByRole("dialog")).toHaveCount(0);
     await expect(page.getByText("Only gpt-4o")).toBeVisible();
     expectError(await ask(server, world), 403, "model_not_allowed");
     await change(page, "Models");
     await page.getByLabel("Any model").check();
     await page.getByRole("button", { name: "Save models" }).click();
+    await expect(page.getByRole("dialog")).toHaveCount(0);
     await expect(page.getByText("Any model")).toBeVisible();
     expect((await ask(server, world)).status).toBe(200);
   });

@@ -82,9 +82,9 @@ export function ModelsDialog({ link, onClose }: Props) {
   const [any, setAny] = useState(link.allowedModels.length === 0);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set(link.allowedModels));
   const failure = failureOf(save.error ?? models.error);
-  // What was allowed once can be taken back, also when the server no longer has it.
-  const offered = (models.data ?? []).map(({ id }) => id);
-  const listed = [...link.allowedModels.filter((id) => models.data !== undefined && !offered.includes(id)), ...offered];
+  // What is allowed now comes first; it can be taken back also when the server no longer has it.
+  const now = new Set(link.allowedModels);
+  const listed = models.data === undefined ? [] : [...now, ...models.data.map(({ id }) => id).filter((id) => !now.has(id))];
 
   function choose(id: string, on: boolean) {
     const next = new Set(chosen);

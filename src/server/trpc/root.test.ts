@@ -230,6 +230,36 @@ describe("linked users", () => {
   });
 });
 
+describe("a visitor", () => {
+  test("who asks for too many mails is told to wait, whether or not there is an account", async () => {
+    for (const email of [`${uuidv7()}@example.com`, (await makeUser(db())).email]) {
+      const ask = (n: number) => codeOf(createCaller({ user: null, ip: `${email} ${n}` }).account.requestReset({ email }));
+      for (let n = 0; n < 5; n++) expect((await ask(n)).code).toBe("no error");
+      expect(await ask(5)).toEqual({ code: "TOO_MANY_REQUESTS", message: "Too many attempts. Wait an hour, then try again." });
+    }
+  });
+
+  test("with a link that is none is told so", async () => {
+    const ask = createCaller({ user: null }).account.resetPassword({ token: "no-such-token", password: "long enough" });
+    expect((await codeOf(ask)).code).toBe("BAD_REQUEST");
+  });
+});
+
+describe("deleting an account", () => {
+  test("wants the address typed, and says which app stands in the way", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    await makeLink(db(), app.id, await makeUser(db()));
+    const me = createCaller({ user: owner }).account;
+    expect((await codeOf(me.delete({ confirm: "yes" }))).code).toBe("BAD_REQUEST");
+    expect(await codeOf(me.delete({ confirm: owner.email }))).toEqual({
+      code: "PRECONDITION_FAILED",
+      message: "People are still linked to Test app. Unlink them first.",
+    });
+    expect((await db().prisma.user.findUniqueOrThrow({ where: { id: owner.id } })).email).toBe(owner.email);
+  });
+});
+
 describe("a connected app", () => {
   async function connected() {
     const mara = await makeUser(db());
