@@ -172,6 +172,25 @@ test.describe("a connected app", () => {
     expect((await ask(server, world)).status).toBe(200);
   });
 
+  test("gets another limit without a mouse, and focus comes back to where it was", async ({ page, postgresServer: server }) => {
+    const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
+    await openWallet(page, server, world);
+    const button = page.getByRole("button", { name: "Change Test app" });
+    await button.focus();
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("menuitem", { name: "Monthly limit" })).toBeFocused();
+    await page.keyboard.press("Enter");
+    const field = page.getByLabel("Dollars a month");
+    await expect(field).toBeVisible();
+    for (let n = 0; n < 5 && !(await field.evaluate((element) => element === document.activeElement)); n++)
+      await page.keyboard.press("Tab");
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.type("2.50");
+    await page.keyboard.press("Enter");
+    await expect(page.getByText("of $2.50 this month")).toBeVisible();
+    await expect(button).toBeFocused();
+  });
+
   test("is as if it were not there while it is paused", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
