@@ -156,8 +156,8 @@ test.describe("a connected app", () => {
     const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
     expect((await ask(server, world)).status).toBe(200);
     await openWallet(page, server, world);
-    await setLimit(page, "0.000001");
-    await expect(page.getByText("of <$0.01 this month")).toBeVisible();
+    await setLimit(page, "0");
+    await expect(page.getByText("of $0.00 this month")).toBeVisible();
     expectError(await ask(server, world), 402, "spending_limit_reached");
 
     await setLimit(page, "2.50");
