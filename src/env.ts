@@ -43,7 +43,10 @@ const schema = z.object({
    * written to the output in development and on the embedded database, and elsewhere
    * nobody can sign up by email or reset a password.
    */
-  SMTP_URL: optionalText,
+  SMTP_URL: optionalText.refine(
+    (address) => address === undefined || /^smtps?:$/.test(URL.parse(address)?.protocol ?? ""),
+    "is not an address such as smtps://user:password@mail.example.com",
+  ),
   /** Who mail is from; by default no-reply at the host of QUOTA_URL. */
   QUOTA_MAIL_FROM: optionalText,
   /** Signing in with Google: the OAuth client; its redirect URI is QUOTA_URL/api/auth/callback/google. */

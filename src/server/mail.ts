@@ -29,18 +29,18 @@ const A_MAIL_SERVER_ANSWERS_WITHIN_MS = 10_000;
 
 /** Hands a mail to the mail server; throws when it does not take it in time. */
 export async function deliver(mail: Mail, smtpUrl: string, withinMs = A_MAIL_SERVER_ANSWERS_WITHIN_MS): Promise<void> {
-  const transport = nodemailer.createTransport({
-    url: smtpUrl,
-    connectionTimeout: withinMs,
-    greetingTimeout: withinMs,
-    socketTimeout: withinMs,
-    dnsTimeout: withinMs,
-    // Mails are text written here; a file or an address in one is never fetched.
-    disableFileAccess: true,
-    disableUrlAccess: true,
-  });
+  // With an address nodemailer takes all settings from it; those that an operator wrote there win.
+  const url = new URL(smtpUrl);
+  for (const name of ["connectionTimeout", "greetingTimeout", "socketTimeout", "dnsTimeout"])
+    if (!url.searchParams.has(name)) url.searchParams.set(name, String(withinMs));
+  const transport = nodemailer.createTransport(url.href);
   try {
-    await transport.sendMail({ from: env.QUOTA_MAIL_FROM ?? `Quota <no-reply@${new URL(publicUrl()).hostname}>`, ...mail });
+    await transport.sendMail({
+      from: env.QUOTA_MAIL_FROM ?? `Quota <no-reply@${new URL(publicUrl()).hostname}>`,
+      ...mail,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+    });
   } finally {
     transport.close();
   }

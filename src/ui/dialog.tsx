@@ -2,7 +2,7 @@
 
 import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import type { ReactNode } from "react";
+import type { ReactNode, RefObject } from "react";
 
 type Props = {
   open: boolean;
@@ -12,10 +12,12 @@ type Props = {
   description?: ReactNode;
   /** false while closing by accident would lose something that can't be had again. */
   dismissible?: boolean;
+  /** What gets the focus afterwards, where what had it before is gone, such as the item of a menu. */
+  returnFocusTo?: RefObject<HTMLElement | null>;
   children: ReactNode;
 };
 
-export function Dialog({ open, onOpenChange, title, description, dismissible = true, children }: Props) {
+export function Dialog({ open, onOpenChange, title, description, dismissible = true, returnFocusTo, children }: Props) {
   const keep = dismissible ? undefined : (event: Event) => event.preventDefault();
   return (
     <Radix.Root open={open} onOpenChange={onOpenChange}>
@@ -25,6 +27,11 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
           onEscapeKeyDown={keep}
           onPointerDownOutside={keep}
           onInteractOutside={keep}
+          onCloseAutoFocus={(event) => {
+            if (!returnFocusTo?.current) return;
+            event.preventDefault();
+            returnFocusTo.current.focus();
+          }}
           {...(description === undefined ? { "aria-describedby": undefined } : {})}
           className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] overflow-y-auto rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
         >

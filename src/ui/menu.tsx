@@ -2,16 +2,18 @@
 
 import { ChevronDown } from "lucide-react";
 import { DropdownMenu as Radix } from "radix-ui";
-import type { ReactNode } from "react";
+import type { ReactNode, RefObject } from "react";
 import { Button } from "./button.tsx";
 import { classes } from "./classes.ts";
 
+type Props = { name: string; label: string; buttonRef: RefObject<HTMLButtonElement | null>; children: ReactNode };
+
 /** A button that opens a list of actions. `label` says for a screen reader what they are about. */
-export function Menu({ name, label, children }: { name: string; label: string; children: ReactNode }) {
+export function Menu({ name, label, buttonRef, children }: Props) {
   return (
     <Radix.Root modal={false}>
       <Radix.Trigger asChild>
-        <Button size="small" aria-label={label}>
+        <Button ref={buttonRef} size="small" aria-label={label}>
           {name}
           <ChevronDown size={14} aria-hidden="true" />
         </Button>

@@ -1,7 +1,7 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { dollars, exactly } from "#ui/amounts.ts";
 import { AppTile } from "#ui/app-tile.tsx";
@@ -27,7 +27,8 @@ export function ConnectedApp({ link }: { link: Link }) {
   const failure = failureOf(pause.error ?? resume.error);
   const busy = pause.isPending || resume.isPending;
   const { name } = link.app;
-  const close = () => setOpen(null);
+  const menu = useRef<HTMLButtonElement>(null);
+  const dialog = { link, onClose: () => setOpen(null), returnFocusTo: menu };
   const host = link.app.siteUrl === null ? undefined : URL.parse(link.app.siteUrl)?.host;
   return (
     <Card className="p-4 sm:p-5" aria-label={name}>
@@ -76,7 +77,7 @@ export function ConnectedApp({ link }: { link: Link }) {
               Resume
             </Button>
           )}
-          <Menu name="Change" label={`Change ${name}`}>
+          <Menu name="Change" label={`Change ${name}`} buttonRef={menu}>
             <MenuItem onSelect={() => setOpen("limit")}>Monthly limit</MenuItem>
             <MenuItem onSelect={() => setOpen("models")}>Models</MenuItem>
             <MenuItem danger onSelect={() => setOpen("disconnect")}>
@@ -90,9 +91,9 @@ export function ConnectedApp({ link }: { link: Link }) {
           <FormError>{failure.message}</FormError>
         </div>
       )}
-      {open === "limit" && <LimitDialog link={link} onClose={close} />}
-      {open === "models" && <ModelsDialog link={link} onClose={close} />}
-      {open === "disconnect" && <DisconnectDialog link={link} onClose={close} />}
+      {open === "limit" && <LimitDialog {...dialog} />}
+      {open === "models" && <ModelsDialog {...dialog} />}
+      {open === "disconnect" && <DisconnectDialog {...dialog} />}
     </Card>
   );
 }

@@ -1,7 +1,7 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { type FormEvent, useId, useState } from "react";
+import { type FormEvent, type ReactNode, type RefObject, useId, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { creditsOf, exactDollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
@@ -10,7 +10,7 @@ import { FormError, TextField } from "#ui/field.tsx";
 import { Money } from "#ui/money.tsx";
 import type { Link } from "./connected-app.tsx";
 
-type Props = { link: Link; onClose: () => void };
+type Props = { link: Link; onClose: () => void; returnFocusTo: RefObject<HTMLElement | null> };
 
 /** What was changed is shown by the page, made anew. */
 function useDone(onClose: () => void) {
@@ -27,7 +27,7 @@ const onOpenChange = (onClose: () => void) => (open: boolean) => {
   if (!open) onClose();
 };
 
-export function LimitDialog({ link, onClose }: Props) {
+export function LimitDialog({ link, onClose, returnFocusTo }: Props) {
   const save = trpc.wallet.setLimit.useMutation(useDone(onClose));
   const [limited, setLimited] = useState(link.limit !== null);
   const [typed, setTyped] = useState(link.limit === null ? "5.00" : exactDollars(link.limit).slice(1).replaceAll(",", ""));
@@ -43,7 +43,7 @@ export function LimitDialog({ link, onClose }: Props) {
   }
 
   return (
-    <Dialog open onOpenChange={onOpenChange(onClose)} title={`Monthly limit for ${link.app.name}`}>
+    <Dialog open onOpenChange={onOpenChange(onClose)} returnFocusTo={returnFocusTo} title={`Monthly limit for ${link.app.name}`}>
       <form onSubmit={submit} noValidate className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}
         <p className="text-soft">
@@ -76,15 +76,15 @@ export function LimitDialog({ link, onClose }: Props) {
   );
 }
 
-export function ModelsDialog({ link, onClose }: Props) {
+export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
   const save = trpc.wallet.setModels.useMutation(useDone(onClose));
   const models = trpc.wallet.models.useQuery(undefined, { refetchOnWindowFocus: false });
   const [any, setAny] = useState(link.allowedModels.length === 0);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set(link.allowedModels));
   const failure = failureOf(save.error ?? models.error);
-  // What was allowed once can be taken back, also when the server no longer has it.
-  const offered = (models.data ?? []).map(({ id }) => id);
-  const listed = [...link.allowedModels.filter((id) => models.data !== undefined && !offered.includes(id)), ...offered];
+  // What is allowed now comes first; it can be taken back also when the server no longer has it.
+  const now = new Set(link.allowedModels);
+  const listed = models.data === undefined ? [] : [...now, ...models.data.map(({ id }) => id).filter((id) => !now.has(id))];
 
   function choose(id: string, on: boolean) {
     const next = new Set(chosen);
@@ -102,6 +102,7 @@ export function ModelsDialog({ link, onClose }: Props) {
     <Dialog
       open
       onOpenChange={onOpenChange(onClose)}
+      returnFocusTo={returnFocusTo}
       title={`Models for ${link.app.name}`}
       description="From its next request on the app can use only what you allow here."
     >
@@ -139,13 +140,14 @@ export function ModelsDialog({ link, onClose }: Props) {
   );
 }
 
-export function DisconnectDialog({ link, onClose }: Props) {
+export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
   const end = trpc.wallet.disconnect.useMutation(useDone(onClose));
   const failure = failureOf(end.error);
   return (
     <Dialog
       open
       onOpenChange={onOpenChange(onClose)}
+      returnFocusTo={returnFocusTo}
       title={`Disconnect ${link.app.name}`}
       description="From its next request on it can't spend from your wallet or see your balance. What it spent stays in your statement. To use it again, connect your wallet there."
     >
@@ -162,7 +164,7 @@ export function DisconnectDialog({ link, onClose }: Props) {
   );
 }
 
-function Choices({ legend, children }: { legend: string; children: React.ReactNode }) {
+function Choices({ legend, children }: { legend: string; children: ReactNode }) {
   return (
     <fieldset className="grid gap-2">
       <legend className="sr-only">{legend}</legend>

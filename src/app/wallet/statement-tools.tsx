@@ -1,7 +1,7 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { useTransition } from "react";
+import { useId, useTransition } from "react";
 import { Button } from "#ui/button.tsx";
 import { classes } from "#ui/classes.ts";
 import { control } from "#ui/field.tsx";
@@ -10,12 +10,16 @@ import { control } from "#ui/field.tsx";
 export function StatementTools({ apps, appId }: { apps: { id: string; name: string }[]; appId: string | null }) {
   const router = useRouter();
   const [busy, startTransition] = useTransition();
+  const id = useId();
   const query = appId === null ? "" : `?app=${appId}`;
   return (
     <div className="mb-3 flex flex-wrap items-center justify-between gap-3">
-      <label className="flex min-w-0 items-center gap-2 text-sm">
-        <span className="text-soft">App</span>
+      <div className="flex min-w-0 items-center gap-2 text-sm">
+        <label htmlFor={id} className="text-soft">
+          App
+        </label>
         <select
+          id={id}
           value={appId ?? ""}
           aria-busy={busy}
           onChange={(event) => {
@@ -31,7 +35,7 @@ export function StatementTools({ apps, appId }: { apps: { id: string; name: stri
             </option>
           ))}
         </select>
-      </label>
+      </div>
       <Button asChild size="small">
         <a href={`/wallet/statement.csv${query}`} download>
           Download CSV

@@ -1,6 +1,6 @@
 import { TRPCError } from "@trpc/server";
 import { v7 as uuidv7 } from "uuid";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
@@ -227,6 +227,38 @@ describe("linked users", () => {
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
     const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
     expect(Object.keys(items[0] ?? {}).sort()).toEqual(["email", "externalUserId", "id", "linkedAt", "monthlyLimit", "pausedAt", "spent"]);
+  });
+});
+
+describe("a visitor", () => {
+  test("who asks for too many mails is told to wait, whether or not there is an account", async () => {
+    // Where mails go without a mail server.
+    vi.spyOn(console, "log").mockImplementation(() => {});
+    for (const email of [`${uuidv7()}@example.com`, (await makeUser(db())).email]) {
+      const ask = (n: number) => codeOf(createCaller({ user: null, ip: `${email} ${n}` }).account.requestReset({ email }));
+      for (let n = 0; n < 5; n++) expect((await ask(n)).code).toBe("no error");
+      expect(await ask(5)).toEqual({ code: "TOO_MANY_REQUESTS", message: "Too many attempts. Wait an hour, then try again." });
+    }
+  });
+
+  test("with a link that is none is told so", async () => {
+    const ask = createCaller({ user: null }).account.resetPassword({ token: "no-such-token", password: "long enough" });
+    expect((await codeOf(ask)).code).toBe("BAD_REQUEST");
+  });
+});
+
+describe("deleting an account", () => {
+  test("wants the address typed, and says which app stands in the way", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    await makeLink(db(), app.id, await makeUser(db()));
+    const me = createCaller({ user: owner }).account;
+    expect((await codeOf(me.delete({ confirm: "yes" }))).code).toBe("BAD_REQUEST");
+    expect(await codeOf(me.delete({ confirm: owner.email }))).toEqual({
+      code: "PRECONDITION_FAILED",
+      message: "People are still linked to Test app. Unlink them first.",
+    });
+    expect((await db().prisma.user.findUniqueOrThrow({ where: { id: owner.id } })).email).toBe(owner.email);
   });
 });
 

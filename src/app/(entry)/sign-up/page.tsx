@@ -34,13 +34,15 @@ export default async function SignUp({ searchParams }: { searchParams: Promise<{
       <p className="mt-1 text-soft">
         One wallet for every AI app that takes Quota.{gift > 0n && ` It starts with ${dollars(gift)} from us.`}
       </p>
-      <ProviderButtons providers={providers} goTo={goTo} />
       {mail === "nowhere" ? (
-        <p className="mt-6 rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">
-          This server cannot send mail yet, so nobody can sign up by email. Whoever runs it has to set SMTP_URL.
-        </p>
+        <>
+          <ProviderButtons providers={providers} goTo={goTo} />
+          <p className="mt-6 rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">
+            This server cannot send mail yet, so nobody can sign up by email. Whoever runs it has to set SMTP_URL.
+          </p>
+        </>
       ) : (
-        <SignUpForm goTo={goTo} mailIsPrinted={mail === "to the output"} />
+        <SignUpForm goTo={goTo} providers={providers} mailIsPrinted={mail === "to the output"} />
       )}
     </EntryPage>
   );

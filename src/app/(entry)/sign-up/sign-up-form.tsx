@@ -5,22 +5,34 @@ import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
 import { attempt } from "../../sign-in/attempt.ts";
+import { ProviderButtons } from "../../sign-in/provider-buttons.tsx";
 
 type Started = { signUpId: string; email: string; password: string };
 
 /** Two steps: who one is, then the code from the mail. `goTo` is a path on this server. */
-export function SignUpForm({ goTo, mailIsPrinted }: { goTo: string; mailIsPrinted: boolean }) {
+export function SignUpForm({
+  goTo,
+  providers,
+  mailIsPrinted,
+}: {
+  goTo: string;
+  providers: ("google" | "github")[];
+  mailIsPrinted: boolean;
+}) {
   const [started, setStarted] = useState<Started | null>(null);
   const [email, setEmail] = useState("");
   if (started === null) {
     return (
-      <WhoForm
-        email={email}
-        onStarted={(next) => {
-          setEmail(next.email);
-          setStarted(next);
-        }}
-      />
+      <>
+        <ProviderButtons providers={providers} goTo={goTo} />
+        <WhoForm
+          email={email}
+          onStarted={(next) => {
+            setEmail(next.email);
+            setStarted(next);
+          }}
+        />
+      </>
     );
   }
   return <CodeForm started={started} goTo={goTo} mailIsPrinted={mailIsPrinted} onBack={() => setStarted(null)} />;

@@ -1,0 +1,73 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { makeUser } from "#testing/makers.ts";
+import { authOptions } from "./auth.ts";
+import type { Database } from "./platform/db.ts";
+
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+
+const db = withDatabase("embedded");
+beforeAll(() => {
+  shared.quotaDatabase = Promise.resolve(db());
+});
+afterAll(() => {
+  shared.quotaDatabase = undefined;
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+type Callback = (ask: object) => unknown;
+
+async function callbacks(): Promise<Record<"signIn" | "jwt", Callback>> {
+  return (await authOptions()).callbacks as never;
+}
+
+/** What next-auth does once another provider has said who somebody is: where it leads, and what the session says. */
+async function signInWith(account: { provider: string; providerAccountId: string }, profile: object) {
+  const { signIn, jwt } = await callbacks();
+  const user = { id: account.providerAccountId, name: "Mara", email: "what the profile shows" };
+  const allowed = await signIn({ user, account: { ...account, access_token: "t" }, profile });
+  const token = await jwt({ token: { sub: user.id, email: "kept by nobody" }, user });
+  return { allowed, token };
+}
+
+describe("signing in through another provider", () => {
+  test("leads to the person with the verified address, under the number of their sessions", async () => {
+    const mara = await makeUser(db());
+    await db().prisma.user.update({ where: { id: mara.id }, data: { sessionVersion: 3 } });
+    vi.spyOn(globalThis, "fetch").mockResolvedValue(Response.json([{ email: mara.email, primary: true, verified: true }]));
+    const { allowed, token } = await signInWith({ provider: "github", providerAccountId: crypto.randomUUID() }, {});
+    expect(allowed).toBe(true);
+    expect(token).toEqual({ sub: mara.id, version: 3 });
+  });
+
+  test("opens an account on the first time, and finds it on the second", async () => {
+    const who = { provider: "google", providerAccountId: crypto.randomUUID() };
+    const profile = { email: `${who.providerAccountId}@example.com`, email_verified: true };
+    const first = await signInWith(who, profile);
+    const user = await db().prisma.user.findUniqueOrThrow({ where: { email: profile.email } });
+    expect(first.token).toEqual({ sub: user.id, version: 0 });
+    expect(await signInWith(who, profile)).toEqual(first);
+  });
+
+  test("with an address that nobody verified leads back and opens nothing", async () => {
+    const mara = await makeUser(db());
+    const who = { provider: "google", providerAccountId: crypto.randomUUID() };
+    expect((await signInWith(who, { email: mara.email, email_verified: false })).allowed).toBe("/sign-in?error=unverified_email");
+    expect(await db().prisma.identity.count({ where: { subject: who.providerAccountId } })).toBe(0);
+  });
+
+  test("a fault of the provider is a sentence for the person and a line in the log", async () => {
+    vi.spyOn(globalThis, "fetch").mockResolvedValue(Response.json({}, { status: 500 }));
+    const written = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const { allowed } = await signInWith({ provider: "github", providerAccountId: "1" }, {});
+    expect(allowed).toBe("/sign-in?error=unavailable");
+    expect(String(written.mock.calls[0]?.[0])).toContain("GitHub answered 500");
+  });
+});
+
+test("a session keeps the number it was made under", async () => {
+  const { jwt } = await callbacks();
+  expect(await jwt({ token: { sub: "1", version: 2, other: true } })).toEqual({ sub: "1", version: 2 });
+});
