@@ -15,6 +15,8 @@ export default function config(phase) {
       "@prisma/adapter-pg",
       "@prisma/client",
       "gpt-tokenizer",
+      "koa",
+      "oidc-provider",
       "pg",
       "pglite-prisma-adapter",
       "undici",
@@ -27,12 +29,23 @@ export default function config(phase) {
       return [
         // The API answers programs and sets its own headers.
         { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
+        // The consent page's form ends at the app's redirect URI, and browsers apply form-action
+        // to every redirect on the way. An app's address is https, or http on this machine.
+        // What addresses these pages have is nobody else's business.
+        {
+          source: "/:path(connect|oauth)/:rest*",
+          headers: [
+            ...pageHeaders(development, "'self' https: http://localhost:* http://127.0.0.1:*"),
+            { key: "Referrer-Policy", value: "no-referrer" },
+            { key: "Cache-Control", value: "no-store" },
+          ],
+        },
       ];
     },
   };
 }
 
-function pageHeaders(development) {
+function pageHeaders(development, formAction = "'self'") {
   const contentSecurityPolicy = [
     "default-src 'self'",
     // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
@@ -44,7 +57,7 @@ function pageHeaders(development) {
     `connect-src 'self'${development ? " ws:" : ""}`,
     "object-src 'none'",
     "base-uri 'self'",
-    "form-action 'self'",
+    `form-action ${formAction}`,
     "frame-ancestors 'none'",
   ].join("; ");
   return [

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { dollars, exactDollars, exactly, inCredits } from "./amounts.ts";
+import { creditsOf, dollars, exactDollars, exactly, inCredits } from "./amounts.ts";
 
 describe("money for people", () => {
   test.each([
@@ -46,5 +46,20 @@ describe("money for people", () => {
         expect(BigInt(`${whole}${fraction.padEnd(6, "0")}`)).toBe(credits);
       }),
     );
+  });
+
+  test.each([
+    ["5", 5_000_000n],
+    ["$5.00", 5_000_000n],
+    [" 0,5 ", 500_000n],
+    ["0.07", 70_000n],
+    ["0", 0n],
+    ["", null],
+    ["-1", null],
+    ["1.234", null],
+    ["1e3", null],
+    ["99999999", null],
+  ])("%j typed as dollars is %s credits", (typed, credits) => {
+    expect(creditsOf(typed)).toBe(credits);
   });
 });

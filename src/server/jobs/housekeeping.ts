@@ -1,3 +1,4 @@
+import { purgeOAuth } from "../connect/grants.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
@@ -8,7 +9,7 @@ import { log } from "../platform/log.ts";
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, and once a day proving the books. Each is safe to run in several processes at once.
+ * keys and what the authorization server no longer needs, and once a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
@@ -23,6 +24,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
+    every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(86_400_000, "verify the books", async () => {
       const report = await verify(db.sql);
       if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
