@@ -41,5 +41,7 @@ export function grouped(number: bigint | number): string {
 /** Credits of what a person types for dollars: `5`, `$5.00`, `0,50`; null for what is no amount with at most two decimals. */
 export function creditsOf(typed: string): bigint | null {
   const match = /^\$?\s*(\d{1,7})(?:[.,](\d{1,2}))?$/.exec(typed.trim());
-  return match === null ? null : BigInt(match[1] as string) * CREDITS_PER_DOLLAR + BigInt((match[2] ?? "").padEnd(2, "0")) * CREDITS_PER_CENT;
+  return match === null
+    ? null
+    : BigInt(match[1] as string) * CREDITS_PER_DOLLAR + BigInt((match[2] ?? "").padEnd(2, "0")) * CREDITS_PER_CENT;
 }

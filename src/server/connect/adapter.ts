@@ -1,7 +1,7 @@
 import type { Adapter, AdapterPayload } from "oidc-provider";
-import { errors } from "oidc-provider";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { hashOf } from "./grants.ts";
+import { errors } from "./oidc.ts";
 import { store } from "./scope.ts";
 
 /**

@@ -16,7 +16,8 @@ export async function answerOAuth(request: Request, userId: string | null): Prom
   const { pathname } = new URL(request.url);
   const method = request.method;
   const allowed = METHODS.get(pathname);
-  if (allowed !== undefined && !allowed.includes(method)) return new Response(null, { status: 405, headers: { allow: allowed.join(", "), "cache-control": "no-store" } });
+  if (allowed !== undefined && !allowed.includes(method))
+    return new Response(null, { status: 405, headers: { allow: allowed.join(", "), "cache-control": "no-store" } });
   const { provider } = await authorizationServer();
   const body = method === "POST" ? await readBody(request) : null;
   if (body === "too_large") return new Response(null, { status: 413, headers: { "cache-control": "no-store" } });

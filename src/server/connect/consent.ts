@@ -1,11 +1,12 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { errors, type InteractionResults } from "oidc-provider";
+import type { InteractionResults } from "oidc-provider";
 import { publicUrl } from "#env";
 import { balanceOf } from "../ledger/accounts.ts";
 import { database, prisma, transaction } from "../platform/db.ts";
 import { BufferedResponse, nodeRequest } from "./bridge.ts";
 import { keepDecision } from "./grants.ts";
 import type { Keys } from "./keys.ts";
+import { errors } from "./oidc.ts";
 import { authorizationServer } from "./provider.ts";
 import { within } from "./scope.ts";
 import { knownScopes, type Scope } from "./scopes.ts";
@@ -31,7 +32,10 @@ export async function pendingRequest(uid: string, cookieHeader: string): Promise
 }
 
 /** What the consent page shows of the person and what they allowed this app before. */
-export async function standing(userId: string, appId: string): Promise<{ balance: bigint; earlier: { monthlyLimit: bigint | null } | null }> {
+export async function standing(
+  userId: string,
+  appId: string,
+): Promise<{ balance: bigint; earlier: { monthlyLimit: bigint | null } | null }> {
   const db = await prisma();
   const { walletId } = await db.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
   const earlier = await db.linkedUser.findFirst({ where: { userId, appId }, orderBy: { id: "desc" }, select: { monthlyLimit: true } });
@@ -122,6 +126,9 @@ async function find(uid: string, cookieHeader: string) {
 }
 
 function exchange(uid: string, cookieHeader: string) {
-  const req = nodeRequest({ url: `${publicUrl()}/connect/${encodeURIComponent(uid)}`, method: "GET", headers: new Headers({ cookie: cookieHeader }) }, null);
+  const req = nodeRequest(
+    { url: `${publicUrl()}/connect/${encodeURIComponent(uid)}`, method: "GET", headers: new Headers({ cookie: cookieHeader }) },
+    null,
+  );
   return { req, res: new BufferedResponse(req) };
 }

@@ -15,7 +15,10 @@ export type Keys = {
   cookies: string[];
 };
 
-const shape = z.object({ signing: z.array(z.looseObject({ kty: z.string(), kid: z.string() })).min(1), cookies: z.array(z.string()).min(1) });
+const shape = z.object({
+  signing: z.array(z.looseObject({ kty: z.string(), kid: z.string() })).min(1),
+  cookies: z.array(z.string()).min(1),
+});
 const KEY = "oauth_keys";
 /** The one in use and the one before: no id_token or cookie of ours lives longer than two rotations. */
 const KEPT = 2;
@@ -25,7 +28,10 @@ export async function oauthKeys(): Promise<Keys> {
   const stored = await setting.findUnique({ where: { key: KEY } });
   if (stored !== null) return shape.parse(stored.value) as Keys;
   // ON CONFLICT DO NOTHING: of several servers that start at once one wins, and all read what it wrote.
-  await setting.createMany({ data: { key: KEY, value: { signing: [signingKey()], cookies: [cookieKey()] } as never }, skipDuplicates: true });
+  await setting.createMany({
+    data: { key: KEY, value: { signing: [signingKey()], cookies: [cookieKey()] } as never },
+    skipDuplicates: true,
+  });
   return shape.parse((await setting.findUniqueOrThrow({ where: { key: KEY } })).value) as Keys;
 }
 

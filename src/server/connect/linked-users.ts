@@ -180,5 +180,11 @@ async function end(
 async function view(db: Database, row: Row): Promise<LinkedUserView> {
   const { balance } = await balanceOf(db.sql, row.walletId);
   const state = limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance);
-  return { externalUserId: row.externalUserId, user: { ...row.user, balance }, linkedAt: row.linkedAt, walletId: row.walletId, ...(state ?? {}) };
+  return {
+    externalUserId: row.externalUserId,
+    user: { ...row.user, balance },
+    linkedAt: row.linkedAt,
+    walletId: row.walletId,
+    ...(state ?? {}),
+  };
 }

@@ -1,5 +1,5 @@
 import type { EventEmitter } from "node:events";
-import Provider, { type Configuration, errors, type KoaContextWithOIDC } from "oidc-provider";
+import type { Configuration, KoaContextWithOIDC } from "oidc-provider";
 import { publicUrl } from "#env";
 import { transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
@@ -7,6 +7,7 @@ import { secretMatches } from "../platform/secrets.ts";
 import { adapterFor } from "./adapter.ts";
 import { errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
+import { errors, Provider } from "./oidc.ts";
 import { redeem } from "./redeem.ts";
 import { store, within } from "./scope.ts";
 import { DEFAULT_SCOPE, knownScopes, SCOPES } from "./scopes.ts";
@@ -93,7 +94,8 @@ function configuration(keys: Keys): Configuration {
     interactions: {
       url(_ctx, interaction) {
         // Only now are client and redirect URI known to be good, so that the app can be told.
-        if (knownScopes(interaction.params.scope).length === 0) throw new errors.InvalidScope("no known scope was asked for", String(interaction.params.scope));
+        if (knownScopes(interaction.params.scope).length === 0)
+          throw new errors.InvalidScope("no known scope was asked for", String(interaction.params.scope));
         return `/connect/${interaction.uid}`;
       },
     },
@@ -105,7 +107,10 @@ function configuration(keys: Keys): Configuration {
       dPoP: { enabled: false },
       userinfo: { enabled: true },
       // An app learns about its own tokens only, and ends no others.
-      introspection: { enabled: true, allowedPolicy: (_ctx, client, token) => client.clientAuthMethod !== "none" && token.clientId === client.clientId },
+      introspection: {
+        enabled: true,
+        allowedPolicy: (_ctx, client, token) => client.clientAuthMethod !== "none" && token.clientId === client.clientId,
+      },
       revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => token.clientId === client.clientId },
     },
     clientAuthMethods: ["client_secret_basic", "client_secret_post", "none"],
@@ -153,14 +158,17 @@ type Middleware = (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promis
 /** No session is kept (adapter.ts), so no browser needs a cookie for it. */
 const withoutSessionCookie: Middleware = async (ctx, next) => {
   await next();
-  const cookies = [ctx.response.get("set-cookie")].flat().filter((cookie) => cookie !== "" && !cookie.startsWith(`${SESSION_COOKIE}=`) && !cookie.startsWith(`${SESSION_COOKIE}.sig=`));
+  const cookies = [(ctx.response.headers["set-cookie"] as string | string[] | undefined) ?? []]
+    .flat()
+    .filter((cookie) => !cookie.startsWith(`${SESSION_COOKIE}=`) && !cookie.startsWith(`${SESSION_COOKIE}.sig=`));
   ctx.remove("set-cookie");
   if (cookies.length > 0) ctx.set("set-cookie", cookies);
 };
 
 const plainMetadata: Middleware = async (ctx, next) => {
   await next();
-  if (ctx.path.startsWith("/.well-known/") && ctx.status === 200 && ctx.path !== PATHS.jwks) Object.assign(ctx.body as object, { response_modes_supported: ["query"] });
+  if (ctx.path.startsWith("/.well-known/") && ctx.status === 200 && ctx.path !== PATHS.jwks)
+    Object.assign(ctx.body as object, { response_modes_supported: ["query"] });
 };
 
 /**
@@ -190,7 +198,7 @@ const defaultScope: Middleware = async (ctx, next) => {
 /** RFC 9110 §15.5.2: a 401 says how to authenticate, also when the secret came in the form. */
 const challenge: Middleware = async (ctx, next) => {
   await next();
-  if (ctx.status === 401 && ctx.response.get("www-authenticate") === "") ctx.set("www-authenticate", `Basic realm="${publicUrl()}"`);
+  if (ctx.status === 401 && !ctx.response.get("www-authenticate")) ctx.set("www-authenticate", `Basic realm="${publicUrl()}"`);
 };
 
 /**

@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { errors, type KoaContextWithOIDC } from "oidc-provider";
+import type { KoaContextWithOIDC } from "oidc-provider";
 import type { Tx } from "../platform/db.ts";
 import { bindGrant, endGrant, takeDecision } from "./grants.ts";
 import { isExternalUserId, link, linkByToken } from "./linked-users.ts";
+import { errors } from "./oidc.ts";
 import { knownScopes } from "./scopes.ts";
 
 /**
@@ -21,7 +22,8 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
     return;
   }
   const { Client: client, Grant: grant, AuthorizationCode: code } = ctx.oidc.entities;
-  if (client === undefined || grant === undefined || code === undefined) throw new Error("a code was redeemed without client, grant or code");
+  if (client === undefined || grant === undefined || code === undefined)
+    throw new Error("a code was redeemed without client, grant or code");
   const decision = await takeDecision(tx, grant.jti);
   if (decision === null) throw new errors.InvalidGrant("the person's consent is gone");
   const scopes = knownScopes(code.scope);

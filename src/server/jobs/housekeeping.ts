@@ -1,7 +1,7 @@
 import { purgeOAuth } from "../connect/grants.ts";
+import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
-import { purgeIdempotency } from "../http/idempotency.ts";
 import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";

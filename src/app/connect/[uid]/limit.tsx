@@ -49,7 +49,14 @@ export function Limit({ proposed, problem }: { proposed: bigint | null; problem?
           </p>
         )}
         <label className="flex w-fit items-center gap-2">
-          <input type="radio" name="limited" value="no" checked={!limited} onChange={() => setLimited(false)} className="size-4 accent-accent" />
+          <input
+            type="radio"
+            name="limited"
+            value="no"
+            checked={!limited}
+            onChange={() => setLimited(false)}
+            className="size-4 accent-accent"
+          />
           No limit
         </label>
       </div>

@@ -58,8 +58,9 @@ export default async function Connect({ params, searchParams }: Props) {
         )}
         {earlier !== null && (
           <p className="mt-4 rounded-md bg-sunken px-3 py-2 text-sm">
-            You connected {app.name} before, {earlier.monthlyLimit === null ? "without a limit" : `with ${exactDollars(earlier.monthlyLimit)} a month`}.
-            What you set here is for this connection.
+            You connected {app.name} before,{" "}
+            {earlier.monthlyLimit === null ? "without a limit" : `with ${exactDollars(earlier.monthlyLimit)} a month`}. What you set here is
+            for this connection.
           </p>
         )}
 

@@ -20,9 +20,13 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
 
   const typed = String(form.get("limit") ?? "");
   const monthlyLimit = form.get("limited") === "no" ? null : creditsOf(typed);
-  if (form.get("limited") !== "no" && (monthlyLimit === null || monthlyLimit === 0n)) return goTo(`${page}?limit=${encodeURIComponent(typed.slice(0, 20))}`);
+  if (form.get("limited") !== "no" && (monthlyLimit === null || monthlyLimit === 0n))
+    return goTo(`${page}?limit=${encodeURIComponent(typed.slice(0, 20))}`);
   const models = allModels();
-  const allowedModels = form.getAll("model").map(String).filter((id) => models.has(id));
+  const allowedModels = form
+    .getAll("model")
+    .map(String)
+    .filter((id) => models.has(id));
   return follow(await decide(asked, { kind: "allow", monthlyLimit, allowedModels }), page);
 }
 
