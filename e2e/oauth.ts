@@ -22,7 +22,10 @@ export async function makePerson(db: Database, options: { credits?: bigint } = {
 export type Client = Awaited<ReturnType<typeof makeClient>>;
 
 /** An app with its OAuth client and an API key. */
-export async function makeClient(db: Database, options: { redirectUris?: string[]; publicClient?: boolean; markupBps?: number; name?: string } = {}) {
+export async function makeClient(
+  db: Database,
+  options: { redirectUris?: string[]; publicClient?: boolean; markupBps?: number; name?: string } = {},
+) {
   const app = await makeApp(db, { markupBps: options.markupBps ?? 0 });
   const { secret, hash } = mintSecret("quota_secret_");
   const redirectUris = options.redirectUris ?? ["http://localhost:4000/callback"];
@@ -45,7 +48,12 @@ export function pkce(): { verifier: string; challenge: string } {
 }
 
 /** What an app puts into its link; `over` replaces, and undefined leaves out. */
-export function authorizeUrl(server: ServerProcess, client: Client, challenge: string, over: Record<string, string | undefined> = {}): string {
+export function authorizeUrl(
+  server: ServerProcess,
+  client: Client,
+  challenge: string,
+  over: Record<string, string | undefined> = {},
+): string {
   const url = new URL("/oauth/authorize", originOf(server));
   const parameters = {
     client_id: client.clientId,
@@ -86,7 +94,8 @@ export class Visitor {
       json: "true",
       callbackUrl: this.#origin,
     });
-    if (![...this.#cookies.values()].some(({ name }) => name.includes("session-token"))) throw new Error(`no session: ${answer.status} ${await answer.text()}`);
+    if (![...this.#cookies.values()].some(({ name }) => name.includes("session-token")))
+      throw new Error(`no session: ${answer.status} ${await answer.text()}`);
   }
 
   signOut(): void {
@@ -97,7 +106,8 @@ export class Visitor {
   async begin(url: string): Promise<string> {
     const answer = await this.get(url);
     const location = answer.headers.get("location");
-    if (answer.status !== 303 || !location?.startsWith("/connect/")) throw new Error(`no consent page: ${answer.status} ${location} ${await answer.text()}`);
+    if (answer.status !== 303 || !location?.startsWith("/connect/"))
+      throw new Error(`no consent page: ${answer.status} ${location} ${await answer.text()}`);
     return location;
   }
 
@@ -120,7 +130,8 @@ export class Visitor {
   /** Follows the redirect after a decision, to the app. */
   async resume(answer: Response): Promise<URL> {
     const location = answer.headers.get("location");
-    if (answer.status !== 303 || !location?.includes("/oauth/authorize/")) throw new Error(`not decided: ${answer.status} ${location} ${await answer.text()}`);
+    if (answer.status !== 303 || !location?.includes("/oauth/authorize/"))
+      throw new Error(`not decided: ${answer.status} ${location} ${await answer.text()}`);
     const back = await this.get(location);
     if (back.status !== 303) throw new Error(`not resumed: ${back.status} ${await back.text()}`);
     return new URL(back.headers.get("location") as string, this.#origin);
@@ -128,7 +139,9 @@ export class Visitor {
 
   async #send(url: string, init: RequestInit & { headers: Record<string, string> }): Promise<Response> {
     const { pathname, href } = new URL(url, this.#origin);
-    const cookies = [...this.#cookies.values()].filter(({ path }) => pathname === path || pathname.startsWith(path.endsWith("/") ? path : `${path}/`));
+    const cookies = [...this.#cookies.values()].filter(
+      ({ path }) => pathname === path || pathname.startsWith(path.endsWith("/") ? path : `${path}/`),
+    );
     const answer = await fetch(href, {
       ...init,
       redirect: "manual",
@@ -157,7 +170,13 @@ export async function codeFor(
   await visitor.signIn(person);
   const { verifier, challenge } = pkce();
   const page = await visitor.begin(authorizeUrl(server, client, challenge, options.authorize));
-  const back = await visitor.decide(page, options.form ?? [["decision", "allow"], ["limited", "no"]]);
+  const back = await visitor.decide(
+    page,
+    options.form ?? [
+      ["decision", "allow"],
+      ["limited", "no"],
+    ],
+  );
   const code = back.searchParams.get("code");
   if (code === null) throw new Error(`no code: ${back.href}`);
   return { code, verifier, back };
@@ -183,7 +202,9 @@ export async function formPost(
     method: "POST",
     body,
     headers: {
-      ...(auth === "basic" ? { authorization: `Basic ${btoa(`${encodeURIComponent(client.clientId)}:${encodeURIComponent(secret)}`)}` } : {}),
+      ...(auth === "basic"
+        ? { authorization: `Basic ${btoa(`${encodeURIComponent(client.clientId)}:${encodeURIComponent(secret)}`)}` }
+        : {}),
       ...options.headers,
     },
   });

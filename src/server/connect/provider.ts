@@ -55,7 +55,7 @@ function build(keys: Keys): Provider {
       return this.redirectUris.includes(uri);
     },
     // A code in a fragment or a form would need pages of its own; nobody asks for them.
-    responseModeAllowed: (mode: string | undefined) => mode === undefined || mode === "query",
+    responseModeAllowed: (mode: string | undefined, type: string) => mode === undefined || mode === "query" || type !== "code",
     compareClientSecret(this: { clientSecret: string }, secret: string) {
       return secretMatches(secret, Buffer.from(this.clientSecret, "base64url"));
     },
@@ -178,15 +178,20 @@ const plainMetadata: Middleware = async (ctx, next) => {
  * `prompt=none` is the exception, because nobody looks.
  */
 const askBeforeSendingErrors: Middleware = async (ctx, next) => {
+  // Errors would be sent in these ways too, one of them without a redirect.
+  if (ctx.path === PATHS.authorize && ["fragment", "form_post"].includes(String(ctx.query.response_mode))) {
+    ctx.query = { ...ctx.query, response_mode: "unsupported" };
+  }
   await next();
   if (ctx.path !== PATHS.authorize || ctx.status !== 303) return;
   const location = URL.parse(ctx.response.get("location"));
-  const error = location?.searchParams.get("error");
+  const answer = new URLSearchParams(location?.hash.slice(1) || location?.search);
+  const error = answer.get("error");
   if (!location || !error || [ctx.query.prompt].flat().includes("none")) return;
   ctx.remove("location");
   ctx.status = 400;
   ctx.type = "html";
-  ctx.body = errorPage({ error, description: location.searchParams.get("error_description") ?? undefined, returnTo: location });
+  ctx.body = errorPage({ error, description: answer.get("error_description") ?? undefined, returnTo: location });
 };
 
 /** What Connect Wallet is about, when an app asks for nothing in particular. */
