@@ -35,7 +35,7 @@ export default function config(phase) {
         {
           source: "/:path(connect|oauth)/:rest*",
           headers: [
-            ...pageHeaders(development, "'self' https: http://localhost:* http://127.0.0.1:*"),
+            ...pageHeaders(development, { formAction: "'self' https: http://localhost:* http://127.0.0.1:*", images: "'self' data:" }),
             { key: "Referrer-Policy", value: "no-referrer" },
             { key: "Cache-Control", value: "no-store" },
           ],
@@ -45,14 +45,14 @@ export default function config(phase) {
   };
 }
 
-function pageHeaders(development, formAction = "'self'") {
+function pageHeaders(development, { formAction = "'self'", images = "'self' data: https:" } = {}) {
   const contentSecurityPolicy = [
     "default-src 'self'",
     // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
     `script-src 'self' 'unsafe-inline'${development ? " 'unsafe-eval'" : ""}`,
     "style-src 'self' 'unsafe-inline'",
     // Apps bring their own logos.
-    "img-src 'self' data: https:",
+    `img-src ${images}`,
     "font-src 'self'",
     `connect-src 'self'${development ? " ws:" : ""}`,
     "object-src 'none'",

@@ -134,12 +134,15 @@ test.describe("the consent page", () => {
   test("can't be framed, sends no referrer, and loads nothing from elsewhere", async ({ postgresServer: server }) => {
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
-    const page = await visitor.begin(authorizeUrl(server, await makeClient(server.db), pkce().challenge));
+    const client = await makeClient(server.db);
+    await server.db.prisma.app.update({ where: { id: client.appId }, data: { logoUrl: "https://elsewhere.example/logo.png" } });
+    const page = await visitor.begin(authorizeUrl(server, client, pkce().challenge));
     const answer = await visitor.get(page);
     expect(answer.headers.get("content-security-policy")).toContain("frame-ancestors 'none'");
     expect(answer.headers.get("x-frame-options")).toBe("DENY");
     expect(answer.headers.get("referrer-policy")).toBe("no-referrer");
     expect(answer.headers.get("cache-control")).toContain("no-store");
+    expect(answer.headers.get("content-security-policy")).toContain("img-src 'self' data:;");
     expect([...(await answer.text()).matchAll(/(?:src|href)="(https?:)?\/\//g)]).toEqual([]);
   });
 
@@ -297,7 +300,7 @@ test.describe("the token endpoint", () => {
   test("a code works once: of ten at the same time one succeeds", async ({ postgresServer: server }) => {
     const person = await makePerson(server.db);
     const client = await makeClient(server.db);
-    for (const over of [{}, { ...HOSTED, external_user_id: "ten" }]) {
+    for (const over of [{}, { ...HOSTED, external_user_id: "ten" }, {}, { ...HOSTED, external_user_id: "ten" }]) {
       const issued = await codeFor(server, person, client);
       const answers = await Promise.all(Array.from({ length: 10 }, () => redeem(server, client, issued, over)));
       expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
@@ -572,10 +575,57 @@ test.describe("tokens", () => {
     }
   });
 
+  test("refreshed, revoked and unlinked all at once end in peace, and nothing is left alive", async ({ postgresServer: server }) => {
+    const first = await tokens(server);
+    const second = await tokens(server, undefined, first);
+    const { externalUserId } = await server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: first.client.appId } });
+    const answers = await Promise.all([
+      ...[first, second, first].map(({ client, refresh_token }) => refresh(server, client, refresh_token)),
+      ...[first, second].map(({ client, access_token }) => formPost(server, "/oauth/revoke", client, { token: access_token })),
+      call(server, `/v1/users/${externalUserId}/link`, { method: "DELETE", key: first.client.key }),
+    ]);
+    expect(answers.filter(({ status }) => status >= 500)).toEqual([]);
+    const left = await server.db.prisma.oAuthRecord.findMany({ where: { payload: { path: ["accountId"], equals: first.person.id } } });
+    expect(left.map(({ kind }) => kind)).toEqual([]);
+  });
+
   test("for signing in only make no link", async ({ postgresServer: server }) => {
     const { client } = await tokens(server, "openid profile");
     expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
   });
+});
+
+test("on the embedded database the whole journey works too, ten redemptions at the same time included", async ({
+  simulatedServer: server,
+}) => {
+  const { demo } = server;
+  const client: Client = {
+    appId: "",
+    clientId: demo.app.client_id,
+    secret: demo.app.client_secret,
+    redirectUri: demo.app.redirect_uris[0] as string,
+    key: demo.api_keys.user,
+  };
+  const issued = await codeFor(server, { id: "", walletId: "", ...demo.user }, client, {
+    form: [
+      ["decision", "allow"],
+      ["limited", "yes"],
+      ["limit", "0.25"],
+    ],
+  });
+  const over = { ...HOSTED, external_user_id: "embedded-1" };
+  const answers = await Promise.all(Array.from({ length: 10 }, () => redeem(server, client, issued, over)));
+  expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
+  expect(answers.filter(({ json }) => json.error === "invalid_grant")).toHaveLength(9);
+  const seen = await call(server, "/v1/users/embedded-1", { key: client.key });
+  expect(seen.json).toMatchObject({ user: { email: demo.user.email }, limit: 250_000, spent: 0 });
+  expect((await call(server, "/v1/chat/completions", { key: client.key, user: "embedded-1", body: chat("Hello") })).status).toBe(200);
+  expect((await call(server, "/v1/users/embedded-1/link", { method: "DELETE", key: client.key })).status).toBe(200);
+
+  // An app that keeps tokens itself.
+  const kept = await redeem(server, client, await codeFor(server, { id: "", walletId: "", ...demo.user }, client));
+  expect(kept.json).toMatchObject({ token_type: "Bearer", expires_in: 3600, scope: "credits.read credits.spend" });
+  expect(kept.json.id_token).toBeUndefined();
 });
 
 test.describe("other people's libraries", () => {

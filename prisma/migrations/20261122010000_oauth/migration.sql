@@ -26,6 +26,3 @@ CREATE INDEX "oauth_record_linked_user_id_idx" ON "oauth_record"("linked_user_id
 
 -- CreateIndex
 CREATE INDEX "oauth_record_expires_at_idx" ON "oauth_record"("expires_at");
-
--- An app that keeps tokens itself has one link with a person, however often they connect.
-CREATE UNIQUE INDEX "linked_user_by_token" ON "linked_user" ("app_id", "user_id") WHERE "by_token";

@@ -1,8 +1,8 @@
 import type { Adapter, AdapterPayload } from "oidc-provider";
 import type { Prisma } from "../../generated/prisma/client.ts";
-import { hashOf } from "./grants.ts";
+import { hashOf, lockGrant } from "./grants.ts";
 import { errors } from "./oidc.ts";
-import { store } from "./scope.ts";
+import { inTransaction, store } from "./scope.ts";
 
 /**
  * oidc-provider's storage. Whatever is handed out (codes, tokens, ids) is kept as
@@ -14,6 +14,8 @@ export function adapterFor(kind: string): Adapter {
   if (kind === "Session") return noSessions;
   return new Records(kind);
 }
+
+const GRANTED = new Set(["AuthorizationCode", "AccessToken", "RefreshToken"]);
 
 class Records implements Adapter {
   readonly kind: string;
@@ -39,8 +41,16 @@ class Records implements Adapter {
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
-    const record = await (await store()).oAuthRecord.findUnique({
-      where: { kind_idHash: { kind: this.kind, idHash: hashOf(id) } },
+    const where = { kind_idHash: { kind: this.kind, idHash: hashOf(id) } };
+    const db = await store();
+    // In a transaction it is going to be used or ended. Requests with codes and tokens of one grant then
+    // come one after the other, so that they can't wait for each other in a circle.
+    if (inTransaction() && GRANTED.has(this.kind)) {
+      const granted = await db.oAuthRecord.findUnique({ where, select: { grantId: true } });
+      if (granted !== null && granted.grantId !== null) await lockGrant(db, granted.grantId);
+    }
+    const record = await db.oAuthRecord.findUnique({
+      where,
       select: { payload: true, consumedAt: true },
     });
     if (record === null) return undefined;

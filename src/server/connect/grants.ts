@@ -36,10 +36,16 @@ export async function endGrant(tx: Tx, grantId: string): Promise<void> {
   await tx.prisma.oAuthRecord.deleteMany({ where: { grantId } });
 }
 
+/** Waits until nobody else uses or ends this grant; then nobody does until the transaction is over. */
+export async function lockGrant(db: Tx["prisma"], grantId: string): Promise<void> {
+  await db.$queryRaw`SELECT id_hash FROM oauth_record WHERE kind = 'Grant' AND id_hash = ${hashOf(grantId)} FOR UPDATE`;
+}
+
 /** Ends every grant of a link. */
 export async function endGrantsOf(tx: Tx, linkedUserId: string): Promise<void> {
-  const grants = await tx.prisma.oAuthRecord.findMany({ where: { kind: "Grant", linkedUserId }, select: { grantId: true } });
-  const ids = grants.map(({ grantId }) => grantId).filter((id) => id !== null);
+  const grants = await tx.prisma.$queryRaw<{ grant_id: string }[]>`
+    SELECT grant_id FROM oauth_record WHERE kind = 'Grant' AND linked_user_id = ${linkedUserId}::uuid ORDER BY id_hash FOR UPDATE`;
+  const ids = grants.map(({ grant_id }) => grant_id);
   if (ids.length > 0) await tx.prisma.oAuthRecord.deleteMany({ where: { grantId: { in: ids } } });
 }
 

@@ -209,16 +209,16 @@ const challenge: Middleware = async (ctx, next) => {
 /**
  * A code is consumed, tokens are issued and the link is made in one transaction. A
  * refused code commits too, because what it ended has to stay ended; a refusal of
- * ours, or a fault, takes everything back.
+ * ours, or a fault, takes everything back. Revoking is one transaction as well.
  */
 const tokenTransaction: Middleware = async (ctx, next) => {
-  if (ctx.path !== PATHS.token || ctx.method !== "POST") return next();
+  if (ctx.method !== "POST" || (ctx.path !== PATHS.token && ctx.path !== PATHS.revoke)) return next();
   try {
     await transaction((tx) =>
       within(tx, async () => {
         await next();
         if (ctx.status >= 500) throw new TakeBack();
-        if (ctx.status === 200) await redeem(tx, ctx);
+        if (ctx.path === PATHS.token && ctx.status === 200) await redeem(tx, ctx);
       }),
     );
   } catch (error) {

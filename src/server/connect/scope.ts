@@ -22,3 +22,7 @@ export function within<T>(tx: Tx, work: () => Promise<T>): Promise<T> {
 export async function store(): Promise<Prisma.TransactionClient> {
   return surroundings.getStore()?.tx?.prisma ?? (await prisma());
 }
+
+export function inTransaction(): boolean {
+  return surroundings.getStore()?.tx !== undefined;
+}

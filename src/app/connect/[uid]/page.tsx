@@ -16,6 +16,7 @@ import { MessagePage } from "#ui/message-page.tsx";
 import { Money } from "#ui/money.tsx";
 import { percentOf } from "#ui/percent.ts";
 import { Limit } from "./limit.tsx";
+import { Models } from "./models.tsx";
 import { NotYou } from "./not-you.tsx";
 
 export const metadata: Metadata = { title: "Connect", robots: { index: false }, referrer: "no-referrer" };
@@ -43,7 +44,8 @@ export default async function Connect({ params, searchParams }: Props) {
     <main className="mx-auto flex w-full max-w-lg flex-1 flex-col justify-center px-4 py-6 sm:py-10">
       <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
         <div className="flex items-center gap-3 text-soft">
-          <AppTile name={app.name} logoUrl={app.logoUrl} />
+          {/* A logo from elsewhere would tell its server who is deciding what, so only one that comes with the page is shown. */}
+          <AppTile name={app.name} logoUrl={app.logoUrl?.startsWith("data:image/") ? app.logoUrl : null} />
           <ArrowRight size={18} aria-hidden="true" />
           <Mark size={40} />
         </div>
@@ -88,7 +90,7 @@ export default async function Connect({ params, searchParams }: Props) {
                 Your balance: <Money credits={balance} className="font-medium text-ink" />
                 {balance === 0n ? `. You can connect now; requests work once you add credits.` : messages(balance, app.markupBps)}
               </p>
-              <Models app={app} />
+              <Models appName={app.name} ids={modelsOf(app)} ofThisApp={app.allowedModels.length > 0} />
             </>
           )}
 
@@ -154,29 +156,8 @@ function List({ title, lines, icon }: { title: string; lines: string[]; icon: Re
   );
 }
 
-function Models({ app }: { app: PendingRequest["app"] }) {
-  const ids = app.allowedModels.length > 0 ? app.allowedModels : [...allModels().keys()];
-  return (
-    <details className="group mt-4 rounded-md">
-      <summary className="w-fit cursor-pointer rounded text-sm font-medium">
-        Models: any<span className="font-normal text-soft">{app.allowedModels.length > 0 && ` of the ${ids.length} this app uses`}</span>
-      </summary>
-      <fieldset className="mt-2 max-h-56 overflow-y-auto rounded-md border border-line p-3">
-        <legend className="sr-only">Models {app.name} may use</legend>
-        <p className="mb-2 text-sm text-soft">Tick some to allow only those. With none ticked, any is allowed.</p>
-        <div className="grid gap-x-4 sm:grid-cols-2">
-          {ids.map((id) => (
-            <label key={id} className="flex min-w-0 items-center gap-2 py-1 text-sm">
-              <input type="checkbox" name="model" value={id} className="size-4 shrink-0 accent-accent" />
-              <span className="truncate font-mono text-[0.8125rem]" title={id}>
-                {id}
-              </span>
-            </label>
-          ))}
-        </div>
-      </fieldset>
-    </details>
-  );
+function modelsOf(app: PendingRequest["app"]): string[] {
+  return app.allowedModels.length > 0 ? app.allowedModels : [...allModels().keys()];
 }
 
 const EXAMPLE_MODEL = "gpt-4o-mini";
