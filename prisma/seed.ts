@@ -76,18 +76,13 @@ async function makeDemo(db: Database): Promise<Demo> {
       earningsId: await openAccount(tx, "earnings"),
       sandboxWalletId: await openAccount(tx, "sandbox_wallet"),
     });
-    const key = async (billingMode: "developer" | "user" | "test", name: string) =>
-      (await mint(tx.prisma, { appId: app.id, name, billingMode })).secret;
+    const key = async (billingMode: "developer" | "user" | "test", name: string) => (await mint(tx.prisma, { appId: app.id, name, billingMode })).secret;
     return {
       base_url: publicUrl(),
       developer: { email: DEVELOPER, password: developerPassword },
       user: { email: USER, password: userPassword, external_user_id: EXTERNAL_USER_ID },
       app: { client_id: app.clientId, client_secret: clientSecret, redirect_uris: redirectUris },
-      api_keys: {
-        developer: await key("developer", "Demo"),
-        user: await key("user", "Demo, users only"),
-        test: await key("test", "Demo, sandbox"),
-      },
+      api_keys: { developer: await key("developer", "Demo"), user: await key("user", "Demo, users only"), test: await key("test", "Demo, sandbox") },
     };
   }, db);
 }
@@ -99,14 +94,7 @@ async function makePerson(tx: Tx, person: { email: string; name: string; passwor
   if (there !== null) return tx.prisma.user.update({ where: { id: there.id }, data: { passwordHash } });
   const walletId = await openAccount(tx, "wallet");
   const made = await tx.prisma.user.create({ data: { email: person.email, name: person.name, passwordHash, walletId } });
-  await transfer(tx, {
-    id: uuidv7(),
-    debitId: platformAccount.promotions,
-    creditId: walletId,
-    amount: person.credits,
-    reason: "grant",
-    description: "Welcome credits",
-  });
+  await transfer(tx, { id: uuidv7(), debitId: platformAccount.promotions, creditId: walletId, amount: person.credits, reason: "grant", description: "Welcome credits" });
   return made;
 }
 
@@ -115,9 +103,7 @@ async function linkDemoUser(tx: Tx, demo: Demo): Promise<void> {
   const user = await tx.prisma.user.findUniqueOrThrow({ where: { email: demo.user.email }, select: { id: true, walletId: true } });
   const externalUserId = demo.user.external_user_id;
   if ((await tx.prisma.linkedUser.count({ where: { appId: app.id, externalUserId } })) > 0) return;
-  const link = await tx.prisma.linkedUser.create({
-    data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps },
-  });
+  const link = await tx.prisma.linkedUser.create({ data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps } });
   await setLimit(tx, link.id, 5_000_000n);
   await emit(tx, app.id, {
     type: "user.connected",

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { call, chat } from "../client.ts";
 import { test as base, expect, type PostgresServer } from "../fixtures.ts";
@@ -165,3 +166,32 @@ test("a broken link says so to the person and to the developer", async ({ page, 
   await expect(page.getByText("Nothing was shared")).toBeVisible();
   await expect(page.getByText("invalid_client")).toBeVisible();
 });
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`axe finds nothing serious on any page of the way, ${colorScheme}`, async ({ browser, postgresServer: server }) => {
+    const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
+    const page = await context.newPage();
+    const serious = async () =>
+      (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    const client = await makeClient(server.db, { markupBps: 2_000 });
+    await page.goto(authorizeUrl(server, client, pkce().challenge));
+    await expect(page.getByRole("heading", { name: "Sign in to Quota" })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await signIn(page, await makePerson(server.db));
+    await page.getByText("Models:").click();
+    await page.getByRole("checkbox").first().check();
+    await expect(page.getByText(/only 1 of/)).toBeVisible();
+    expect(await serious()).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "nothing is cut off").toBe(true);
+    await page.getByLabel("Dollars a month").fill("x");
+    await page.getByRole("button", { name: "Allow" }).click();
+    await expect(page.getByText("Write an amount above zero")).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await page.goto(`${originOf(server)}/oauth/authorize?client_id=nobody`);
+    expect(await serious()).toEqual([]);
+    await page.goto(`${originOf(server)}/connect/nobody`);
+    await expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await context.close();
+  });
+}

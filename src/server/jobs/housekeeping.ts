@@ -9,7 +9,8 @@ import { log } from "../platform/log.ts";
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys and what the authorization server no longer needs, and once a day proving the books. Each is safe to run in several processes at once.
+ * keys and what the authorization server no longer needs, and once a day proving the
+ * books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
