@@ -16,6 +16,7 @@ export default function config(phase) {
       "@prisma/client",
       "gpt-tokenizer",
       "koa",
+      "nodemailer",
       "oidc-provider",
       "pg",
       "pglite-prisma-adapter",

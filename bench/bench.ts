@@ -1,6 +1,5 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
@@ -11,6 +10,7 @@ import { verify } from "../src/server/ledger/verify.ts";
 import { openDatabase } from "../src/server/platform/db.ts";
 import { makeApp, makeLink, makeUser } from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
+import { cpuMs, postgresPids } from "./cpu.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
 
 /**
@@ -47,11 +47,17 @@ try {
 }
 
 async function main(): Promise<void> {
-  console.log(`${cpus().length} cores (${cpus()[0]?.model}), Node ${process.version}, ${rounds} rounds of ${seconds} s each, medians [lowest to highest]`);
+  console.log(
+    `${cpus().length} cores (${cpus()[0]?.model}), Node ${process.version}, ${rounds} rounds of ${seconds} s each, medians [lowest to highest]`,
+  );
   const db = await openDatabase({ url: fresh.url });
   await migrate(db);
-  const [{ server_version: version }] = (await db.sql.query({ name: "v", text: "SHOW server_version" }, [])) as [{ server_version: string }];
-  console.log(`PostgreSQL ${version}, fsync and synchronous_commit on; ${options.wallets} wallets, every second with a monthly limit; markup 20 %`);
+  const [{ server_version: version }] = (await db.sql.query({ name: "v", text: "SHOW server_version" }, [])) as [
+    { server_version: string },
+  ];
+  console.log(
+    `PostgreSQL ${version}, fsync and synchronous_commit on; ${options.wallets} wallets, every second with a monthly limit; markup 20 %`,
+  );
   const app = await makeApp(db, { markupBps: 2_000 });
   const secret = `sk-quota-${randomBytes(16).toString("hex")}`;
   await db.prisma.apiKey.create({
@@ -60,7 +66,10 @@ async function main(): Promise<void> {
   const users: string[] = [];
   for (let index = 0; index < Number(options.wallets); index++) {
     const user = await makeUser(db, { credits: 1_000_000_000n });
-    const link = await makeLink(db, app.id, user, { externalUserId: `user_${index}`, ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}) });
+    const link = await makeLink(db, app.id, user, {
+      externalUserId: `user_${index}`,
+      ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}),
+    });
     users.push(link.externalUserId);
   }
 
@@ -90,7 +99,12 @@ async function main(): Promise<void> {
   await message(load);
 
   const request = (stream: boolean, port: number, user: string) => {
-    const body = JSON.stringify({ model: "gpt-4o-mini", max_tokens: 100, ...(stream ? { stream: true } : {}), messages: [{ role: "user", content: "Hello!" }] });
+    const body = JSON.stringify({
+      model: "gpt-4o-mini",
+      max_tokens: 100,
+      ...(stream ? { stream: true } : {}),
+      messages: [{ role: "user", content: "Hello!" }],
+    });
     return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${secret}\r\nX-Quota-User: ${user}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   };
 
@@ -98,7 +112,11 @@ async function main(): Promise<void> {
     for (const concurrency of (options.concurrency ?? "").split(",").map(Number)) {
       const results = { raw: [] as Measured[], quota: [] as Measured[] };
       const measure = (target: typeof raw, duration: number) =>
-        run(load, { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target.port, user)) }, target.pid);
+        run(
+          load,
+          { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target.port, user)) },
+          target.pid,
+        );
       for (const target of [raw, quota]) await measure(target, 1);
       for (let round = 0; round < rounds; round++) {
         results.raw.push(await measure(raw, seconds));
@@ -112,7 +130,9 @@ async function main(): Promise<void> {
   server.kill("SIGTERM");
   await stopped;
   const books = await verify(db.sql);
-  console.log(`\n${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`);
+  console.log(
+    `\n${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`,
+  );
   await db.close();
   if (!books.ok || books.openHolds > 0) process.exitCode = 1;
 }
@@ -120,10 +140,10 @@ async function main(): Promise<void> {
 type Measured = { rps: number; p50: number; p99: number; cpuMs: number | null; postgresMs: number | null };
 
 async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<Measured> {
-  const before = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  const before = { server: cpuMs([pid]), postgres: cpuMs(postgresPids(postgres.dataDir)) };
   load.send(order);
   const report = (await message(load)) as LoadReport;
-  const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids()) };
+  const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids(postgres.dataDir)) };
   if (report.failures > 0) throw new Error(`${report.failures} of ${report.requests} requests failed`);
   const sorted = report.latenciesMs.sort((a, b) => a - b);
   const per = (start: number | null, end: number | null) => (start === null || end === null ? null : (end - start) / report.requests);
@@ -139,8 +159,14 @@ async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<M
 function report(mode: string, concurrency: number, results: { raw: Measured[]; quota: Measured[] }): void {
   const ratios = results.quota.map((each, round) => each.rps / (results.raw[round]?.rps ?? 1));
   const line = (name: string, list: Measured[]) =>
-    `  ${name.padEnd(6)} ${median(list.map((each) => each.rps)).toFixed(0).padStart(6)} requests/s   p50 ${median(list.map((each) => each.p50)).toFixed(2)} ms   p99 ${median(list.map((each) => each.p99)).toFixed(2)} ms   CPU per request: server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
-  console.log(`\n${mode === "sse" ? "SSE, 50 chunks" : "JSON"}, concurrency ${concurrency}: ${median(ratios).toFixed(2)} of raw [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`);
+    `  ${name.padEnd(6)} ${median(list.map((each) => each.rps))
+      .toFixed(0)
+      .padStart(
+        6,
+      )} requests/s   p50 ${median(list.map((each) => each.p50)).toFixed(2)} ms   p99 ${median(list.map((each) => each.p99)).toFixed(2)} ms   CPU per request: server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
+  console.log(
+    `\n${mode === "sse" ? "SSE, 50 chunks" : "JSON"}, concurrency ${concurrency}: ${median(ratios).toFixed(2)} of raw [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`,
+  );
   console.log(line("raw", results.raw));
   console.log(line("quota", results.quota));
 }
@@ -152,40 +178,6 @@ function ms(list: (number | null)[]): string {
 function median(list: number[]): number {
   const sorted = [...list].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-/** Milliseconds of CPU that these processes have used; null where /proc does not tell. */
-function cpuMs(pids: readonly number[]): number | null {
-  let ticks = 0;
-  for (const pid of pids) {
-    try {
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ");
-      ticks += Number(fields[11]) + Number(fields[12]);
-    } catch {
-      return null;
-    }
-  }
-  return pids.length === 0 ? null : ticks * 10;
-}
-
-function postgresPids(): number[] {
-  if (postgres.dataDir === undefined) return [];
-  try {
-    const postmaster = Number(readFileSync(path.join(postgres.dataDir, "postmaster.pid"), "utf8").split("\n")[0]);
-    const childrenOf = readdirSync("/proc")
-      .map(Number)
-      .filter((pid) => {
-        if (!Number.isInteger(pid)) return false;
-        try {
-          return Number(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[1]) === postmaster;
-        } catch {
-          return false;
-        }
-      });
-    return [postmaster, ...childrenOf];
-  } catch {
-    return [];
-  }
 }
 
 async function startChild(file: string, args: string[]): Promise<number> {

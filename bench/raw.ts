@@ -13,10 +13,13 @@ const server = createServer((request, response) => {
   request.on("data", (part: Buffer) => parts.push(part));
   request.on("end", () => {
     pool
-      .stream({ method: "POST", path: "/v1/chat/completions", headers: { "content-type": "application/json" }, body: Buffer.concat(parts) }, ({ statusCode, headers }) => {
-        response.writeHead(statusCode, headers as Record<string, string>);
-        return response;
-      })
+      .stream(
+        { method: "POST", path: "/v1/chat/completions", headers: { "content-type": "application/json" }, body: Buffer.concat(parts) },
+        ({ statusCode, headers }) => {
+          response.writeHead(statusCode, headers as Record<string, string>);
+          return response;
+        },
+      )
       .catch(() => response.destroy());
   });
 });

@@ -9,16 +9,28 @@ const answer = JSON.stringify({
   object: "chat.completion",
   created: 1_700_000_000,
   model: "gpt-4o-mini",
-  choices: [{ index: 0, message: { role: "assistant", content: "Hello! How can I help you today?", refusal: null }, logprobs: null, finish_reason: "stop" }],
+  choices: [
+    {
+      index: 0,
+      message: { role: "assistant", content: "Hello! How can I help you today?", refusal: null },
+      logprobs: null,
+      finish_reason: "stop",
+    },
+  ],
   usage: { prompt_tokens: 9, completion_tokens: 10, total_tokens: 19, prompt_tokens_details: { cached_tokens: 0 } },
 });
 const CHUNKS = 50;
 const head = { id: "chatcmpl-bench", object: "chat.completion.chunk", created: 1_700_000_000, model: "gpt-4o-mini" };
-const chunk = (delta: object, finish: string | null) => Buffer.from(`data: ${JSON.stringify({ ...head, choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }], usage: null })}\n\n`);
+const chunk = (delta: object, finish: string | null) =>
+  Buffer.from(
+    `data: ${JSON.stringify({ ...head, choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }], usage: null })}\n\n`,
+  );
 const chunks = [
   ...Array.from({ length: CHUNKS - 3 }, (_, index) => chunk({ content: ` word${index}` }, null)),
   chunk({}, "stop"),
-  Buffer.from(`data: ${JSON.stringify({ ...head, choices: [], usage: { prompt_tokens: 9, completion_tokens: 47, total_tokens: 56 } })}\n\n`),
+  Buffer.from(
+    `data: ${JSON.stringify({ ...head, choices: [], usage: { prompt_tokens: 9, completion_tokens: 47, total_tokens: 56 } })}\n\n`,
+  ),
   Buffer.from("data: [DONE]\n\n"),
 ];
 

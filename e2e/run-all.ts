@@ -22,7 +22,11 @@ process.env.CI ??= "true";
 await check("Prisma client", () => node("prisma/generate.ts"));
 await check("lint, format and import directions", () => bin("@biomejs/biome/bin/biome", "check", "."));
 await check("types", () => bin("typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"));
-await suite("unit and integration tests", () => bin("vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${vitestReport}`), readVitest);
+await suite(
+  "unit and integration tests",
+  () => bin("vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${vitestReport}`),
+  readVitest,
+);
 await check("build", () => node("src/server/start/build.ts"));
 await check("a Chromium for the browser tests", async () => {
   process.env.PLAYWRIGHT_CHROMIUM_PATH = await ensureChromium();
@@ -73,12 +77,18 @@ function count(name: string, result: { passed: number; failed: number }): void {
 }
 
 function readVitest(): { passed: number; failed: number } {
-  const report = JSON.parse(readFileSync(vitestReport, "utf8")) as { numPassedTests: number; numFailedTests: number; numFailedTestSuites: number };
+  const report = JSON.parse(readFileSync(vitestReport, "utf8")) as {
+    numPassedTests: number;
+    numFailedTests: number;
+    numFailedTestSuites: number;
+  };
   return { passed: report.numPassedTests, failed: Math.max(report.numFailedTests, report.numFailedTestSuites > 0 ? 1 : 0) };
 }
 
 function readPlaywright(): { passed: number; failed: number } {
-  const { stats } = JSON.parse(readFileSync(playwrightReport, "utf8")) as { stats: { expected: number; unexpected: number; flaky: number } };
+  const { stats } = JSON.parse(readFileSync(playwrightReport, "utf8")) as {
+    stats: { expected: number; unexpected: number; flaky: number };
+  };
   // A test that passes only when repeated does not hold.
   return { passed: stats.expected, failed: stats.unexpected + stats.flaky };
 }

@@ -14,10 +14,7 @@ import * as bindings from "../node_modules/@prisma/schema-engine-wasm/schema_eng
  * `_prisma_migrations` table that the ordinary Prisma CLI reads, and needs no
  * native binary, so it also works where none can be downloaded.
  */
-export async function schemaEngine(
-  factory: SqlMigrationAwareDriverAdapterFactory,
-  schema: string,
-): Promise<SchemaEngine> {
+export async function schemaEngine(factory: SqlMigrationAwareDriverAdapterFactory, schema: string): Promise<SchemaEngine> {
   loaded ??= loadBindings();
   await loaded;
   const { SchemaEngine: Engine } = bindings as unknown as { SchemaEngine: typeof SchemaEngine };
@@ -54,7 +51,8 @@ function wholeScripts(factory: SqlMigrationAwareDriverAdapterFactory): SqlMigrat
   return {
     provider: factory.provider,
     adapterName: factory.adapterName,
-    connect: async () => (factory.provider === "postgres" && factory.adapterName.includes("adapter-pg") ? wrap(await factory.connect()) : factory.connect()),
+    connect: async () =>
+      factory.provider === "postgres" && factory.adapterName.includes("adapter-pg") ? wrap(await factory.connect()) : factory.connect(),
     connectToShadowDb: () => factory.connectToShadowDb(),
   };
 }

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, inject, test } from "vitest";
+import { type Database, openDatabase } from "../src/server/platform/db.ts";
 import { onBothDatabases, withDatabase } from "../src/testing/database.ts";
 import { freshDatabase } from "../src/testing/postgres.ts";
-import { type Database, openDatabase } from "../src/server/platform/db.ts";
 import { drift, migrate } from "./migrate.ts";
 
 describe("the schema", () => {
@@ -57,7 +57,13 @@ describe("migrating", () => {
     const [db] = await servers(1);
     if (db === undefined) throw new Error("no server");
     await migrate(db);
-    const locks = await db.sql.query({ name: "", text: `SELECT l.objid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'` }, []);
+    const locks = await db.sql.query(
+      {
+        name: "",
+        text: `SELECT l.objid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'`,
+      },
+      [],
+    );
     expect(locks).toEqual([]);
   });
 

@@ -35,7 +35,12 @@ export const demoFile = path.join(env.QUOTA_DATA_DIR, "demo.json");
  * secrets in it that exist nowhere else. `user_123` is linked again when a try of
  * the unlink endpoint has removed it.
  */
-export async function seedDemo(db: Database): Promise<Demo> {
+export function seedDemo(db: Database): Promise<Demo> {
+  // Servers that start together on one Postgres make it one after the other.
+  return db.exclusively(() => seed(db));
+}
+
+async function seed(db: Database): Promise<Demo> {
   const earlier = await readDemo();
   const demo = earlier !== null && (await isAlive(db, earlier)) ? { ...earlier, base_url: publicUrl() } : await makeDemo(db);
   await transaction((tx) => linkDemoUser(tx, demo), db);
@@ -57,7 +62,14 @@ async function readDemo(): Promise<Demo | null> {
 async function isAlive(db: Database, demo: Demo): Promise<boolean> {
   const hash = keyHash(demo.api_keys.developer);
   const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id }, select: { id: true } });
-  return app !== null && hash !== null && (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1;
+  // One of the two may have deleted their account.
+  const people = await db.prisma.user.count({ where: { email: { in: [demo.developer.email, demo.user.email] } } });
+  return (
+    people === 2 &&
+    app !== null &&
+    hash !== null &&
+    (await db.prisma.apiKey.count({ where: { hash, appId: app.id, revokedAt: null } })) === 1
+  );
 }
 
 async function makeDemo(db: Database): Promise<Demo> {
@@ -76,13 +88,18 @@ async function makeDemo(db: Database): Promise<Demo> {
       earningsId: await openAccount(tx, "earnings"),
       sandboxWalletId: await openAccount(tx, "sandbox_wallet"),
     });
-    const key = async (billingMode: "developer" | "user" | "test", name: string) => (await mint(tx.prisma, { appId: app.id, name, billingMode })).secret;
+    const key = async (billingMode: "developer" | "user" | "test", name: string) =>
+      (await mint(tx.prisma, { appId: app.id, name, billingMode })).secret;
     return {
       base_url: publicUrl(),
       developer: { email: DEVELOPER, password: developerPassword },
       user: { email: USER, password: userPassword, external_user_id: EXTERNAL_USER_ID },
       app: { client_id: app.clientId, client_secret: clientSecret, redirect_uris: redirectUris },
-      api_keys: { developer: await key("developer", "Demo"), user: await key("user", "Demo, users only"), test: await key("test", "Demo, sandbox") },
+      api_keys: {
+        developer: await key("developer", "Demo"),
+        user: await key("user", "Demo, users only"),
+        test: await key("test", "Demo, sandbox"),
+      },
     };
   }, db);
 }
@@ -94,7 +111,14 @@ async function makePerson(tx: Tx, person: { email: string; name: string; passwor
   if (there !== null) return tx.prisma.user.update({ where: { id: there.id }, data: { passwordHash } });
   const walletId = await openAccount(tx, "wallet");
   const made = await tx.prisma.user.create({ data: { email: person.email, name: person.name, passwordHash, walletId } });
-  await transfer(tx, { id: uuidv7(), debitId: platformAccount.promotions, creditId: walletId, amount: person.credits, reason: "grant", description: "Welcome credits" });
+  await transfer(tx, {
+    id: uuidv7(),
+    debitId: platformAccount.promotions,
+    creditId: walletId,
+    amount: person.credits,
+    reason: "grant",
+    description: "Welcome credits",
+  });
   return made;
 }
 
@@ -103,7 +127,9 @@ async function linkDemoUser(tx: Tx, demo: Demo): Promise<void> {
   const user = await tx.prisma.user.findUniqueOrThrow({ where: { email: demo.user.email }, select: { id: true, walletId: true } });
   const externalUserId = demo.user.external_user_id;
   if ((await tx.prisma.linkedUser.count({ where: { appId: app.id, externalUserId } })) > 0) return;
-  const link = await tx.prisma.linkedUser.create({ data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps } });
+  const link = await tx.prisma.linkedUser.create({
+    data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps },
+  });
   await setLimit(tx, link.id, 5_000_000n);
   await emit(tx, app.id, {
     type: "user.connected",

@@ -36,10 +36,31 @@ const schema = z.object({
   /** Signs sessions. Made once and kept in the database when absent. */
   NEXTAUTH_SECRET: optionalText,
 
+  /** Credits that a new person finds in their wallet; 1,000,000 are one dollar. */
+  QUOTA_WELCOME_CREDITS: z.coerce.number().int().min(0).max(1_000_000_000_000).default(1_000_000),
+  /**
+   * Where mail goes out, such as smtps://user:password@mail.example.com. Without it mail is
+   * written to the output in development and on the embedded database, and elsewhere
+   * nobody can sign up by email or reset a password.
+   */
+  SMTP_URL: optionalText,
+  /** Who mail is from; by default no-reply at the host of QUOTA_URL. */
+  QUOTA_MAIL_FROM: optionalText,
+  /** Signing in with Google: the OAuth client; its redirect URI is QUOTA_URL/api/auth/callback/google. */
+  GOOGLE_CLIENT_ID: optionalText,
+  GOOGLE_CLIENT_SECRET: optionalText,
+  /** Signing in with GitHub: the OAuth app; its callback URL is QUOTA_URL/api/auth/callback/github. */
+  GITHUB_CLIENT_ID: optionalText,
+  GITHUB_CLIENT_SECRET: optionalText,
+
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** The largest request body, in bytes. */
-  QUOTA_MAX_BODY_BYTES: z.coerce.number().int().positive().default(10 * 1024 * 1024),
+  QUOTA_MAX_BODY_BYTES: z.coerce
+    .number()
+    .int()
+    .positive()
+    .default(10 * 1024 * 1024),
   /** How long a provider may take to begin its answer. */
   QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS: milliseconds.default(300_000),
   /** How long a provider may pause within an answer. */

@@ -1,4 +1,16 @@
-import { BREAK_OFF, chunk, completion, completionChunks, delta, event, events, gate, json, type Piece, usage } from "../../src/testing/fake-upstream.ts";
+import {
+  BREAK_OFF,
+  chunk,
+  completion,
+  completionChunks,
+  delta,
+  event,
+  events,
+  gate,
+  json,
+  type Piece,
+  usage,
+} from "../../src/testing/fake-upstream.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

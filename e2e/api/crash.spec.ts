@@ -205,7 +205,7 @@ test.describe("SIGTERM", () => {
       const server = await start({ upstream, databaseUrl: url });
       const text = marker();
       // More than the kernel takes off the server's hands, and billed before it is sent.
-      const long = "x".repeat(24 * 1024 * 1024);
+      const long = "x".repeat(14 * 1024 * 1024);
       using _ = upstream.on(
         text,
         stream

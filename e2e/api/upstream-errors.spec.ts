@@ -180,26 +180,34 @@ test.describe("a provider that is not there", () => {
       const answer = await call(server, path, { ...user(server), body: chat(text) });
       expect([answer.status, answer.json.error.code]).toEqual([504, "gateway_timeout"]);
     });
-    await test.step("never, but it never ends either", async () => {
-      const text = marker();
-      const chunk = event(completionChunks(["hi"])[1]);
-      using seen = upstream.on(
-        text,
-        events(
-          (async function* () {
-            for (;;) {
-              yield chunk;
-              await new Promise((resolve) => setTimeout(resolve, 50));
-            }
-          })(),
-        ),
-      );
-      const answer = await call(server, path, { ...user(server), body: chat(text, { stream: true }) });
-      expect(eventsOf(answer.text).at(-1).error.code).toBe("gateway_timeout");
-      expect(await (await seen.next()).ended).toBe("aborted");
-    });
     await expect.poll(() => balance(server)).toMatchObject({ balance: 10_000_000, held: 0 });
     expect((await call(server, path, { ...user(server), body: chat("hi") })).status).toBe(200);
+  });
+
+  test("never ends: the stream is cut at this server's own limit, and what was delivered is billed", async ({ start, upstream }) => {
+    const server = await start({ upstream, env: { QUOTA_REQUEST_TIMEOUT_MS: "1500" } });
+    const text = marker();
+    const [first, more] = completionChunks(["hi", " there"]).map(event);
+    using seen = upstream.on(
+      text,
+      events(
+        (async function* () {
+          for (let piece = first ?? ""; ; piece = more ?? "") {
+            yield piece;
+            await new Promise((resolve) => setTimeout(resolve, 100));
+          }
+        })(),
+      ),
+    );
+    const answer = await call(server, path, { ...user(server), body: chat(text, { stream: true }) });
+    expect(eventsOf(answer.text).at(-1).error.code).toBe("gateway_timeout");
+    expect(answer.text).not.toContain("[DONE]");
+    expect(await (await seen.next()).ended).toBe("aborted");
+    await expect.poll(() => balance(server)).toMatchObject({ held: 0 });
+    const [bought] = (await call(server, "/v1/usage", { key: user(server).key })).json.data;
+    expect(bought).toMatchObject({ status: "interrupted", counted_by: "tokenizer" });
+    expect(bought.completion_tokens).toBeGreaterThan(3);
+    expect((await balance(server)).balance).toBe(10_000_000 - bought.credits_used);
   });
 
   test("has no key, and the simulator is off: 503, nothing held", async ({ start }) => {

@@ -14,7 +14,10 @@ test("a person sees in their wallet what an app's request cost, to the credit", 
   const requestId = answer.headers.get("x-request-id") as string;
 
   await signIn(page, url, "/wallet", demo.user);
-  await page.getByRole("button", { name: /Acme Chat.*gpt-4o /s }).first().click();
+  await page
+    .getByRole("button", { name: /Acme Chat.*gpt-4o /s })
+    .first()
+    .click();
 
   const receipt = page.getByRole("dialog", { name: "Receipt" });
   await expect(receipt).toContainText(`${quota.credits_used.toLocaleString("en-US")} credits went out`);
@@ -35,7 +38,12 @@ test("a developer mints a key, uses it, revokes it, and the next request is refu
   await expect(shown).toContainText("sk-quota-");
   const secret = await shown.getByText(/^sk-quota-[0-9A-Za-z]{32}$/).innerText();
 
-  const client = new OpenAI({ apiKey: secret, baseURL: `${url}/v1`, maxRetries: 0, defaultHeaders: { "X-Quota-User": demo.user.external_user_id } });
+  const client = new OpenAI({
+    apiKey: secret,
+    baseURL: `${url}/v1`,
+    maxRetries: 0,
+    defaultHeaders: { "X-Quota-User": demo.user.external_user_id },
+  });
   const ask = () => client.chat.completions.create({ model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] });
   expect((await ask()).choices[0]?.message.content).toContain("simulator");
 
@@ -67,7 +75,12 @@ test("a developer finds a request in the usage log by its user, with its tokens 
   await page.getByLabel("External user id").fill(demo.user.external_user_id);
   await page.getByRole("button", { name: "Filter" }).click();
   await expect(page).toHaveURL(/gpt-4\.1/);
-  await page.getByRole("row", { name: /gpt-4\.1/ }).first().getByRole("button").first().click();
+  await page
+    .getByRole("row", { name: /gpt-4\.1/ })
+    .first()
+    .getByRole("button")
+    .first()
+    .click();
   await expect(page.getByText(answer.headers.get("x-request-id") as string)).toBeVisible();
 });
 

@@ -3,12 +3,16 @@ import { redirect } from "next/navigation";
 import type { NextAuthOptions } from "next-auth";
 import { getServerSession } from "next-auth";
 import CredentialsProvider from "next-auth/providers/credentials";
+import GithubProvider from "next-auth/providers/github";
+import GoogleProvider from "next-auth/providers/google";
 import { cache } from "react";
 import { publicUrl } from "#env";
 import { checkPassword } from "./passwords.ts";
 import { prisma } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
 import { sessionSecret } from "./sessions.ts";
+import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-providers.ts";
+import { personOfProvider } from "./sign-up.ts";
 
 /** Who is signed in, as pages and procedures see them. */
 export type CurrentUser = { id: string; email: string; name: string | null; walletId: string };
@@ -46,6 +50,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
           return verdict.kind === "accepted" ? verdict.user : null;
         },
       }),
+      ...otherProviders(),
     ],
     logger: {
       error: (code, metadata) => {
@@ -56,12 +61,37 @@ export async function authOptions(): Promise<NextAuthOptions> {
       warn: () => {},
       debug: () => {},
     },
-    // Nothing but the id: what else there is to know is read from the database, so it is never stale.
     callbacks: {
-      jwt: ({ token, user }) => (user ? { sub: user.id } : { sub: token.sub }),
-      session: ({ session, token }) => ({ expires: session.expires, userId: token.sub }),
+      async signIn({ user, account, profile }) {
+        if (!isProvider(account?.provider)) return true;
+        try {
+          const email = await verifiedEmail(account.provider, profile, account.access_token);
+          // An address that nobody has verified could be anybody's.
+          if (email === null) return "/sign-in?error=unverified_email";
+          const { provider, providerAccountId: subject } = account;
+          // What next-auth hands on to `jwt` below.
+          Object.assign(user, await personOfProvider({ provider, subject, email, name: user.name ?? null }));
+          return true;
+        } catch (error) {
+          log.error("signing in failed", { error, provider: account.provider });
+          return `/sign-in?error=${UNAVAILABLE}`;
+        }
+      },
+      // Nothing but the id and the number that ends sessions: what else there is to know
+      // is read from the database, so it is never stale.
+      jwt: ({ token, user }) =>
+        user
+          ? { sub: user.id, version: (user as { sessionVersion?: number }).sessionVersion ?? 0 }
+          : { sub: token.sub, version: token.version },
+      session: ({ session, token }) => ({ expires: session.expires, userId: token.sub, version: token.version }),
     },
   };
+}
+
+function otherProviders(): NextAuthOptions["providers"] {
+  return configuredProviders().map(({ id, clientId, clientSecret }) =>
+    id === "google" ? GoogleProvider({ clientId, clientSecret }) : GithubProvider({ clientId, clientSecret }),
+  );
 }
 
 /** The person who is signed in, or null. One look-up for all that one request renders. */
@@ -69,10 +99,11 @@ export const currentUser = cache(async (): Promise<CurrentUser | null> => {
   // Visitors without a session cost nothing.
   const jar = await cookies();
   if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
-  const session = (await getServerSession(await authOptions())) as { userId?: string } | null;
+  const session = (await getServerSession(await authOptions())) as { userId?: string; version?: number } | null;
   if (session?.userId === undefined) return null;
-  return (await prisma()).user.findUnique({
-    where: { id: session.userId },
+  return (await prisma()).user.findFirst({
+    // A session from before there were numbers is of the first one.
+    where: { id: session.userId, sessionVersion: session.version ?? 0, deletedAt: null },
     select: { id: true, email: true, name: true, walletId: true },
   });
 });
@@ -85,7 +116,8 @@ export async function requireUser(path: string): Promise<CurrentUser> {
 // next-auth splits a long cookie into numbered ones.
 const SESSION_COOKIE = /^(__Secure-)?next-auth\.session-token(\.\d+)?$/;
 
-function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
+/** Where a request comes from, as far as the proxy in front vouches for it. */
+export function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
   const forwarded = headers?.["x-forwarded-for"];
   const first = Array.isArray(forwarded) ? forwarded[0] : forwarded;
   return first?.split(",")[0]?.trim() ?? "unknown";

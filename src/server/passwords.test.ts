@@ -21,7 +21,7 @@ describe("signing in with a password", () => {
   test("the right password is accepted, however the email is written", async () => {
     const user = await makeUser(db(), { email: "mara@example.com", passwordHash: await hashPassword(password) });
     const verdict = await checkPassword({ email: " Mara@Example.com ", password, ip: "::1" });
-    expect(verdict).toEqual({ kind: "accepted", user: { id: user.id, email: "mara@example.com", name: null } });
+    expect(verdict).toEqual({ kind: "accepted", user: { id: user.id, email: "mara@example.com", name: null, sessionVersion: 0 } });
   });
 
   test("a wrong password, an unknown email and a person without a password look alike", async () => {

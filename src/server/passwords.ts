@@ -16,7 +16,7 @@ const fromOnePlace = new RateLimiterMemory({ points: 10, duration: FIFTEEN_MINUT
 const fromEverywhere = new RateLimiterMemory({ points: 100, duration: FIFTEEN_MINUTES });
 
 export type PasswordVerdict =
-  | { kind: "accepted"; user: { id: string; email: string; name: string | null } }
+  | { kind: "accepted"; user: { id: string; email: string; name: string | null; sessionVersion: number } }
   | { kind: "refused" }
   | { kind: "too_many_attempts" };
 
@@ -37,12 +37,12 @@ export async function checkPassword(attempt: { email: string; password: string; 
   }
   const user = await (await prisma()).user.findUnique({
     where: { email },
-    select: { id: true, email: true, name: true, passwordHash: true },
+    select: { id: true, email: true, name: true, passwordHash: true, sessionVersion: true },
   });
   const matches = await verify(user?.passwordHash ?? (await nobodysHash()), attempt.password);
   if (!matches || user === null || user.passwordHash === null) return { kind: "refused" };
   await Promise.all([fromOnePlace.delete(place), fromEverywhere.delete(email)]);
-  return { kind: "accepted", user: { id: user.id, email: user.email, name: user.name } };
+  return { kind: "accepted", user: { id: user.id, email: user.email, name: user.name, sessionVersion: user.sessionVersion } };
 }
 
 let nobodys: Promise<string> | undefined;

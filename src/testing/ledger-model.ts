@@ -14,8 +14,17 @@ export type ModelLink = {
   paused: boolean;
   limit: { account: string; monthly: bigint; spent: bigint; endsAt: number } | null;
 };
-export type ModelRequest = { id: string; key: ModelKey | null; externalUserId: string | null; model: string; desiredBase: bigint; minimumBase: bigint };
-export type ModelVerdict = { kind: "held"; amount: bigint; wallet: string; limit: string | null } | { kind: "refused"; reasons: readonly string[] };
+export type ModelRequest = {
+  id: string;
+  key: ModelKey | null;
+  externalUserId: string | null;
+  model: string;
+  desiredBase: bigint;
+  minimumBase: bigint;
+};
+export type ModelVerdict =
+  | { kind: "held"; amount: bigint; wallet: string; limit: string | null }
+  | { kind: "refused"; reasons: readonly string[] };
 type ModelHold = { amount: bigint; wallet: string; limit: string | null; revenue: string; earnings: string; resolved: boolean };
 
 export class LedgerModel {
@@ -86,7 +95,11 @@ export class LedgerModel {
     return { kind: "held", amount, wallet, limit: limitAccount };
   }
 
-  settle(id: string, base: bigint, markup: bigint): { kind: "settled"; charged: bigint; balanceAfter: bigint } | { kind: "already_resolved" } | { kind: "unknown_hold" } {
+  settle(
+    id: string,
+    base: bigint,
+    markup: bigint,
+  ): { kind: "settled"; charged: bigint; balanceAfter: bigint } | { kind: "already_resolved" } | { kind: "unknown_hold" } {
     const held = this.holds.get(id);
     if (held === undefined) return { kind: "unknown_hold" };
     if (held.resolved) return { kind: "already_resolved" };

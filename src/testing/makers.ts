@@ -21,7 +21,10 @@ export async function makeUser(db: Database, options: { credits?: bigint; email?
   }, db);
 }
 
-export async function makeApp(db: Database, options: { ownerId?: string; markupBps?: number; allowedModels?: string[]; credits?: bigint } = {}) {
+export async function makeApp(
+  db: Database,
+  options: { ownerId?: string; markupBps?: number; allowedModels?: string[]; credits?: bigint } = {},
+) {
   const ownerId = options.ownerId ?? (await makeUser(db, { credits: options.credits ?? 0n })).id;
   return transaction(async (tx) => {
     const earningsId = await openAccount(tx, "earnings");

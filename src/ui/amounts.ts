@@ -38,10 +38,8 @@ export function grouped(number: bigint | number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** Credits of what a person types for dollars: `5`, `$5.00`, `0,50`; null for what is no amount with at most two decimals. */
+/** The credits of a typed amount of dollars, such as `5`, `$5.00` or `0,5`; null for what is none or is finer than a credit. */
 export function creditsOf(typed: string): bigint | null {
-  const match = /^\$?\s*(\d{1,7})(?:[.,](\d{1,2}))?$/.exec(typed.trim());
-  return match === null
-    ? null
-    : BigInt(match[1] as string) * CREDITS_PER_DOLLAR + BigInt((match[2] ?? "").padEnd(2, "0")) * CREDITS_PER_CENT;
+  const match = /^\$?\s*(\d{1,9})(?:[.,](\d{1,6}))?$/.exec(typed.trim());
+  return match === null ? null : BigInt(`${match[1]}${(match[2] ?? "").padEnd(6, "0")}`);
 }

@@ -36,9 +36,14 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
                 <SignOutButton />
               </>
             ) : (
-              <Button asChild size="small">
-                <Link href="/sign-in">Sign in</Link>
-              </Button>
+              <>
+                <Button asChild kind="quiet" size="small">
+                  <Link href="/sign-up">Sign up</Link>
+                </Button>
+                <Button asChild size="small">
+                  <Link href="/sign-in">Sign in</Link>
+                </Button>
+              </>
             )}
           </div>
         </div>

@@ -4,22 +4,51 @@ import { redirect } from "next/navigation";
 import { publicUrl } from "#env";
 import { currentUser } from "#server/auth.ts";
 import { callbackPath } from "#server/callback-path.ts";
-import { Mark } from "#ui/mark.tsx";
+import { configuredProviders } from "#server/sign-in-providers.ts";
+import { EntryPage } from "#ui/entry-page.tsx";
+import { ProviderButtons } from "./provider-buttons.tsx";
 import { SignInForm } from "./sign-in-form.tsx";
 
 export const metadata: Metadata = { title: "Sign in" };
 
-export default async function SignIn({ searchParams }: { searchParams: Promise<{ callbackUrl?: string | string[] }> }) {
-  const goTo = callbackPath((await searchParams).callbackUrl, publicUrl(), "/wallet");
+type Search = { callbackUrl?: string | string[]; error?: string | string[] };
+
+export default async function SignIn({ searchParams }: { searchParams: Promise<Search> }) {
+  const { callbackUrl, error } = await searchParams;
+  const goTo = callbackPath(callbackUrl, publicUrl(), "/wallet");
   if ((await currentUser()) !== null) redirect(goTo);
+  const providers = configuredProviders().map(({ id }) => id);
   return (
-    <main className="mx-auto flex w-full max-w-sm flex-1 flex-col justify-center px-4 py-12">
-      <Link href="/" aria-label="Quota, start page" className="self-start rounded-md">
-        <Mark size={36} />
-      </Link>
-      <h1 className="mt-6 text-2xl font-semibold tracking-tight">Sign in to Quota</h1>
+    <EntryPage
+      title="Sign in to Quota"
+      below={
+        <>
+          <p>
+            New here?{" "}
+            <Link href={`/sign-up?callbackUrl=${encodeURIComponent(goTo)}`} className="prose-link">
+              Make an account
+            </Link>
+          </p>
+          <p>
+            <Link href="/forgot-password" className="prose-link">
+              Forgot your password?
+            </Link>
+          </p>
+        </>
+      }
+    >
       <p className="mt-1 text-soft">One account for your wallet and your apps.</p>
-      <SignInForm goTo={goTo} />
-    </main>
+      <ProviderButtons providers={providers} goTo={goTo} />
+      <SignInForm goTo={goTo} problem={problemOf(error)} />
+    </EntryPage>
   );
+}
+
+/** What another provider, or next-auth on its behalf, says went wrong. */
+function problemOf(error: unknown): string | null {
+  if (typeof error !== "string" || error === "SessionRequired") return null;
+  if (error === "unverified_email") return "That account has no verified email address. Verify it there, or sign in with a password here.";
+  if (error === "AccessDenied" || error === "OAuthCallback")
+    return "Signing in there was cancelled or did not work. Try again, or sign in with a password.";
+  return "Signing in did not work. Try again in a moment.";
 }

@@ -1,14 +1,14 @@
 "use client";
 
-import { signIn } from "next-auth/react";
 import { useActionState } from "react";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { attempt } from "./attempt.ts";
 
 type State = { problem: string | null; email: string };
 
-/** `goTo` is a path on this server. */
-export function SignInForm({ goTo }: { goTo: string }) {
+/** `goTo` is a path on this server; `problem` is what an attempt elsewhere came to. */
+export function SignInForm({ goTo, problem = null }: { goTo: string; problem?: string | null }) {
   const [state, submit, busy] = useActionState(
     async (_: State, form: FormData): Promise<State> => {
       const email = String(form.get("email") ?? "");
@@ -17,7 +17,7 @@ export function SignInForm({ goTo }: { goTo: string }) {
       if (problem === null) window.location.assign(goTo);
       return { problem, email };
     },
-    { problem: null, email: "" },
+    { problem, email: "" },
   );
 
   return (
@@ -30,17 +30,4 @@ export function SignInForm({ goTo }: { goTo: string }) {
       </Button>
     </form>
   );
-}
-
-/** What is wrong, or null when the person is signed in. */
-async function attempt(email: string, password: string): Promise<string | null> {
-  try {
-    const answer = await signIn("credentials", { email, password, redirect: false });
-    if (answer?.ok && !answer.error) return null;
-    if (answer?.error === "too_many_attempts") return "Too many attempts. Wait 15 minutes, then try again.";
-    if (answer?.error === "CredentialsSignin") return "This email and password do not belong together.";
-    return "Signing in did not work because of a fault on our side. Try again in a moment.";
-  } catch {
-    return "The server did not answer. Check your connection and try again.";
-  }
 }

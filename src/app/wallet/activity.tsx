@@ -14,9 +14,9 @@ import { useOlder } from "#ui/use-older.ts";
 type Entry = Answers["wallet"]["statement"]["items"][number];
 
 /** What moved the wallet's credits; each row opens to its receipt. */
-export function Activity({ first }: { first: Answers["wallet"]["statement"] }) {
+export function Activity({ first, appId }: { first: Answers["wallet"]["statement"]; appId: string | null }) {
   const utils = trpc.useUtils();
-  const { items, ...rest } = useOlder(first, (cursor) => utils.wallet.statement.fetch({ cursor }));
+  const { items, ...rest } = useOlder(first, (cursor) => utils.wallet.statement.fetch({ appId, cursor }));
   const [shown, setShown] = useState<Entry | null>(null);
   return (
     <>
@@ -80,8 +80,10 @@ function Receipt({ entry }: { entry: Entry }) {
             </Fact>
             <Fact name="Input tokens">{grouped(entry.promptTokens)}</Fact>
             <Fact name="Output tokens">{grouped(entry.completionTokens)}</Fact>
+            <Part name="Reserved" credits={entry.held} />
             <Part name="Price of the model" credits={entry.base} />
             <Part name={`For ${entry.appName}`} credits={entry.markup} />
+            <Part name="Charged in the end" credits={amount} />
             {entry.interrupted && <Fact name="Note">The answer was broken off; what had arrived was billed.</Fact>}
           </>
         ) : (

@@ -1,22 +1,22 @@
 import type { Metadata } from "next";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
+import { isUuid } from "#server/platform/ids.ts";
 import { caller } from "#server/trpc/caller.ts";
-import { dollars, exactly } from "#ui/amounts.ts";
-import { AppTile } from "#ui/app-tile.tsx";
-import { Badge } from "#ui/badge.tsx";
-import { Card, EmptyState } from "#ui/card.tsx";
-import { classes } from "#ui/classes.ts";
+import { EmptyState } from "#ui/card.tsx";
 import { SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
-import { Time } from "#ui/time.tsx";
 import { Activity } from "./activity.tsx";
+import { ConnectedApp } from "./connected-app.tsx";
+import { StatementTools } from "./statement-tools.tsx";
 
 export const metadata: Metadata = { title: "Wallet" };
 
-export default async function Wallet() {
-  await requireUser("/wallet");
+export default async function Wallet({ searchParams }: { searchParams: Promise<{ app?: string | string[] }> }) {
+  const { app } = await searchParams;
+  const appId = typeof app === "string" && isUuid(app) ? app : null;
+  await requireUser(appId === null ? "/wallet" : `/wallet?app=${appId}`);
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
       <h1 className="text-sm font-medium text-soft">Your balance</h1>
@@ -29,7 +29,7 @@ export default async function Wallet() {
       </Suspense>
       <SectionHeading>Activity</SectionHeading>
       <Suspense fallback={<Loading rows={6} />}>
-        <Statement />
+        <Statement appId={appId} />
       </Suspense>
     </div>
   );
@@ -67,60 +67,33 @@ async function ConnectedApps() {
     <ul className="space-y-3">
       {apps.map((link) => (
         <li key={link.id}>
-          <Card className="p-4 sm:p-5">
-            <div className="flex items-center gap-4">
-              <AppTile name={link.app.name} logoUrl={link.app.logoUrl} />
-              <div className="min-w-0 flex-1">
-                <h3 className="flex items-center gap-2 font-medium">
-                  <span className="line-clamp-2 [overflow-wrap:anywhere]">{link.app.name}</span>
-                  {link.pausedAt && <Badge tone="warning">Paused</Badge>}
-                </h3>
-                <p className="truncate text-sm leading-5 text-soft max-sm:hidden">
-                  {link.app.siteUrl && (
-                    <>
-                      <a href={link.app.siteUrl} className="underline-offset-4 hover:underline" rel="noreferrer">
-                        {new URL(link.app.siteUrl).host}
-                      </a>
-                      {" · "}
-                    </>
-                  )}
-                  connected <Time at={link.linkedAt} dateOnly />
-                </p>
-              </div>
-              <div className="shrink-0 text-right text-sm leading-5">
-                <Money credits={link.spent} className="block text-base font-semibold" />
-                <span className="text-soft">{link.limit === null ? "this month, no limit" : `of ${dollars(link.limit)} this month`}</span>
-              </div>
-            </div>
-            {link.limit !== null && <LimitBar spent={link.spent} limit={link.limit} />}
-          </Card>
+          <ConnectedApp link={link} />
         </li>
       ))}
     </ul>
   );
 }
 
-/** Draws what stands in words beside it. */
-function LimitBar({ spent, limit }: { spent: bigint; limit: bigint }) {
-  const percent = limit === 0n ? 100 : Math.min(100, Number((spent * 100n) / limit));
-  return (
-    <div aria-hidden="true" title={`${exactly(spent)} of ${exactly(limit)}`} className="mt-4 h-1.5 overflow-hidden rounded-full bg-sunken">
-      <div
-        className={classes("h-full rounded-full bg-accent", percent >= 100 && "bg-warning")}
-        style={{ width: `${spent > 0n ? Math.max(percent, 1) : 0}%` }}
-      />
-    </div>
-  );
-}
-
-async function Statement() {
-  const first = await (await caller()).wallet.statement({});
-  if (first.items.length === 0) {
+async function Statement({ appId }: { appId: string | null }) {
+  const { wallet } = await caller();
+  const [first, apps] = await Promise.all([wallet.statement({ appId }), wallet.appsPaid()]);
+  if (first.items.length === 0 && appId === null) {
     return (
       <EmptyState title="Nothing has moved yet">
         <p>Every request that an app bills to this wallet, and every credit that comes in, is listed here with its receipt.</p>
       </EmptyState>
     );
   }
-  return <Activity first={first} />;
+  return (
+    <>
+      <StatementTools apps={apps} appId={appId} />
+      {first.items.length === 0 ? (
+        <EmptyState title="Nothing from this app">
+          <p>It has billed nothing to this wallet.</p>
+        </EmptyState>
+      ) : (
+        <Activity key={appId} first={first} appId={appId} />
+      )}
+    </>
+  );
 }

@@ -1,7 +1,7 @@
-import type { BillingMode } from "../../generated/prisma/enums.ts";
 import type { Prisma, PrismaClient } from "../../generated/prisma/client.ts";
-import type { Sql } from "../platform/sql.ts";
+import type { BillingMode } from "../../generated/prisma/enums.ts";
 import { hashSecret, mintSecret } from "../platform/secrets.ts";
+import type { Sql } from "../platform/sql.ts";
 
 type Db = PrismaClient | Prisma.TransactionClient;
 

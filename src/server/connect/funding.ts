@@ -28,6 +28,7 @@ export async function fundLinkedUser(
     reason: "funding",
     description: gift.description,
   });
-  if (outcome === "insufficient") throw new AppError("insufficient_credits", { message: "Your own wallet does not have enough credits for this gift." });
+  if (outcome === "insufficient")
+    throw new AppError("insufficient_credits", { message: "Your own wallet does not have enough credits for this gift." });
   return { balanceAfter: (await balanceOf(tx, link.walletId)).balance };
 }

@@ -90,7 +90,7 @@ export type Link = { id: string; externalUserId: string; user: { id: string; ema
  * id's place: `user.disconnected`, then `user.connected`.
  */
 export async function link(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
-  await oneAtATime(tx, agreement.appId);
+  await oneAtATime(tx, agreement);
   const there = await tx.prisma.linkedUser.findUnique({
     where: { appId_externalUserId: { appId: agreement.appId, externalUserId } },
     select: { id: true, userId: true },
@@ -102,7 +102,7 @@ export async function link(tx: Tx, externalUserId: string, agreement: Agreement)
 
 /** Links a person's wallet to an app that keeps tokens itself. There is one such link, however often they connect. */
 export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
-  await oneAtATime(tx, agreement.appId);
+  await oneAtATime(tx, agreement);
   const there = await tx.prisma.linkedUser.findFirst({
     where: { appId: agreement.appId, userId: agreement.userId, byToken: true },
     select: { id: true },
@@ -110,8 +110,14 @@ export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agr
   return there !== null ? renew(tx, there.id, agreement) : create(tx, { externalUserId, byToken: true }, agreement);
 }
 
-/** Two that link to the same app come one after the other, so that the second sees what the first one did. */
-async function oneAtATime(tx: Tx, appId: string): Promise<void> {
+/**
+ * Two that link to the same app come one after the other, so that the second sees
+ * what the first one did; and nobody's account is deleted meanwhile. Throws when it is.
+ */
+async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
+  const there = await tx.prisma.$queryRaw<unknown[]>`
+    SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
+  if (there.length === 0) throw new Error("the account to link is gone");
   await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
 }
 

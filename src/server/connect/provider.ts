@@ -130,7 +130,7 @@ function configuration(keys: Keys): Configuration {
       return grantId === undefined ? undefined : ctx.oidc.provider.Grant.find(grantId);
     },
     async findAccount(_ctx, id) {
-      const user = await (await store()).user.findUnique({ where: { id }, select: { email: true, name: true } });
+      const user = await (await store()).user.findFirst({ where: { id, deletedAt: null }, select: { email: true, name: true } });
       if (user === null) return undefined;
       return { accountId: id, claims: async () => ({ sub: id, email: user.email, ...(user.name === null ? {} : { name: user.name }) }) };
     },

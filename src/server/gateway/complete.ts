@@ -119,7 +119,8 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
-    if (error instanceof QueueFullError) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
+    // By name: a page server may have loaded the ledger's files a second time.
+    if ((error as Error).name === QueueFullError.name) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
     // Nobody knows whether it was committed. If it was, the credits go back at once;
     // if not, there is nothing to settle.
     void books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs()).catch(() => {});

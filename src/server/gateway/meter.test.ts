@@ -37,7 +37,7 @@ const anyStream = fc
   .record({
     texts: fc.array(text, { maxLength: 5 }),
     finishText: fc.option(text, { nil: undefined }),
-    usage: fc.constantFrom("own chunk", "finish chunk", "every chunk", "none"),
+    usage: fc.constantFrom("own chunk", "finish chunk", "every chunk", "first chunk", "none"),
     done: fc.boolean(),
     comments: fc.boolean(),
     newline: fc.constantFrom("\n", "\r\n"),
@@ -49,7 +49,9 @@ const anyStream = fc
   .map((shape) => {
     const used = { usage: usage(10, 5) };
     const inAll = shape.usage === "every chunk" ? used : {};
-    const objects: object[] = shape.texts.map((content, index) => chunk([delta({ content }, { index: index % shape.choices })], inAll));
+    const objects: object[] = shape.texts.map((content, index) =>
+      chunk([delta({ content }, { index: index % shape.choices })], shape.usage === "first chunk" && index === 0 ? used : inAll),
+    );
     if (shape.failure) objects.push({ error: { message: "broke", code: 500 } });
     for (let index = 0; index < shape.choices; index++) {
       objects.push(
@@ -89,7 +91,7 @@ describe("StreamMeter", () => {
   test("every text reaches the client, quota stands on the last finish chunk, and [DONE] is last", () => {
     fc.assert(
       fc.property(anyStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
-        fc.pre(!shape.failure);
+        fc.pre(!shape.failure && shape.usage !== "first chunk");
         const { client, usage: found, finished } = run(bytes, cuts);
         const data = client
           .split(/\r?\n\r?\n/)
@@ -113,6 +115,20 @@ describe("StreamMeter", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  test("a count that text follows is not the last one; a comment or an empty chunk after it changes nothing", () => {
+    const counted = event(chunk([delta({ content: "a" })], { usage: usage(10, 1) }));
+    const finish = event(chunk([delta({}, { finishReason: "stop" })]));
+    const more = event(chunk([delta({ content: "b" })]));
+    for (const cut of [false, true]) {
+      const told = (...events: string[]) =>
+        run(Buffer.from(events.join("")), cut ? Array.from(Buffer.from(events.join("")).keys()) : []).usage?.completionTokens;
+      expect(told(counted, more, finish)).toBeUndefined();
+      expect(told(counted, ": ping\n\n", finish)).toBe(1);
+      expect(told(counted, event(chunk([])), finish)).toBe(1);
+      expect(told(counted, finish, more)).toBe(1);
+    }
   });
 
   test("an error event ends the stream and goes no further", () => {

@@ -67,8 +67,7 @@ export class StreamMeter {
     this.#tail = EMPTY;
     if (end < chunk.length) this.#keep(chunk.subarray(end));
     if (this.#finishEvent === null && !MATTERS.test(events.toString("latin1"))) {
-      // More text after a count: it was a count so far, not the last one.
-      this.usage = null;
+      if (this.usage !== null && HAS_CHOICES.test(events.toString("latin1"))) this.#goOn();
       this.#delivered.add(events);
       return events;
     }
@@ -147,6 +146,7 @@ export class StreamMeter {
       } else if (choices.length === 0 && usage !== null) {
         if (this.#includeUsage) this.#usageEvent = data;
       } else {
+        if (choices.length > 0 && usage === null) this.#goOn();
         through += this.#releaseFinish();
         through += event;
       }
@@ -155,6 +155,11 @@ export class StreamMeter {
     const bytes = Buffer.from(through);
     this.#delivered.add(bytes);
     return bytes;
+  }
+
+  /** More text after a count: it was a count so far, not the last one. */
+  #goOn(): void {
+    if (!this.finished) this.usage = null;
   }
 
   #releaseFinish(): string {
@@ -173,6 +178,7 @@ const SEPARATOR_BYTES = 4;
 
 // In a JSON text these can't stand inside a string: there the quote is escaped.
 const MATTERS = /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/;
+const HAS_CHOICES = /"choices"\s*:\s*\[\s*\{/;
 
 /** Where the last empty line ends: everything before it is whole events. */
 function endOfLastEvent(bytes: Buffer): number {

@@ -1,4 +1,4 @@
-import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import { RateLimiterMemory, type RateLimiterRes } from "rate-limiter-flexible";
 import { env } from "#env";
 import { AppError } from "../platform/errors.ts";
 
@@ -17,8 +17,9 @@ export async function countRequest(key: string, headers: Record<string, string>)
   try {
     state = await limiter.consume(key);
   } catch (error) {
-    if (!(error instanceof RateLimiterRes)) throw error;
-    state = error;
+    // Not by class: a page server may have loaded the library a second time.
+    if (error instanceof Error) throw error;
+    state = error as RateLimiterRes;
     exceeded = true;
   }
   headers["x-ratelimit-limit"] = String(env.QUOTA_RATE_LIMIT_PER_MINUTE);

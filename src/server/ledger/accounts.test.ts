@@ -15,7 +15,11 @@ onBothDatabases("folding", (db) => {
   test("moves what waits into the account's row, and changes no balance", async () => {
     const app = await makeApp(db(), { credits: 1_000n, markupBps: 1_000 });
     const key = await makeKey(db(), app.id);
-    for (const held of await holdAll(db().sql, [1, 2, 3].map(() => holdRequest(key)))) await settle(db().sql, [settlement(held.id, 100n, 10n)]);
+    for (const held of await holdAll(
+      db().sql,
+      [1, 2, 3].map(() => holdRequest(key)),
+    ))
+      await settle(db().sql, [settlement(held.id, 100n, 10n)]);
     const revenue = await balanceOf(db().sql, platformAccount.revenue);
     expect(await waiting(app.earningsId)).toBe(3);
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(30n);
@@ -32,8 +36,14 @@ onBothDatabases("folding", (db) => {
   test("one settlement batch adds one row per account that earns, not one per request", async () => {
     const app = await makeApp(db(), { credits: 10_000n });
     const key = await makeKey(db(), app.id);
-    const held = await holdAll(db().sql, Array.from({ length: 50 }, () => holdRequest(key)));
-    await settle(db().sql, held.map(({ id }) => settlement(id, 10n, 1n)));
+    const held = await holdAll(
+      db().sql,
+      Array.from({ length: 50 }, () => holdRequest(key)),
+    );
+    await settle(
+      db().sql,
+      held.map(({ id }) => settlement(id, 10n, 1n)),
+    );
     expect(await waiting(app.earningsId)).toBe(1);
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(50n);
   });
@@ -43,7 +53,10 @@ onBothDatabases("folding", (db) => {
     const key = await makeKey(db(), app.id);
     const lanes = [db().lane(), db().lane()] as const;
     const revenueBefore = (await balanceOf(db().sql, platformAccount.revenue)).balance;
-    const held = await holdAll(db().sql, Array.from({ length: 120 }, () => holdRequest(key, { amount: 20n })));
+    const held = await holdAll(
+      db().sql,
+      Array.from({ length: 120 }, () => holdRequest(key, { amount: 20n })),
+    );
     let settling = true;
     let earned = 0n;
     let paidOut = 0n;
@@ -63,7 +76,13 @@ onBothDatabases("folding", (db) => {
     };
     const payOut = async () => {
       for (let turn = 0; turn < 10; turn++) {
-        const outcome = await transfer(db().sql, { id: uuidv7(), debitId: app.earningsId, creditId: platformAccount.world, amount: 5n, reason: "payout" });
+        const outcome = await transfer(db().sql, {
+          id: uuidv7(),
+          debitId: app.earningsId,
+          creditId: platformAccount.world,
+          amount: 5n,
+          reason: "payout",
+        });
         if (outcome === "applied") paidOut += 5n;
       }
     };
@@ -90,7 +109,10 @@ onBothDatabases("folding", (db) => {
   test("twenty folds at once count every delta once", async () => {
     const app = await makeApp(db(), { credits: 100_000n });
     const key = await makeKey(db(), app.id);
-    const held = await holdAll(db().sql, Array.from({ length: 40 }, () => holdRequest(key, { amount: 20n })));
+    const held = await holdAll(
+      db().sql,
+      Array.from({ length: 40 }, () => holdRequest(key, { amount: 20n })),
+    );
     for (const { id } of held) await settle(db().sql, [settlement(id, 7n, 3n)]);
     await Promise.all(Array.from({ length: 20 }, () => foldDeltas(db().sql)));
     expect((await db().prisma.account.findUniqueOrThrow({ where: { id: app.earningsId } })).available).toBe(120n);

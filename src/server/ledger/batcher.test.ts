@@ -89,20 +89,25 @@ describe("Batcher", () => {
 
   test("an item is answered by its own answer, whoever else is put off", async () => {
     // One item a run is decided, always the first: the slowest that may happen.
-    const batcher = new Batcher<number, number>(async (items) => items.map((item, index) => (index === 0 ? item * 10 : undefined)), { maxBatch: 4 });
+    const batcher = new Batcher<number, number>(async (items) => items.map((item, index) => (index === 0 ? item * 10 : undefined)), {
+      maxBatch: 4,
+    });
     const items = Array.from({ length: 12 }, (_, index) => index);
     expect(await Promise.all(items.map((item) => batcher.push(item)))).toEqual(items.map((item) => item * 10));
   });
 
-  test.each(["22003", "22021", "23505", "23514", "55P03", "57014", "40P01"])("one bad item, or one locked account (SQLSTATE %s), fails alone", async (code) => {
-    const batcher = new Batcher<number, number>(async (items) => {
-      if (items.includes(3)) throw sqlError(code);
-      return [...items];
-    });
-    const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => batcher.push(item)));
-    expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
-    expect((outcomes[2] as PromiseRejectedResult).reason).toMatchObject({ code });
-  });
+  test.each(["22003", "22021", "23505", "23514", "55P03", "57014", "40P01"])(
+    "one bad item, or one locked account (SQLSTATE %s), fails alone",
+    async (code) => {
+      const batcher = new Batcher<number, number>(async (items) => {
+        if (items.includes(3)) throw sqlError(code);
+        return [...items];
+      });
+      const outcomes = await Promise.allSettled([1, 2, 3, 4].map((item) => batcher.push(item)));
+      expect(outcomes.map((outcome) => outcome.status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+      expect((outcomes[2] as PromiseRejectedResult).reason).toMatchObject({ code });
+    },
+  );
 
   test("a bad item that came alone is tried once", async () => {
     let runs = 0;

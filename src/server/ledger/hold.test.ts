@@ -30,7 +30,13 @@ async function decide(db: Database, request: HoldRequest): Promise<HoldVerdict> 
 }
 
 const outcome = (verdict: HoldVerdict | undefined) =>
-  verdict === undefined ? "undecided" : verdict.kind === "held" ? verdict.amount : verdict.kind === "refused" ? verdict.reason : verdict.kind;
+  verdict === undefined
+    ? "undecided"
+    : verdict.kind === "held"
+      ? verdict.amount
+      : verdict.kind === "refused"
+        ? verdict.reason
+        : verdict.kind;
 
 onBothDatabases("hold", (db) => {
   describe("finds the payer", () => {
@@ -39,7 +45,15 @@ onBothDatabases("hold", (db) => {
       expect(await decide(db(), holdRequest(key, { amount: 100n }))).toMatchObject({
         kind: "held",
         amount: 125n,
-        payer: { appId: app.id, apiKeyId: key.id, billingMode: "developer", markupBps: 2_500, linkedUserId: null, walletId: owner.walletId, limitId: null },
+        payer: {
+          appId: app.id,
+          apiKeyId: key.id,
+          billingMode: "developer",
+          markupBps: 2_500,
+          linkedUserId: null,
+          walletId: owner.walletId,
+          limitId: null,
+        },
       });
       expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 1_000n, held: 125n, available: 875n });
     });
@@ -63,10 +77,19 @@ onBothDatabases("hold", (db) => {
     test("a test key spends play credits, whoever the user is, and no real ones", async () => {
       const { app, owner, person, link } = await shop(db(), { monthlyLimit: 10n });
       const key = await makeKey(db(), app.id, "test");
-      await transfer(db().sql, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: app.sandboxWalletId, amount: 500n, reason: "grant" });
+      await transfer(db().sql, {
+        id: uuidv7(),
+        debitId: platformAccount.sandbox,
+        creditId: app.sandboxWalletId,
+        amount: 500n,
+        reason: "grant",
+      });
       for (const externalUserId of [null, "whoever", link.externalUserId]) {
         const verdict = await decide(db(), holdRequest(key, { externalUserId }));
-        expect(verdict).toMatchObject({ kind: "held", payer: { billingMode: "test", walletId: app.sandboxWalletId, linkedUserId: null, limitId: null } });
+        expect(verdict).toMatchObject({
+          kind: "held",
+          payer: { billingMode: "test", walletId: app.sandboxWalletId, linkedUserId: null, limitId: null },
+        });
       }
       expect((await balanceOf(db().sql, app.sandboxWalletId)).held).toBe(300n);
       expect((await balanceOf(db().sql, owner.walletId)).held).toBe(0n);
@@ -100,8 +123,13 @@ onBothDatabases("hold", (db) => {
       const links = new Map<string, string>();
       for (const externalUserId of ids) links.set(externalUserId, (await makeLink(db(), app.id, person, { externalUserId })).id);
       // Together in one batch, where one that is quoted badly would shift its neighbours.
-      const verdicts = await hold(db().sql, ids.map((externalUserId) => holdRequest(key, { externalUserId, amount: 1n })));
-      expect(verdicts.map((verdict) => (verdict?.kind === "held" ? verdict.payer.linkedUserId : outcome(verdict)))).toEqual(ids.map((id) => links.get(id)));
+      const verdicts = await hold(
+        db().sql,
+        ids.map((externalUserId) => holdRequest(key, { externalUserId, amount: 1n })),
+      );
+      expect(verdicts.map((verdict) => (verdict?.kind === "held" ? verdict.payer.linkedUserId : outcome(verdict)))).toEqual(
+        ids.map((id) => links.get(id)),
+      );
       const rows = await db().prisma.hold.findMany({ where: { appId: app.id } });
       expect(rows.map((row) => row.externalUserId).sort()).toEqual([...ids].sort());
       for (const stranger of ["", "CASE", "xx", `"a,b"`, "  "]) {
@@ -173,12 +201,23 @@ onBothDatabases("hold", (db) => {
       const app = await makeApp(db(), { credits: 1_000n, allowedModels: ["a", "b"] });
       const key = await makeKey(db(), app.id);
       const testKey = await makeKey(db(), app.id, "test");
-      await transfer(db().sql, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: app.sandboxWalletId, amount: 500n, reason: "grant" });
+      await transfer(db().sql, {
+        id: uuidv7(),
+        debitId: platformAccount.sandbox,
+        creditId: app.sandboxWalletId,
+        amount: 500n,
+        reason: "grant",
+      });
       const narrow = await makeLink(db(), app.id, person, { allowedModels: ["b", "c"] });
       const wide = await makeLink(db(), app.id, person);
-      const ask = async (model: string, externalUserId: string | null, by = key) => outcome(await decide(db(), holdRequest(by, { model, externalUserId, amount: 1n })));
+      const ask = async (model: string, externalUserId: string | null, by = key) =>
+        outcome(await decide(db(), holdRequest(by, { model, externalUserId, amount: 1n })));
       expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, null)))).toEqual([1n, 1n, "model_not_allowed"]);
-      expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, narrow.externalUserId)))).toEqual(["model_not_allowed", 1n, "model_not_allowed"]);
+      expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, narrow.externalUserId)))).toEqual([
+        "model_not_allowed",
+        1n,
+        "model_not_allowed",
+      ]);
       expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, wide.externalUserId)))).toEqual([1n, 1n, "model_not_allowed"]);
       expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, null, testKey)))).toEqual([1n, 1n, "model_not_allowed"]);
     });
@@ -186,7 +225,13 @@ onBothDatabases("hold", (db) => {
     test("the sandbox's missing and empty users, for test keys only", async () => {
       const { app, key } = await shop(db());
       const testKey = await makeKey(db(), app.id, "test");
-      await transfer(db().sql, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: app.sandboxWalletId, amount: 500n, reason: "grant" });
+      await transfer(db().sql, {
+        id: uuidv7(),
+        debitId: platformAccount.sandbox,
+        creditId: app.sandboxWalletId,
+        amount: 500n,
+        reason: "grant",
+      });
       expect(outcome(await decide(db(), holdRequest(testKey, { externalUserId: "sandbox_missing" })))).toBe("not_found");
       expect(outcome(await decide(db(), holdRequest(testKey, { externalUserId: "sandbox_empty" })))).toBe("insufficient_credits");
       expect(outcome(await decide(db(), holdRequest(testKey, { externalUserId: "sandbox" })))).toBe(100n);
@@ -196,7 +241,13 @@ onBothDatabases("hold", (db) => {
     test("who cannot pay the minimum, and says what they have and what they need", async () => {
       const { key, link } = await shop(db(), { credits: 124n, markupBps: 2_500 });
       const verdict = await decide(db(), holdRequest(key, { externalUserId: link.externalUserId, amount: 100n }));
-      expect(verdict).toMatchObject({ kind: "refused", reason: "insufficient_credits", payer: { linkedUserId: link.id }, available: 124n, needed: 125n });
+      expect(verdict).toMatchObject({
+        kind: "refused",
+        reason: "insufficient_credits",
+        payer: { linkedUserId: link.id },
+        available: 124n,
+        needed: 125n,
+      });
     });
 
     test("who is over their limit; a person without credits is told about the credits", async () => {
@@ -204,9 +255,13 @@ onBothDatabases("hold", (db) => {
       const request = holdRequest(limited.key, { externalUserId: limited.link.externalUserId, amount: 51n });
       expect(await decide(db(), request)).toMatchObject({ reason: "spending_limit_reached", available: 50n, needed: 51n });
       const poor = await shop(db(), { credits: 10n, monthlyLimit: 50n });
-      expect(await decide(db(), holdRequest(poor.key, { externalUserId: poor.link.externalUserId, amount: 51n }))).toMatchObject({ reason: "insufficient_credits" });
+      expect(await decide(db(), holdRequest(poor.key, { externalUserId: poor.link.externalUserId, amount: 51n }))).toMatchObject({
+        reason: "insufficient_credits",
+      });
       const none = await shop(db(), { monthlyLimit: 0n });
-      expect(await decide(db(), holdRequest(none.key, { externalUserId: none.link.externalUserId, amount: 1n }))).toMatchObject({ reason: "spending_limit_reached" });
+      expect(await decide(db(), holdRequest(none.key, { externalUserId: none.link.externalUserId, amount: 1n }))).toMatchObject({
+        reason: "spending_limit_reached",
+      });
     });
 
     test("and then holds nothing and writes nothing", async () => {
@@ -218,7 +273,8 @@ onBothDatabases("hold", (db) => {
       ];
       expect((await hold(db().sql, requests)).map(outcome)).toEqual(["insufficient_credits", "spending_limit_reached", "not_found"]);
       expect(await db().prisma.hold.count({ where: { appId: app.id } })).toBe(0);
-      for (const accountId of [owner.walletId, person.walletId, link.limitId ?? ""]) expect((await balanceOf(db().sql, accountId)).held).toBe(0n);
+      for (const accountId of [owner.walletId, person.walletId, link.limitId ?? ""])
+        expect((await balanceOf(db().sql, accountId)).held).toBe(0n);
     });
   });
 
@@ -234,7 +290,9 @@ onBothDatabases("hold", (db) => {
 
     test("no more than the limit has left, when that is less than the wallet has", async () => {
       const { key, person, link } = await shop(db(), { credits: 1_000n, monthlyLimit: 70n });
-      expect(outcome(await decide(db(), holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 100n, minimumBase: 1n })))).toBe(70n);
+      expect(
+        outcome(await decide(db(), holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 100n, minimumBase: 1n }))),
+      ).toBe(70n);
       expect((await balanceOf(db().sql, person.walletId)).held).toBe(70n);
       expect((await balanceOf(db().sql, link.limitId ?? "")).available).toBe(0n);
     });
@@ -259,14 +317,29 @@ onBothDatabases("hold", (db) => {
       const requests = [ask(100n), ask(60n, user), ask(251n), ask(100n), ask(60n, user), ask(40n, user), ask(100n), ask(50n)];
       const ledger = openLedger(db());
       const verdicts = await Promise.all(requests.map((request) => ledger.hold(request)));
-      expect(verdicts.map(outcome)).toEqual([100n, 60n, "insufficient_credits", 100n, "insufficient_credits", 40n, "insufficient_credits", 50n]);
+      expect(verdicts.map(outcome)).toEqual([
+        100n,
+        60n,
+        "insufficient_credits",
+        100n,
+        "insufficient_credits",
+        40n,
+        "insufficient_credits",
+        50n,
+      ]);
     });
 
     test("the first request on a wallet is decided in every batch, so nobody waits for ever", async () => {
       const { key } = await shop(db(), { ownerCredits: 10n });
-      const verdicts = await hold(db().sql, [1, 2, 3].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })));
+      const verdicts = await hold(
+        db().sql,
+        [1, 2, 3].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })),
+      );
       expect(verdicts.map(outcome)).toEqual([10n, "undecided", "undecided"]);
-      const again = await hold(db().sql, [1, 2].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })));
+      const again = await hold(
+        db().sql,
+        [1, 2].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })),
+      );
       expect(again.map(outcome)).toEqual(["insufficient_credits", "insufficient_credits"]);
     });
 
@@ -291,7 +364,9 @@ onBothDatabases("hold", (db) => {
     test("200 parallel requests of a person whose limit pays for 10: exactly 10 are held", async () => {
       const { key, link } = await shop(db(), { credits: 100_000n, monthlyLimit: 1_000n });
       const ledger = openLedger(db());
-      const verdicts = await Promise.all(Array.from({ length: 200 }, () => ledger.hold(holdRequest(key, { amount: 100n, externalUserId: link.externalUserId }))));
+      const verdicts = await Promise.all(
+        Array.from({ length: 200 }, () => ledger.hold(holdRequest(key, { amount: 100n, externalUserId: link.externalUserId }))),
+      );
       expect(verdicts.filter((verdict) => verdict.kind === "held")).toHaveLength(10);
       expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "spending_limit_reached")).toHaveLength(190);
     });
@@ -393,7 +468,10 @@ onBothDatabases("hold", (db) => {
       const { key } = await shop(db());
       const held = await holdOne(db().sql, holdRequest(key));
       const stranger = uuidv7();
-      expect(await settle(db().sql, [settlement(stranger, 5n), settlement(held.id, 5n)])).toMatchObject([{ kind: "unknown_hold" }, { kind: "settled" }]);
+      expect(await settle(db().sql, [settlement(stranger, 5n), settlement(held.id, 5n)])).toMatchObject([
+        { kind: "unknown_hold" },
+        { kind: "settled" },
+      ]);
       expect(await db().prisma.usage.count({ where: { id: stranger } })).toBe(0);
     });
 
@@ -403,32 +481,41 @@ onBothDatabases("hold", (db) => {
       // Base fits, markup only in part.
       [90n, 25n, { charged: 100n, paidBase: 90n, paidMarkup: 10n, shortfall: 0n }],
       [100n, 0n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortfall: 0n }],
-    ])("what a provider reports above the hold (base %s, markup %s) is the platform's shortfall, and markup nobody paid is nobody's", async (base, markup, expected) => {
-      const { app, owner, key } = await shop(db(), { ownerCredits: 1_000n });
-      const platform = async () => ({
-        revenue: (await balanceOf(db().sql, platformAccount.revenue)).balance,
-        shortfall: (await balanceOf(db().sql, platformAccount.shortfall)).balance,
-      });
-      const before = await platform();
-      const held = await holdOne(db().sql, holdRequest(key));
-      expect(await settle(db().sql, [settlement(held.id, base, markup)])).toMatchObject([{ kind: "settled", charged: expected.charged }]);
-      const after = await platform();
-      expect((await balanceOf(db().sql, owner.walletId)).available).toBe(1_000n - expected.charged);
-      expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(expected.paidMarkup);
-      expect(after.revenue - before.revenue).toBe(base);
-      expect(after.shortfall - before.shortfall).toBe(-expected.shortfall);
-      expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: held.id } })).toMatchObject({
-        base: expected.paidBase,
-        markup: expected.paidMarkup,
-        shortfall: expected.shortfall,
-      });
-      expect(await verify(db().sql)).toMatchObject({ ok: true, discrepancies: [] });
-    });
+    ])(
+      "what a provider reports above the hold (base %s, markup %s) is the platform's shortfall, and markup nobody paid is nobody's",
+      async (base, markup, expected) => {
+        const { app, owner, key } = await shop(db(), { ownerCredits: 1_000n });
+        const platform = async () => ({
+          revenue: (await balanceOf(db().sql, platformAccount.revenue)).balance,
+          shortfall: (await balanceOf(db().sql, platformAccount.shortfall)).balance,
+        });
+        const before = await platform();
+        const held = await holdOne(db().sql, holdRequest(key));
+        expect(await settle(db().sql, [settlement(held.id, base, markup)])).toMatchObject([{ kind: "settled", charged: expected.charged }]);
+        const after = await platform();
+        expect((await balanceOf(db().sql, owner.walletId)).available).toBe(1_000n - expected.charged);
+        expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(expected.paidMarkup);
+        expect(after.revenue - before.revenue).toBe(base);
+        expect(after.shortfall - before.shortfall).toBe(-expected.shortfall);
+        expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: held.id } })).toMatchObject({
+          base: expected.paidBase,
+          markup: expected.paidMarkup,
+          shortfall: expected.shortfall,
+        });
+        expect(await verify(db().sql)).toMatchObject({ ok: true, discrepancies: [] });
+      },
+    );
 
     test("play credits go back where they came from, base above the hold included", async () => {
       const { app } = await shop(db(), { markupBps: 1_000 });
       const key = await makeKey(db(), app.id, "test");
-      await transfer(db().sql, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: app.sandboxWalletId, amount: 500n, reason: "grant" });
+      await transfer(db().sql, {
+        id: uuidv7(),
+        debitId: platformAccount.sandbox,
+        creditId: app.sandboxWalletId,
+        amount: 500n,
+        reason: "grant",
+      });
       const before = (await balanceOf(db().sql, platformAccount.sandbox)).balance;
       const held = await holdOne(db().sql, holdRequest(key, { amount: 100n }));
       await settle(db().sql, [settlement(held.id, 120n, 12n)]);

@@ -24,7 +24,10 @@ const credits = (max: number) => fc.integer({ min: 1, max }).map(BigInt);
 
 const aRequest = fc.record({
   key: small,
-  user: fc.oneof({ weight: 5, arbitrary: small }, { weight: 3, arbitrary: fc.constantFrom(null, "sandbox_empty", "sandbox_missing", `no"bo\\dy,{}`, "") }),
+  user: fc.oneof(
+    { weight: 5, arbitrary: small },
+    { weight: 3, arbitrary: fc.constantFrom(null, "sandbox_empty", "sandbox_missing", `no"bo\\dy,{}`, "") },
+  ),
   model: fc.constantFrom("a", "a", "a", "b"),
   desired: credits(160),
   /** How much of the desire is the minimum, in percent. */
@@ -36,11 +39,31 @@ const aSettlement = fc.record({
   markup: fc.oneof(fc.constant(0n), credits(40)),
 });
 const operation = fc.oneof(
-  { weight: 9, arbitrary: fc.record({ kind: fc.constant("hold" as const), requests: fc.array(aRequest, { minLength: 1, maxLength: 14 }), maxBatch: fc.constantFrom(2, 5, 128) }) },
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant("settle" as const), settlements: fc.array(aSettlement, { minLength: 1, maxLength: 10 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("transfer" as const), from: small, to: small, amount: credits(200), again: fc.option(small) }) },
+  {
+    weight: 9,
+    arbitrary: fc.record({
+      kind: fc.constant("hold" as const),
+      requests: fc.array(aRequest, { minLength: 1, maxLength: 14 }),
+      maxBatch: fc.constantFrom(2, 5, 128),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constant("settle" as const), settlements: fc.array(aSettlement, { minLength: 1, maxLength: 10 }) }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant("transfer" as const), from: small, to: small, amount: credits(200), again: fc.option(small) }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("payOut" as const), app: small, amount: credits(60) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("setLimit" as const), link: small, limit: fc.oneof({ weight: 9, arbitrary: credits(900) }, { weight: 1, arbitrary: fc.constant(null) }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("setLimit" as const),
+      link: small,
+      limit: fc.oneof({ weight: 9, arbitrary: credits(900) }, { weight: 1, arbitrary: fc.constant(null) }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("monthEnds" as const), refill: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
@@ -61,7 +84,8 @@ async function world(db: Database, markups: readonly [number, number]) {
   await readInto(db, model);
 
   const people = await Promise.all([600n, 400n, 250n].map((amount) => makeUser(db, { credits: amount })));
-  for (const [index, amount] of [600n, 400n, 250n].entries()) model.transfer(`opening ${index}`, platformAccount.world, people[index]?.walletId ?? "", amount);
+  for (const [index, amount] of [600n, 400n, 250n].entries())
+    model.transfer(`opening ${index}`, platformAccount.world, people[index]?.walletId ?? "", amount);
 
   const apps: { id: string; model: ModelApp }[] = [];
   const keys: { id: string | null; hash: Uint8Array; model: ModelKey | null }[] = [{ id: null, hash: randomBytes(32), model: null }];
@@ -70,7 +94,13 @@ async function world(db: Database, markups: readonly [number, number]) {
     if (owner === undefined) throw new Error("more people than apps");
     const allowedModels = index === 0 ? [] : ["a"];
     const made = await makeApp(db, { ownerId: owner.id, markupBps, allowedModels });
-    const app: ModelApp = { markupBps: BigInt(markupBps), allowedModels, owner: owner.walletId, sandbox: made.sandboxWalletId, earnings: made.earningsId };
+    const app: ModelApp = {
+      markupBps: BigInt(markupBps),
+      allowedModels,
+      owner: owner.walletId,
+      sandbox: made.sandboxWalletId,
+      earnings: made.earningsId,
+    };
     apps.push({ id: made.id, model: app });
     const opening = { id: uuidv7(), debitId: platformAccount.sandbox, creditId: made.sandboxWalletId, amount: 150n };
     await transfer(db.sql, { ...opening, reason: "grant" });
@@ -91,7 +121,11 @@ async function world(db: Database, markups: readonly [number, number]) {
   ] as const) {
     const [inApp, user] = [apps[app], people[person]];
     if (inApp === undefined || user === undefined) throw new Error("no such app or person");
-    const made = await makeLink(db, inApp.id, user, { externalUserId, allowedModels: [...allowedModels], ...(monthlyLimit === undefined ? {} : { monthlyLimit }) });
+    const made = await makeLink(db, inApp.id, user, {
+      externalUserId,
+      allowedModels: [...allowedModels],
+      ...(monthlyLimit === undefined ? {} : { monthlyLimit }),
+    });
     const link: ModelLink = { app: inApp.model, externalUserId, wallet: user.walletId, allowedModels, paused: false, limit: null };
     if (made.limitId !== null && monthlyLimit !== undefined) {
       link.limit = { account: made.limitId, monthly: monthlyLimit, spent: 0n, endsAt: endOfMonth(new Date()).getTime() };
@@ -140,8 +174,13 @@ async function run(db: Database, markups: readonly [number, number], operations:
         const asked = step.requests.map((each) => {
           const key = at(keys, each.key);
           const externalUserId = typeof each.user === "number" ? at(links, each.user).model.externalUserId : each.user;
-          const minimumBase = each.desired * each.minimum / 100n;
-          const request = holdRequest(key, { externalUserId, model: each.model, desiredBase: each.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n });
+          const minimumBase = (each.desired * each.minimum) / 100n;
+          const request = holdRequest(key, {
+            externalUserId,
+            model: each.model,
+            desiredBase: each.desired,
+            minimumBase: minimumBase > 0n ? minimumBase : 1n,
+          });
           holds.push(request.id);
           return { request, key: key.model };
         });
@@ -151,7 +190,12 @@ async function run(db: Database, markups: readonly [number, number], operations:
           const expected = model.hold({ ...request, key });
           const verdict = verdicts[index];
           if (expected.kind === "held") {
-            expect(verdict).toMatchObject({ kind: "held", id: request.id, amount: expected.amount, payer: { walletId: expected.wallet, limitId: expected.limit } });
+            expect(verdict).toMatchObject({
+              kind: "held",
+              id: request.id,
+              amount: expected.amount,
+              payer: { walletId: expected.wallet, limitId: expected.limit },
+            });
           } else {
             expect(verdict?.kind).toBe("refused");
             expect(expected.reasons).toContain(verdict?.kind === "refused" && verdict.reason);
@@ -163,7 +207,10 @@ async function run(db: Database, markups: readonly [number, number], operations:
         const asked = step.settlements.map((each) => ({ id: at(holds, each.hold), base: each.base, markup: each.markup }));
         // A hold nobody made that comes twice in one batch is outside of what the ledger promises.
         const batch = asked.filter((each, index) => model.holds.has(each.id) || asked.findIndex(({ id }) => id === each.id) === index);
-        const verdicts = await settle(db.sql, batch.map(({ id, base, markup }) => settlement(id, base, markup)));
+        const verdicts = await settle(
+          db.sql,
+          batch.map(({ id, base, markup }) => settlement(id, base, markup)),
+        );
         expect(verdicts).toEqual(batch.map(({ id, base, markup }) => model.settle(id, base, markup)));
         break;
       }
@@ -174,14 +221,18 @@ async function run(db: Database, markups: readonly [number, number], operations:
         const move = repeated ?? { id: uuidv7(), debitId: at(sources, step.from), creditId: at(targets, step.to), amount: step.amount };
         if (move.debitId === move.creditId) break;
         transfers.push(move);
-        expect(await transfer(db.sql, { ...move, reason: "correction" })).toBe(model.transfer(move.id, move.debitId, move.creditId, move.amount));
+        expect(await transfer(db.sql, { ...move, reason: "correction" })).toBe(
+          model.transfer(move.id, move.debitId, move.creditId, move.amount),
+        );
         break;
       }
       case "payOut": {
         // Folded first, so that all of the earnings can be paid out.
         await foldDeltas(db.sql);
         const move = { id: uuidv7(), debitId: at(apps, step.app).model.earnings, creditId: platformAccount.world, amount: step.amount };
-        expect(await transfer(db.sql, { ...move, reason: "payout" })).toBe(model.transfer(move.id, move.debitId, move.creditId, move.amount));
+        expect(await transfer(db.sql, { ...move, reason: "payout" })).toBe(
+          model.transfer(move.id, move.debitId, move.creditId, move.amount),
+        );
         break;
       }
       case "setLimit": {
@@ -260,7 +311,13 @@ onBothDatabases("whatever happens", (db) => {
     const task = fc.oneof(
       {
         weight: 6,
-        arbitrary: fc.record({ kind: fc.constant("spend" as const), request: aRequest, settles: fc.array(fc.record({ base: aSettlement.map((each) => each.base), markup: aSettlement.map((each) => each.markup) }), { maxLength: 3 }) }),
+        arbitrary: fc.record({
+          kind: fc.constant("spend" as const),
+          request: aRequest,
+          settles: fc.array(fc.record({ base: aSettlement.map((each) => each.base), markup: aSettlement.map((each) => each.markup) }), {
+            maxLength: 3,
+          }),
+        }),
       },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant("move" as const), from: small, to: small, amount: credits(120) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("raise" as const), link: small, by: credits(80) }) },
@@ -268,72 +325,84 @@ onBothDatabases("whatever happens", (db) => {
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
     );
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.array(task, { minLength: 2, maxLength: 10, size: "max" }), { minLength: 4, maxLength: 12, size: "max" }), async (workers) => {
-        const { people, keys, links, model } = await world(db(), [500, 10_000]);
-        const ledger = openLedger(db());
-        const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
-        const largest = new Map(links.map(({ id, model: link }) => [id, link.limit?.monthly ?? null]));
-        const chargedByLimit = new Map<string, bigint>();
-        let charged = 0n;
-        let playCharged = 0n;
-        let brought = 1_250n;
+      fc.asyncProperty(
+        fc.array(fc.array(task, { minLength: 2, maxLength: 10, size: "max" }), { minLength: 4, maxLength: 12, size: "max" }),
+        async (workers) => {
+          const { people, keys, links, model } = await world(db(), [500, 10_000]);
+          const ledger = openLedger(db());
+          const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
+          const largest = new Map(links.map(({ id, model: link }) => [id, link.limit?.monthly ?? null]));
+          const chargedByLimit = new Map<string, bigint>();
+          let charged = 0n;
+          let playCharged = 0n;
+          let brought = 1_250n;
 
-        const work = async (tasks: (typeof workers)[number]) => {
-          for (const each of tasks) {
-            if (each.kind === "spend") {
-              const key = at(keys, each.request.key);
-              const externalUserId = typeof each.request.user === "number" ? at(links, each.request.user).model.externalUserId : each.request.user;
-              const minimumBase = (each.request.desired * each.request.minimum) / 100n;
-              const verdict = await ledger.hold(
-                holdRequest(key, { externalUserId, model: each.request.model, desiredBase: each.request.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n }),
-              );
-              if (verdict.kind !== "held") continue;
-              const settles = await Promise.all(each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)));
-              const won = settles.filter((settled) => settled.kind === "settled");
-              expect(won).toHaveLength(Math.min(1, each.settles.length));
-              const amount = won[0]?.charged ?? 0n;
-              expect(amount).toBeLessThanOrEqual(verdict.amount);
-              if (verdict.payer.billingMode === "test") playCharged += amount;
-              else charged += amount;
-              if (verdict.payer.limitId !== null) chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
-            } else if (each.kind === "move") {
-              const sources = [platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
-              const [debitId, creditId] = [at(sources, each.from), at(people, each.to).walletId];
-              if (debitId === creditId) continue;
-              const outcome = await transfer(db().sql, { id: uuidv7(), debitId, creditId, amount: each.amount, reason: "grant" });
-              if (outcome === "applied" && debitId === platformAccount.promotions) brought += each.amount;
-            } else if (each.kind === "raise") {
-              const link = at(links, each.link);
-              if (link.model.limit === null) continue;
-              link.model.limit.monthly += each.by;
-              largest.set(link.id, link.model.limit.monthly);
-              // Raises that meet may come in either order; the largest sum is the bound.
-              await transaction((tx) => setLimit(tx, link.id, link.model.limit?.monthly ?? 0n), db());
-            } else if (each.kind === "pause") {
-              const link = at(links, each.link);
-              link.model.paused = !link.model.paused;
-              await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: link.model.paused ? new Date() : null } });
-            } else {
-              await foldDeltas(db().sql);
+          const work = async (tasks: (typeof workers)[number]) => {
+            for (const each of tasks) {
+              if (each.kind === "spend") {
+                const key = at(keys, each.request.key);
+                const externalUserId =
+                  typeof each.request.user === "number" ? at(links, each.request.user).model.externalUserId : each.request.user;
+                const minimumBase = (each.request.desired * each.request.minimum) / 100n;
+                const verdict = await ledger.hold(
+                  holdRequest(key, {
+                    externalUserId,
+                    model: each.request.model,
+                    desiredBase: each.request.desired,
+                    minimumBase: minimumBase > 0n ? minimumBase : 1n,
+                  }),
+                );
+                if (verdict.kind !== "held") continue;
+                const settles = await Promise.all(
+                  each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
+                );
+                const won = settles.filter((settled) => settled.kind === "settled");
+                expect(won).toHaveLength(Math.min(1, each.settles.length));
+                const amount = won[0]?.charged ?? 0n;
+                expect(amount).toBeLessThanOrEqual(verdict.amount);
+                if (verdict.payer.billingMode === "test") playCharged += amount;
+                else charged += amount;
+                if (verdict.payer.limitId !== null)
+                  chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
+              } else if (each.kind === "move") {
+                const sources = [platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
+                const [debitId, creditId] = [at(sources, each.from), at(people, each.to).walletId];
+                if (debitId === creditId) continue;
+                const outcome = await transfer(db().sql, { id: uuidv7(), debitId, creditId, amount: each.amount, reason: "grant" });
+                if (outcome === "applied" && debitId === platformAccount.promotions) brought += each.amount;
+              } else if (each.kind === "raise") {
+                const link = at(links, each.link);
+                if (link.model.limit === null) continue;
+                link.model.limit.monthly += each.by;
+                largest.set(link.id, link.model.limit.monthly);
+                // Raises that meet may come in either order; the largest sum is the bound.
+                await transaction((tx) => setLimit(tx, link.id, link.model.limit?.monthly ?? 0n), db());
+              } else if (each.kind === "pause") {
+                const link = at(links, each.link);
+                link.model.paused = !link.model.paused;
+                await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: link.model.paused ? new Date() : null } });
+              } else {
+                await foldDeltas(db().sql);
+              }
             }
-          }
-        };
-        await Promise.all(workers.map(work));
+          };
+          await Promise.all(workers.map(work));
 
-        const found = await balances(db(), model);
-        const wallets = people.map(({ walletId }) => found.get(walletId) ?? { available: -1n, held: -1n });
-        for (const { available, held } of wallets) {
-          expect(available).toBeGreaterThanOrEqual(0n);
-          expect(held).toBeGreaterThanOrEqual(0n);
-        }
-        expect(wallets.reduce((sum, { available, held }) => sum + available + held, 0n)).toBe(brought - charged);
-        expect(playCharged).toBeLessThanOrEqual(300n);
-        for (const { id, model: link } of links) {
-          if (link.limit === null) continue;
-          expect(chargedByLimit.get(link.limit.account) ?? 0n).toBeLessThanOrEqual(largest.get(id) ?? 0n);
-        }
-        expect((await verify(db().sql)).discrepancies).toEqual([]);
-      }),
+          const found = await balances(db(), model);
+          const wallets = people.map(({ walletId }) => found.get(walletId) ?? { available: -1n, held: -1n });
+          for (const { available, held } of wallets) {
+            expect(available).toBeGreaterThanOrEqual(0n);
+            expect(held).toBeGreaterThanOrEqual(0n);
+          }
+          expect(wallets.reduce((sum, { available, held }) => sum + available + held, 0n)).toBe(brought - charged);
+          expect(playCharged).toBeLessThanOrEqual(300n);
+          for (const { id, model: link } of links) {
+            if (link.limit === null) continue;
+            expect(chargedByLimit.get(link.limit.account) ?? 0n).toBeLessThanOrEqual(largest.get(id) ?? 0n);
+          }
+          expect((await verify(db().sql)).discrepancies).toEqual([]);
+        },
+      ),
       { numRuns: 15, interruptAfterTimeLimit: 8_000 },
     );
   });

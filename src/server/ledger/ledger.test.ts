@@ -231,7 +231,10 @@ describe("on a database of another machine", () => {
         { prisma: db().prisma },
       ),
     );
-    expect(await ledger.hold(holdRequest(key, { externalUserId: link.externalUserId, amount: 500n }))).toMatchObject({ kind: "held", amount: 500n });
+    expect(await ledger.hold(holdRequest(key, { externalUserId: link.externalUserId, amount: 500n }))).toMatchObject({
+      kind: "held",
+      amount: 500n,
+    });
     // The first asking finds the month over, the second one holds.
     expect(asked).toBe(2);
   });

@@ -5,7 +5,7 @@ import { holdAll, holdOne, holdRequest, settlement, someoneWaits, until } from "
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { balanceOf } from "./accounts.ts";
-import { hold, type HoldVerdict, settle } from "./hold.ts";
+import { type HoldVerdict, hold, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
 import { endOfMonth, limitState, refillLimit, setLimit } from "./limits.ts";
 import { verify } from "./verify.ts";
@@ -234,12 +234,21 @@ onBothDatabases("a limit", (db) => {
         return { key: await makeKey(db(), app.id), link: await makeLink(db(), app.id, person, { monthlyLimit }) };
       }),
     );
-    const verdicts = await hold(db().sql, shops.map(({ key, link }) => holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })));
+    const verdicts = await hold(
+      db().sql,
+      shops.map(({ key, link }) => holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })),
+    );
     // The second is put off, because the first wanted the whole wallet.
     expect(verdicts[0]).toMatchObject({ kind: "held", amount: 100n });
     const [second] = shops.slice(1);
     if (second === undefined) throw new Error("two shops");
-    expect((await holdAll(db().sql, [holdRequest(second.key, { externalUserId: second.link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })]))[0]?.amount).toBe(300n);
+    expect(
+      (
+        await holdAll(db().sql, [
+          holdRequest(second.key, { externalUserId: second.link.externalUserId, desiredBase: 1_000n, minimumBase: 1n }),
+        ])
+      )[0]?.amount,
+    ).toBe(300n);
   });
 });
 

@@ -97,7 +97,13 @@ async function fill(tx: Tx, linkedUserId: string, link: Link, monthlyLimit: bigi
   });
 }
 
-type Link = { limitId: string | null; monthlyLimit: bigint | null; limitPeriodEndsAt: Date | null; limitOverspent: bigint; limitFormerIds: string[] };
+type Link = {
+  limitId: string | null;
+  monthlyLimit: bigint | null;
+  limitPeriodEndsAt: Date | null;
+  limitOverspent: bigint;
+  limitFormerIds: string[];
+};
 
 /** Two changes of one limit come one after the other. */
 async function lockLink(tx: Tx, linkedUserId: string): Promise<Link | null> {

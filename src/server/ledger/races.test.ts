@@ -14,7 +14,8 @@ import { verify } from "./verify.ts";
 /** Few wallets with little in them, and links of several people to several apps: everyone is in everyone's way. */
 async function crowd(db: Database) {
   const people = await Promise.all([300n, 200n, 100n, 50n, 0n].map((credits) => makeUser(db, { credits })));
-  const payers: { key: { hash: Uint8Array }; externalUserId: string | null; walletId: string; limitId: string | null; limit: bigint }[] = [];
+  const payers: { key: { hash: Uint8Array }; externalUserId: string | null; walletId: string; limitId: string | null; limit: bigint }[] =
+    [];
   const earnings: string[] = [];
   for (const [index, markupBps] of [0, 1_250, 10_000].entries()) {
     const owner = people[index];
@@ -37,7 +38,11 @@ async function crowd(db: Database) {
  * Workers hold, settle each hold three times at once (on every server), release,
  * top up, move credits about and fold, without any order. Returns what happened.
  */
-async function turmoil(servers: readonly { db: Database; ledger: Ledger }[], world: Awaited<ReturnType<typeof crowd>>, options: { workers: number; turns: number; seed: number }) {
+async function turmoil(
+  servers: readonly { db: Database; ledger: Ledger }[],
+  world: Awaited<ReturnType<typeof crowd>>,
+  options: { workers: number; turns: number; seed: number },
+) {
   let charged = 0n;
   let toppedUp = 0n;
   let held = 0;
@@ -53,7 +58,13 @@ async function turmoil(servers: readonly { db: Database; ledger: Ledger }[], wor
       const dice = pick(20);
       if (dice === 0) {
         const amount = BigInt(1 + pick(60));
-        const move = { id: uuidv7(), debitId: platformAccount.world, creditId: one(world.people).walletId, amount, reason: "top_up" as const };
+        const move = {
+          id: uuidv7(),
+          debitId: platformAccount.world,
+          creditId: one(world.people).walletId,
+          amount,
+          reason: "top_up" as const,
+        };
         // The webhook of a payment comes twice, to two servers.
         const outcomes = await Promise.all(servers.map(({ db }) => transaction((tx) => transfer(tx, move), db)));
         expect(outcomes.filter((outcome) => outcome === "applied")).toHaveLength(1);
@@ -61,14 +72,22 @@ async function turmoil(servers: readonly { db: Database; ledger: Ledger }[], wor
       } else if (dice === 1) {
         const [from, to] = [one(world.people), one(world.people)];
         if (from === to) continue;
-        await transfer(server.db.sql, { id: uuidv7(), debitId: from.walletId, creditId: to.walletId, amount: BigInt(1 + pick(40)), reason: "correction" });
+        await transfer(server.db.sql, {
+          id: uuidv7(),
+          debitId: from.walletId,
+          creditId: to.walletId,
+          amount: BigInt(1 + pick(40)),
+          reason: "correction",
+        });
       } else if (dice === 2) {
         await foldDeltas(server.db.sql);
       } else {
         const payer = one(world.payers);
         const desiredBase = BigInt(1 + pick(60));
         const minimumBase = pick(2) === 0 ? desiredBase : 1n + (desiredBase - 1n) / 4n;
-        const verdict = await server.ledger.hold(holdRequest(payer.key, { externalUserId: payer.externalUserId, desiredBase, minimumBase }));
+        const verdict = await server.ledger.hold(
+          holdRequest(payer.key, { externalUserId: payer.externalUserId, desiredBase, minimumBase }),
+        );
         if (verdict.kind === "refused") {
           expect(["insufficient_credits", "spending_limit_reached"]).toContain(verdict.reason);
           refused++;
@@ -77,14 +96,17 @@ async function turmoil(servers: readonly { db: Database; ledger: Ledger }[], wor
         held++;
         const base = pick(4) === 0 ? 0n : BigInt(pick(80));
         const markup = base === 0n ? 0n : BigInt(pick(20));
-        const settles = await Promise.all([one(servers), one(servers), server].map(({ ledger }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)));
+        const settles = await Promise.all(
+          [one(servers), one(servers), server].map(({ ledger }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
+        );
         const won = settles.filter((each) => each.kind === "settled");
         expect(won).toHaveLength(1);
         expect(settles.filter((each) => each.kind === "already_resolved")).toHaveLength(2);
         const amount = won[0]?.charged ?? 0n;
         expect(amount).toBe(base + markup < verdict.amount ? base + markup : verdict.amount);
         charged += amount;
-        if (verdict.payer.limitId !== null) chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
+        if (verdict.payer.limitId !== null)
+          chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
         lateSettles.push(verdict.id);
       }
     }
@@ -133,7 +155,10 @@ describe("two servers on one Postgres", () => {
     const world = await crowd(db);
     const happened = await turmoil(servers, world, { workers: 64, turns: 24, seed: 1 });
     await expectRightBooks(db, world, happened);
-    const [stats] = await db.sql.query({ name: "test_deadlocks", text: `SELECT deadlocks::int AS n FROM pg_stat_database WHERE datname = current_database()` }, []);
+    const [stats] = await db.sql.query(
+      { name: "test_deadlocks", text: `SELECT deadlocks::int AS n FROM pg_stat_database WHERE datname = current_database()` },
+      [],
+    );
     expect(stats?.n).toBe(0);
   });
 
@@ -141,8 +166,12 @@ describe("two servers on one Postgres", () => {
     const { db } = servers[0] as { db: Database };
     const owner = await makeUser(db, { credits: 1_050n });
     const key = await makeKey(db, (await makeApp(db, { ownerId: owner.id })).id);
-    const verdicts = await Promise.all(Array.from({ length: 200 }, (_, index) => servers[index % 2]?.ledger.hold(holdRequest(key, { amount: 100n }))));
-    expect(verdicts.filter((verdict) => verdict?.kind === "held").map((verdict) => verdict?.kind === "held" && verdict.amount)).toEqual(new Array(10).fill(100n));
+    const verdicts = await Promise.all(
+      Array.from({ length: 200 }, (_, index) => servers[index % 2]?.ledger.hold(holdRequest(key, { amount: 100n }))),
+    );
+    expect(verdicts.filter((verdict) => verdict?.kind === "held").map((verdict) => verdict?.kind === "held" && verdict.amount)).toEqual(
+      new Array(10).fill(100n),
+    );
     expect(verdicts.filter((verdict) => verdict?.kind === "refused" && verdict.reason === "insufficient_credits")).toHaveLength(190);
     expect(await balanceOf(db.sql, owner.walletId)).toEqual({ balance: 1_050n, held: 1_000n, available: 50n });
     await Promise.all(verdicts.map((verdict) => verdict?.kind === "held" && servers[1]?.ledger.settle(settlement(verdict.id, 0n), 60_000)));

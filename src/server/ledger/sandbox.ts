@@ -13,6 +13,13 @@ export async function refillSandbox(walletId: string): Promise<void> {
     const { available } = await balanceOf(tx, walletId);
     const missing = SANDBOX_CREDITS - available;
     if (missing <= 0n) return;
-    await transfer(tx, { id: uuidv7(), debitId: platformAccount.sandbox, creditId: walletId, amount: missing, reason: "grant", description: "Play credits" });
+    await transfer(tx, {
+      id: uuidv7(),
+      debitId: platformAccount.sandbox,
+      creditId: walletId,
+      amount: missing,
+      reason: "grant",
+      description: "Play credits",
+    });
   });
 }

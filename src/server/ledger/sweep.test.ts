@@ -24,10 +24,18 @@ onBothDatabases("sweeping", (db) => {
   test("releases holds that have expired, and no others", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
-    const [expired, running] = await holdAll(db().sql, [holdRequest(key, { lifetimeMs: EXPIRED, amount: 30n }), holdRequest(key, { amount: 50n })]);
+    const [expired, running] = await holdAll(db().sql, [
+      holdRequest(key, { lifetimeMs: EXPIRED, amount: 30n }),
+      holdRequest(key, { amount: 50n }),
+    ]);
     expect(await sweepHolds(db().sql, start)).toBe(1);
     expect(await balanceOf(db().sql, walletId)).toEqual({ balance: 100_000n, held: 50n, available: 99_950n });
-    expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: expired?.id ?? "" } })).toMatchObject({ outcome: "swept", base: 0n, markup: 0n, held: 30n });
+    expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: expired?.id ?? "" } })).toMatchObject({
+      outcome: "swept",
+      base: 0n,
+      markup: 0n,
+      held: 30n,
+    });
     expect(await settle(db().sql, [settlement(running?.id ?? "", 50n)])).toMatchObject([{ kind: "settled", charged: 50n }]);
     expect(await sweepHolds(db().sql, start)).toBe(0);
   });
@@ -71,8 +79,14 @@ onBothDatabases("sweeping", (db) => {
   test("finds all of many, among settled and running ones", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
-    const held = await holdAll(db().sql, Array.from({ length: 360 }, (_, index) => holdRequest(key, { amount: 1n, lifetimeMs: index % 3 === 0 ? 600_000 : EXPIRED })));
-    await settle(db().sql, held.filter((_, index) => index % 3 === 1).map(({ id }) => settlement(id, 1n)));
+    const held = await holdAll(
+      db().sql,
+      Array.from({ length: 360 }, (_, index) => holdRequest(key, { amount: 1n, lifetimeMs: index % 3 === 0 ? 600_000 : EXPIRED })),
+    );
+    await settle(
+      db().sql,
+      held.filter((_, index) => index % 3 === 1).map(({ id }) => settlement(id, 1n)),
+    );
     expect(await sweepHolds(db().sql, start)).toBe(120);
     expect(await balanceOf(db().sql, walletId)).toEqual({ balance: 99_880n, held: 120n, available: 99_760n });
   });
@@ -91,7 +105,10 @@ onBothDatabases("sweeping", (db) => {
   test("four sweepers at once release each hold once", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
-    await holdAll(db().sql, Array.from({ length: 250 }, () => holdRequest(key, { amount: 2n, lifetimeMs: EXPIRED })));
+    await holdAll(
+      db().sql,
+      Array.from({ length: 250 }, () => holdRequest(key, { amount: 2n, lifetimeMs: EXPIRED })),
+    );
     const lanes = [db().lane(), db().lane(), db().sql, db().sql];
     const swept = await Promise.all(lanes.map((lane) => sweepHolds(lane, start)));
     expect(swept.reduce((sum, each) => sum + each, 0)).toBe(250);
@@ -102,12 +119,18 @@ onBothDatabases("sweeping", (db) => {
   test("a sweep beside settlements: each hold is either swept or settled", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
-    const held = await holdAll(db().sql, Array.from({ length: 150 }, () => holdRequest(key, { amount: 2n, lifetimeMs: EXPIRED })));
+    const held = await holdAll(
+      db().sql,
+      Array.from({ length: 150 }, () => holdRequest(key, { amount: 2n, lifetimeMs: EXPIRED })),
+    );
     const lane = db().lane();
     const settleEach = async () => {
       let charged = 0n;
       for (let from = 0; from < held.length; from += 10) {
-        const verdicts = await settle(lane, held.slice(from, from + 10).map(({ id }) => settlement(id, 2n)));
+        const verdicts = await settle(
+          lane,
+          held.slice(from, from + 10).map(({ id }) => settlement(id, 2n)),
+        );
         for (const verdict of verdicts) if (verdict.kind === "settled") charged += verdict.charged;
       }
       return charged;

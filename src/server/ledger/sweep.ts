@@ -13,7 +13,10 @@ export async function sweepHolds(sql: Sql, options: { all?: boolean; after?: str
   for (;;) {
     const rows = await sql.query(orphansStatement, [after, options.all ?? false]);
     if (rows.length === 0) return swept;
-    const verdicts = await settle(sql, rows.map((row) => released(String(row.id))));
+    const verdicts = await settle(
+      sql,
+      rows.map((row) => released(String(row.id))),
+    );
     swept += verdicts.filter((verdict) => verdict.kind === "settled").length;
     after = String(rows.at(-1)?.id);
   }

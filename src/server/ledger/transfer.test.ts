@@ -10,7 +10,13 @@ import { settle } from "./hold.ts";
 import { type Transfer, transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
 
-const move = (debitId: string, creditId: string, amount: bigint, id = uuidv7()): Transfer => ({ id, debitId, creditId, amount, reason: "correction" });
+const move = (debitId: string, creditId: string, amount: bigint, id = uuidv7()): Transfer => ({
+  id,
+  debitId,
+  creditId,
+  amount,
+  reason: "correction",
+});
 
 async function walletWith(db: Database, credits: bigint): Promise<string> {
   return (await makeUser(db, { credits })).walletId;
@@ -180,8 +186,19 @@ describe("while another transaction has the account", () => {
 
   test("payments in both directions do not wait for each other in a circle", async () => {
     const [a, b, c] = [await walletWith(db(), 50n), await walletWith(db(), 50n), await walletWith(db(), 50n)];
-    const pairs = [[a, b], [b, a], [b, c], [c, b], [c, a], [a, c]] as const;
-    const outcomes = await Promise.all(Array.from({ length: 240 }, (_, index) => transfer(db().sql, move(...(pairs[index % pairs.length] ?? [a, b]), BigInt(1 + (index % 40))))));
+    const pairs = [
+      [a, b],
+      [b, a],
+      [b, c],
+      [c, b],
+      [c, a],
+      [a, c],
+    ] as const;
+    const outcomes = await Promise.all(
+      Array.from({ length: 240 }, (_, index) =>
+        transfer(db().sql, move(...(pairs[index % pairs.length] ?? [a, b]), BigInt(1 + (index % 40)))),
+      ),
+    );
     expect(outcomes).toContain("applied");
     const balances = await Promise.all([a, b, c].map((account) => balanceOf(db().sql, account)));
     expect(balances.reduce((sum, { balance }) => sum + balance, 0n)).toBe(150n);

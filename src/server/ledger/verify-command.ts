@@ -5,14 +5,19 @@ import { verify } from "./verify.ts";
 /** `npm run ledger:verify`: proves the books and says what it found. Ends with 1 when something is wrong. */
 try {
   const db = await database();
-  const report = await verify(db.sql);
+  const report = await db.unhurried((sql) => verify(sql));
   console.log(`${report.accounts} accounts, ${report.transfers} transfers, ${report.usages} requests, ${report.openHolds} open holds.`);
-  for (const found of report.discrepancies) console.error(`  ${found.rule}: ${found.what} should be ${found.expected} and is ${found.found}`);
+  for (const found of report.discrepancies)
+    console.error(`  ${found.rule}: ${found.what} should be ${found.expected} and is ${found.found}`);
   console.log(report.ok ? "The books are in order." : "The books are NOT in order.");
   process.exitCode = report.ok ? 0 : 1;
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  console.error(env.DATABASE_URL === undefined ? "While the server runs on the embedded database, ask it instead: it verifies every night and logs the result." : "");
+  console.error(
+    env.DATABASE_URL === undefined
+      ? "While the server runs on the embedded database, ask it instead: it verifies every night and logs the result."
+      : "",
+  );
   process.exitCode = 2;
 } finally {
   await closeDatabase().catch(() => {});

@@ -62,7 +62,8 @@ onBothDatabases("the books", (db) => {
 
   describe("the database refuses", () => {
     test.each(["hold", "usage", "transfer"])("to change, remove or truncate rows of %s", async (table) => {
-      const count = async () => (await db().sql.query({ name: `test_count_${table}`, text: `SELECT count(*)::int AS n FROM "${table}"` }, []))[0]?.n;
+      const count = async () =>
+        (await db().sql.query({ name: `test_count_${table}`, text: `SELECT count(*)::int AS n FROM "${table}"` }, []))[0]?.n;
       const before = await count();
       for (const statement of [
         `UPDATE "${table}" SET "created_at" = "created_at"`,
@@ -79,7 +80,10 @@ onBothDatabases("the books", (db) => {
 
     test.each(["wallet", "limit", "sandbox_wallet", "earnings"])("a negative %s", async (kind) => {
       const insert = (columns: string, values: string) =>
-        db().sql.query({ name: "", text: `INSERT INTO account (id, kind, bounded${columns}) VALUES ('${randomUUID()}', '${kind}', ${values})` }, []);
+        db().sql.query(
+          { name: "", text: `INSERT INTO account (id, kind, bounded${columns}) VALUES ('${randomUUID()}', '${kind}', ${values})` },
+          [],
+        );
       await expect(insert(", available", "true, -1")).rejects.toMatchObject({ code: "23514" });
       await expect(insert(", held", "true, -1")).rejects.toMatchObject({ code: "23514" });
       // Nobody can open one that has no bounds.
@@ -89,7 +93,9 @@ onBothDatabases("the books", (db) => {
     test("to take more than a wallet or a limit has, or to return more than it holds", async () => {
       for (const accountId of [walletId, limitId]) {
         for (const change of ["available = available - 1000000", "held = held - 1000000"]) {
-          await expect(db().sql.query({ name: "", text: `UPDATE account SET ${change} WHERE id = '${accountId}'` }, [])).rejects.toMatchObject({ code: "23514" });
+          await expect(
+            db().sql.query({ name: "", text: `UPDATE account SET ${change} WHERE id = '${accountId}'` }, []),
+          ).rejects.toMatchObject({ code: "23514" });
         }
       }
     });
@@ -111,7 +117,13 @@ onBothDatabases("the books", (db) => {
 
     test("holds and transfers of nothing, and transfers to oneself", async () => {
       const row = (debit: string, credit: string, amount: number) =>
-        db().sql.query({ name: "", text: `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${randomUUID()}', '${debit}', '${credit}', ${amount}, 'grant')` }, []);
+        db().sql.query(
+          {
+            name: "",
+            text: `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${randomUUID()}', '${debit}', '${credit}', ${amount}, 'grant')`,
+          },
+          [],
+        );
       await expect(row(platformAccount.world, walletId, 0)).rejects.toMatchObject({ code: "23514" });
       await expect(row(platformAccount.world, walletId, -1)).rejects.toMatchObject({ code: "23514" });
       await expect(row(walletId, walletId, 1)).rejects.toMatchObject({ code: "23514" });
@@ -126,7 +138,9 @@ onBothDatabases("the books", (db) => {
       const report = await after(`UPDATE account SET available = available + 7 WHERE id = '${walletId}'`);
       expect(report.ok).toBe(false);
       // 1,000 topped up, 110 charged twice: both settlements were above their holds.
-      expect(report.discrepancies).toEqual([{ rule: "an account equals the sum of its entries", what: `wallet ${walletId}`, expected: "780", found: "787" }]);
+      expect(report.discrepancies).toEqual([
+        { rule: "an account equals the sum of its entries", what: `wallet ${walletId}`, expected: "780", found: "787" },
+      ]);
     });
 
     test("allowance that nobody gave", async () => {
@@ -149,7 +163,10 @@ onBothDatabases("the books", (db) => {
 
     test("a transfer that was rewritten, and one that was removed", async () => {
       const unlock = `ALTER TABLE transfer DISABLE TRIGGER USER`;
-      for (const statement of [`UPDATE transfer SET amount = amount + 1 WHERE id = '${topUpId}'`, `DELETE FROM transfer WHERE id = '${topUpId}'`]) {
+      for (const statement of [
+        `UPDATE transfer SET amount = amount + 1 WHERE id = '${topUpId}'`,
+        `DELETE FROM transfer WHERE id = '${topUpId}'`,
+      ]) {
         const report = await after(unlock, statement);
         expect(rules(report)).toEqual(["an account equals the sum of its entries"]);
         expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.world}`, `wallet ${walletId}`]);
@@ -164,18 +181,27 @@ onBothDatabases("the books", (db) => {
     });
 
     test("credits moved from the markup to the base of a settlement", async () => {
-      const report = await after(`ALTER TABLE usage DISABLE TRIGGER USER`, `UPDATE usage SET base = base + 1, markup = markup - 1 WHERE id = '${settled.id}'`);
-      expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.revenue}`, `earnings ${app.earningsId}`].sort());
+      const report = await after(
+        `ALTER TABLE usage DISABLE TRIGGER USER`,
+        `UPDATE usage SET base = base + 1, markup = markup - 1 WHERE id = '${settled.id}'`,
+      );
+      expect(report.discrepancies.map((each) => each.what).sort()).toEqual(
+        [`platform ${platformAccount.revenue}`, `earnings ${app.earningsId}`].sort(),
+      );
     });
 
     test("credits that are held for nothing", async () => {
       const report = await after(`UPDATE account SET available = available - 5, held = held + 5 WHERE id = '${walletId}'`);
-      expect(report.discrepancies).toEqual([{ rule: "what is held equals the open holds", what: `wallet ${walletId}`, expected: "110", found: "115" }]);
+      expect(report.discrepancies).toEqual([
+        { rule: "what is held equals the open holds", what: `wallet ${walletId}`, expected: "110", found: "115" },
+      ]);
     });
 
     test("a hold for which nothing is held, and one that was removed", async () => {
       const released = await after(`UPDATE account SET available = available + held, held = 0 WHERE id = '${limitId}'`);
-      expect(released.discrepancies).toMatchObject([{ rule: "what is held equals the open holds", what: `limit ${limitId}`, expected: "110", found: "0" }]);
+      expect(released.discrepancies).toMatchObject([
+        { rule: "what is held equals the open holds", what: `limit ${limitId}`, expected: "110", found: "0" },
+      ]);
       const removed = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `DELETE FROM hold WHERE id = '${open.id}'`);
       expect(rules(removed)).toEqual(["what is held equals the open holds"]);
     });
@@ -196,7 +222,9 @@ onBothDatabases("the books", (db) => {
       const report = await after(
         `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${randomUUID()}', '${platformAccount.allowance}', '${nobody}', 3, 'grant')`,
       );
-      expect(report.discrepancies).toEqual([{ rule: "every entry belongs to an account", what: `account ${nobody}`, expected: "an account", found: "none" }]);
+      expect(report.discrepancies).toEqual([
+        { rule: "every entry belongs to an account", what: `account ${nobody}`, expected: "an account", found: "none" },
+      ]);
       expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual(["every entry belongs to an account"]);
     });
 
@@ -228,10 +256,20 @@ onBothDatabases("the books", (db) => {
 
     test("a settlement without a hold, and a settled hold that was rewritten", async () => {
       const invented = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `DELETE FROM hold WHERE id = '${settled.id}'`);
-      expect(invented.discrepancies).toMatchObject([{ rule: "a settlement repeats its hold", what: `usage ${settled.id}`, expected: "a hold" }]);
-      const rewritten = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET amount = amount + 1 WHERE id = '${settled.id}'`);
+      expect(invented.discrepancies).toMatchObject([
+        { rule: "a settlement repeats its hold", what: `usage ${settled.id}`, expected: "a hold" },
+      ]);
+      const rewritten = await after(
+        `ALTER TABLE hold DISABLE TRIGGER USER`,
+        `UPDATE hold SET amount = amount + 1 WHERE id = '${settled.id}'`,
+      );
       expect(rewritten.discrepancies).toEqual([
-        { rule: "a settlement repeats its hold", what: `usage ${settled.id}`, expected: `111 from ${walletId}`, found: `110 from ${walletId}` },
+        {
+          rule: "a settlement repeats its hold",
+          what: `usage ${settled.id}`,
+          expected: `111 from ${walletId}`,
+          found: `110 from ${walletId}`,
+        },
       ]);
     });
 
@@ -241,7 +279,12 @@ onBothDatabases("the books", (db) => {
         `ALTER TABLE usage DISABLE TRIGGER USER`,
         `UPDATE usage SET base = base + 1 WHERE id = '${settled.id}'`,
       );
-      expect(report.discrepancies).toContainEqual({ rule: "no settlement exceeds its hold", what: `usage ${settled.id}`, expected: "110", found: "111" });
+      expect(report.discrepancies).toContainEqual({
+        rule: "no settlement exceeds its hold",
+        what: `usage ${settled.id}`,
+        expected: "110",
+        found: "111",
+      });
     });
 
     test("a hold that outlived the longest request, after the sweeper had its time", async () => {
@@ -252,7 +295,14 @@ onBothDatabases("the books", (db) => {
       expect(rules(await after(...late(3_600)))).toEqual(["no hold outlives the longest request"]);
       expect(rules(await after(...late(30)))).toEqual([]);
       // A settled hold is over, however old.
-      expect(rules(await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET expires_at = now() - interval '1 year' WHERE id = '${settled.id}'`))).toEqual([]);
+      expect(
+        rules(
+          await after(
+            `ALTER TABLE hold DISABLE TRIGGER USER`,
+            `UPDATE hold SET expires_at = now() - interval '1 year' WHERE id = '${settled.id}'`,
+          ),
+        ),
+      ).toEqual([]);
     });
 
     test("an overdue hold at once when no grace is given", async () => {

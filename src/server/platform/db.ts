@@ -20,6 +20,8 @@ export type Database = {
   readonly sql: Sql;
   /** A connection of one's own, for statements that must not queue behind others. */
   lane(): Sql;
+  /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
+  unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
   /** Runs alone among all processes that share this database, on connections that end with the work. */
@@ -83,6 +85,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     prisma: client,
     sql,
     lane: () => sql,
+    unhurried: (work) => work(sql),
     adapterFactory,
     exclusively: (work) => work(adapterFactory),
     close: async () => {
@@ -125,6 +128,14 @@ async function openPostgres(url: string): Promise<Database> {
       lanes.push(lane);
       return poolSql(lane);
     },
+    unhurried: async (work) => {
+      const own = postgresPool(url, 1, ["SET statement_timeout = 0"], 0);
+      try {
+        return await work(poolSql(own));
+      } finally {
+        await own.end();
+      }
+    },
     adapterFactory,
     exclusively: (work) =>
       withAdvisoryLock(url, async () => {
@@ -143,7 +154,7 @@ async function openPostgres(url: string): Promise<Database> {
   };
 }
 
-function postgresPool(connectionString: string, max: number, settings: readonly string[]): pg.Pool {
+function postgresPool(connectionString: string, max: number, settings: readonly string[], queryTimeoutMs = 40_000): pg.Pool {
   const pool = new pg.Pool({
     connectionString,
     max,
@@ -151,7 +162,7 @@ function postgresPool(connectionString: string, max: number, settings: readonly 
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     // For a server that is gone without a word; everything else times out there.
-    query_timeout: 40_000,
+    ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
     application_name: "quota",
     // Awaited before the connection is first used.
     onConnect: async (connection) => void (await connection.query(settings.join(";"))),

@@ -58,7 +58,8 @@ async function removeDeadOwner(file: string): Promise<void> {
     await pause(200);
   }
   const isHere = owner.host === hostname();
-  const isDead = (isHere && !isRunning(owner.pid)) || (isHere && owner.pid === process.pid && !held.has(file)) || Date.now() - touchedAt > DEAD_AFTER_MS;
+  const isDead =
+    (isHere && !isRunning(owner.pid)) || (isHere && owner.pid === process.pid && !held.has(file)) || Date.now() - touchedAt > DEAD_AFTER_MS;
   if (!isDead) {
     throw new Error(
       `The embedded database beside ${file} is in use by process ${owner.pid}${isHere ? "" : ` on ${owner.host}`}. Stop that one first, or set DATABASE_URL to share a Postgres.`,

@@ -24,7 +24,13 @@ const SECRETS = /\b(sk-quota-|quota_secret_|whsec_|sk-|Bearer )[A-Za-z0-9+/_=-]{
 function plain(_key: string, value: unknown): unknown {
   if (typeof value === "bigint") return value.toString();
   if (value instanceof Error) {
-    return { name: value.name, message: value.message, stack: value.stack, detail: (value as { detail?: unknown }).detail, cause: value.cause };
+    return {
+      name: value.name,
+      message: value.message,
+      stack: value.stack,
+      detail: (value as { detail?: unknown }).detail,
+      cause: value.cause,
+    };
   }
   return value;
 }

@@ -29,18 +29,14 @@ test("nothing is free by mistake: every price is positive, save the output an em
   const positive = (entry: CatalogueModel) =>
     pricesOf(entry).every(
       ({ input, cachedInput, output }) =>
-        input > 0n &&
-        (cachedInput === undefined || cachedInput > 0n) &&
-        (entry.kind === "embedding" ? output === 0n : output > 0n),
+        input > 0n && (cachedInput === undefined || cachedInput > 0n) && (entry.kind === "embedding" ? output === 0n : output > 0n),
     );
   expect(breaking(positive)).toEqual([]);
 });
 
 test("cached input never costs more than fresh input, and output never less than input", () => {
   const ordered = (entry: CatalogueModel) =>
-    pricesOf(entry).every(
-      ({ input, cachedInput = 0n, output }) => cachedInput <= input && (entry.kind === "embedding" || output >= input),
-    );
+    pricesOf(entry).every(({ input, cachedInput = 0n, output }) => cachedInput <= input && (entry.kind === "embedding" || output >= input));
   expect(breaking(ordered)).toEqual([]);
 });
 

@@ -9,17 +9,7 @@
  * Only models billed by text tokens are listed. Where a provider sells several speeds, the standard one is meant.
  */
 
-export type ProviderId =
-  | "openai"
-  | "google"
-  | "anthropic"
-  | "mistral"
-  | "groq"
-  | "deepseek"
-  | "xai"
-  | "openrouter"
-  | "ollama"
-  | "vllm";
+export type ProviderId = "openai" | "google" | "anthropic" | "mistral" | "groq" | "deepseek" | "xai" | "openrouter" | "ollama" | "vllm";
 
 /** Credits per 1,000,000 tokens; 1 credit = 1 micro-dollar, so $0.15 per million tokens is 150_000n. */
 export type TokenPrice = {

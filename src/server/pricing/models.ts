@@ -39,7 +39,10 @@ export function findModel(id: string): Model | undefined {
 /** Every model by id: the catalogue, then the operator's own, which replace equal ids. Throws when their file is wrong. */
 export function allModels(): ReadonlyMap<string, Model> {
   models ??= new Map(
-    [...catalogue.map((model) => ({ ...model, custom: false })), ...readCustomModels(env.QUOTA_MODELS_FILE)].map((model) => [model.id, model]),
+    [...catalogue.map((model) => ({ ...model, custom: false })), ...readCustomModels(env.QUOTA_MODELS_FILE)].map((model) => [
+      model.id,
+      model,
+    ]),
   );
   return models;
 }

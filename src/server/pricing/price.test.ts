@@ -49,9 +49,7 @@ test("a markup of 20 % on 450 credits is 90, and it is rounded up", () => {
   expect(markupOn(450n, 0)).toBe(0n);
 });
 
-const anyModel = fc
-  .tuple(fc.bigInt(0n, 50_000_000n), fc.bigInt(1n, 200_000_000n))
-  .map(([input, output]) => ({ price: { input, output } }));
+const anyModel = fc.tuple(fc.bigInt(0n, 50_000_000n), fc.bigInt(1n, 200_000_000n)).map(([input, output]) => ({ price: { input, output } }));
 
 test("what a total can pay for never costs more than that total, and one token more would", () => {
   fc.assert(
@@ -69,10 +67,17 @@ test("what a total can pay for never costs more than that total, and one token m
 
 test("the worst case is never cheaper than what is really used within it", () => {
   fc.assert(
-    fc.property(anyModel, fc.nat(100_000), fc.nat(10_000), fc.double({ min: 0, max: 1, noNaN: true }), fc.nat(100_000), (model, prompt, output, part, bps) => {
-      const actual = baseCost(model, used(Math.floor(prompt * part), Math.floor(output * part)), day);
-      const worst = worstCase(model, prompt, output, day);
-      return actual + markupOn(actual, bps) <= worst + markupOn(worst, bps);
-    }),
+    fc.property(
+      anyModel,
+      fc.nat(100_000),
+      fc.nat(10_000),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.nat(100_000),
+      (model, prompt, output, part, bps) => {
+        const actual = baseCost(model, used(Math.floor(prompt * part), Math.floor(output * part)), day);
+        const worst = worstCase(model, prompt, output, day);
+        return actual + markupOn(actual, bps) <= worst + markupOn(worst, bps);
+      },
+    ),
   );
 });

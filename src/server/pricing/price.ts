@@ -42,10 +42,7 @@ export function markupOn(base: bigint, markupBps: number): bigint {
 /** The most that a prompt of up to `promptTokens` and an answer of up to `outputTokens` can cost, without markup. */
 export function worstCase(model: Priced, promptTokens: number, outputTokens: number, day: string): bigint {
   const price = priceOn(model, promptTokens, day);
-  return divideRoundingUp(
-    BigInt(promptTokens) * dearestInput(price) + BigInt(outputTokens) * price.output,
-    TOKENS_PER_PRICE,
-  );
+  return divideRoundingUp(BigInt(promptTokens) * dearestInput(price) + BigInt(outputTokens) * price.output, TOKENS_PER_PRICE);
 }
 
 /**

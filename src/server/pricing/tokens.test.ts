@@ -1,14 +1,7 @@
 import fc from "fast-check";
 import { encode } from "gpt-tokenizer/encoding/o200k_base";
 import { describe, expect, test } from "vitest";
-import {
-  countAnswerTokens,
-  countPromptTokens,
-  countTextTokens,
-  decodeTokens,
-  encodeText,
-  tokenBytes,
-} from "./tokens.ts";
+import { countAnswerTokens, countPromptTokens, countTextTokens, decodeTokens, encodeText, tokenBytes } from "./tokens.ts";
 
 const plainText = { allowedSpecial: new Set<string>(), disallowedSpecial: new Set<string>() };
 
@@ -126,14 +119,9 @@ describe("prompts", () => {
 
   test("any JSON value in any place is counted, not thrown at", async () => {
     await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.jsonValue()),
-        fc.jsonValue(),
-        fc.jsonValue(),
-        async (messages, tools, response_format) => {
-          expect(await countPromptTokens({ messages, tools, response_format })).toBeGreaterThanOrEqual(3);
-        },
-      ),
+      fc.asyncProperty(fc.array(fc.jsonValue()), fc.jsonValue(), fc.jsonValue(), async (messages, tools, response_format) => {
+        expect(await countPromptTokens({ messages, tools, response_format })).toBeGreaterThanOrEqual(3);
+      }),
       { numRuns: 60 },
     );
   });

@@ -22,9 +22,15 @@ function fingerprintOf(entries: readonly string[]): string {
   for (const entry of entries) {
     const full = path.join(root, entry);
     if (!existsSync(full)) continue;
-    const files = path.extname(entry) === "" ? readdirSync(full, { recursive: true, withFileTypes: true }).filter((file) => file.isFile()).map((file) => path.join(file.parentPath, file.name)) : [full];
+    const files =
+      path.extname(entry) === ""
+        ? readdirSync(full, { recursive: true, withFileTypes: true })
+            .filter((file) => file.isFile())
+            .map((file) => path.join(file.parentPath, file.name))
+        : [full];
     for (const file of files.sort()) {
-      if (file.includes(`${path.sep}generated${path.sep}`) || /\.test\.tsx?$/.test(file)) continue;
+      if (file.includes(`${path.sep}generated${path.sep}`) || file.includes(`${path.sep}testing${path.sep}`) || /\.test\.tsx?$/.test(file))
+        continue;
       hash.update(path.relative(root, file)).update(readFileSync(file));
     }
   }

@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { errorReply } from "../http/errors.ts";
+import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
-import { errorReply } from "../http/errors.ts";
-import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
 import type { Routes } from "./routes.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
@@ -13,7 +13,11 @@ export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) 
 export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
   const server = createServer((incoming, outgoing) => {
     const url = incoming.url ?? "/";
-    const answered = url.startsWith("/v1/") ? answerApi(routes, incoming, outgoing) : url === "/healthz" ? answerHealth(incoming, outgoing) : pages(incoming, outgoing);
+    const answered = /^\/v1(?:[/?]|$)/.test(url)
+      ? answerApi(routes, incoming, outgoing)
+      : url === "/healthz"
+        ? answerHealth(incoming, outgoing)
+        : pages(incoming, outgoing);
     answered.catch((error: unknown) => {
       // The client is gone, or the stream broke after its head was sent: nobody is left to tell.
       if (!outgoing.destroyed) log.error("request failed", { error });

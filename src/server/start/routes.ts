@@ -17,7 +17,9 @@ export async function loadRoutes(): Promise<Routes> {
   for (const file of files) {
     const template = templateOf(path.dirname(file));
     const exports = (await import(pathToFileURL(path.join(root, file)).href)) as Record<string, unknown>;
-    const methods = new Map(METHODS.filter((method) => typeof exports[method] === "function").map((method) => [method, exports[method] as Door]));
+    const methods = new Map(
+      METHODS.filter((method) => typeof exports[method] === "function").map((method) => [method, exports[method] as Door]),
+    );
     if (template.includes("{")) variable.push({ template, methods });
     else fixed.set(template, methods);
   }
@@ -33,5 +35,10 @@ const METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"];
 /** `users/[external_user_id]/link` is `/v1/users/{external_user_id}/link`. */
 function templateOf(folder: string): string {
   const segments = folder.split(path.sep).filter((segment) => segment !== ".");
-  return ["/v1", ...segments.map((segment) => segment.replace(/^\[(\.\.\.)?(\w+)\]$/, (_match, rest: string | undefined, name: string) => `{${name}${rest ?? ""}}`))].join("/");
+  return [
+    "/v1",
+    ...segments.map((segment) =>
+      segment.replace(/^\[(\.\.\.)?(\w+)\]$/, (_match, rest: string | undefined, name: string) => `{${name}${rest ?? ""}}`),
+    ),
+  ].join("/");
 }

@@ -9,6 +9,26 @@ export const name = z
   .max(80, "A name has at most 80 characters.")
   .refine(storable, "A name has only printable characters.");
 
+/** As it is kept: without surroundings, in lower case. */
+export const email = z
+  .string()
+  .trim()
+  .toLowerCase()
+  .max(254, "An email address has at most 254 characters.")
+  .refine((text) => z.email().safeParse(text).success, "Write an email address, such as mara@example.com.");
+
+/** A new one. Long is what makes a password strong, so that is all that is asked for. */
+export const password = z
+  .string()
+  .min(10, "Use at least 10 characters. A few words in a row are easy to remember.")
+  .max(200, "Use at most 200 characters.");
+
+/** Credits a month. */
+export const monthlyLimit = z
+  .bigint()
+  .min(0n, "A limit is not negative.")
+  .max(1_000_000_000_000n, "A limit is at most $1,000,000. To spend as much as there is, choose no limit.");
+
 /** What Postgres can hold: a text without NUL. */
 export const filter = z.string().max(255).refine(storable, "There is no such value.");
 

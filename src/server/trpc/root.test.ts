@@ -58,23 +58,47 @@ const aboutOneApp: Record<string, Record<string, unknown>> = {
   "usage.overview": {},
   "usage.requests": {},
 };
-const aboutOneself = ["apps.create", "apps.list", "wallet.balance", "wallet.connectedApps", "wallet.statement"];
+/** The same for what is about one app that a person connected; they want `linkId`. */
+const aboutOneLink: Record<string, Record<string, unknown>> = {
+  "wallet.setLimit": { monthlyLimit: 1n },
+  "wallet.setModels": { allowedModels: ["gpt-4o"] },
+  "wallet.pause": {},
+  "wallet.resume": {},
+  "wallet.disconnect": {},
+};
+const aboutOneself = [
+  "account.changePassword",
+  "account.delete",
+  "account.overview",
+  "account.signOutEverywhere",
+  "apps.create",
+  "apps.list",
+  "wallet.appsPaid",
+  "wallet.balance",
+  "wallet.connectedApps",
+  "wallet.models",
+  "wallet.statement",
+];
+/** What somebody may ask who is not signed in. */
+const forVisitors = ["account.finishSignUp", "account.requestReset", "account.resetPassword", "account.startSignUp"];
 
 describe("procedures", () => {
-  test("each is either about one app or about oneself", () => {
-    expect(paths).toEqual([...Object.keys(aboutOneApp), ...aboutOneself].sort());
+  test("each is about one app, about one link or about oneself, or is for visitors", () => {
+    expect(paths).toEqual([...Object.keys(aboutOneApp), ...Object.keys(aboutOneLink), ...aboutOneself, ...forVisitors].sort());
   });
 
   test("what is about oneself takes nobody's id", () => {
     for (const path of aboutOneself)
       expect(
-        fieldsOf(path).filter((field) => /id$/i.test(field)),
+        // The statement's is a filter within one's own wallet, which has a test below.
+        fieldsOf(path).filter((field) => /id$/i.test(field) && !(path === "wallet.statement" && field === "appId")),
         path,
       ).toEqual([]);
+    for (const path of Object.keys(aboutOneLink)) expect(fieldsOf(path), path).toContain("linkId");
     for (const path of Object.keys(aboutOneApp)) expect(fieldsOf(path), path).toContain("appId");
   });
 
-  test.each(paths)("%s asks a visitor to sign in", async (path) => {
+  test.each(paths.filter((path) => !forVisitors.includes(path)))("%s asks a visitor to sign in", async (path) => {
     const app = await makeApp(db());
     const input = { appId: app.id, name: "x", ...aboutOneApp[path] };
     expect((await codeOf(procedureOf(null, path)(input))).code).toBe("UNAUTHORIZED");
@@ -109,6 +133,26 @@ describe("a stranger's app", () => {
     const answer = await codeOf(createCaller({ user: me }).apiKeys.revoke({ appId: mine.id, apiKeyId: key.id }));
     expect(answer.code).toBe("NOT_FOUND");
     expect((await db().prisma.apiKey.findUniqueOrThrow({ where: { id: key.id } })).revokedAt).toBeNull();
+  });
+});
+
+describe("a stranger's link", () => {
+  test.each(Object.entries(aboutOneLink))("%s answers as if it did not exist, and changes nothing", async (path, extra) => {
+    const [mara, stranger, owner] = [await makeUser(db()), await makeUser(db()), await makeUser(db())];
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const link = await makeLink(db(), app.id, mara, { monthlyLimit: 2_000_000n });
+    const before = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
+
+    const strangers = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: link.id }));
+    // Not even the app's owner may do what is the person's to decide.
+    const owners = await codeOf(procedureOf(owner, path)({ ...extra, linkId: link.id }));
+    const missing = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: uuidv7() }));
+    const garbage = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: "no-such-link" }));
+
+    expect(strangers).toEqual({ code: "NOT_FOUND", message: "This app is not connected to your wallet." });
+    expect([owners, missing, garbage]).toEqual([strangers, strangers, strangers]);
+    expect(await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } })).toEqual(before);
+    expect((await codeOf(procedureOf(mara, path)({ ...extra, linkId: link.id }))).code).toBe("no error");
   });
 });
 
@@ -186,7 +230,69 @@ describe("linked users", () => {
   });
 });
 
+describe("a connected app", () => {
+  async function connected() {
+    const mara = await makeUser(db());
+    const app = await makeApp(db());
+    const link = await makeLink(db(), app.id, mara, { externalUserId: "user_123", monthlyLimit: 2_000_000n });
+    const mine = createCaller({ user: mara }).wallet;
+    const shown = async () => (await mine.connectedApps())[0];
+    return { app, mine, shown, linkId: link.id };
+  }
+
+  test("gets another limit, or none", async () => {
+    const { mine, shown, linkId } = await connected();
+    await mine.setLimit({ linkId, monthlyLimit: 500_000n });
+    expect(await shown()).toMatchObject({ limit: 500_000n, spent: 0n });
+    await mine.setLimit({ linkId, monthlyLimit: null });
+    expect(await shown()).toMatchObject({ limit: null });
+    expect((await codeOf(mine.setLimit({ linkId, monthlyLimit: -1n }))).code).toBe("BAD_REQUEST");
+  });
+
+  test("is paused, and goes on", async () => {
+    const { mine, shown, linkId } = await connected();
+    await mine.pause({ linkId });
+    expect((await shown())?.pausedAt).toBeInstanceOf(Date);
+    await mine.resume({ linkId });
+    expect((await shown())?.pausedAt).toBeNull();
+  });
+
+  test("may be kept to some models, which have to exist", async () => {
+    const { mine, shown, linkId } = await connected();
+    await mine.setModels({ linkId, allowedModels: ["gpt-4o", "gpt-4o-mini", "gpt-4o"] });
+    expect(await shown()).toMatchObject({ allowedModels: ["gpt-4o", "gpt-4o-mini"] });
+    expect(await codeOf(mine.setModels({ linkId, allowedModels: ["gpt-0"] }))).toEqual({
+      code: "BAD_REQUEST",
+      message: "There is no model gpt-0.",
+    });
+    await mine.setModels({ linkId, allowedModels: [] });
+    expect(await shown()).toMatchObject({ allowedModels: [] });
+  });
+
+  test("is disconnected once, and told that the person did it", async () => {
+    const { app, mine, shown, linkId } = await connected();
+    await mine.disconnect({ linkId });
+    expect(await shown()).toBeUndefined();
+    expect((await codeOf(mine.disconnect({ linkId }))).code).toBe("NOT_FOUND");
+    const events = await db().prisma.outboxEvent.findMany({ where: { appId: app.id } });
+    expect(events).toMatchObject([{ type: "user.disconnected", data: { external_user_id: "user_123", reason: "user" } }]);
+  });
+});
+
 describe("a wallet", () => {
+  test("filtered by an app shows what that app cost this wallet, and of no other wallet", async () => {
+    const [mara, other] = [await makeUser(db(), { credits: 5_000_000n }), await makeUser(db(), { credits: 5_000_000n })];
+    const [acme, notes] = [await makeApp(db()), await makeApp(db())];
+    await spend(mara.walletId, acme.id, 100n);
+    await spend(mara.walletId, notes.id, 200n);
+    await spend(other.walletId, acme.id, 400n);
+    const me = createCaller({ user: mara }).wallet;
+    expect((await me.statement({ appId: acme.id })).items).toMatchObject([{ kind: "request", appId: acme.id, amount: -100n, held: 150n }]);
+    expect((await me.statement({})).items.map((item) => item.amount)).toEqual([-200n, -100n, 5_000_000n]);
+    expect((await me.appsPaid()).map((app) => app.id).sort()).toEqual([acme.id, notes.id].sort());
+    expect((await me.statement({ appId: uuidv7() })).items).toEqual([]);
+  });
+
   test("shows its own credits and nobody else's", async () => {
     const mara = await makeUser(db(), { credits: 5_000_000n });
     await makeUser(db(), { credits: 9_000_000n });
@@ -205,6 +311,27 @@ describe("a wallet", () => {
     expect(apps).toMatchObject([{ externalUserId: "user_123", limit: 2_000_000n, spent: 0n }]);
   });
 });
+
+/** A request that was billed, written as the ledger writes it. */
+async function spend(walletId: string, appId: string, credits: bigint): Promise<void> {
+  await db().prisma.usage.create({
+    data: {
+      id: uuidv7(),
+      appId,
+      apiKeyId: uuidv7(),
+      billingMode: "user",
+      walletId,
+      revenueId: uuidv7(),
+      earningsId: uuidv7(),
+      held: credits + 50n,
+      base: credits,
+      markup: 0n,
+      outcome: "completed",
+      endpoint: "/v1/chat/completions",
+      model: "gpt-4o",
+    },
+  });
+}
 
 test("the first id of a moment sorts before every id made in it, and after those before", () => {
   const now = Date.now();

@@ -1,3 +1,4 @@
+import { accountRouter } from "./routers/account.ts";
 import { apiKeysRouter } from "./routers/api-keys.ts";
 import { appsRouter } from "./routers/apps.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
@@ -6,6 +7,7 @@ import { walletRouter } from "./routers/wallet.ts";
 import { createCallerFactory, router } from "./trpc.ts";
 
 export const appRouter = router({
+  account: accountRouter,
   apps: appsRouter,
   apiKeys: apiKeysRouter,
   linkedUsers: linkedUsersRouter,

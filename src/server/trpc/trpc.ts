@@ -2,10 +2,11 @@ import { initTRPC, TRPCError } from "@trpc/server";
 import superjson from "superjson";
 import { z } from "zod";
 import { appItem } from "../apps/apps.ts";
+import { TooManyAttempts } from "../attempts.ts";
 import { prisma } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
 
-export type Context = { user: { id: string; email: string; walletId: string } | null };
+export type Context = { user: { id: string; email: string; walletId: string } | null; ip?: string };
 
 const t = initTRPC.context<Context>().create({
   // For bigint and Date.
@@ -28,6 +29,18 @@ const t = initTRPC.context<Context>().create({
 
 export const { router, createCallerFactory } = t;
 
+/** For everybody, signed in or not. */
+export const visitorProcedure = t.procedure.use(async ({ next, ctx }) => {
+  const result = await next({ ctx: { ip: ctx.ip ?? "unknown" } });
+  if (!result.ok && result.error.cause instanceof TooManyAttempts)
+    throw tooManyAttempts("Too many attempts. Wait an hour, then try again.");
+  return result;
+});
+
+export function tooManyAttempts(message: string): TRPCError {
+  return new TRPCError({ code: "TOO_MANY_REQUESTS", message });
+}
+
 /** For people who are signed in. */
 export const userProcedure = t.procedure.use(({ ctx, next }) => {
   if (ctx.user === null) throw new TRPCError({ code: "UNAUTHORIZED", message: "Sign in to continue." });
@@ -42,6 +55,22 @@ export const appProcedure = userProcedure.input(z.object({ appId: z.string() }))
   if (app === null) throw new TRPCError({ code: "NOT_FOUND", message: "There is no such app." });
   return next({ ctx: { app } });
 });
+
+/** For the person who allowed one app to spend. A stranger's link and one that does not exist look the same. */
+export const linkProcedure = userProcedure.input(z.object({ linkId: z.string() })).use(async ({ ctx, input, next }) => {
+  const link = isUuid(input.linkId)
+    ? await (await prisma()).linkedUser.findFirst({
+        where: { id: input.linkId, userId: ctx.user.id },
+        select: { id: true, appId: true, externalUserId: true, allowedModels: true },
+      })
+    : null;
+  if (link === null) throw noSuchLink();
+  return next({ ctx: { link } });
+});
+
+export function noSuchLink(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "This app is not connected to your wallet." });
+}
 
 /** The first sentence about each field, by its name. */
 function firstIssues(error: z.ZodError): Record<string, string> {

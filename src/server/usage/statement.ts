@@ -19,16 +19,21 @@ export type StatementEntry =
       endpoint: string;
       promptTokens: number;
       completionTokens: number;
+      /** What was reserved before the answer was known. */
+      held: bigint;
       base: bigint;
       markup: bigint;
       interrupted: boolean;
     }
   | { kind: "transfer"; id: string; at: Date; amount: bigint; reason: TransferReason; description: string | null };
 
-/** One page of what moved a wallet's credits, newest first. Requests that cost nothing are left out. */
+/**
+ * One page of what moved a wallet's credits, newest first. Requests that cost nothing
+ * are left out; with `appId` only what that app's requests cost.
+ */
 export async function statement(
   db: PrismaClient,
-  ask: { walletId: string; before?: string | undefined; take: number },
+  ask: { walletId: string; appId?: string | undefined; before?: string | undefined; take: number },
 ): Promise<Page<StatementEntry>> {
   const page = {
     orderBy: { id: "desc" },
@@ -36,9 +41,13 @@ export async function statement(
   } as const;
   const id = ask.before === undefined ? undefined : { lt: ask.before };
   const [usages, outgoing, incoming] = await Promise.all([
-    db.usage.findMany({ where: { walletId: ask.walletId, id, OR: [{ base: { gt: 0 } }, { markup: { gt: 0 } }] }, ...page }),
-    db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }),
-    db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }),
+    db.usage.findMany({
+      where: { walletId: ask.walletId, appId: ask.appId, id, OR: [{ base: { gt: 0 } }, { markup: { gt: 0 } }] },
+      ...page,
+    }),
+    // No app is behind a transfer.
+    ask.appId === undefined ? db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }) : [],
+    ask.appId === undefined ? db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }) : [],
   ]);
   const names = await appNames(
     db,
@@ -59,6 +68,7 @@ export async function statement(
       endpoint: usage.endpoint,
       promptTokens: usage.promptTokens,
       completionTokens: usage.completionTokens,
+      held: usage.held,
       base: usage.base,
       markup: usage.markup,
       interrupted: usage.outcome === "interrupted",
@@ -75,6 +85,21 @@ export async function statement(
   entries.sort((a, b) => (a.id < b.id ? 1 : -1));
   return pageOf(entries, ask.take);
 }
+
+/** The apps that a wallet paid for within a year, by name. */
+export async function appsPaid(sql: Sql, walletId: string, now = new Date()): Promise<{ id: string; name: string }[]> {
+  const since = firstIdAt(new Date(Date.UTC(now.getUTCFullYear() - 1, now.getUTCMonth(), now.getUTCDate())));
+  const rows = await sql.query(appsPaidStatement, [walletId, since]);
+  return rows.map((row) => ({ id: String(row.id), name: String(row.name) }));
+}
+
+const appsPaidStatement = {
+  name: "usage_apps_paid",
+  text: `
+    SELECT id, name FROM app
+    WHERE id IN (SELECT app_id FROM usage WHERE wallet_id = $1::uuid AND id >= $2::uuid AND base + markup > 0)
+    ORDER BY lower(name), id LIMIT 200`,
+};
 
 async function appNames(db: PrismaClient, appIds: string[]): Promise<Map<string, string>> {
   const apps = await db.app.findMany({ where: { id: { in: [...new Set(appIds)] } }, select: { id: true, name: true } });

@@ -45,7 +45,7 @@ export function Limit({ proposed, problem }: { proposed: bigint | null; problem?
         </div>
         {problem !== undefined && (
           <p id={id} role="alert" className="text-sm text-danger">
-            Write an amount above zero with at most two decimals, such as 5.00.
+            Write an amount above zero, such as 5.00.
           </p>
         )}
         <label className="flex w-fit items-center gap-2">

@@ -31,7 +31,8 @@ export const GET = endpoint(
         billing_mode: "test",
       };
     }
-    if (externalUserId === null) return { wallet: "developer", ...(await balanceOf(db.sql, caller.ownerWalletId)), billing_mode: caller.billingMode };
+    if (externalUserId === null)
+      return { wallet: "developer", ...(await balanceOf(db.sql, caller.ownerWalletId)), billing_mode: caller.billingMode };
     const linked = await findLinkedUser(db, caller.appId, externalUserId);
     if (linked === null) throw new AppError("not_found");
     return {

@@ -1,3 +1,5 @@
+import { asDoor, preflight } from "#server/http/endpoint.ts";
+import { openApi } from "#server/http/openapi.ts";
 import * as balance from "../balance/route.ts";
 import * as chatCompletions from "../chat/completions/route.ts";
 import * as embeddings from "../embeddings/route.ts";
@@ -6,11 +8,9 @@ import * as me from "../me/route.ts";
 import * as model from "../models/[...id]/route.ts";
 import * as models from "../models/route.ts";
 import * as usage from "../usage/route.ts";
-import * as user from "../users/[external_user_id]/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
+import * as user from "../users/[external_user_id]/route.ts";
 import * as users from "../users/route.ts";
-import { asDoor, preflight } from "#server/http/endpoint.ts";
-import { openApi } from "#server/http/openapi.ts";
 
 export const dynamic = "force-dynamic";
 

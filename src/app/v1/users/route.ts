@@ -21,7 +21,11 @@ export const GET = endpoint(
     // Nobody is linked to the sandbox; any id works there.
     if (caller.billingMode === "test") return { data: [], has_more: false };
     const page = await listLinkedUsers(await database(), caller.appId, { limit: query.limit, startingAfter: query.starting_after });
-    if (page === null) throw new AppError("bad_request", { param: "starting_after", message: "`starting_after` must be the external_user_id of a linked user." });
+    if (page === null)
+      throw new AppError("bad_request", {
+        param: "starting_after",
+        message: "`starting_after` must be the external_user_id of a linked user.",
+      });
     return { data: page.data.map((view) => ({ external_user_id: view.externalUserId, ...linkedUserView(view) })), has_more: page.hasMore };
   },
 );

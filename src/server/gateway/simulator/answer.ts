@@ -134,8 +134,7 @@ function functionsToCall(request: ChatRequest, turn: Turn): FunctionTool[] {
   // After a result, "auto" would call the same function for ever: the user's message still mentions it.
   if (!mustCall && turn.results.length > 0) return [];
   const byName = allowed.filter((tool) => mentions(turn.said, nameWords(tool.name)));
-  const matching =
-    byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.said, keywords(tool.description)));
+  const matching = byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.said, keywords(tool.description)));
   const chosen = matching.length === 0 && mustCall ? allowed.slice(0, 1) : matching;
   return request.parallelToolCalls ? chosen : chosen.slice(0, 1);
 }
@@ -204,8 +203,7 @@ function aboutResults(turn: Turn): string {
 
 /** A JSON object as "key value, key value", anything else as it is, cut to a readable length. */
 function resultText(text: string): string {
-  const short = (long: string) =>
-    long.length > 300 ? `${Array.from(long.slice(0, 300)).slice(0, -1).join("")}…` : long;
+  const short = (long: string) => (long.length > 300 ? `${Array.from(long.slice(0, 300)).slice(0, -1).join("")}…` : long);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
@@ -221,11 +219,7 @@ function resultText(text: string): string {
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return short(text.trim());
   const entries = Object.entries(parsed).slice(0, 12);
   const shown = entries.map(([key, value]: [string, unknown]) => {
-    const plain = Array.isArray(value)
-      ? `with ${value.length} items`
-      : typeof value === "object" && value
-        ? "with details"
-        : String(value);
+    const plain = Array.isArray(value) ? `with ${value.length} items` : typeof value === "object" && value ? "with details" : String(value);
     return `${key.replace(/_/g, " ")} ${plain}`;
   });
   return short(shown.join(", ") || "nothing");
@@ -242,25 +236,13 @@ function openingWithoutText(turn: Turn): string {
 
 function openingFor(turn: Turn): string {
   const { said, topic } = turn;
-  if (
-    /^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(
-      said,
-    )
-  ) {
-    return pick(turn, "greeting", [
-      "Hello! It is nice to meet you.",
-      "Hello there, and welcome!",
-      "Hi! Good to hear from you.",
-    ]);
+  if (/^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(said)) {
+    return pick(turn, "greeting", ["Hello! It is nice to meet you.", "Hello there, and welcome!", "Hi! Good to hear from you."]);
   }
   if (/^(?:thanks|thank you|thx|cheers)\b/i.test(said)) {
     return pick(turn, "thanks", ["You are welcome!", "With pleasure!", "Glad to help."]);
   }
-  if (
-    /^(?:write|compose|draft|create|make|generate|summari[sz]e|translate|list|give|show|build|rewrite|fix|add)\b/i.test(
-      topic,
-    )
-  ) {
+  if (/^(?:write|compose|draft|create|make|generate|summari[sz]e|translate|list|give|show|build|rewrite|fix|add)\b/i.test(topic)) {
     return pick(turn, "task", [
       `You would like me to ${lowerFirst(topic)}.`,
       `I understand the task: "${topic}".`,

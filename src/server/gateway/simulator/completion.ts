@@ -192,10 +192,7 @@ function logprobOf(bytes: Uint8Array, request: ChatRequest, index: number, posit
   return { ...own, top_logprobs: top.slice(0, request.topLogprobs) };
 }
 
-const ALTERNATIVES =
-  " the| a| an| and| to| of| in| is| it| that| for| with| as| on| this| you| I| not| or| be| at| but| we| so".split(
-    "|",
-  );
+const ALTERNATIVES = " the| a| an| and| to| of| in| is| it| that| for| with| as| on| this| you| I| not| or| be| at| but| we| so".split("|");
 
 function round(value: number): number {
   return Number(value.toPrecision(8)) || 0;
@@ -215,8 +212,7 @@ function messageOf(choice: Choice) {
   let content = "";
   for (const piece of choice.pieces) {
     if (piece.kind === "text") content += piece.text;
-    else if (piece.kind === "call")
-      calls.push({ id: piece.id, type: "function", function: { name: piece.name, arguments: "" } });
+    else if (piece.kind === "call") calls.push({ id: piece.id, type: "function", function: { name: piece.name, arguments: "" } });
     else {
       const call = calls[piece.call];
       if (call) call.function.arguments += piece.text;

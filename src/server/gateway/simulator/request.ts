@@ -114,8 +114,7 @@ export interface EmbeddingsRequest {
 export function readEmbeddingsRequest(body: unknown): EmbeddingsRequest {
   const fields = readBody(body);
   const encodingFormat = fields.encoding_format ?? "float";
-  if (encodingFormat !== "float" && encodingFormat !== "base64")
-    throw invalidValue("encoding_format", encodingFormat, ["float", "base64"]);
+  if (encodingFormat !== "float" && encodingFormat !== "base64") throw invalidValue("encoding_format", encodingFormat, ["float", "base64"]);
   return {
     model: readModel(fields),
     inputs: readEmbeddingInputs(fields.input),
@@ -144,14 +143,10 @@ function readMessages(messages: unknown): ChatMessage[] {
   if (messages === undefined || messages === null) throw missing("messages");
   if (!Array.isArray(messages)) throw wrongType("messages", "an array of objects", messages);
   if (messages.length === 0) {
-    throw new ApiError(
-      400,
-      "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-      {
-        param: "messages",
-        code: "empty_array",
-      },
-    );
+    throw new ApiError(400, "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.", {
+      param: "messages",
+      code: "empty_array",
+    });
   }
   const read = messages.map((message, index) => readMessage(message, `messages[${index}]`));
   checkToolAnswers(read);
@@ -166,8 +161,7 @@ function readMessage(message: unknown, param: string): ChatMessage {
   const toolCalls = readMadeCalls(message.tool_calls, `${param}.tool_calls`);
   if (role === "tool" && typeof message.tool_call_id !== "string") throw missing(`${param}.tool_call_id`);
   const mayBeEmpty =
-    role === "assistant" &&
-    (toolCalls.length > 0 || typeof message.refusal === "string" || isRecord(message.function_call));
+    role === "assistant" && (toolCalls.length > 0 || typeof message.refusal === "string" || isRecord(message.function_call));
   const content = message.content ?? (mayBeEmpty ? "" : message.content);
   return {
     role,
@@ -276,15 +270,12 @@ function readToolChoice(choice: unknown, tools: FunctionTool[]): ChatRequest["to
   if (choice === undefined || choice === null) return { mode: "auto" };
   if (choice === "none") return { mode: "none" };
   if (tools.length === 0) {
-    throw new ApiError(
-      400,
-      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
-      { param: "tool_choice" },
-    );
+    throw new ApiError(400, "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.", {
+      param: "tool_choice",
+    });
   }
   if (choice === "auto" || choice === "required") return { mode: choice };
-  const named =
-    isRecord(choice) && choice.type === "function" && isRecord(choice.function) ? choice.function.name : undefined;
+  const named = isRecord(choice) && choice.type === "function" && isRecord(choice.function) ? choice.function.name : undefined;
   if (typeof named !== "string") throw invalidValue("tool_choice", choice, ["none", "auto", "required"]);
   if (!tools.some((tool) => tool.name === named)) {
     throw new ApiError(400, `Invalid value for 'tool_choice': '${named}' is not one of the functions in 'tools'.`, {
@@ -298,8 +289,7 @@ function readFormat(format: unknown): ChatRequest["format"] {
   if (format === undefined || format === null) return { type: "text" };
   if (!isRecord(format)) throw wrongType("response_format", "an object", format);
   const type = (["text", "json_object", "json_schema"] as const).find((one) => one === format.type);
-  if (type === undefined)
-    throw invalidValue("response_format.type", format.type, ["text", "json_object", "json_schema"]);
+  if (type === undefined) throw invalidValue("response_format.type", format.type, ["text", "json_object", "json_schema"]);
   if (type !== "json_schema") return { type };
   if (!isRecord(format.json_schema)) throw missing("response_format.json_schema");
   if (typeof format.json_schema.name !== "string") throw missing("response_format.json_schema.name");
@@ -337,14 +327,10 @@ function readEmbeddingInputs(input: unknown): (string | number[])[] {
   if (input === undefined || input === null) throw missing("input");
   const list: unknown[] = Array.isArray(input) && !input.every((one) => typeof one === "number") ? input : [input];
   if (list.length > 2048) {
-    throw new ApiError(
-      400,
-      `Invalid 'input': array too long. Expected at most 2048 items, but got ${list.length} instead.`,
-      {
-        param: "input",
-        code: "array_above_max_length",
-      },
-    );
+    throw new ApiError(400, `Invalid 'input': array too long. Expected at most 2048 items, but got ${list.length} instead.`, {
+      param: "input",
+      code: "array_above_max_length",
+    });
   }
   return list.map((one) => {
     if (one === "" || (Array.isArray(one) && one.length === 0))
@@ -361,12 +347,7 @@ function readBoolean(fields: Record<string, unknown>, name: string): boolean {
   return value;
 }
 
-function readInteger(
-  fields: Record<string, unknown>,
-  name: string,
-  least = -Infinity,
-  most = Infinity,
-): number | undefined {
+function readInteger(fields: Record<string, unknown>, name: string, least = -Infinity, most = Infinity): number | undefined {
   const value = fields[name] ?? undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "number" || !Number.isInteger(value)) throw wrongType(name, "an integer", value);
@@ -383,8 +364,7 @@ function checkNumber(fields: Record<string, unknown>, name: string, least: numbe
 
 function checkBounds(name: string, value: number, kind: "integer" | "decimal", least: number, most: number): void {
   if (value >= least && value <= most) return;
-  const [side, sign, bound] =
-    value < least ? (["below_min", ">=", least] as const) : (["above_max", "<=", most] as const);
+  const [side, sign, bound] = value < least ? (["below_min", ">=", least] as const) : (["above_max", "<=", most] as const);
   throw new ApiError(
     400,
     `Invalid '${name}': ${kind} ${side.replace("_min", " minimum").replace("_max", " maximum")} value. Expected a value ${sign} ${bound}, but got ${value} instead.`,

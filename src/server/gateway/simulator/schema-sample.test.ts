@@ -20,32 +20,16 @@ describe("plain values", () => {
       (value) => Number.isInteger(value) && Number(value) >= 17 && Number(value) <= 19,
     ],
     ["negative bounds", { type: "integer", maximum: -5 }, (value) => Number.isInteger(value) && Number(value) <= -5],
-    [
-      "exclusive bounds",
-      { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 },
-      (value) => Number(value) > 0 && Number(value) < 1,
-    ],
+    ["exclusive bounds", { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 }, (value) => Number(value) > 0 && Number(value) < 1],
     ["exclusive integer bounds", { type: "integer", exclusiveMinimum: 3, exclusiveMaximum: 5 }, (value) => value === 4],
-    [
-      "multipleOf",
-      { type: "integer", multipleOf: 7, minimum: 50 },
-      (value) => Number(value) % 7 === 0 && Number(value) >= 50,
-    ],
+    ["multipleOf", { type: "integer", multipleOf: 7, minimum: 50 }, (value) => Number(value) % 7 === 0 && Number(value) >= 50],
     [
       "decimal multipleOf",
       { type: "number", multipleOf: 0.1, maximum: 3 },
       (value) => Math.abs(Number(value) * 10 - Math.round(Number(value) * 10)) < 1e-9,
     ],
-    [
-      "length",
-      { type: "string", minLength: 20, maxLength: 22 },
-      (value) => String(value).length >= 20 && String(value).length <= 22,
-    ],
-    [
-      "date",
-      { type: "string", format: "date" },
-      (value) => new Date(String(value)).toISOString().startsWith(String(value)),
-    ],
+    ["length", { type: "string", minLength: 20, maxLength: 22 }, (value) => String(value).length >= 20 && String(value).length <= 22],
+    ["date", { type: "string", format: "date" }, (value) => new Date(String(value)).toISOString().startsWith(String(value))],
     [
       "date-time",
       { type: "string", format: "date-time" },
@@ -130,9 +114,7 @@ describe("objects and arrays", () => {
   });
 
   test("a property named __proto__ stays a property", () => {
-    const schema = JSON.parse(
-      '{"type":"object","properties":{"__proto__":{"type":"integer"}},"required":["__proto__"]}',
-    );
+    const schema = JSON.parse('{"type":"object","properties":{"__proto__":{"type":"integer"}},"required":["__proto__"]}');
     expect(JSON.stringify(samples(schema)[0])).toMatch(/^\{"__proto__":\d+\}$/);
   });
 });

@@ -203,10 +203,7 @@ function sampleObject(schema: Schema, place: Place, sampler: Sampler): Record<st
   const least = count(schema.minProperties) ?? 0;
   const entries = new Map<string, unknown>();
   const add = (key: string, inner: unknown) => {
-    entries.set(
-      key,
-      sample(inner, { name: key, depth: place.depth + 1, position: place.position, references: [] }, sampler),
-    );
+    entries.set(key, sample(inner, { name: key, depth: place.depth + 1, position: place.position, references: [] }, sampler));
   };
 
   for (const key of Object.keys(properties)) {
@@ -252,11 +249,7 @@ function sampleArray(schema: Schema, place: Place, sampler: Sampler): unknown[] 
   for (let position = 0; position < length; position += 1) {
     const inner = position < first.length ? first[position] : rest;
     // Items of one enum or set of two booleans repeat sooner or later; a set must end there if it may.
-    const item = sample(
-      inner,
-      { name: singular(place.name), depth: place.depth + 1, position, references: [] },
-      sampler,
-    );
+    const item = sample(inner, { name: singular(place.name), depth: place.depth + 1, position, references: [] }, sampler);
     const repeats = schema.uniqueItems === true && items.some((one) => JSON.stringify(one) === JSON.stringify(item));
     if (!repeats) items.push(item);
     else if (items.length >= least) break;
@@ -266,8 +259,7 @@ function sampleArray(schema: Schema, place: Place, sampler: Sampler): unknown[] 
 }
 
 function sampleNumber(schema: Schema, place: Place, sampler: Sampler, whole: boolean): number {
-  const step =
-    typeof schema.multipleOf === "number" && schema.multipleOf > 0 ? schema.multipleOf : whole ? 1 : undefined;
+  const step = typeof schema.multipleOf === "number" && schema.multipleOf > 0 ? schema.multipleOf : whole ? 1 : undefined;
   const unit = step === undefined ? 0.5 : whole && !Number.isInteger(step) ? leastWhole(step) : step;
   const [low, high] = bounds(schema, unit);
   if (low > high) throw new UnusableSchemaError("A number must be larger than its schema allows.");
@@ -360,8 +352,7 @@ function plainText(schema: Schema, place: Place, sampler: Sampler): string {
   const natural = (): string => {
     if (any("email", "mail")) return `ada${place.position || ""}@example.com`;
     if (any("url", "uri", "link", "href", "website")) return `https://example.com/${place.position || ""}`;
-    if (any("id", "uuid", "key", "slug", "code"))
-      return `sample-${(varied(place, sampler) % 9000) + 1000 + place.position}`;
+    if (any("id", "uuid", "key", "slug", "code")) return `sample-${(varied(place, sampler) % 9000) + 1000 + place.position}`;
     if (any("date", "day")) return formattedText("date", place.position) ?? "";
     if (any("time", "timestamp", "datetime")) return formattedText("date-time", place.position) ?? "";
     if (any("location", "city", "place", "destination", "town", "where")) return (hints.place ?? "Paris") + nth;

@@ -160,10 +160,7 @@ describe("limits", () => {
   });
 
   test("a limit above the answer's length changes nothing", async () => {
-    const [free, limited] = await Promise.all([
-      ask("What is a volcano?"),
-      ask("What is a volcano?", { max_tokens: 10_000 }),
-    ]);
+    const [free, limited] = await Promise.all([ask("What is a volcano?"), ask("What is a volcano?", { max_tokens: 10_000 })]);
     expect(limited.choices).toEqual(free.choices);
   });
 
@@ -209,9 +206,7 @@ describe("streams", () => {
     expect(chunks[0].choices).toEqual([
       { index: 0, delta: { role: "assistant", content: "", refusal: null }, logprobs: null, finish_reason: null },
     ]);
-    expect(chunks[1].choices).toEqual([
-      { index: 0, delta: { content: expect.any(String) }, logprobs: null, finish_reason: null },
-    ]);
+    expect(chunks[1].choices).toEqual([{ index: 0, delta: { content: expect.any(String) }, logprobs: null, finish_reason: null }]);
     expect(chunks.at(-2).choices).toEqual([{ index: 0, delta: {}, logprobs: null, finish_reason: "stop" }]);
     expect(chunks.at(-1)).toMatchObject({ choices: [], usage: { completion_tokens: chunks.length - 3 } });
   });
@@ -258,9 +253,7 @@ describe("streams", () => {
 
   test("a client that reads late gets the whole stream, and holds up nobody else", async () => {
     const request = httpRequest(`${simulator.url}/chat/completions`, { method: "POST" });
-    request.end(
-      JSON.stringify({ model: "m", messages: [{ role: "user", content: "simulate: long 32768" }], stream: true }),
-    );
+    request.end(JSON.stringify({ model: "m", messages: [{ role: "user", content: "simulate: long 32768" }], stream: true }));
     const [response] = await once(request, "response");
     response.pause();
     expect((await ask("Hello")).choices).toHaveLength(1);
@@ -541,11 +534,7 @@ describe("embeddings", () => {
   });
 
   test("texts that share words are nearer than others", async () => {
-    const [tea, near, far] = [
-      await embed("a cup of green tea"),
-      await embed("green tea in a pot"),
-      await embed("stock prices fell"),
-    ];
+    const [tea, near, far] = [await embed("a cup of green tea"), await embed("green tea in a pot"), await embed("stock prices fell")];
     expect(dot(tea, near)).toBeGreaterThan(dot(tea, far) + 0.2);
   });
 

@@ -122,8 +122,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   // Destroying the request, as a plain for-await does on a throw, would keep the answer 413 from being read.
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > MAX_BODY_BYTES)
-      throw new ApiError(413, "The request body is larger than 32 MB.", { code: "request_too_large" });
+    if (length > MAX_BODY_BYTES) throw new ApiError(413, "The request body is larger than 32 MB.", { code: "request_too_large" });
     chunks.push(chunk);
   }
   try {
@@ -163,9 +162,7 @@ function simulatedError(status: number): ApiError {
     default:
       return new ApiError(
         status,
-        status < 500
-          ? `The request was refused ${by}.`
-          : `The server had an error while processing your request ${by}.`,
+        status < 500 ? `The request was refused ${by}.` : `The server had an error while processing your request ${by}.`,
       );
   }
 }

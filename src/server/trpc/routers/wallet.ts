@@ -1,19 +1,34 @@
+import { TRPCError } from "@trpc/server";
 import { z } from "zod";
+import { unlink } from "../../connect/linked-users.ts";
+import { availableModels } from "../../http/models-view.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
-import { limitState } from "../../ledger/limits.ts";
-import { database, prisma } from "../../platform/db.ts";
-import { spentThisMonth, statement } from "../../usage/statement.ts";
-import { router, userProcedure } from "../trpc.ts";
+import { limitState, setLimit } from "../../ledger/limits.ts";
+import { database, prisma, transaction } from "../../platform/db.ts";
+import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
+import * as fields from "../fields.ts";
+import { linkProcedure, noSuchLink, router, userProcedure } from "../trpc.ts";
 
 export const walletRouter = router({
   balance: userProcedure.query(async ({ ctx }) => balanceOf((await database()).sql, ctx.user.walletId)),
 
   /** One page of what moved this wallet's credits, newest first. */
   statement: userProcedure
-    .input(z.object({ cursor: z.uuid().nullish(), take: z.number().int().min(1).max(100).default(30) }))
+    .input(z.object({ appId: z.uuid().nullish(), cursor: z.uuid().nullish(), take: z.number().int().min(1).max(100).default(30) }))
     .query(async ({ ctx, input }) =>
-      statement(await prisma(), { walletId: ctx.user.walletId, before: input.cursor ?? undefined, take: input.take }),
+      statement(await prisma(), {
+        walletId: ctx.user.walletId,
+        appId: input.appId ?? undefined,
+        before: input.cursor ?? undefined,
+        take: input.take,
+      }),
     ),
+
+  /** The apps to filter the statement by. */
+  appsPaid: userProcedure.query(async ({ ctx }) => appsPaid((await database()).sql, ctx.user.walletId)),
+
+  /** The models to choose from. */
+  models: userProcedure.query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
 
   /** The apps that may spend from this wallet, newest first, with what they spent this month (UTC). */
   connectedApps: userProcedure.query(async ({ ctx }) => {
@@ -38,10 +53,48 @@ export const walletRouter = router({
     const month = await spentThisMonth(sql, ctx.user.walletId);
     return Promise.all(
       links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, monthlyLimit, ...link }) => {
-        const state = limitState({ monthlyLimit, limitPeriodEndsAt, limitOverspent }, limitId === null ? null : (await balanceOf(sql, limitId)).balance);
+        const state = limitState(
+          { monthlyLimit, limitPeriodEndsAt, limitOverspent },
+          limitId === null ? null : (await balanceOf(sql, limitId)).balance,
+        );
         const used = month.get(link.id);
         return { ...link, limit: monthlyLimit, spent: state?.spent ?? used?.spent ?? 0n, lastUsedAt: used?.lastUsedAt ?? null };
       }),
     );
   }),
+
+  /** Changes the monthly limit, or with null removes it. */
+  setLimit: linkProcedure.input(z.object({ monthlyLimit: fields.monthlyLimit.nullable() })).mutation(({ ctx, input }) =>
+    transaction(async (tx) => {
+      // Locks it too: an app that ends the link at the same time ends it before or after.
+      if ((await tx.prisma.linkedUser.updateMany({ where: { id: ctx.link.id }, data: { userId: ctx.user.id } })).count === 0)
+        throw noSuchLink();
+      await setLimit(tx, ctx.link.id, input.monthlyLimit);
+    }),
+  ),
+
+  /** Changes the models that the app may ask for; none given means any. */
+  setModels: linkProcedure.input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) })).mutation(async ({ ctx, input }) => {
+    const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.allowedModels]);
+    const unknown = input.allowedModels.find((id) => !known.has(id));
+    if (unknown !== undefined) throw new TRPCError({ code: "BAD_REQUEST", message: `There is no model ${unknown}.` });
+    await change(ctx.link.id, { allowedModels: [...new Set(input.allowedModels)] });
+  }),
+
+  /** For the app it is as if the link were not there, until it goes on. */
+  pause: linkProcedure.mutation(({ ctx }) => change(ctx.link.id, { pausedAt: new Date() })),
+  resume: linkProcedure.mutation(({ ctx }) => change(ctx.link.id, { pausedAt: null })),
+
+  /** Ends the link; only a new yes makes another. */
+  disconnect: linkProcedure.mutation(({ ctx }) =>
+    transaction(async (tx) => {
+      const link = await tx.prisma.linkedUser.findFirst({ where: { id: ctx.link.id }, select: { appId: true, externalUserId: true } });
+      if (link === null || !(await unlink(tx, link.appId, link.externalUserId, "user"))) throw noSuchLink();
+    }),
+  ),
 });
+
+async function change(linkId: string, data: { allowedModels: string[] } | { pausedAt: Date | null }): Promise<void> {
+  const { count } = await (await prisma()).linkedUser.updateMany({ where: { id: linkId }, data });
+  if (count === 0) throw noSuchLink();
+}

@@ -15,13 +15,28 @@ export const POST = endpoint(
     body: fundingRequest,
     idempotency: "required",
     response: funding,
-    errors: ["bad_request", "invalid_api_key", "insufficient_credits", "not_found", "idempotency_conflict", "request_too_large", "rate_limit_exceeded", "internal_error"],
+    errors: [
+      "bad_request",
+      "invalid_api_key",
+      "insufficient_credits",
+      "not_found",
+      "idempotency_conflict",
+      "request_too_large",
+      "rate_limit_exceeded",
+      "internal_error",
+    ],
   },
   async ({ id, caller, body, idempotency }) => {
     if (caller.billingMode === "test") {
       // Play credits stay where they are: the sandbox has one wallet.
       const { user } = await visibleLinkedUser(caller, body.external_user_id);
-      return { success: true, external_user_id: body.external_user_id, amount: body.amount, balance_after: user.balance, transaction_id: id };
+      return {
+        success: true,
+        external_user_id: body.external_user_id,
+        amount: body.amount,
+        balance_after: user.balance,
+        transaction_id: id,
+      };
     }
     return transaction(async (tx) => {
       const { balanceAfter } = await fundLinkedUser(tx, {
@@ -32,8 +47,18 @@ export const POST = endpoint(
         amount: BigInt(body.amount),
         description: body.description,
       });
-      const answer = { success: true, external_user_id: body.external_user_id, amount: body.amount, balance_after: balanceAfter, transaction_id: id };
-      await idempotency?.remember(tx, { status: 200, headers: { "content-type": "application/json; charset=utf-8" }, body: toJson(answer) });
+      const answer = {
+        success: true,
+        external_user_id: body.external_user_id,
+        amount: body.amount,
+        balance_after: balanceAfter,
+        transaction_id: id,
+      };
+      await idempotency?.remember(tx, {
+        status: 200,
+        headers: { "content-type": "application/json; charset=utf-8" },
+        body: toJson(answer),
+      });
       return answer;
     });
   },

@@ -1,0 +1,39 @@
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+
+/** Milliseconds of CPU that these processes have used; null where /proc does not tell. */
+export function cpuMs(pids: readonly number[]): number | null {
+  let ticks = 0;
+  for (const pid of pids) {
+    const fields = statOf(pid);
+    if (fields === null) return null;
+    ticks += Number(fields[11]) + Number(fields[12]);
+  }
+  // A tick is a hundredth of a second.
+  return pids.length === 0 ? null : ticks * 10;
+}
+
+/** The PostgreSQL server of a data folder, and its processes; none when they can't be told. */
+export function postgresPids(dataDir: string | undefined): number[] {
+  if (dataDir === undefined) return [];
+  try {
+    const postmaster = Number(readFileSync(path.join(dataDir, "postmaster.pid"), "utf8").split("\n")[0]);
+    const children = readdirSync("/proc")
+      .map(Number)
+      .filter((pid) => Number.isInteger(pid) && Number(statOf(pid)?.[1]) === postmaster);
+    return [postmaster, ...children];
+  } catch {
+    return [];
+  }
+}
+
+/** The fields of /proc/PID/stat after the name, which may have spaces in it. */
+function statOf(pid: number): string[] | null {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+  } catch {
+    return null;
+  }
+}

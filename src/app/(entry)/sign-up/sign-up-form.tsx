@@ -1,0 +1,124 @@
+"use client";
+
+import { useActionState, useState } from "react";
+import { failureOf, trpc } from "#trpc/client.tsx";
+import { Button } from "#ui/button.tsx";
+import { FormError, TextField } from "#ui/field.tsx";
+import { attempt } from "../../sign-in/attempt.ts";
+
+type Started = { signUpId: string; email: string; password: string };
+
+/** Two steps: who one is, then the code from the mail. `goTo` is a path on this server. */
+export function SignUpForm({ goTo, mailIsPrinted }: { goTo: string; mailIsPrinted: boolean }) {
+  const [started, setStarted] = useState<Started | null>(null);
+  const [email, setEmail] = useState("");
+  if (started === null) {
+    return (
+      <WhoForm
+        email={email}
+        onStarted={(next) => {
+          setEmail(next.email);
+          setStarted(next);
+        }}
+      />
+    );
+  }
+  return <CodeForm started={started} goTo={goTo} mailIsPrinted={mailIsPrinted} onBack={() => setStarted(null)} />;
+}
+
+function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started) => void }) {
+  const start = trpc.account.startSignUp.useMutation();
+  const [email, submit, busy] = useActionState(async (_: string, form: FormData): Promise<string> => {
+    const email = String(form.get("email") ?? "");
+    const password = String(form.get("password") ?? "");
+    try {
+      const { signUpId } = await start.mutateAsync({ email, password });
+      onStarted({ signUpId, email: email.trim(), password });
+    } catch {
+      // Shown below, from `start.error`.
+    }
+    return email;
+  }, before);
+  const failure = failureOf(start.error);
+  return (
+    <form action={submit} noValidate className="mt-6 space-y-4">
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+      <TextField
+        label="Email"
+        name="email"
+        type="email"
+        autoComplete="username"
+        required
+        autoFocus
+        defaultValue={email}
+        error={failure.fields.email}
+      />
+      <TextField
+        label="Password"
+        name="password"
+        type="password"
+        autoComplete="new-password"
+        required
+        error={failure.fields.password}
+        hint={failure.fields.password === undefined ? "At least 10 characters." : undefined}
+      />
+      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+        {busy ? "Sending the code" : "Continue"}
+      </Button>
+    </form>
+  );
+}
+
+type CodeProps = { started: Started; goTo: string; mailIsPrinted: boolean; onBack: () => void };
+
+function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
+  const finish = trpc.account.finishSignUp.useMutation();
+  const [state, submit, busy] = useActionState(
+    async (_: { code: string }, form: FormData) => {
+      const code = String(form.get("code") ?? "");
+      try {
+        await finish.mutateAsync({ signUpId: started.signUpId, code });
+      } catch {
+        // Shown below, from `finish.error`.
+        return { code };
+      }
+      const problem = await attempt(started.email, started.password);
+      // A full load, so that every page is made anew for the person who signed in.
+      window.location.assign(problem === null ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
+      return { code };
+    },
+    { code: "" },
+  );
+  const failure = failureOf(finish.error);
+  return (
+    <form action={submit} noValidate className="mt-6 space-y-4">
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+      <p role="status">
+        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it.
+      </p>
+      {mailIsPrinted && (
+        <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
+          This server sends no mail yet. It is in the server's output instead.
+        </p>
+      )}
+      <TextField
+        label="Code"
+        name="code"
+        inputMode="numeric"
+        autoComplete="one-time-code"
+        required
+        autoFocus
+        defaultValue={state.code}
+        error={failure.fields.code}
+        className="font-mono"
+        placeholder="0000 0000"
+      />
+      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+        {busy ? "Opening the wallet" : "Open my wallet"}
+      </Button>
+      <Button kind="quiet" className="w-full" onClick={onBack} disabled={busy}>
+        Use another address, or send it again
+      </Button>
+    </form>
+  );
+}

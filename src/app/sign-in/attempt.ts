@@ -1,0 +1,14 @@
+import { signIn } from "next-auth/react";
+
+/** Signs in with a password: what is wrong, or null when the person is signed in. */
+export async function attempt(email: string, password: string): Promise<string | null> {
+  try {
+    const answer = await signIn("credentials", { email, password, redirect: false });
+    if (answer?.ok && !answer.error) return null;
+    if (answer?.error === "too_many_attempts") return "Too many attempts. Wait 15 minutes, then try again.";
+    if (answer?.error === "CredentialsSignin") return "This email and password do not belong together.";
+    return "Signing in did not work because of a fault on our side. Try again in a moment.";
+  } catch {
+    return "The server did not answer. Check your connection and try again.";
+  }
+}

@@ -1,0 +1,40 @@
+"use client";
+
+import { signIn } from "next-auth/react";
+import { useState } from "react";
+import { Button } from "#ui/button.tsx";
+import { FormError } from "#ui/field.tsx";
+
+const names = { google: "Google", github: "GitHub" } as const;
+
+/** Signs in, and on the first time up, through another provider. Nothing is there when none is configured. */
+export function ProviderButtons({ providers, goTo }: { providers: (keyof typeof names)[]; goTo: string }) {
+  const [going, setGoing] = useState<string | null>(null);
+  const [failed, setFailed] = useState(false);
+  if (providers.length === 0) return null;
+
+  async function go(provider: string) {
+    setGoing(provider);
+    setFailed(false);
+    try {
+      await signIn(provider, { callbackUrl: goTo });
+    } catch {
+      setGoing(null);
+      setFailed(true);
+    }
+  }
+
+  return (
+    <div className="mt-6 space-y-3">
+      {failed && <FormError>The server did not answer. Check your connection and try again.</FormError>}
+      {providers.map((provider) => (
+        <Button key={provider} className="w-full" disabled={going !== null} onClick={() => go(provider)}>
+          Continue with {names[provider]}
+        </Button>
+      ))}
+      <p className="flex items-center gap-3 text-sm text-soft before:h-px before:flex-1 before:bg-line after:h-px after:flex-1 after:bg-line">
+        or
+      </p>
+    </div>
+  );
+}

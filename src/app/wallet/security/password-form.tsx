@@ -1,0 +1,56 @@
+"use client";
+
+import { useActionState } from "react";
+import { failureOf, trpc } from "#trpc/client.tsx";
+import { Button } from "#ui/button.tsx";
+import { FormError, TextField } from "#ui/field.tsx";
+import { attempt } from "../../sign-in/attempt.ts";
+
+export function PasswordForm({ email }: { email: string }) {
+  const change = trpc.account.changePassword.useMutation();
+  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
+    const password = String(form.get("password") ?? "");
+    try {
+      await change.mutateAsync({ current: String(form.get("current") ?? ""), password });
+    } catch {
+      // Shown below, from `change.error`.
+      return null;
+    }
+    // Every session has ended, this one too: it begins anew.
+    if ((await attempt(email, password)) !== null) window.location.assign("/sign-in?callbackUrl=/wallet/security");
+    return null;
+  }, null);
+  const failure = failureOf(change.error);
+  return (
+    <form action={submit} noValidate className="mt-4 space-y-4">
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+      {/* For password managers, which file a password under a name. */}
+      <input type="hidden" name="username" autoComplete="username" value={email} readOnly />
+      <TextField
+        label="Current password"
+        name="current"
+        type="password"
+        autoComplete="current-password"
+        required
+        error={failure.fields.current}
+      />
+      <TextField
+        label="New password"
+        name="password"
+        type="password"
+        autoComplete="new-password"
+        required
+        error={failure.fields.password}
+        hint={failure.fields.password === undefined ? "At least 10 characters. You are signed out everywhere else." : undefined}
+      />
+      <div className="flex flex-wrap items-center gap-4">
+        <Button type="submit" kind="primary" disabled={busy}>
+          {busy ? "Saving" : "Change password"}
+        </Button>
+        <p role="status" className="text-sm text-soft">
+          {change.isSuccess && !busy && "Changed. Other sessions have ended."}
+        </p>
+      </div>
+    </form>
+  );
+}

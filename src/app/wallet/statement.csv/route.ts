@@ -1,0 +1,39 @@
+import type { NextRequest } from "next/server";
+import { currentUser } from "#server/auth.ts";
+import { prisma } from "#server/platform/db.ts";
+import { isUuid } from "#server/platform/ids.ts";
+import { CSV_HEAD, csvRow } from "#server/usage/csv.ts";
+import { statement } from "#server/usage/statement.ts";
+
+const ROWS_AT_ONCE = 500;
+
+/** Every movement of the wallet of whoever is signed in, newest first; with `app` only that app's. */
+export async function GET(request: NextRequest): Promise<Response> {
+  const user = await currentUser();
+  if (user === null) return new Response("Sign in to download your statement.\n", { status: 401 });
+  const app = request.nextUrl.searchParams.get("app");
+  if (app !== null && !isUuid(app)) return new Response("There is no such app.\n", { status: 404 });
+  const db = await prisma();
+  const encoder = new TextEncoder();
+  let before: string | undefined;
+  let begun = false;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (!begun) {
+        begun = true;
+        return controller.enqueue(encoder.encode(CSV_HEAD));
+      }
+      const page = await statement(db, { walletId: user.walletId, appId: app ?? undefined, before, take: ROWS_AT_ONCE });
+      if (page.items.length > 0) controller.enqueue(encoder.encode(page.items.map(csvRow).join("")));
+      if (page.next === null) controller.close();
+      else before = page.next;
+    },
+  });
+  return new Response(body, {
+    headers: {
+      "content-type": "text/csv; charset=utf-8",
+      "content-disposition": `attachment; filename="quota-statement-${new Date().toISOString().slice(0, 10)}.csv"`,
+      "cache-control": "private, no-store",
+    },
+  });
+}

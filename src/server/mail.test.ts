@@ -1,0 +1,63 @@
+import { createServer, type Server, type Socket } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { deliver, mailGoes } from "./mail.ts";
+
+const sockets = new Set<Socket>();
+let server: Server | undefined;
+afterEach(async () => {
+  for (const socket of sockets) socket.destroy();
+  await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
+});
+
+/** A mail server of the smallest kind; `mute` accepts connections and says nothing. */
+async function mailServer(options: { mute?: boolean } = {}): Promise<{ url: string; received: () => string }> {
+  let received = "";
+  server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    if (options.mute) return;
+    let inData = false;
+    socket.write("220 test\r\n");
+    socket.on("data", (bytes) => {
+      for (const line of bytes.toString().split("\r\n").slice(0, -1)) {
+        received += `${line}\n`;
+        if (inData) {
+          if (line !== ".") continue;
+          inData = false;
+          socket.write("250 taken\r\n");
+        } else if (line === "DATA") {
+          inData = true;
+          socket.write("354 go on\r\n");
+        } else socket.write(line === "QUIT" ? "221 bye\r\n" : "250 ok\r\n");
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server?.listen(0, "127.0.0.1", resolve));
+  return { url: `smtp://127.0.0.1:${(server.address() as { port: number }).port}`, received: () => received };
+}
+
+const mail = { to: "mara@example.com", subject: "Set a new password", text: "Open this link" };
+
+describe("mail", () => {
+  test("is handed to the mail server", async () => {
+    const { url, received } = await mailServer();
+    await deliver(mail, url);
+    expect(received()).toContain("RCPT TO:<mara@example.com>");
+    expect(received()).toContain("Subject: Set a new password");
+    expect(received()).toContain("Open this link");
+  });
+
+  test("does not wait for a mail server that says nothing", async () => {
+    const { url } = await mailServer({ mute: true });
+    await expect(deliver(mail, url, 200)).rejects.toThrow();
+  });
+
+  test("is printed where somebody tries Quota out, and never on a Postgres in production", () => {
+    const goes = (SMTP_URL: string | undefined, NODE_ENV: "development" | "production", DATABASE_URL: string | undefined) =>
+      mailGoes({ SMTP_URL, NODE_ENV, DATABASE_URL });
+    expect(goes(undefined, "development", "postgresql://x")).toBe("to the output");
+    expect(goes(undefined, "production", undefined)).toBe("to the output");
+    expect(goes(undefined, "production", "postgresql://x")).toBe("nowhere");
+    expect(goes("smtp://x", "production", "postgresql://x")).toBe("out");
+  });
+});

@@ -1,0 +1,75 @@
+import { TRPCError } from "@trpc/server";
+import { z } from "zod";
+import { appsInUse, changePassword, deleteAccount, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../account.ts";
+import { mailGoes } from "../../mail.ts";
+import { finishSignUp, startSignUp } from "../../sign-up.ts";
+import * as fields from "../fields.ts";
+import { router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
+
+const token = z.string().max(200);
+
+/** What visitors ask is answered alike whether or not an address has an account. */
+export const accountRouter = router({
+  /** Mails a code, with which `finishSignUp` opens the account. */
+  startSignUp: visitorProcedure.input(z.object({ email: fields.email, password: fields.password })).mutation(async ({ ctx, input }) => {
+    needsMail();
+    return startSignUp({ ...input, ip: ctx.ip });
+  }),
+
+  finishSignUp: visitorProcedure.input(z.object({ signUpId: z.uuid(), code: z.string().max(40) })).mutation(async ({ ctx, input }) => {
+    if (!(await finishSignUp({ ...input, ip: ctx.ip })))
+      throw new TRPCError({
+        code: "BAD_REQUEST",
+        message: "This code is not right, or it is too old. Check the newest mail; after five wrong codes start again.",
+      });
+  }),
+
+  /** Mails a link that sets a new password. */
+  requestReset: visitorProcedure.input(z.object({ email: fields.email })).mutation(async ({ ctx, input }) => {
+    needsMail();
+    await requestReset({ ...input, ip: ctx.ip });
+  }),
+
+  /** Sets a new password by the link from the mail; says which address it signs in with. */
+  resetPassword: visitorProcedure.input(z.object({ token, password: fields.password })).mutation(async ({ ctx, input }) => {
+    const done = await resetPassword({ ...input, ip: ctx.ip });
+    if (done === null)
+      throw new TRPCError({ code: "BAD_REQUEST", message: "This link was used already, or it is too old. Ask for a new one." });
+    return done;
+  }),
+
+  /** How this person can sign in, and what stands in the way of deleting the account. */
+  overview: userProcedure.query(async ({ ctx }) => {
+    const [ways, apps] = await Promise.all([waysToSignIn(ctx.user.id), appsInUse(ctx.user.id)]);
+    return { ...ways, appsInUse: apps };
+  }),
+
+  /** Ends every session, the asking one included. */
+  changePassword: userProcedure
+    .input(z.object({ current: z.string().max(1024), password: fields.password }))
+    .mutation(async ({ ctx, input }) => {
+      const { id: userId, email } = ctx.user;
+      const outcome = await changePassword({ userId, email, current: input.current, next: input.password, ip: ctx.ip ?? "unknown" });
+      if (outcome === "too many attempts") throw tooManyAttempts("Too many attempts. Wait 15 minutes, then try again.");
+      if (outcome === "wrong password") throw new TRPCError({ code: "BAD_REQUEST", message: "This is not your current password." });
+    }),
+
+  signOutEverywhere: userProcedure.mutation(({ ctx }) => signOutEverywhere(ctx.user.id)),
+
+  /** Ends the account for good; the person types their address to show that they mean it. */
+  delete: userProcedure.input(z.object({ confirm: z.string().max(320) })).mutation(async ({ ctx, input }) => {
+    if (input.confirm.trim().toLowerCase() !== ctx.user.email)
+      throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.user.email} to go on.` });
+    const outcome = await deleteAccount(ctx.user.id);
+    if (outcome.kind === "apps in use")
+      throw new TRPCError({
+        code: "PRECONDITION_FAILED",
+        message: `People are still linked to ${outcome.names.join(", ")}. Unlink them first.`,
+      });
+  }),
+});
+
+function needsMail(): void {
+  if (mailGoes() === "nowhere")
+    throw new TRPCError({ code: "PRECONDITION_FAILED", message: "This server cannot send mail yet. Ask whoever runs it to set SMTP_URL." });
+}

@@ -1,0 +1,37 @@
+"use client";
+
+import { ChevronDown } from "lucide-react";
+import { DropdownMenu as Radix } from "radix-ui";
+import type { ReactNode } from "react";
+import { Button } from "./button.tsx";
+import { classes } from "./classes.ts";
+
+/** A button that opens a list of actions. `label` says for a screen reader what they are about. */
+export function Menu({ name, label, children }: { name: string; label: string; children: ReactNode }) {
+  return (
+    <Radix.Root modal={false}>
+      <Radix.Trigger asChild>
+        <Button size="small" aria-label={label}>
+          {name}
+          <ChevronDown size={14} aria-hidden="true" />
+        </Button>
+      </Radix.Trigger>
+      <Radix.Portal>
+        <Radix.Content align="end" sideOffset={4} className="z-30 min-w-44 rounded-lg border border-line bg-surface p-1 shadow-lg">
+          {children}
+        </Radix.Content>
+      </Radix.Portal>
+    </Radix.Root>
+  );
+}
+
+export function MenuItem({ danger = false, onSelect, children }: { danger?: boolean; onSelect: () => void; children: ReactNode }) {
+  return (
+    <Radix.Item
+      onSelect={onSelect}
+      className={classes("rounded-md px-3 py-2 text-sm outline-none data-highlighted:bg-sunken", danger && "text-danger")}
+    >
+      {children}
+    </Radix.Item>
+  );
+}
