@@ -35,7 +35,7 @@ async function codeIn(page: Page): Promise<string> {
 const exchange = async (server: PostgresServer, client: Client, code: string, verifier: string, externalUserId: string) =>
   (await redeem(server, client, { code, verifier }, { ...HOSTED, external_user_id: externalUserId })).json;
 
-test("a person connects with a limit, the app's requests are billed to them, and the limit stops the next one", async ({
+test("a person connects with a limit, the limit stops the app, they raise it, and after they disconnect the app knows nobody", async ({
   page,
   postgresServer: server,
   app,
@@ -78,6 +78,24 @@ test("a person connects with a limit, the app's requests are billed to them, and
   const spent = await server.db.prisma.usage.aggregate({ where: { appId: client.appId }, _sum: { base: true, markup: true } });
   expect((spent._sum.base ?? 0n) + (spent._sum.markup ?? 0n)).toBeLessThanOrEqual(10_000n);
   expect(spent._sum.markup).toBeGreaterThan(0n);
+
+  await page.goto(`${originOf(server)}/wallet`);
+  const change = async (what: string) => {
+    await page.getByRole("button", { name: "Change Acme Chat" }).click();
+    await page.getByRole("menuitem", { name: what }).click();
+  };
+  await change("Monthly limit");
+  await page.getByLabel("Dollars a month").fill("3");
+  await page.getByRole("button", { name: "Save limit" }).click();
+  await expect(page.getByText("of $3.00 this month")).toBeVisible();
+  expect((await ask()).status).toBe(200);
+
+  await change("Disconnect");
+  await page.getByRole("button", { name: "Disconnect", exact: true }).click();
+  await expect(page.getByRole("button", { name: "Change Acme Chat" })).toHaveCount(0);
+  const gone = await ask();
+  expect(gone.status).toBe(404);
+  expect((gone.json as { error: { code: string } }).error.code).toBe("not_found");
 });
 
 test("the same with the keyboard only, without a limit and with one model", async ({ page, postgresServer: server, app }) => {

@@ -111,7 +111,9 @@ export default async function Connect({ params, searchParams }: Props) {
           <input type="hidden" name="token" value={token} />
           <input type="hidden" name="decision" value="cancel" />
         </form>
-        <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">You return to {request.returnHost}.</p>
+        <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">
+          Change or end this any time in Wallet → Connected apps. You return to {request.returnHost}.
+        </p>
       </div>
     </main>
   );
