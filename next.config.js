@@ -15,7 +15,9 @@ export default function config(phase) {
       "@prisma/adapter-pg",
       "@prisma/client",
       "gpt-tokenizer",
+      "koa",
       "nodemailer",
+      "oidc-provider",
       "pg",
       "pglite-prisma-adapter",
       "undici",
@@ -28,24 +30,35 @@ export default function config(phase) {
       return [
         // The API answers programs and sets its own headers.
         { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
+        // The consent page's form ends at the app's redirect URI, and browsers apply form-action
+        // to every redirect on the way. An app's address is https, or http on this machine.
+        // What addresses these pages have is nobody else's business.
+        {
+          source: "/:path(connect|oauth)/:rest*",
+          headers: [
+            ...pageHeaders(development, { formAction: "'self' https: http://localhost:* http://127.0.0.1:*", images: "'self' data:" }),
+            { key: "Referrer-Policy", value: "no-referrer" },
+            { key: "Cache-Control", value: "no-store" },
+          ],
+        },
       ];
     },
   };
 }
 
-function pageHeaders(development) {
+function pageHeaders(development, { formAction = "'self'", images = "'self' data: https:" } = {}) {
   const contentSecurityPolicy = [
     "default-src 'self'",
     // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
     `script-src 'self' 'unsafe-inline'${development ? " 'unsafe-eval'" : ""}`,
     "style-src 'self' 'unsafe-inline'",
     // Apps bring their own logos.
-    "img-src 'self' data: https:",
+    `img-src ${images}`,
     "font-src 'self'",
     `connect-src 'self'${development ? " ws:" : ""}`,
     "object-src 'none'",
     "base-uri 'self'",
-    "form-action 'self'",
+    `form-action ${formAction}`,
     "frame-ancestors 'none'",
   ].join("; ");
   return [

@@ -13,6 +13,7 @@ export const appItem = {
   clientId: true,
   clientSecretFragment: true,
   redirectUris: true,
+  publicClient: true,
   createdAt: true,
 } satisfies Prisma.AppSelect;
 

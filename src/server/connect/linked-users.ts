@@ -1,8 +1,16 @@
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
-import { limitState } from "../ledger/limits.ts";
+import { limitState, setLimit } from "../ledger/limits.ts";
 import type { Database, Tx } from "../platform/db.ts";
 import { emit } from "../webhooks/outbox.ts";
+import { endGrantsOf } from "./grants.ts";
+
+const PRINTABLE = /^(?!\s)[^\p{Cc}\p{Cs}]{1,255}(?<!\s)$/u;
+
+/** 1 to 255 printable characters, without white space around them: a header could not carry it. */
+export function isExternalUserId(id: string): boolean {
+  return PRINTABLE.test(id);
+}
 
 /** What an app may see of a person who linked their wallet to it. Credits. */
 export type LinkedUserView = {
@@ -26,12 +34,14 @@ const columns = {
   walletId: true,
   user: { select: { id: true, email: true } },
 } satisfies Prisma.LinkedUserSelect;
+/** An app sees neither paused links nor those of people who did not let it see their balance. */
+const VISIBLE = { pausedAt: null, scope: { contains: "credits.read" } } satisfies Prisma.LinkedUserWhereInput;
 type Row = Prisma.LinkedUserGetPayload<{ select: typeof columns }>;
 
 /** The linked user that this app knows under this id; null when there is none, whoever else may know it. */
 export async function findLinkedUser(db: Database, appId: string, externalUserId: string): Promise<LinkedUserView | null> {
   // A paused link is, for the app, as if it were not there.
-  const row = await db.prisma.linkedUser.findFirst({ where: { appId, externalUserId, pausedAt: null }, select: columns });
+  const row = await db.prisma.linkedUser.findFirst({ where: { appId, externalUserId, ...VISIBLE }, select: columns });
   return row === null ? null : view(db, row);
 }
 
@@ -51,7 +61,7 @@ export async function listLinkedUsers(
     before = last.id;
   }
   const rows = await db.prisma.linkedUser.findMany({
-    where: { appId, pausedAt: null, ...(before === undefined ? {} : { id: { lt: before } }) },
+    where: { appId, ...VISIBLE, ...(before === undefined ? {} : { id: { lt: before } }) },
     orderBy: { id: "desc" },
     take: page.limit + 1,
     select: columns,
@@ -59,23 +69,116 @@ export async function listLinkedUsers(
   return { data: await Promise.all(rows.slice(0, page.limit).map((row) => view(db, row))), hasMore: rows.length > page.limit };
 }
 
+/** What a person agreed to on the consent page. */
+export type Agreement = {
+  appId: string;
+  userId: string;
+  /** OAuth scopes, separated by spaces. */
+  scope: string;
+  /** Credits a month; null for no limit. */
+  monthlyLimit: bigint | null;
+  /** Empty means any. */
+  allowedModels: string[];
+  agreedMarkupBps: number;
+};
+
+export type Link = { id: string; externalUserId: string; user: { id: string; email: string }; linkedAt: Date };
+
 /**
- * Ends the link: from the next request on the app gets 404 for this id. The
- * person's account, balance and history stay. Emits `user.disconnected`. False
- * when the app has no such link.
+ * Links a person's wallet to an app under the app's own id for them. The same
+ * wallet again changes what was agreed and is no news. Another wallet takes the
+ * id's place: `user.disconnected`, then `user.connected`.
+ */
+export async function link(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
+  await oneAtATime(tx, agreement);
+  const there = await tx.prisma.linkedUser.findUnique({
+    where: { appId_externalUserId: { appId: agreement.appId, externalUserId } },
+    select: { id: true, userId: true },
+  });
+  if (there !== null && there.userId === agreement.userId) return renew(tx, there.id, agreement);
+  if (there !== null) await end(tx, { id: there.id, appId: agreement.appId, userId: there.userId, externalUserId }, "replaced");
+  return create(tx, { externalUserId, byToken: false }, agreement);
+}
+
+/** Links a person's wallet to an app that keeps tokens itself. There is one such link, however often they connect. */
+export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
+  await oneAtATime(tx, agreement);
+  const there = await tx.prisma.linkedUser.findFirst({
+    where: { appId: agreement.appId, userId: agreement.userId, byToken: true },
+    select: { id: true },
+  });
+  return there !== null ? renew(tx, there.id, agreement) : create(tx, { externalUserId, byToken: true }, agreement);
+}
+
+/**
+ * Two that link to the same app come one after the other, so that the second sees
+ * what the first one did; and nobody's account is deleted meanwhile. Throws when it is.
+ */
+async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
+  const there = await tx.prisma.$queryRaw<unknown[]>`
+    SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
+  if (there.length === 0) throw new Error("the account to link is gone");
+  await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
+}
+
+const linkColumns = {
+  id: true,
+  externalUserId: true,
+  linkedAt: true,
+  user: { select: { id: true, email: true } },
+} satisfies Prisma.LinkedUserSelect;
+
+async function renew(tx: Tx, id: string, { scope, allowedModels, agreedMarkupBps, monthlyLimit }: Agreement): Promise<Link> {
+  const renewed = await tx.prisma.linkedUser.update({
+    where: { id },
+    // Saying yes again ends a pause.
+    data: { scope, allowedModels, agreedMarkupBps, pausedAt: null },
+    select: linkColumns,
+  });
+  await setLimit(tx, id, monthlyLimit);
+  return renewed;
+}
+
+async function create(tx: Tx, as: { externalUserId: string; byToken: boolean }, agreement: Agreement): Promise<Link> {
+  const { appId, userId, scope, allowedModels, agreedMarkupBps, monthlyLimit } = agreement;
+  const { walletId } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
+  const created = await tx.prisma.linkedUser.create({
+    data: { appId, userId, walletId, ...as, scope, allowedModels, agreedMarkupBps },
+    select: linkColumns,
+  });
+  if (monthlyLimit !== null) await setLimit(tx, created.id, monthlyLimit);
+  await emit(tx, appId, {
+    type: "user.connected",
+    data: { user_id: userId, external_user_id: created.externalUserId, connected_at: created.linkedAt.toISOString() },
+  });
+  return created;
+}
+
+/**
+ * Ends the link: from the next request on the app gets 404 for this id, and tokens
+ * that act for it are refused. The person's account, balance and history stay.
+ * Emits `user.disconnected`. False when the app has no such link.
  */
 export async function unlink(tx: Tx, appId: string, externalUserId: string, reason: "app" | "user"): Promise<boolean> {
   const link = await tx.prisma.linkedUser.findUnique({
     where: { appId_externalUserId: { appId, externalUserId } },
     select: { id: true, userId: true },
   });
-  if (link === null) return false;
+  return link !== null && end(tx, { ...link, appId, externalUserId }, reason);
+}
+
+async function end(
+  tx: Tx,
+  link: { id: string; appId: string; userId: string; externalUserId: string },
+  reason: "app" | "user" | "replaced",
+): Promise<boolean> {
   // Two that unlink at once: one deletes the row, and only that one tells of it.
   const { count } = await tx.prisma.linkedUser.deleteMany({ where: { id: link.id } });
   if (count === 0) return false;
-  await emit(tx, appId, {
+  await endGrantsOf(tx, link.id);
+  await emit(tx, link.appId, {
     type: "user.disconnected",
-    data: { user_id: link.userId, external_user_id: externalUserId, disconnected_at: new Date().toISOString(), reason },
+    data: { user_id: link.userId, external_user_id: link.externalUserId, disconnected_at: new Date().toISOString(), reason },
   });
   return true;
 }

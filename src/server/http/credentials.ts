@@ -1,4 +1,5 @@
 import { type Caller, keyHash, verifyKey } from "../apps/api-keys.ts";
+import { isExternalUserId } from "../connect/linked-users.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import type { Incoming } from "./exchange.ts";
@@ -19,8 +20,6 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
   return caller;
 }
 
-const PRINTABLE = /^(?!\s)[^\p{Cc}\p{Cs}]{1,255}(?<!\s)$/u;
-
 /**
  * X-Quota-User, or null when it is absent. Header values are bytes without a
  * character set: what one client sends as `é` another sends as `Ã©`, and guessing
@@ -36,7 +35,7 @@ export function readExternalUserId(incoming: Incoming): string | null {
 
 /** 1 to 255 printable characters, without white space around them: a header could not carry it. */
 export function checkExternalUserId(id: string, param: string): string {
-  if (PRINTABLE.test(id)) return id;
+  if (isExternalUserId(id)) return id;
   throw new AppError("bad_request", { param, message: `${param} must be 1 to 255 printable characters, without white space around them.` });
 }
 

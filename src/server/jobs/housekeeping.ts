@@ -1,3 +1,4 @@
+import { purgeOAuth } from "../connect/grants.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
@@ -9,7 +10,8 @@ import { purgeExpired } from "../sign-up.ts";
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, sign-ups and resets, and once a day proving the books. Each is safe to run in several processes at once.
+ * keys, sign-ups, resets and what the authorization server no longer needs, and once
+ * a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   let running: Promise<void> = Promise.resolve();
@@ -24,6 +26,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
+    every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
     every(86_400_000, "verify the books", async () => {
       const report = await db.unhurried((sql) => verify(sql));

@@ -163,7 +163,8 @@ const holdStatement = {
         WHERE k.hash = q.key_hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k ON true
       LEFT JOIN LATERAL (
         SELECT l.id AS linked_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps FROM linked_user l
-        WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND k.billing_mode <> 'test' OFFSET 0) l ON true
+        WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND l.scope LIKE '%credits.spend%'
+          AND k.billing_mode <> 'test' OFFSET 0) l ON true
       -- A person pays the markup they agreed to, or less; a later rise needs their consent.
       CROSS JOIN LATERAL (SELECT least(k.markup_bps, l.agreed_markup_bps) AS markup_bps) t),
     lk AS MATERIALIZED (

@@ -46,6 +46,7 @@ export const appsRouter = router({
         name: fields.name.optional(),
         siteUrl: fields.siteUrl.nullable().optional(),
         redirectUris: fields.redirectUris.optional(),
+        publicClient: z.boolean().optional(),
         markupBps: fields.markupBps.optional(),
       }),
     )

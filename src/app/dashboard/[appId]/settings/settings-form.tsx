@@ -24,6 +24,7 @@ export function SettingsForm({ app }: { app: Answers["apps"]["get"] }) {
       name: String(form.get("name")),
       siteUrl: String(form.get("siteUrl")).trim() || null,
       redirectUris: String(form.get("redirectUris")).split("\n"),
+      publicClient: form.get("publicClient") === "on",
       markupBps,
     });
   }
@@ -66,6 +67,22 @@ export function SettingsForm({ app }: { app: Answers["apps"]["get"] }) {
         error={failure.fields.redirectUris}
         hint="One on each line. People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost."
       />
+      <div>
+        <label className="flex w-fit items-center gap-2 text-sm font-medium">
+          <input
+            type="checkbox"
+            name="publicClient"
+            defaultChecked={app.publicClient}
+            aria-describedby="public-client-hint"
+            className="size-4 accent-accent"
+          />
+          Public OAuth client
+        </label>
+        <p id="public-client-hint" className="mt-1.5 text-sm leading-5 text-soft">
+          For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with
+          hosted storage.
+        </p>
+      </div>
       <div className="flex items-center gap-4">
         <Button type="submit" kind="primary" disabled={update.isPending}>
           {update.isPending ? "Saving" : "Save"}

@@ -1,0 +1,215 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
+import { call, chat } from "../client.ts";
+import { test as base, expect, type PostgresServer } from "../fixtures.ts";
+import { authorizeUrl, type Client, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
+
+/** An app that people return to, on an address of its own. */
+const test = base.extend<{ app: { url: string } }>({
+  // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture needs from this pattern, and takes no other for none.
+  app: async ({}, use) => {
+    const server = createServer(
+      (_request, response) => void response.setHeader("content-type", "text/html").end("<title>App</title><h1>Back in the app</h1>"),
+    );
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await use({ url: `http://localhost:${(server.address() as AddressInfo).port}/callback` });
+    server.closeAllConnections();
+    server.close();
+  },
+});
+
+async function signIn(page: Page, person: Person): Promise<void> {
+  await page.getByLabel("Email").fill(person.email);
+  await page.getByLabel("Password").fill(person.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+/** The code that the app got, once the browser is back there. */
+async function codeIn(page: Page): Promise<string> {
+  await expect(page.getByRole("heading", { name: "Back in the app" })).toBeVisible();
+  return new URL(page.url()).searchParams.get("code") as string;
+}
+
+const exchange = async (server: PostgresServer, client: Client, code: string, verifier: string, externalUserId: string) =>
+  (await redeem(server, client, { code, verifier }, { ...HOSTED, external_user_id: externalUserId })).json;
+
+test("a person connects with a limit, the limit stops the app, they raise it, and after they disconnect the app knows nobody", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const person = await makePerson(server.db, { credits: 8_400_000n });
+  const client = await makeClient(server.db, { redirectUris: [app.url], markupBps: 2_000, name: "Acme Chat" });
+  const { verifier, challenge } = pkce();
+
+  await page.goto(authorizeUrl(server, client, challenge));
+  await signIn(page, person);
+  await expect(page.getByRole("heading", { name: "Acme Chat wants to use your wallet" })).toBeVisible();
+  await expect(page.getByText("+ 20 %")).toBeVisible();
+  await expect(page.getByText("Your balance: $8.40")).toBeVisible();
+  await expect(page.getByText(person.email)).toBeVisible();
+  await expect(page.getByLabel("Dollars a month")).toHaveValue("$5.00");
+
+  await page.getByLabel("Dollars a month").fill("nothing");
+  await page.getByRole("button", { name: "Allow" }).click();
+  await expect(page.getByText("Write an amount above zero")).toBeVisible();
+  await page.getByLabel("Dollars a month").fill("$0.01");
+  await page.getByRole("button", { name: "Allow" }).click();
+
+  const answer = await exchange(server, client, await codeIn(page), verifier, "their-1");
+  expect(answer.user).toEqual({ id: person.id, email: person.email });
+  const ask = () =>
+    call(server, "/v1/chat/completions", {
+      key: client.key,
+      user: "their-1",
+      body: chat("Hello", { max_tokens: 16_000, model: "gpt-4o" }),
+    });
+  const link = () => server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId } });
+  expect((await link()).monthlyLimit).toBe(10_000n);
+
+  const statuses: number[] = [];
+  for (let request = 0; request < 200 && statuses.at(-1) !== 402; request++) statuses.push((await ask()).status);
+  expect(statuses[0]).toBe(200);
+  expect(statuses.at(-1)).toBe(402);
+  const stopped = (await ask()).json as { error: { code: string } };
+  expect(stopped.error.code).toBe("spending_limit_reached");
+  const spent = await server.db.prisma.usage.aggregate({ where: { appId: client.appId }, _sum: { base: true, markup: true } });
+  expect((spent._sum.base ?? 0n) + (spent._sum.markup ?? 0n)).toBeLessThanOrEqual(10_000n);
+  expect(spent._sum.markup).toBeGreaterThan(0n);
+
+  await page.goto(`${originOf(server)}/wallet`);
+  const change = async (what: string) => {
+    await page.getByRole("button", { name: "Change Acme Chat" }).click();
+    await page.getByRole("menuitem", { name: what }).click();
+  };
+  await change("Monthly limit");
+  await page.getByLabel("Dollars a month").fill("3");
+  await page.getByRole("button", { name: "Save limit" }).click();
+  await expect(page.getByText("of $3.00 this month")).toBeVisible();
+  expect((await ask()).status).toBe(200);
+
+  await change("Disconnect");
+  await page.getByRole("button", { name: "Disconnect", exact: true }).click();
+  await expect(page.getByRole("button", { name: "Change Acme Chat" })).toHaveCount(0);
+  const gone = await ask();
+  expect(gone.status).toBe(404);
+  expect((gone.json as { error: { code: string } }).error.code).toBe("not_found");
+});
+
+test("the same with the keyboard only, without a limit and with one model", async ({ page, postgresServer: server, app }) => {
+  const person = await makePerson(server.db);
+  const client = await makeClient(server.db, { redirectUris: [app.url], name: "Keys" });
+  const { verifier, challenge } = pkce();
+  await page.goto(authorizeUrl(server, client, challenge));
+  await page.keyboard.type(person.email);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(person.password);
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("heading", { name: "Keys wants to use your wallet" })).toBeVisible();
+
+  const focused = () => page.evaluate(() => document.activeElement?.textContent ?? "");
+  await page.keyboard.press("Tab");
+  await expect(page.getByRole("radio", { name: "At most" })).toBeFocused();
+  await page.keyboard.press("ArrowDown");
+  await expect(page.getByRole("radio", { name: "No limit" })).toBeChecked();
+  for (let step = 0; step < 5 && !(await focused()).startsWith("Models"); step++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByRole("checkbox", { name: "gpt-4o-mini", exact: true }).focus();
+  await page.keyboard.press("Space");
+  for (let step = 0; step < 200 && (await focused()) !== "Allow"; step++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+
+  await exchange(server, client, await codeIn(page), verifier, "by-keys");
+  const link = await server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId } });
+  expect(link).toMatchObject({ monthlyLimit: null, allowedModels: ["gpt-4o-mini"] });
+});
+
+test("Enter in the limit field means Allow, and Cancel takes a person back with nothing shared", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const person = await makePerson(server.db);
+  const client = await makeClient(server.db, { redirectUris: [app.url] });
+  await page.goto(authorizeUrl(server, client, pkce().challenge));
+  await signIn(page, person);
+  await page.getByLabel("Dollars a month").fill("1");
+  await page.getByLabel("Dollars a month").press("Enter");
+  expect(await codeIn(page)).toBeTruthy();
+
+  await page.goto(authorizeUrl(server, client, pkce().challenge));
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await expect(page.getByRole("heading", { name: "Back in the app" })).toBeVisible();
+  expect(new URL(page.url()).searchParams.get("error")).toBe("access_denied");
+  await page.goBack();
+  await expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
+});
+
+test("not you: somebody else signs in, sees their own wallet, and the link is theirs; a stale tab of the first one decides nothing", async ({
+  page,
+  context,
+  postgresServer: server,
+  app,
+}) => {
+  const [first, second] = [await makePerson(server.db), await makePerson(server.db, { credits: 3_210_000n })];
+  const client = await makeClient(server.db, { redirectUris: [app.url] });
+  const stale = await context.newPage();
+  await stale.goto(authorizeUrl(server, client, pkce().challenge));
+  await signIn(stale, first);
+  await expect(stale.getByText(first.email)).toBeVisible();
+
+  const { verifier, challenge } = pkce();
+  await page.goto(authorizeUrl(server, client, challenge));
+  await expect(page.getByText(first.email)).toBeVisible();
+  await page.getByRole("button", { name: "not you?" }).click();
+  await signIn(page, second);
+  await expect(page.getByText(second.email)).toBeVisible();
+  await expect(page.getByText("Your balance: $3.21")).toBeVisible();
+
+  await stale.getByRole("button", { name: "Allow" }).click();
+  await expect(stale.getByText("Something changed since this page was shown")).toBeVisible();
+  await expect(stale.getByText(second.email)).toBeVisible();
+
+  await page.getByRole("button", { name: "Allow" }).click();
+  const answer = await exchange(server, client, await codeIn(page), verifier, "switched");
+  expect(answer.user.id).toBe(second.id);
+  expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(1);
+});
+
+test("a broken link says so to the person and to the developer", async ({ page, postgresServer: server }) => {
+  await page.goto(`${originOf(server)}/oauth/authorize?client_id=quota_client_nobody`);
+  await expect(page.getByRole("heading", { name: "This link is broken" })).toBeVisible();
+  await expect(page.getByText("Nothing was shared")).toBeVisible();
+  await expect(page.getByText("invalid_client")).toBeVisible();
+});
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`axe finds nothing serious on any page of the way, ${colorScheme}`, async ({ browser, postgresServer: server }) => {
+    const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
+    const page = await context.newPage();
+    const serious = async () =>
+      (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    const client = await makeClient(server.db, { markupBps: 2_000 });
+    await page.goto(authorizeUrl(server, client, pkce().challenge));
+    await expect(page.getByRole("heading", { name: "Sign in to Quota" })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await signIn(page, await makePerson(server.db));
+    await page.getByText("Models:").click();
+    await page.getByRole("checkbox").first().check();
+    await expect(page.getByText(/only 1 of/)).toBeVisible();
+    expect(await serious()).toEqual([]);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "nothing is cut off").toBe(true);
+    await page.getByLabel("Dollars a month").fill("x");
+    await page.getByRole("button", { name: "Allow" }).click();
+    await expect(page.getByText("Write an amount above zero")).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await page.goto(`${originOf(server)}/oauth/authorize?client_id=nobody`);
+    expect(await serious()).toEqual([]);
+    await page.goto(`${originOf(server)}/connect/nobody`);
+    await expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await context.close();
+  });
+}

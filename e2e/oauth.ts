@@ -1,0 +1,232 @@
+import { createHash, randomBytes } from "node:crypto";
+import { hashPassword } from "../src/server/passwords.ts";
+import type { Database } from "../src/server/platform/db.ts";
+import { mintSecret } from "../src/server/platform/secrets.ts";
+import { makeApp, makeKey, makeUser } from "../src/testing/makers.ts";
+import type { ServerProcess } from "../src/testing/server-process.ts";
+
+/** The address that the server calls itself, which cookies and redirects belong to. */
+export function originOf(server: Pick<ServerProcess, "url">): string {
+  return server.url.replace("127.0.0.1", "localhost");
+}
+
+export type Person = { id: string; email: string; password: string; walletId: string };
+
+/** Somebody who can sign in. */
+export async function makePerson(db: Database, options: { credits?: bigint } = {}): Promise<Person> {
+  const password = randomBytes(12).toString("hex");
+  const user = await makeUser(db, { credits: options.credits ?? 1_000_000n, passwordHash: await hashPassword(password) });
+  return { ...user, password };
+}
+
+export type Client = Awaited<ReturnType<typeof makeClient>>;
+
+/** An app with its OAuth client and an API key. */
+export async function makeClient(
+  db: Database,
+  options: { redirectUris?: string[]; publicClient?: boolean; markupBps?: number; name?: string } = {},
+) {
+  const app = await makeApp(db, { markupBps: options.markupBps ?? 0 });
+  const { secret, hash } = mintSecret("quota_secret_");
+  const redirectUris = options.redirectUris ?? ["http://localhost:4000/callback"];
+  await db.prisma.app.update({
+    where: { id: app.id },
+    data: {
+      clientSecretHash: hash,
+      redirectUris,
+      publicClient: options.publicClient ?? false,
+      ...(options.name === undefined ? {} : { name: options.name }),
+    },
+  });
+  const key = await makeKey(db, app.id);
+  return { appId: app.id, clientId: app.clientId, secret, redirectUri: redirectUris[0] as string, key: key.secret };
+}
+
+export function pkce(): { verifier: string; challenge: string } {
+  const verifier = randomBytes(32).toString("base64url");
+  return { verifier, challenge: createHash("sha256").update(verifier).digest("base64url") };
+}
+
+/** What an app puts into its link; `over` replaces, and undefined leaves out. */
+export function authorizeUrl(
+  server: ServerProcess,
+  client: Client,
+  challenge: string,
+  over: Record<string, string | undefined> = {},
+): string {
+  const url = new URL("/oauth/authorize", originOf(server));
+  const parameters = {
+    client_id: client.clientId,
+    redirect_uri: client.redirectUri,
+    response_type: "code",
+    state: "the-state",
+    code_challenge: challenge,
+    code_challenge_method: "S256",
+    ...over,
+  };
+  for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
+  return url.href;
+}
+
+/** A browser without a screen: cookies with their paths, and no redirect followed by itself. */
+export class Visitor {
+  readonly #cookies = new Map<string, { name: string; value: string; path: string }>();
+  readonly #origin: string;
+
+  constructor(server: Pick<ServerProcess, "url">) {
+    this.#origin = originOf(server);
+  }
+
+  async get(url: string, headers: Record<string, string> = {}): Promise<Response> {
+    return this.#send(url, { headers });
+  }
+
+  async post(url: string, form: Record<string, string> | [string, string][], headers: Record<string, string> = {}): Promise<Response> {
+    return this.#send(url, { method: "POST", body: new URLSearchParams(form), headers });
+  }
+
+  async signIn(person: Person): Promise<void> {
+    const { csrfToken } = (await (await this.get("/api/auth/csrf")).json()) as { csrfToken: string };
+    const answer = await this.post("/api/auth/callback/credentials", {
+      csrfToken,
+      email: person.email,
+      password: person.password,
+      json: "true",
+      callbackUrl: this.#origin,
+    });
+    if (![...this.#cookies.values()].some(({ name }) => name.includes("session-token")))
+      throw new Error(`no session: ${answer.status} ${await answer.text()}`);
+  }
+
+  signOut(): void {
+    for (const [key, { name }] of this.#cookies) if (name.includes("session-token")) this.#cookies.delete(key);
+  }
+
+  /** Opens an app's link; the address of the consent page. */
+  async begin(url: string): Promise<string> {
+    const answer = await this.get(url);
+    const location = answer.headers.get("location");
+    if (answer.status !== 303 || !location?.startsWith("/connect/"))
+      throw new Error(`no consent page: ${answer.status} ${location} ${await answer.text()}`);
+    return location;
+  }
+
+  /** What the form on the consent page would send. */
+  async token(page: string): Promise<string> {
+    const answer = await this.get(page);
+    const html = await answer.text();
+    const token = /name="token" value="([^"]+)"/.exec(html)?.[1];
+    if (token === undefined) throw new Error(`no form: ${answer.status} ${answer.headers.get("location")} ${html.slice(0, 500)}`);
+    return token;
+  }
+
+  /** Presses a button on the consent page; where the app gets them back. */
+  async decide(page: string, form: Record<string, string> | [string, string][] = { decision: "allow", limited: "no" }): Promise<URL> {
+    const fields = Array.isArray(form) ? form : Object.entries(form);
+    const answer = await this.post(`${page}/decision`, [...fields, ["token", await this.token(page)]]);
+    return this.resume(answer);
+  }
+
+  /** Follows the redirect after a decision, to the app. */
+  async resume(answer: Response): Promise<URL> {
+    const location = answer.headers.get("location");
+    if (answer.status !== 303 || !location?.includes("/oauth/authorize/"))
+      throw new Error(`not decided: ${answer.status} ${location} ${await answer.text()}`);
+    const back = await this.get(location);
+    if (back.status !== 303) throw new Error(`not resumed: ${back.status} ${await back.text()}`);
+    return new URL(back.headers.get("location") as string, this.#origin);
+  }
+
+  async #send(url: string, init: RequestInit & { headers: Record<string, string> }): Promise<Response> {
+    const { pathname, href } = new URL(url, this.#origin);
+    const cookies = [...this.#cookies.values()].filter(
+      ({ path }) => pathname === path || pathname.startsWith(path.endsWith("/") ? path : `${path}/`),
+    );
+    const answer = await fetch(href, {
+      ...init,
+      redirect: "manual",
+      headers: { accept: "text/html,*/*;q=0.8", cookie: cookies.map(({ name, value }) => `${name}=${value}`).join("; "), ...init.headers },
+    });
+    for (const line of answer.headers.getSetCookie()) {
+      const [pair = "", ...attributes] = line.split(/; */);
+      const name = pair.slice(0, pair.indexOf("="));
+      const path = attributes.find((each) => /^path=/i.test(each))?.slice(5) ?? "/";
+      const gone = attributes.some((each) => /^expires=.*1970/i.test(each) || /^max-age=0$/i.test(each));
+      if (gone) this.#cookies.delete(`${name} ${path}`);
+      else this.#cookies.set(`${name} ${path}`, { name, value: pair.slice(name.length + 1), path });
+    }
+    return answer;
+  }
+}
+
+/** A code, as an app gets it: consent given by `person` in a browser of their own. */
+export async function codeFor(
+  server: ServerProcess,
+  person: Person,
+  client: Client,
+  options: { authorize?: Record<string, string | undefined>; form?: [string, string][] } = {},
+): Promise<{ code: string; verifier: string; back: URL }> {
+  const visitor = new Visitor(server);
+  await visitor.signIn(person);
+  const { verifier, challenge } = pkce();
+  const page = await visitor.begin(authorizeUrl(server, client, challenge, options.authorize));
+  const back = await visitor.decide(
+    page,
+    options.form ?? [
+      ["decision", "allow"],
+      ["limited", "no"],
+    ],
+  );
+  const code = back.searchParams.get("code");
+  if (code === null) throw new Error(`no code: ${back.href}`);
+  return { code, verifier, back };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a test asserts on whatever came
+export type TokenAnswer = { status: number; headers: Headers; json: any };
+
+/** One request of an app to the authorization server, with HTTP Basic when the client has a secret. */
+export async function formPost(
+  server: ServerProcess,
+  path: string,
+  client: Client,
+  form: Record<string, string> | [string, string][],
+  options: { auth?: "basic" | "post" | "none"; secret?: string; headers?: Record<string, string> } = {},
+): Promise<TokenAnswer> {
+  const auth = options.auth ?? "basic";
+  const secret = options.secret ?? client.secret;
+  const body = new URLSearchParams(form);
+  if (auth !== "basic") body.set("client_id", client.clientId);
+  if (auth === "post") body.set("client_secret", secret);
+  const answer = await fetch(originOf(server) + path, {
+    method: "POST",
+    body,
+    headers: {
+      ...(auth === "basic"
+        ? { authorization: `Basic ${btoa(`${encodeURIComponent(client.clientId)}:${encodeURIComponent(secret)}`)}` }
+        : {}),
+      ...options.headers,
+    },
+  });
+  const text = await answer.text();
+  return { status: answer.status, headers: answer.headers, json: text === "" ? null : JSON.parse(text) };
+}
+
+/** Redeems a code; `over` adds to the form. */
+export function redeem(
+  server: ServerProcess,
+  client: Client,
+  issued: { code: string; verifier: string },
+  over: Record<string, string> = {},
+  options: Parameters<typeof formPost>[4] = {},
+): Promise<TokenAnswer> {
+  return formPost(
+    server,
+    "/oauth/token",
+    client,
+    { grant_type: "authorization_code", code: issued.code, code_verifier: issued.verifier, redirect_uri: client.redirectUri, ...over },
+    options,
+  );
+}
+
+export const HOSTED = { storage_mode: "hosted" };

@@ -1,0 +1,7 @@
+import { answerOAuth } from "#server/connect/bridge.ts";
+
+export const dynamic = "force-dynamic";
+
+const handler = (request: Request): Promise<Response> => answerOAuth(request, null);
+
+export { handler as GET, handler as HEAD, handler as OPTIONS };

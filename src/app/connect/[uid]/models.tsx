@@ -1,0 +1,33 @@
+"use client";
+
+import { useState } from "react";
+
+/** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
+export function Models({ appName, ids, ofThisApp }: { appName: string; ids: string[]; ofThisApp: boolean }) {
+  const [chosen, setChosen] = useState(0);
+  const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
+  return (
+    <details className="mt-4">
+      <summary className="w-fit cursor-pointer rounded text-sm">
+        <span className="font-medium">Models:</span> {chosen === 0 ? all : `only ${chosen} of ${ids.length}`}
+      </summary>
+      <fieldset
+        className="mt-2 max-h-56 overflow-y-auto rounded-md border border-line p-3"
+        onChange={(event) => setChosen(event.currentTarget.querySelectorAll(":checked").length)}
+      >
+        <legend className="sr-only">Models {appName} may use</legend>
+        <p className="mb-2 text-sm text-soft">Tick some to allow only those. With none ticked, any is allowed.</p>
+        <div className="grid gap-x-4 sm:grid-cols-2">
+          {ids.map((id) => (
+            <label key={id} className="flex min-w-0 items-center gap-2 py-1 text-sm">
+              <input type="checkbox" name="model" value={id} className="size-4 shrink-0 accent-accent" />
+              <span className="truncate font-mono text-[0.8125rem]" title={id}>
+                {id}
+              </span>
+            </label>
+          ))}
+        </div>
+      </fieldset>
+    </details>
+  );
+}

@@ -1,0 +1,130 @@
+import type { Adapter, AdapterPayload } from "oidc-provider";
+import type { Prisma } from "../../generated/prisma/client.ts";
+import { hashOf, lockGrant } from "./grants.ts";
+import { errors } from "./oidc.ts";
+import { inTransaction, store } from "./scope.ts";
+
+/**
+ * oidc-provider's storage. Whatever is handed out (codes, tokens, ids) is kept as
+ * its SHA-256 only; 256 random bits need no salt. Apps are its clients, read from
+ * where developers change them.
+ */
+export function adapterFor(kind: string): Adapter {
+  if (kind === "Client") return clients;
+  if (kind === "Session") return noSessions;
+  return new Records(kind);
+}
+
+const GRANTED = new Set(["AuthorizationCode", "AccessToken", "RefreshToken"]);
+
+class Records implements Adapter {
+  readonly kind: string;
+
+  constructor(kind: string) {
+    this.kind = kind;
+  }
+
+  async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
+    // The id is the token itself.
+    const { jti: _, ...rest } = payload;
+    const idHash = hashOf(id);
+    const kept = {
+      payload: rest as Prisma.InputJsonValue,
+      grantId: this.kind === "Grant" ? id : (payload.grantId ?? null),
+      expiresAt: new Date(Date.now() + expiresIn * 1000),
+    };
+    await (await store()).oAuthRecord.upsert({
+      where: { kind_idHash: { kind: this.kind, idHash } },
+      create: { kind: this.kind, idHash, ...kept },
+      update: kept,
+    });
+  }
+
+  async find(id: string): Promise<AdapterPayload | undefined> {
+    const where = { kind_idHash: { kind: this.kind, idHash: hashOf(id) } };
+    const db = await store();
+    // In a transaction it is going to be used or ended. Requests with codes and tokens of one grant then
+    // come one after the other, so that they can't wait for each other in a circle.
+    if (inTransaction() && GRANTED.has(this.kind)) {
+      const granted = await db.oAuthRecord.findUnique({ where, select: { grantId: true } });
+      if (granted !== null && granted.grantId !== null) await lockGrant(db, granted.grantId);
+    }
+    const record = await db.oAuthRecord.findUnique({
+      where,
+      select: { payload: true, consumedAt: true },
+    });
+    if (record === null) return undefined;
+    return {
+      ...(record.payload as AdapterPayload),
+      jti: id,
+      ...(record.consumedAt === null ? {} : { consumed: Math.floor(record.consumedAt.getTime() / 1000) }),
+    };
+  }
+
+  /**
+   * RFC 6749 §4.1.2 and RFC 9700 §4.14.2: a code or refresh token works once, and
+   * who comes second ends what the first one got. The condition is part of the one
+   * statement, so that of many who come at once exactly one is first.
+   */
+  async consume(id: string): Promise<void> {
+    const db = await store();
+    const idHash = hashOf(id);
+    const consumed = await db.$executeRaw`
+      UPDATE oauth_record SET consumed_at = now() WHERE kind = ${this.kind} AND id_hash = ${idHash} AND consumed_at IS NULL`;
+    if (consumed === 1) return;
+    const record = await db.oAuthRecord.findUnique({
+      where: { kind_idHash: { kind: this.kind, idHash } },
+      select: { grantId: true },
+    });
+    if (record !== null && record.grantId !== null) await db.oAuthRecord.deleteMany({ where: { grantId: record.grantId } });
+    throw new errors.InvalidGrant("already used");
+  }
+
+  async destroy(id: string): Promise<void> {
+    await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, idHash: hashOf(id) } });
+  }
+
+  async revokeByGrantId(grantId: string): Promise<void> {
+    await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, grantId } });
+  }
+
+  // Sessions and device codes, which are not stored here.
+  async findByUid(): Promise<undefined> {}
+  async findByUserCode(): Promise<undefined> {}
+}
+
+/** oidc-provider's own sessions would outlive a sign-out. Each authorization begins without one and asks next-auth who is there. */
+const noSessions: Adapter = {
+  upsert: async () => {},
+  find: async () => undefined,
+  findByUid: async () => undefined,
+  findByUserCode: async () => undefined,
+  consume: async () => {},
+  destroy: async () => {},
+  revokeByGrantId: async () => {},
+};
+
+const clients: Adapter = {
+  ...noSessions,
+  async find(clientId) {
+    const app = await (await store()).app.findUnique({
+      where: { clientId },
+      select: { clientSecretHash: true, redirectUris: true, publicClient: true },
+    });
+    // Without an address to return to nobody can be sent anywhere.
+    if (app === null || app.redirectUris.length === 0) return undefined;
+    return {
+      client_id: clientId,
+      redirect_uris: app.redirectUris,
+      grant_types: ["authorization_code", "refresh_token"],
+      response_types: ["code"],
+      ...(app.publicClient
+        ? { token_endpoint_auth_method: "none" }
+        : {
+            // Its hash; provider.ts compares accordingly. client_secret_post is accepted as well.
+            token_endpoint_auth_method: "client_secret_basic",
+            client_secret: Buffer.from(app.clientSecretHash).toString("base64url"),
+          }),
+    };
+  },
+};

@@ -1,0 +1,134 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import type { InteractionResults } from "oidc-provider";
+import { publicUrl } from "#env";
+import { balanceOf } from "../ledger/accounts.ts";
+import { database, prisma, transaction } from "../platform/db.ts";
+import { BufferedResponse, nodeRequest } from "./bridge.ts";
+import { keepDecision } from "./grants.ts";
+import type { Keys } from "./keys.ts";
+import { errors } from "./oidc.ts";
+import { authorizationServer } from "./provider.ts";
+import { within } from "./scope.ts";
+import { knownScopes, type Scope } from "./scopes.ts";
+
+/** An app's request that waits for a person's answer, in the browser that began it. */
+export type PendingRequest = {
+  app: { id: string; name: string; siteUrl: string | null; logoUrl: string | null; markupBps: number; allowedModels: string[] };
+  scopes: Scope[];
+  /** Where the person returns to, as they would say it. */
+  returnHost: string;
+};
+
+/** The request behind `/connect/{uid}`; null when it is over, or was begun in another browser. */
+export async function pendingRequest(uid: string, cookieHeader: string): Promise<PendingRequest | null> {
+  const interaction = await find(uid, cookieHeader);
+  if (interaction === null) return null;
+  const app = await (await prisma()).app.findUnique({
+    where: { clientId: String(interaction.params.client_id) },
+    select: { id: true, name: true, siteUrl: true, logoUrl: true, markupBps: true, allowedModels: true },
+  });
+  if (app === null) return null;
+  return { app, scopes: knownScopes(interaction.params.scope), returnHost: new URL(String(interaction.params.redirect_uri)).host };
+}
+
+/** What the consent page shows of the person and what they allowed this app before. */
+export async function standing(
+  userId: string,
+  appId: string,
+): Promise<{ balance: bigint; earlier: { monthlyLimit: bigint | null } | null }> {
+  const db = await prisma();
+  const { walletId } = await db.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
+  const earlier = await db.linkedUser.findFirst({ where: { userId, appId }, orderBy: { id: "desc" }, select: { monthlyLimit: true } });
+  return { balance: (await balanceOf((await database()).sql, walletId)).available, earlier };
+}
+
+/**
+ * What the form on the consent page has to bring back: it was shown to this person,
+ * for this request, by us. The cookie of the request, which find() looks for, binds
+ * it to the browser.
+ */
+export async function consentToken(uid: string, userId: string, markupBps: number): Promise<string> {
+  const { keys } = await authorizationServer();
+  return sign(keys.cookies[0] as string, uid, userId, markupBps);
+}
+
+function sign(key: string, uid: string, userId: string, markupBps: number): string {
+  return createHmac("sha256", key).update(`consent ${uid} ${userId} ${markupBps}`).digest("base64url");
+}
+
+function isSigned(keys: Keys, token: string, uid: string, userId: string, markupBps: number): boolean {
+  const given = Buffer.from(token);
+  return keys.cookies.some((key) => {
+    const expected = Buffer.from(sign(key, uid, userId, markupBps));
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  });
+}
+
+export type Answer = { kind: "deny" } | { kind: "allow"; monthlyLimit: bigint | null; allowedModels: string[] };
+
+/**
+ * Takes a person's answer. `goTo`: where the browser goes on. `over`: nothing waits
+ * for an answer. `again`: the page was shown to somebody else, or the app's markup
+ * has changed since, so the person has to look at it once more.
+ */
+export async function decide(
+  request: { uid: string; cookieHeader: string; userId: string; token: string },
+  answer: Answer,
+): Promise<{ kind: "goTo"; url: string } | { kind: "over" } | { kind: "again" }> {
+  const { uid, userId } = request;
+  const interaction = await find(uid, request.cookieHeader);
+  const pending = await pendingRequest(uid, request.cookieHeader);
+  if (interaction === null || pending === null) return { kind: "over" };
+  const { provider, keys } = await authorizationServer();
+  if (!isSigned(keys, request.token, uid, userId, pending.app.markupBps)) return { kind: "again" };
+
+  const { req, res } = exchange(uid, request.cookieHeader);
+  const finish = (result: InteractionResults) => provider.interactionResult(req, res, result, { mergeWithLastSubmission: false });
+  if (answer.kind === "deny") {
+    return { kind: "goTo", url: await finish({ error: "access_denied", error_description: "the person said no" }) };
+  }
+  const url = await transaction((tx) =>
+    within(tx, async () => {
+      const grant = new provider.Grant({ accountId: userId, clientId: String(interaction.params.client_id) });
+      grant.addOIDCScope(pending.scopes.join(" "));
+      const grantId = await grant.save();
+      await keepDecision(
+        tx,
+        grantId,
+        {
+          appId: pending.app.id,
+          userId,
+          monthlyLimit: answer.monthlyLimit === null ? null : String(answer.monthlyLimit),
+          allowedModels: answer.allowedModels,
+          agreedMarkupBps: pending.app.markupBps,
+        },
+        new Date(Date.now() + REDEEM_WITHIN_MS),
+      );
+      return finish({ login: { accountId: userId }, consent: { grantId } });
+    }),
+  );
+  return { kind: "goTo", url };
+}
+
+/** The browser's way back, and the life of a code. */
+const REDEEM_WITHIN_MS = 10 * 60_000;
+
+async function find(uid: string, cookieHeader: string) {
+  const { provider } = await authorizationServer();
+  const { req, res } = exchange(uid, cookieHeader);
+  try {
+    const interaction = await provider.interactionDetails(req, res);
+    return interaction.uid === uid ? interaction : null;
+  } catch (error) {
+    if (error instanceof errors.SessionNotFound) return null;
+    throw error;
+  }
+}
+
+function exchange(uid: string, cookieHeader: string) {
+  const req = nodeRequest(
+    { url: `${publicUrl()}/connect/${encodeURIComponent(uid)}`, method: "GET", headers: new Headers({ cookie: cookieHeader }) },
+    null,
+  );
+  return { req, res: new BufferedResponse(req) };
+}

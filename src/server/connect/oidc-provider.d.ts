@@ -1,0 +1,8 @@
+/** The package's types describe its main module only; oidc.ts says why it is not what is loaded. */
+declare module "oidc-provider/lib/provider.js" {
+  export { default as Provider } from "oidc-provider";
+}
+declare module "oidc-provider/lib/helpers/errors.js" {
+  import { errors } from "oidc-provider";
+  export = errors;
+}

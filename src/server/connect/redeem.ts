@@ -1,0 +1,69 @@
+import { randomUUID } from "node:crypto";
+import type { KoaContextWithOIDC } from "oidc-provider";
+import type { Tx } from "../platform/db.ts";
+import { bindGrant, endGrant, takeDecision } from "./grants.ts";
+import { isExternalUserId, link, linkByToken } from "./linked-users.ts";
+import { errors } from "./oidc.ts";
+import { knownScopes } from "./scopes.ts";
+
+/**
+ * What a successful token request does beyond tokens, in its transaction: the link
+ * comes into being when the app redeems the code, with what the person decided. With
+ * `storage_mode=hosted` the tokens stay here and the app gets its own id for the
+ * person. Throws an OAuth error, and everything is taken back, the code included.
+ */
+export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
+  const form = ctx.oidc.body ?? {};
+  const storageMode = single(form, "storage_mode");
+  const externalUserId = single(form, "external_user_id");
+  if (storageMode !== undefined && storageMode !== "hosted") throw new errors.InvalidRequest("unknown storage_mode");
+  if (form.grant_type !== "authorization_code") {
+    if (storageMode !== undefined) throw new errors.InvalidRequest("storage_mode belongs to the exchange of an authorization code");
+    return;
+  }
+  const { Client: client, Grant: grant, AuthorizationCode: code } = ctx.oidc.entities;
+  if (client === undefined || grant === undefined || code === undefined)
+    throw new Error("a code was redeemed without client, grant or code");
+  const decision = await takeDecision(tx, grant.jti);
+  if (decision === null) throw new errors.InvalidGrant("the person's consent is gone");
+  const scopes = knownScopes(code.scope);
+  const agreement = {
+    appId: decision.appId,
+    userId: decision.userId,
+    scope: scopes.join(" "),
+    monthlyLimit: decision.monthlyLimit === null ? null : BigInt(decision.monthlyLimit),
+    allowedModels: decision.allowedModels,
+    agreedMarkupBps: decision.agreedMarkupBps,
+  };
+  if (storageMode === undefined) {
+    if (externalUserId !== undefined) throw new errors.InvalidRequest("external_user_id goes with storage_mode=hosted");
+    // Who only signs in gives no say over their wallet.
+    if (scopes.includes("credits.spend")) await bindGrant(tx, grant.jti, (await linkByToken(tx, `oauth_${randomUUID()}`, agreement)).id);
+    return;
+  }
+  if (client.clientAuthMethod === "none") throw new errors.UnauthorizedClient("storage_mode=hosted is for confidential clients");
+  if (externalUserId !== undefined && !isExternalUserId(externalUserId)) {
+    throw new errors.InvalidRequest("external_user_id must be 1 to 255 printable characters, without white space around them");
+  }
+  if (!scopes.includes("credits.read") || !scopes.includes("credits.spend")) {
+    throw new errors.InvalidScope("storage_mode=hosted needs credits.read and credits.spend", agreement.scope);
+  }
+  // A link of the app's own id needs no token: the app's API key acts for it.
+  await endGrant(tx, grant.jti);
+  const linked = await link(tx, externalUserId ?? `user_${randomUUID()}`, agreement);
+  ctx.body = {
+    storage_mode: "hosted",
+    external_user_id: linked.externalUserId,
+    scope: agreement.scope,
+    user: linked.user,
+    linked_at: linked.linkedAt.toISOString(),
+  };
+}
+
+/** RFC 6749 §3.2: no parameter twice. One without a value counts as absent. */
+function single(form: Record<string, unknown>, name: string): string | undefined {
+  const value = form[name];
+  if (value === undefined || value === "") return undefined;
+  if (typeof value !== "string") throw new errors.InvalidRequest(`${name} must not be provided twice`);
+  return value;
+}
