@@ -233,6 +233,8 @@ test.describe("the consent page", () => {
       const answer = await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit, token });
       expect(answer.headers.get("location")).toBe(`${page}?limit=${encodeURIComponent(limit)}`);
     }
+    const gone = await visitor.post(`${page}/decision`, { decision: "allow", limited: "no", model: "no-such-model", token });
+    expect(gone.headers.get("location"), "models that are gone are not any model").toBe(`${page}?again=1`);
     await server.db.prisma.app.update({ where: { id: client.appId }, data: { markupBps: 90_000 } });
     const answer = await visitor.post(`${page}/decision`, { decision: "allow", limited: "no", token });
     expect(answer.headers.get("location")).toBe(`${page}?again=1`);
@@ -488,6 +490,31 @@ test.describe("hosted storage", () => {
       ["user.disconnected", first.id],
       ["user.connected", second.id],
     ]);
+  });
+
+  test("connecting and unlinking at the same time ends in one of both", async ({ postgresServer: server }) => {
+    const person = await makePerson(server.db);
+    const client = await makeClient(server.db);
+    const over = { ...HOSTED, external_user_id: "both" };
+    for (let round = 0; round < 3; round++) {
+      await redeem(server, client, await codeFor(server, person, client), over);
+      const issued = await codeFor(server, person, client);
+      const [connected, unlinked] = await Promise.all([
+        redeem(server, client, issued, over),
+        call(server, "/v1/users/both/link", { method: "DELETE", key: client.key }),
+      ]);
+      expect([connected.status, unlinked.status]).toEqual([200, 200]);
+      expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBeLessThanOrEqual(1);
+    }
+  });
+
+  test("nobody is linked whose account was deleted after they said yes", async ({ postgresServer: server }) => {
+    const person = await makePerson(server.db);
+    const client = await makeClient(server.db);
+    const issued = await codeFor(server, person, client);
+    await server.db.prisma.user.update({ where: { id: person.id }, data: { deletedAt: new Date() } });
+    expect((await redeem(server, client, issued, HOSTED)).json.error).toBe("invalid_grant");
+    expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
   });
 
   test("two wallets that take one id at the same time leave one link", async ({ postgresServer: server }) => {

@@ -91,23 +91,20 @@ export type Link = { id: string; externalUserId: string; user: { id: string; ema
  */
 export async function link(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
   await oneAtATime(tx, agreement);
-  const there = await tx.prisma.linkedUser.findUnique({
-    where: { appId_externalUserId: { appId: agreement.appId, externalUserId } },
-    select: { id: true, userId: true },
-  });
-  if (there !== null && there.userId === agreement.userId) return renew(tx, there.id, agreement);
-  if (there !== null) await end(tx, { id: there.id, appId: agreement.appId, userId: there.userId, externalUserId }, "replaced");
+  // Locked, so that nobody unlinks it between looking and changing.
+  const [there] = await tx.prisma.$queryRaw<{ id: string; user_id: string }[]>`
+    SELECT id, user_id FROM linked_user WHERE app_id = ${agreement.appId}::uuid AND external_user_id = ${externalUserId} FOR UPDATE`;
+  if (there !== undefined && there.user_id === agreement.userId) return renew(tx, there.id, agreement);
+  if (there !== undefined) await end(tx, { id: there.id, appId: agreement.appId, userId: there.user_id, externalUserId }, "replaced");
   return create(tx, { externalUserId, byToken: false }, agreement);
 }
 
 /** Links a person's wallet to an app that keeps tokens itself. There is one such link, however often they connect. */
 export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
   await oneAtATime(tx, agreement);
-  const there = await tx.prisma.linkedUser.findFirst({
-    where: { appId: agreement.appId, userId: agreement.userId, byToken: true },
-    select: { id: true },
-  });
-  return there !== null ? renew(tx, there.id, agreement) : create(tx, { externalUserId, byToken: true }, agreement);
+  const [there] = await tx.prisma.$queryRaw<{ id: string }[]>`
+    SELECT id FROM linked_user WHERE app_id = ${agreement.appId}::uuid AND user_id = ${agreement.userId}::uuid AND by_token FOR UPDATE`;
+  return there !== undefined ? renew(tx, there.id, agreement) : create(tx, { externalUserId, byToken: true }, agreement);
 }
 
 /**

@@ -22,11 +22,11 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
   const monthlyLimit = form.get("limited") === "no" ? null : creditsOf(typed);
   if (form.get("limited") !== "no" && (monthlyLimit === null || monthlyLimit === 0n))
     return goTo(`${page}?limit=${encodeURIComponent(typed.slice(0, 20))}`);
+  const ticked = form.getAll("model").map(String);
   const models = allModels();
-  const allowedModels = form
-    .getAll("model")
-    .map(String)
-    .filter((id) => models.has(id));
+  const allowedModels = ticked.filter((id) => models.has(id));
+  // None means any, which is not what somebody said who ticked models that are gone by now.
+  if (ticked.length > 0 && allowedModels.length === 0) return goTo(`${page}?again=1`);
   return follow(await decide(asked, { kind: "allow", monthlyLimit, allowedModels }), page);
 }
 
