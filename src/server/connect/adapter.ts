@@ -1,6 +1,7 @@
 import type { Adapter, AdapterPayload } from "oidc-provider";
 import type { Prisma } from "../../generated/prisma/client.ts";
-import { hashOf, lockGrant } from "./grants.ts";
+import { hashSecret } from "../platform/secrets.ts";
+import { lockGrant } from "./grants.ts";
 import { errors } from "./oidc.ts";
 import { inTransaction, store } from "./scope.ts";
 
@@ -27,7 +28,7 @@ class Records implements Adapter {
   async upsert(id: string, payload: AdapterPayload, expiresIn: number): Promise<void> {
     // The id is the token itself.
     const { jti: _, ...rest } = payload;
-    const idHash = hashOf(id);
+    const idHash = hashSecret(id);
     const kept = {
       payload: rest as Prisma.InputJsonValue,
       grantId: this.kind === "Grant" ? id : (payload.grantId ?? null),
@@ -41,7 +42,7 @@ class Records implements Adapter {
   }
 
   async find(id: string): Promise<AdapterPayload | undefined> {
-    const where = { kind_idHash: { kind: this.kind, idHash: hashOf(id) } };
+    const where = { kind_idHash: { kind: this.kind, idHash: hashSecret(id) } };
     const db = await store();
     // In a transaction it is going to be used or ended. Requests with codes and tokens of one grant then
     // come one after the other, so that they can't wait for each other in a circle.
@@ -68,7 +69,7 @@ class Records implements Adapter {
    */
   async consume(id: string): Promise<void> {
     const db = await store();
-    const idHash = hashOf(id);
+    const idHash = hashSecret(id);
     const consumed = await db.$executeRaw`
       UPDATE oauth_record SET consumed_at = now() WHERE kind = ${this.kind} AND id_hash = ${idHash} AND consumed_at IS NULL`;
     if (consumed === 1) return;
@@ -81,7 +82,7 @@ class Records implements Adapter {
   }
 
   async destroy(id: string): Promise<void> {
-    await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, idHash: hashOf(id) } });
+    await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, idHash: hashSecret(id) } });
   }
 
   async revokeByGrantId(grantId: string): Promise<void> {

@@ -2,8 +2,9 @@ import { expect, test } from "vitest";
 import { onBothDatabases } from "../../testing/database.ts";
 import { makeApp, makeUser } from "../../testing/makers.ts";
 import { transaction } from "../platform/db.ts";
+import { hashSecret } from "../platform/secrets.ts";
 import { adapterFor } from "./adapter.ts";
-import { endGrant, hashOf, keepDecision, purgeOAuth, takeDecision } from "./grants.ts";
+import { endGrant, keepDecision, purgeOAuth, takeDecision } from "./grants.ts";
 import { rotateKeys } from "./keys.ts";
 import { link, linkByToken, unlink } from "./linked-users.ts";
 import { within } from "./scope.ts";
@@ -21,7 +22,7 @@ onBothDatabases("what the authorization server remembers", (db) => {
     expect(await stored(() => adapterFor("RefreshToken").find("the-token"))).toBeUndefined();
     const record = await db().prisma.oAuthRecord.findFirstOrThrow({ where: { grantId: "g1" } });
     expect(JSON.stringify(record.payload)).not.toContain("the-token");
-    expect(Buffer.from(record.idHash).equals(hashOf("the-token"))).toBe(true);
+    expect(Buffer.from(record.idHash).equals(hashSecret("the-token"))).toBe(true);
   });
 
   test("a code is consumed once, and the second try ends its grant", async () => {

@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import type { Database, Tx } from "../platform/db.ts";
+import { hashSecret } from "../platform/secrets.ts";
 
 /** What a person decided on the consent page, kept with the grant until the app redeems its code. */
 export type Decision = {
@@ -14,12 +14,12 @@ export type Decision = {
 const DECISION = "Decision";
 
 export async function keepDecision(tx: Tx, grantId: string, decision: Decision, expiresAt: Date): Promise<void> {
-  await tx.prisma.oAuthRecord.create({ data: { kind: DECISION, idHash: hashOf(grantId), grantId, payload: decision, expiresAt } });
+  await tx.prisma.oAuthRecord.create({ data: { kind: DECISION, idHash: hashSecret(grantId), grantId, payload: decision, expiresAt } });
 }
 
 /** The decision behind a grant, once; null when it was taken already or ended. */
 export async function takeDecision(tx: Tx, grantId: string): Promise<Decision | null> {
-  const where = { kind_idHash: { kind: DECISION, idHash: hashOf(grantId) } };
+  const where = { kind_idHash: { kind: DECISION, idHash: hashSecret(grantId) } };
   const record = await tx.prisma.oAuthRecord.findUnique({ where, select: { payload: true } });
   if (record === null) return null;
   await tx.prisma.oAuthRecord.delete({ where });
@@ -38,7 +38,7 @@ export async function endGrant(tx: Tx, grantId: string): Promise<void> {
 
 /** Waits until nobody else uses or ends this grant; then nobody does until the transaction is over. */
 export async function lockGrant(db: Tx["prisma"], grantId: string): Promise<void> {
-  await db.$queryRaw`SELECT id_hash FROM oauth_record WHERE kind = 'Grant' AND id_hash = ${hashOf(grantId)} FOR UPDATE`;
+  await db.$queryRaw`SELECT id_hash FROM oauth_record WHERE kind = 'Grant' AND id_hash = ${hashSecret(grantId)} FOR UPDATE`;
 }
 
 /** Ends every grant of a link. */
@@ -55,9 +55,4 @@ export async function purgeOAuth(db: Database): Promise<void> {
   await db.prisma.$executeRaw`
     DELETE FROM oauth_record g WHERE g.kind = 'Grant' AND g.created_at < now() - interval '1 hour'
       AND NOT EXISTS (SELECT 1 FROM oauth_record r WHERE r.grant_id = g.grant_id AND r.kind <> 'Grant')`;
-}
-
-/** What a code, token or id is stored under. */
-export function hashOf(id: string): Buffer<ArrayBuffer> {
-  return createHash("sha256").update(id).digest() as Buffer<ArrayBuffer>;
 }

@@ -3,7 +3,7 @@ import { errors as undiciErrors } from "undici";
 import { env } from "#env";
 import { QueueFullError } from "../ledger/batcher.ts";
 import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
-import { settle } from "../ledger/hold.ts";
+import { settle, unused } from "../ledger/hold.ts";
 import { type Ledger, ledger } from "../ledger/ledger.ts";
 import { refillSandbox } from "../ledger/sandbox.ts";
 import { type Tx, transaction } from "../platform/db.ts";
@@ -75,30 +75,23 @@ const open = shared.quotaOpenSales;
 type Held = Extract<HoldVerdict, { kind: "held" }> & {
   /** Whose prices hold, from quote to bill, even past midnight. */
   day: string;
-  /** The prompt bound that the hold was computed with. */
-  promptBound: number;
   /** The output limit to send, when it has to be lowered; null to leave the request as it is. */
   outputLimit: number | null;
 };
 
 async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
-  const { request } = purchase;
   const day = today();
-  const first = await tryHold(books, purchase, request.promptBound, day);
-  if (first.kind === "held") return fitOutput(books, purchase, first, request.promptBound, day);
-  if (first.payer?.billingMode === "test" && first.reason === "insufficient_credits" && purchase.externalUserId !== "sandbox_empty") {
-    await refillSandbox(first.payer.walletId);
-    const again = await tryHold(books, purchase, request.promptBound, day);
-    if (again.kind === "held") return fitOutput(books, purchase, again, request.promptBound, day);
-    throw refusal(again, purchase);
+  let bound = purchase.request.promptBound;
+  let verdict = await tryHold(books, purchase, bound, day);
+  if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
+    await refillSandbox(verdict.payer.walletId);
+    verdict = await tryHold(books, purchase, bound, day);
+  } else if (verdict.kind === "refused" && isAboutMoney(verdict) && mayFitWithTokenizer(purchase, verdict)) {
+    bound = await closerPromptBound(purchase.request);
+    verdict = await tryHold(books, purchase, bound, day);
   }
-  if (isAboutMoney(first) && mayFitWithTokenizer(purchase, first)) {
-    const bound = await closerPromptBound(request);
-    const again = await tryHold(books, purchase, bound, day);
-    if (again.kind === "held") return fitOutput(books, purchase, again, bound, day);
-    throw refusal(again, purchase);
-  }
-  throw refusal(first, purchase);
+  if (verdict.kind === "refused") throw refusal(verdict, purchase);
+  return fitOutput(books, purchase, verdict, bound, day);
 }
 
 async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, day: string) {
@@ -143,7 +136,7 @@ async function fitOutput(
 ): Promise<Held> {
   const { request } = purchase;
   const { model } = request;
-  if (request.kind === "embedding") return { ...verdict, day, promptBound, outputLimit: null };
+  if (request.kind === "embedding") return { ...verdict, day, outputLimit: null };
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
@@ -155,13 +148,13 @@ async function fitOutput(
   if (affordable >= most) {
     // A limit above the model's own, or an operator's own model that may not keep to its limit, is named.
     const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
-    return { ...verdict, day, promptBound: bound, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
+    return { ...verdict, day, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
   }
   if (affordable < Math.min(most, LEAST_OUTPUT)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
     throw new AppError("insufficient_credits");
   }
-  return { ...verdict, day, promptBound: bound, outputLimit: affordable };
+  return { ...verdict, day, outputLimit: affordable };
 }
 
 const CLOSE_ENOUGH_TOKENS = 1_000;
@@ -174,6 +167,11 @@ function affordablePerChoice(request: CompletionRequest, held: { amount: bigint;
 }
 
 type Refused = Extract<HoldVerdict, { kind: "refused" }>;
+
+/** Play credits are made when they are wanted; only the id that stands for an empty wallet has none. */
+function isSpentSandbox(purchase: Purchase, verdict: Refused): verdict is Refused & { payer: Payer } {
+  return verdict.payer?.billingMode === "test" && verdict.reason === "insufficient_credits" && purchase.externalUserId !== "sandbox_empty";
+}
 
 function isAboutMoney(verdict: Refused): boolean {
   return verdict.reason === "insufficient_credits" || verdict.reason === "spending_limit_reached";
@@ -588,16 +586,8 @@ function nothingUsed(
   upstreamStatus: number | null = null,
 ): Settlement {
   return {
-    id: purchase.id,
-    base: 0n,
-    markup: 0n,
-    outcome,
-    endpoint: purchase.endpoint,
+    ...unused(purchase.id, outcome, purchase.endpoint),
     provider: upstream?.provider ?? null,
-    promptTokens: 0,
-    cachedTokens: 0,
-    completionTokens: 0,
-    countedBy: null,
     streamed: purchase.request.stream,
     upstreamStatus,
     durationMs,

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import { complete } from "../gateway/complete.ts";
+import { type Answer, complete, type Purchase } from "../gateway/complete.ts";
 import type { CompletionRequest } from "../gateway/completion-request.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
@@ -50,21 +50,17 @@ export function completionDoor(declared: {
         request: completion,
         signal: incoming.signal,
       };
+      const reply = (answer: Answer) => ({ status: 200, headers: { ...headers, ...answer.headers }, body: answer.body });
       const key = completion.stream ? null : incoming.header("idempotency-key");
-      if (key === null) {
-        const answer = await complete(purchase);
-        return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
-      }
+      if (key === null) return reply(await complete(purchase));
       const caller = await authenticate(keyHash);
       const claimed = await claim(caller, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
       if (claimed.kind === "replay") return claimed.reply;
       const { idempotency } = claimed;
       try {
-        const answer = await complete({
-          ...purchase,
-          remember: (tx, { body, headers: own }) => idempotency.remember(tx, { status: 200, headers: own, body }),
-        });
-        return { status: 200, headers: { ...headers, ...answer.headers }, body: answer.body };
+        const remember: Purchase["remember"] = (tx, { body, headers: own }) =>
+          idempotency.remember(tx, { status: 200, headers: own, body });
+        return reply(await complete({ ...purchase, remember }));
       } catch (error) {
         await idempotency.forget();
         throw error;

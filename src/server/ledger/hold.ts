@@ -222,6 +222,25 @@ export type Settlement = {
   durationMs: number;
 };
 
+/** The settlement that returns all of a hold. */
+export function unused(id: string, outcome: Settlement["outcome"], endpoint: string): Settlement {
+  return {
+    id,
+    base: 0n,
+    markup: 0n,
+    outcome,
+    endpoint,
+    provider: null,
+    promptTokens: 0,
+    cachedTokens: 0,
+    completionTokens: 0,
+    countedBy: null,
+    streamed: false,
+    upstreamStatus: null,
+    durationMs: 0,
+  };
+}
+
 export type SettleVerdict =
   | {
       kind: "settled";

@@ -1,5 +1,5 @@
 import type { Sql } from "../platform/sql.ts";
-import { type Settlement, settle } from "./hold.ts";
+import { settle, unused } from "./hold.ts";
 
 /**
  * Returns the credits of holds that nobody will resolve any more, because the
@@ -15,7 +15,7 @@ export async function sweepHolds(sql: Sql, options: { all?: boolean; after?: str
     if (rows.length === 0) return swept;
     const verdicts = await settle(
       sql,
-      rows.map((row) => released(String(row.id))),
+      rows.map((row) => unused(String(row.id), "swept", "sweeper")),
     );
     swept += verdicts.filter((verdict) => verdict.kind === "settled").length;
     after = String(rows.at(-1)?.id);
@@ -37,21 +37,3 @@ const orphansStatement = {
     WHERE h.id > $1::uuid AND ($2::bool OR h.expires_at < now()) AND NOT EXISTS (SELECT 1 FROM usage u WHERE u.id = h.id)
     ORDER BY h.id LIMIT 100`,
 };
-
-function released(id: string): Settlement {
-  return {
-    id,
-    base: 0n,
-    markup: 0n,
-    outcome: "swept",
-    endpoint: "sweeper",
-    provider: null,
-    promptTokens: 0,
-    cachedTokens: 0,
-    completionTokens: 0,
-    countedBy: null,
-    streamed: false,
-    upstreamStatus: null,
-    durationMs: 0,
-  };
-}
