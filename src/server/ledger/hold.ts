@@ -360,6 +360,20 @@ export async function settle(sql: Sql, settlements: readonly Settlement[]): Prom
 // `lk`     locks wallets and limits in id order, before the usage rows go in: two
 //          that settle the same hold meet at its wallet.
 // `entered` the exactly-once guard: a hold whose usage row exists is left alone.
+// `spent`  what was settled now, with the wallet's balance before and after each.
+// `news`   goes to the outbox in this very commit, and only when an endpoint of the app
+//          asks for it. Who asks is read here, as of the statement's beginning: an
+//          endpoint that was made before a request settles hears of it.
+//          A balance is low when one settlement takes it from the endpoint's threshold
+//          or above to below. Balances follow one another under the wallet's lock, so
+//          each crossing is in exactly one settlement, and nothing has to be remembered.
+//          It is told to every app that the wallet is linked to. The index on thresholds
+//          gives the lowest and the highest, so that most settlements look no further.
+const LOW_ENDPOINTS = `webhook_endpoint WHERE disabled_at IS NULL AND 'balance.low' = ANY (events)`;
+const CROSSED = `e.disabled_at IS NULL AND 'balance.low' = ANY (e.events)
+            AND e.balance_low_threshold > s.balance_after AND e.balance_low_threshold <= s.balance_before`;
+const SPENDER = `CASE WHEN s.billing_mode = 'test' THEN s.wallet_id ELSE (SELECT u.id FROM "user" u WHERE u.wallet_id = s.wallet_id) END`;
+
 const settleStatement = {
   name: "ledger_settle",
   text: `
@@ -399,8 +413,51 @@ const settleStatement = {
         UNION ALL SELECT limit_id, held, paid_base + paid_markup FROM settled WHERE limit_id IS NOT NULL) each GROUP BY id),
     updated AS (
       UPDATE account a SET held = lk.held - f.held, available = lk.available + f.returned
-      FROM freed f JOIN lk ON lk.id = f.id WHERE a.id = f.id AND a.id = ANY (ARRAY(SELECT id FROM freed)))
-    SELECT s.n::int AS n, s.known, e.id IS NOT NULL AS won, s.paid_base + s.paid_markup AS charged,
-      lk.available + lk.held - (sum(s.paid_base + s.paid_markup) FILTER (WHERE e.id IS NOT NULL) OVER (PARTITION BY s.wallet_id ORDER BY s.n))::bigint AS balance_after
-    FROM asked s LEFT JOIN entered e ON e.id = s.id LEFT JOIN lk ON lk.id = s.wallet_id`,
+      FROM freed f JOIN lk ON lk.id = f.id WHERE a.id = f.id AND a.id = ANY (ARRAY(SELECT id FROM freed))),
+    spent AS MATERIALIZED (
+      SELECT s.*, b.after AS balance_after, b.after + s.paid AS balance_before
+      FROM (
+        SELECT s.*, s.paid_base + s.paid_markup AS paid,
+          (sum(s.paid_base + s.paid_markup) OVER (PARTITION BY s.wallet_id ORDER BY s.n))::bigint AS so_far
+        FROM settled s) s
+      JOIN lk ON lk.id = s.wallet_id
+      CROSS JOIN LATERAL (SELECT lk.available + lk.held - s.so_far AS after) b),
+    listening AS MATERIALIZED (
+      SELECT e.app_id, e.sandbox, bool_or('usage.completed' = ANY (e.events)) AS to_usage, bool_or('balance.updated' = ANY (e.events)) AS to_balance
+      FROM webhook_endpoint e
+      WHERE e.disabled_at IS NULL AND e.app_id = ANY (ARRAY(SELECT app_id FROM asked WHERE known AND external_user_id IS NOT NULL))
+      GROUP BY e.app_id, e.sandbox),
+    news AS (
+      SELECT s.app_id, NULL::uuid AS endpoint_id, l.sandbox, 'usage.completed' AS type,
+        jsonb_build_object('user_id', ${SPENDER}, 'external_user_id', s.external_user_id, 'request_id', 'req_' || replace(s.id::text, '-', ''), 'model', s.model,
+          'prompt_tokens', s.prompt_tokens, 'completion_tokens', s.completion_tokens, 'total_tokens', s.prompt_tokens + s.completion_tokens,
+          'credits_used', s.paid) AS data
+      FROM spent s JOIN listening l ON l.app_id = s.app_id AND l.sandbox = (s.billing_mode = 'test') AND l.to_usage
+      WHERE s.external_user_id IS NOT NULL AND s.outcome IN ('completed', 'interrupted')
+      UNION ALL
+      SELECT s.app_id, NULL, l.sandbox, 'balance.updated',
+        jsonb_build_object('user_id', ${SPENDER}, 'external_user_id', s.external_user_id, 'new_balance', s.balance_after, 'amount_spent', s.paid,
+          'model', s.model, 'endpoint', s.endpoint)
+      FROM spent s JOIN listening l ON l.app_id = s.app_id AND l.sandbox = (s.billing_mode = 'test') AND l.to_balance
+      WHERE s.external_user_id IS NOT NULL AND s.paid > 0
+      UNION ALL
+      SELECT l.app_id, l.endpoint_id, s.billing_mode = 'test', 'balance.low',
+        jsonb_build_object('user_id', l.user_id, 'external_user_id', l.external_user_id, 'current_balance', s.balance_after, 'threshold', l.threshold)
+      FROM spent s CROSS JOIN LATERAL (
+        SELECT e.app_id, e.id AS endpoint_id, l.user_id, l.external_user_id, e.balance_low_threshold AS threshold
+        FROM linked_user l CROSS JOIN LATERAL (
+          SELECT * FROM webhook_endpoint e WHERE e.app_id = l.app_id AND NOT e.sandbox AND ${CROSSED} OFFSET 0) e
+        WHERE s.billing_mode <> 'test' AND l.wallet_id = s.wallet_id AND l.paused_at IS NULL AND l.scope LIKE '%credits.read%'
+        UNION ALL
+        SELECT e.app_id, e.id, s.wallet_id, s.external_user_id, e.balance_low_threshold
+        FROM webhook_endpoint e
+        WHERE s.billing_mode = 'test' AND s.external_user_id IS NOT NULL AND e.app_id = s.app_id AND e.sandbox AND ${CROSSED}
+        OFFSET 0) l
+      WHERE s.balance_after < (SELECT balance_low_threshold FROM ${LOW_ENDPOINTS} ORDER BY balance_low_threshold DESC LIMIT 1)
+        AND s.balance_before >= (SELECT balance_low_threshold FROM ${LOW_ENDPOINTS} ORDER BY balance_low_threshold LIMIT 1)),
+    told AS (
+      INSERT INTO outbox_event (id, app_id, endpoint_id, sandbox, type, data)
+      SELECT overlay(gen_random_uuid()::text PLACING left($14::uuid::text, 15) FROM 1 FOR 15)::uuid, app_id, endpoint_id, sandbox, type, data FROM news)
+    SELECT s.n::int AS n, s.known, p.id IS NOT NULL AS won, p.paid AS charged, p.balance_after
+    FROM asked s LEFT JOIN spent p ON p.id = s.id`,
 };

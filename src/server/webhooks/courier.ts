@@ -30,6 +30,7 @@ export type CourierOptions = {
   /** Told once of each endpoint that was given up. */
   onDisabled(endpoint: DisabledEndpoint): void;
   pollMs?: number;
+  leaseMarginSeconds?: number;
   now?: () => number;
   /** Between 0 and 1. */
   random?: () => number;
@@ -51,9 +52,13 @@ export function waitAfter(attempts: number, firstRetryMs: number, random: () => 
   return Math.round(firstRetryMs * Math.min(3 ** (attempts - 1), LONGEST_WAIT) * (0.8 + 0.4 * random()));
 }
 
-const IN_FLIGHT = 64;
-/** Of one endpoint, in all processes together: one that is slow leaves room for the others. */
-const IN_FLIGHT_OF_ONE = 8;
+/** Jobs that one process has taken and not ended. */
+const TAKEN = 512;
+const TAKEN_AT_ONCE = 64;
+/** Of these of one endpoint, in all processes together: one that is slow leaves room for the others. */
+const TAKEN_OF_ONE = 32;
+/** Requests to one endpoint at a time; what else is taken of it waits its turn. */
+const REQUESTS_TO_ONE = 8;
 const NEWS_AT_ONCE = 500;
 
 export function startCourier(db: Database, options: CourierOptions): Courier {
@@ -62,13 +67,24 @@ export function startCourier(db: Database, options: CourierOptions): Courier {
   return courier;
 }
 
+/** What one process has of one endpoint. */
+type Line = {
+  /** Jobs taken and not ended. */
+  taken: number;
+  requests: number;
+  waiting: (() => void)[];
+  /** The last look found so much that there may be more. */
+  mayHaveMore: boolean;
+};
+
 type Ending = { job: string; due: Due; attempt: Attempt; startedAt: Date };
 
 class RunningCourier implements Courier {
   readonly #db: Database;
   readonly #options: CourierOptions;
   readonly #agent: ReturnType<typeof guardedAgent>;
-  readonly #inFlight = new Set<Promise<void>>();
+  readonly #taken = new Set<Promise<void>>();
+  readonly #lines = new Map<string, Line>();
   readonly #now: () => number;
   #queue: Promise<Queue> | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -110,8 +126,7 @@ class RunningCourier implements Courier {
     onNudge(undefined);
     clearTimeout(this.#timer);
     await this.#round;
-    while (this.#inFlight.size > 0) await Promise.all(this.#inFlight);
-    await this.#writing;
+    while (this.#taken.size > 0) await Promise.all(this.#taken);
     await (await this.#queue?.catch(() => undefined))?.stop();
     await this.#agent.destroy();
   }
@@ -126,13 +141,13 @@ class RunningCourier implements Courier {
         this.#again = false;
         const [glance] = await this.#db.sql.query(glanceStatement, []);
         if (glance?.news === true) {
-          const relayed = await this.#db.sql.query(relayStatement, [newId()]);
-          if (Number(relayed[0]?.events) === NEWS_AT_ONCE) this.#again = true;
+          const [relayed] = await this.#db.sql.query(relayStatement, [newId()]);
+          if (Number(relayed?.events) === NEWS_AT_ONCE) this.#again = true;
         }
-        // Without deliveries there is no queue: who has no webhooks does not pay for them.
+        // Without deliveries there is no queue: who has no webhooks does not pay for one.
         if (glance?.pending !== true && glance?.news !== true) continue;
         const queue = await this.#openQueue();
-        await this.#assign(queue);
+        if (glance.news === true || glance.waiting === true) await this.#assign(queue);
         await this.#takeMore(queue);
       }
     } catch (error) {
@@ -153,8 +168,6 @@ class RunningCourier implements Courier {
 
   /** Gives a job to every delivery that waits for one: new ones, failed ones, and those that are to be retried by hand. */
   async #assign(queue: Queue): Promise<void> {
-    const [waiting] = await this.#db.sql.query(waitingStatement, []);
-    if (waiting === undefined) return;
     const assigned = await transaction(async (tx) => {
       const rows = await tx.query(assignStatement, []);
       const jobs = rows.map((row) => ({
@@ -176,18 +189,57 @@ class RunningCourier implements Courier {
   }
 
   async #takeMore(queue: Queue): Promise<void> {
-    const room = IN_FLIGHT - this.#inFlight.size;
+    const room = Math.min(TAKEN - this.#taken.size, TAKEN_AT_ONCE);
     if (room <= 0 || this.#stopping) return;
-    const jobs = await queue.take(Math.min(room, 32), IN_FLIGHT_OF_ONE);
+    const jobs = await queue.take(room, TAKEN_OF_ONE);
     if (jobs.length === 0) return;
     const due = await this.#dueFor(jobs);
     // A retry by hand, or the end of the endpoint, has overtaken the others.
     await queue.end(jobs.map(({ id }) => id).filter((id) => !due.has(id)));
+    const count = new Map<string, number>();
     for (const [job, each] of due) {
-      const done: Promise<void> = this.#deliver(job, each).finally(() => this.#inFlight.delete(done));
-      this.#inFlight.add(done);
+      count.set(each.endpointId, (count.get(each.endpointId) ?? 0) + 1);
+      const done: Promise<void> = this.#deliver(job, each).finally(() => this.#taken.delete(done));
+      this.#taken.add(done);
     }
-    this.#again = true;
+    for (const [endpointId, taken] of count) if (taken >= REQUESTS_TO_ONE) this.#lineOf(endpointId).mayHaveMore = true;
+    if (jobs.length === room) this.#again = true;
+  }
+
+  #lineOf(endpointId: string): Line {
+    let line = this.#lines.get(endpointId);
+    if (line === undefined) {
+      line = { taken: 0, requests: 0, waiting: [], mayHaveMore: false };
+      this.#lines.set(endpointId, line);
+    }
+    return line;
+  }
+
+  /** Runs work when fewer than the most run for this endpoint. */
+  async #inLine<T>(endpointId: string, work: () => Promise<T>): Promise<T> {
+    const line = this.#lineOf(endpointId);
+    line.taken++;
+    if (line.requests >= REQUESTS_TO_ONE) await new Promise<void>((resolve) => line.waiting.push(resolve));
+    else line.requests++;
+    try {
+      return await work();
+    } finally {
+      // Whoever is next takes the place over.
+      const next = line.waiting.shift();
+      if (next === undefined) line.requests--;
+      else next();
+    }
+  }
+
+  /** When most of what was taken of an endpoint has ended, there is room for more of it. */
+  #leaveLine(endpointId: string): void {
+    const line = this.#lineOf(endpointId);
+    line.taken--;
+    if (line.mayHaveMore && line.taken <= REQUESTS_TO_ONE) {
+      line.mayHaveMore = false;
+      this.wake();
+    }
+    if (line.taken === 0) this.#lines.delete(endpointId);
   }
 
   async #dueFor(jobs: readonly { id: string; deliveryId: string }[]): Promise<Map<string, Due>> {
@@ -219,6 +271,14 @@ class RunningCourier implements Courier {
   }
 
   async #deliver(job: string, due: Due): Promise<void> {
+    const ending = await this.#inLine(due.endpointId, () => this.#attempt(job, due));
+    this.#endings.push(ending);
+    this.#writing ??= this.#writeEndings();
+    await this.#writing;
+    this.#leaveLine(due.endpointId);
+  }
+
+  async #attempt(job: string, due: Due): Promise<Ending> {
     const startedAt = new Date(this.#now());
     const secrets = this.#secretsOf(due, startedAt);
     const body = bodyOf(due.event);
@@ -234,11 +294,7 @@ class RunningCourier implements Courier {
             body,
             timeoutMs: this.#options.timeoutMs,
           });
-    this.#endings.push({ job, due, attempt, startedAt });
-    this.#writing ??= this.#writeEndings().finally(() => {
-      this.#writing = undefined;
-    });
-    await this.#writing;
+    return { job, due, attempt, startedAt };
   }
 
   #secretsOf(due: Due, now: Date): [string, ...string[]] | null {
@@ -274,9 +330,9 @@ class RunningCourier implements Courier {
         }
       }
       for (const endpoint of disabled) this.#options.onDisabled(endpoint);
-      // There is room again, and failed ones wait for their next job.
-      this.wake();
     }
+    // In the same turn as the look for more, so that nothing comes in between.
+    this.#writing = undefined;
   }
 
   async #write(tx: Tx, queue: Queue, endings: readonly Ending[]): Promise<DisabledEndpoint[]> {
@@ -358,7 +414,8 @@ const glanceStatement = {
   name: "webhooks_glance",
   text: `
     SELECT EXISTS (SELECT 1 FROM outbox_event WHERE relayed_at IS NULL) AS news,
-      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS pending`,
+      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS pending,
+      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending' AND job_id IS NULL) AS waiting`,
 };
 
 // Subscribers are looked up and events marked in one statement, so they are seen as of
@@ -380,11 +437,6 @@ const relayStatement = {
     SELECT count(*) AS events FROM news`,
 };
 
-const waitingStatement = {
-  name: "webhooks_waiting",
-  text: `SELECT 1 AS found FROM webhook_delivery WHERE status = 'pending' AND job_id IS NULL LIMIT 1`,
-};
-
 const assignStatement = {
   name: "webhooks_assign",
   text: `
@@ -398,10 +450,10 @@ const dueStatement = {
   text: `
     SELECT d.id, d.job_id, d.attempts, d.endpoint_id, e.url, e.failing_since, e.secret, e.former_secret, e.former_secret_until,
       o.id AS event_id, o.type, o.created_at, o.data
-    FROM unnest($1::uuid[], $2::uuid[]) AS j(id, delivery_id)
-    JOIN webhook_delivery d ON d.id = j.delivery_id AND d.job_id = j.id AND d.status = 'pending'
-    JOIN webhook_endpoint e ON e.id = d.endpoint_id AND e.disabled_at IS NULL
-    JOIN outbox_event o ON o.id = d.event_id`,
+    FROM webhook_delivery d
+    JOIN LATERAL (SELECT * FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NULL OFFSET 0) e ON true
+    JOIN LATERAL (SELECT * FROM outbox_event o WHERE o.id = d.event_id OFFSET 0) o ON true
+    WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending'`,
 };
 
 // A delivery that was retried by hand in the meantime, or disabled with its endpoint,

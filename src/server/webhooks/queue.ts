@@ -35,8 +35,8 @@ export async function openQueue(db: Database, options: { leaseSeconds: number })
         }),
     // Nothing here is due at a time of day.
     schedule: false,
-    superviseIntervalSeconds: options.leaseSeconds,
-    monitorIntervalSeconds: options.leaseSeconds,
+    superviseIntervalSeconds: Math.min(options.leaseSeconds, 20),
+    monitorIntervalSeconds: Math.min(options.leaseSeconds, 20),
   });
   // The database may be away for a while; every verb is asked again later.
   boss.on("error", (error) => log.warn("the queue of deliveries had an error", { error }));
