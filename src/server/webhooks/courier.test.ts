@@ -224,8 +224,9 @@ onBothDatabases("webhooks", (db) => {
       for (const [index, [name, , error, status]] of ways.entries()) {
         const each = bad[index] as Awaited<ReturnType<typeof listener>>;
         const [delivery] = await each.deliveries();
-        const record = await findDelivery(each.appId, each.id, delivery?.id as string);
-        expect(record?.tries, name).toContainEqual(
+        const tries = async () => (await findDelivery(each.appId, each.id, delivery?.id as string))?.tries ?? [];
+        // On a busy machine an attempt may also be too late.
+        await eventually(tries).toContainEqual(
           expect.objectContaining({
             responseStatus: status,
             error: expect.stringContaining(error),
@@ -233,7 +234,7 @@ onBothDatabases("webhooks", (db) => {
             requestHeaders: expect.objectContaining({ "webhook-signature": expect.stringMatching(/^v1,/) }),
           }),
         );
-        for (const { responseBody } of record?.tries ?? []) expect((responseBody ?? "").length).toBeLessThanOrEqual(2_048);
+        for (const { responseBody } of await tries()) expect((responseBody ?? "").length, name).toBeLessThanOrEqual(2_048);
       }
       for (const each of bad) receiver.behave(each.path, accept);
       for (const [index, each] of bad.entries()) {
@@ -287,7 +288,7 @@ onBothDatabases("webhooks", (db) => {
     await updateEndpoint(slow.appId, slow.id, { enabled: false });
   });
 
-  test("two servers share the work and send nothing twice", async () => {
+  test("much news arrives, each once, also when two servers share the work", async () => {
     const mine = await listener();
     const count = 1_000;
     await db().prisma.outboxEvent.createMany({
@@ -304,7 +305,8 @@ onBothDatabases("webhooks", (db) => {
       accept(received, outgoing, incoming);
     });
     courier();
-    courier();
+    // The embedded database belongs to one server.
+    if (db().kind === "postgres") courier();
     await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, status: "succeeded" } })).toBe(count);
     expect([seen.size, Math.max(...seen.values())]).toEqual([count, 1]);
   });
@@ -364,7 +366,7 @@ onBothDatabases("webhooks", (db) => {
     let now = Date.now();
     const options = { now: () => now, firstRetryMs: 3_600_000 };
     courier(options);
-    courier(options);
+    if (db().kind === "postgres") courier(options);
     const fail = async () => {
       const delivery = (await sendTestEvent(mine.appId, mine.id)) as { id: string };
       await eventually(async () => (await findDelivery(mine.appId, mine.id, delivery.id))?.tries.length).toBe(1);

@@ -92,6 +92,7 @@ class RunningCourier implements Courier {
   #again = false;
   #stopping = false;
   #endings: Ending[] = [];
+  readonly #unattempted: string[] = [];
   #writing: Promise<void> | undefined;
 
   constructor(db: Database, options: CourierOptions) {
@@ -120,14 +121,17 @@ class RunningCourier implements Courier {
     });
   }
 
-  /** Takes no more, waits for what is under way and writes down how it went. */
+  /** Takes no more, gives back what waits for its turn, and writes down how requests under way went. */
   async stop(): Promise<void> {
     this.#stopping = true;
     onNudge(undefined);
     clearTimeout(this.#timer);
     await this.#round;
+    for (const line of this.#lines.values()) for (const goOn of line.waiting.splice(0)) goOn();
     while (this.#taken.size > 0) await Promise.all(this.#taken);
-    await (await this.#queue?.catch(() => undefined))?.stop();
+    const queue = await this.#queue?.catch(() => undefined);
+    await queue?.giveBack(this.#unattempted).catch((error) => log.warn("jobs could not be given back; their lease ends", { error }));
+    await queue?.stop();
     await this.#agent.destroy();
   }
 
@@ -271,7 +275,8 @@ class RunningCourier implements Courier {
   }
 
   async #deliver(job: string, due: Due): Promise<void> {
-    const ending = await this.#inLine(due.endpointId, () => this.#attempt(job, due));
+    const ending = await this.#inLine(due.endpointId, async () => (this.#stopping ? null : this.#attempt(job, due)));
+    if (ending === null) return void this.#unattempted.push(job);
     this.#endings.push(ending);
     this.#writing ??= this.#writeEndings();
     await this.#writing;

@@ -16,6 +16,8 @@ export type Queue = {
   take(most: number, mostOfOneEndpoint: number): Promise<{ id: string; deliveryId: string }[]>;
   /** Ends jobs that were taken, in the transaction that writes down how they went. */
   end(jobIds: readonly string[], tx?: Tx): Promise<void>;
+  /** Lets somebody else have jobs that were taken, at once. */
+  giveBack(jobIds: readonly string[]): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -42,22 +44,27 @@ export async function openQueue(db: Database, options: { leaseSeconds: number })
   boss.on("error", (error) => log.warn("the queue of deliveries had an error", { error }));
   boss.on("warning", () => {});
   await boss.start();
-  await boss.createQueue(NAME, {
-    expireInSeconds: options.leaseSeconds,
-    // Attempts are counted by the delivery; here only processes that died are.
-    retryLimit: 10_000,
-    retryDelay: 0,
-  });
+  // Attempts are counted by the delivery; here only processes that died are.
+  const settings = { expireInSeconds: options.leaseSeconds, retryLimit: 10_000, retryDelay: 0 };
+  await boss.createQueue(NAME, settings);
+  // One that is there already may have been made with another lease.
+  await boss.updateQueue(NAME, settings);
   // Reads the queue's settings now: within a transaction of ours, which the embedded
   // database lets nobody else into, it would wait for itself.
   await boss.deleteJob(NAME, "00000000-0000-0000-0000-000000000000");
   if ("pglite" in db.jobStore) {
     // This process is the database's only user, so what is taken was taken by one that died.
     const { rows } = await boss.getDb().executeSql(`SELECT id FROM pgboss.job WHERE name = $1 AND state = 'active'`, [NAME]);
-    const ids = rows.map((row: { id: string }) => row.id);
-    if (ids.length > 0) await boss.fail(NAME, ids);
+    await giveBack(rows.map((row: { id: string }) => row.id));
   }
+
+  async function giveBack(jobIds: readonly string[]): Promise<void> {
+    // They are retried without delay.
+    if (jobIds.length > 0) await boss.fail(NAME, [...jobIds]);
+  }
+
   return {
+    giveBack,
     async add(tx, jobs) {
       await boss.insert(
         NAME,
