@@ -73,7 +73,7 @@ type Line = {
   taken: number;
   requests: number;
   waiting: (() => void)[];
-  /** The last look found so much that there may be more. */
+  /** Something was taken since the last look on its behalf, so there may be more. */
   mayHaveMore: boolean;
 };
 
@@ -200,13 +200,11 @@ class RunningCourier implements Courier {
     const due = await this.#dueFor(jobs);
     // A retry by hand, or the end of the endpoint, has overtaken the others.
     await queue.end(jobs.map(({ id }) => id).filter((id) => !due.has(id)));
-    const count = new Map<string, number>();
     for (const [job, each] of due) {
-      count.set(each.endpointId, (count.get(each.endpointId) ?? 0) + 1);
+      this.#lineOf(each.endpointId).mayHaveMore = true;
       const done: Promise<void> = this.#deliver(job, each).finally(() => this.#taken.delete(done));
       this.#taken.add(done);
     }
-    for (const [endpointId, taken] of count) if (taken >= REQUESTS_TO_ONE) this.#lineOf(endpointId).mayHaveMore = true;
     if (jobs.length === room) this.#again = true;
   }
 
