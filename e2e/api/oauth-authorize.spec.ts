@@ -261,7 +261,7 @@ test.describe("consent", () => {
     const client = await makeClient(server.db);
     await server.db.prisma.app.update({ where: { id: client.appId }, data: { logoUrl: "https://elsewhere.example/logo.png" } });
     const answer = await visitor.get(await visitor.begin(authorizeUrl(server, client, pkce().challenge)));
-    const policy = Object.fromEntries(
+    const policy: Record<string, string[]> = Object.fromEntries(
       (answer.headers.get("content-security-policy") ?? "").split("; ").map((each) => [each.split(" ")[0], each.split(" ").slice(1)]),
     );
     for (const name of ["default-src", "script-src", "style-src", "img-src", "font-src", "connect-src"])

@@ -2,7 +2,7 @@ import { OAuth2Client } from "@badgateway/oauth2-client";
 import * as oauth from "oauth4webapi";
 import * as oidc from "openid-client";
 import { expect, test } from "../fixtures.ts";
-import { authorizeUrl, INACTIVE, makeClient, makePerson, originOf, pkce, refresh, Visitor } from "../oauth.ts";
+import { authorizeUrl, INACTIVE, makeClient, makePerson, originOf, pkce, Visitor } from "../oauth.ts";
 
 test.describe("other people's libraries", () => {
   test("openid-client completes the flow: discovery, PKCE, nonce, id_token, userinfo, refresh, introspection, revocation", async ({

@@ -1,9 +1,9 @@
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
+import { verify } from "../../src/server/ledger/verify.ts";
 import { completion, usage } from "../../src/testing/fake-upstream.ts";
 import { call, chat, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, codeFor, formPost, HOSTED, makeClient, makePerson, originOf, pkce, redeem } from "../oauth.ts";
-import { price } from "../world.ts";
 
 test.describe("how often one address may come", () => {
   test("to /oauth/authorize and /oauth/token is limited, each for itself: 429 with Retry-After, and nothing is used up", async ({
@@ -48,35 +48,43 @@ test("of 100 parallel requests through a limit made by consent, exactly what it 
   upstream,
 }) => {
   const { db } = server;
-  const client = await makeClient(db, { markupBps: 2_000 });
+  const client = await makeClient(db);
   const person = await makePerson(db, { credits: 1_000_000_000n });
+  const connect = async (as: string, limit: [string, string][]) => {
+    const issued = await codeFor(server, person, client, { form: [["decision", "allow"], ...limit] });
+    expect((await redeem(server, client, issued, { ...HOSTED, external_user_id: as })).status).toBe(200);
+  };
   const text = marker();
-  // What a request really costs is its worst case: the prompt has as many tokens as it may have, and the answer too.
-  const body = chat(text, { max_tokens: 16_000 });
-  const issued = await codeFor(server, person, client, {
-    form: [
-      ["decision", "allow"],
-      ["limited", "yes"],
-      ["limit", "0.09"],
-    ],
-  });
-  expect((await redeem(server, client, issued, { ...HOSTED, external_user_id: "parallel" })).status).toBe(200);
+  const ask = (user: string, maxTokens: number) =>
+    call(server, "/v1/chat/completions", { key: client.key, user, body: chat(text, { max_tokens: maxTokens }) });
+  // The provider reports more than there can be, so that each request costs its worst case to the credit.
+  using seen = upstream.on(text, completion({ usage: usage(1_000_000, 1_000_000) }));
 
-  const reported = usage(1, 16_000);
-  using seen = upstream.on(text, completion({ usage: reported }));
-  const cost = price(1, 16_000, { markupBps: 2_000 });
-  expect(90_000n / cost, "requests that the limit covers").toBe(7n);
-  const answers = await Promise.all(
-    Array.from({ length: 100 }, () => call(server, "/v1/chat/completions", { key: client.key, user: "parallel", body })),
-  );
+  // From what it is with 16 tokens follows with how many it is a seventh of the limit: a token is 0.6.
+  await connect("measure", [["limited", "no"]]);
+  const least = (await ask("measure", 16)).json.quota.credits_used as number;
+  const maxTokens = 16 + Math.floor((50_000 / 7 - least) / 0.6);
+  const cost = (await ask("measure", maxTokens)).json.quota.credits_used as number;
+  expect(Math.floor(50_000 / cost), "requests that the limit covers").toBe(7);
+  expect(50_000 - 7 * cost, "what is left then buys nothing").toBeLessThan(16 * 0.6);
+
+  await connect("parallel", [
+    ["limited", "yes"],
+    ["limit", "0.05"],
+  ]);
+  const before = seen.requests.length;
+  const balanceBefore = (await balanceOf(db.sql, person.walletId)).balance;
+  const answers = await Promise.all(Array.from({ length: 100 }, () => ask("parallel", maxTokens)));
   const passed = answers.filter(({ status }) => status === 200);
   const stopped = answers.filter(({ status, json }) => status === 402 && json.error.code === "spending_limit_reached");
   expect([passed.length, stopped.length]).toEqual([7, 93]);
-  expect(seen.requests).toHaveLength(7);
-  for (const { json } of passed) expect(json.quota.credits_used).toBe(Number(cost));
+  expect(seen.requests.length - before).toBe(7);
+  for (const { json } of passed) expect(json.quota.credits_used).toBe(cost);
 
   const wallet = await balanceOf(db.sql, person.walletId);
-  expect([wallet.balance, wallet.held]).toEqual([1_000_000_000n - 7n * cost, 0n]);
+  expect([wallet.balance, wallet.held]).toEqual([balanceBefore - 7n * BigInt(cost), 0n]);
   const user = await call(server, "/v1/users/parallel", { key: client.key });
-  expect(user.json).toMatchObject({ limit: 90_000, spent: Number(7n * cost) });
+  expect(user.json).toMatchObject({ limit: 50_000, spent: 7 * cost });
+  const report = await verify(db.sql);
+  expect([report.ok, report.discrepancies]).toEqual([true, []]);
 });

@@ -72,7 +72,7 @@ test.describe("the verifier", () => {
   test("that is superfluous, for a code without a challenge, is refused", async ({ postgresServer: server }) => {
     const { client, person, issued } = await issue(server);
     const [record] = await recordsOf(server, "AuthorizationCode", person.id);
-    const { codeChallenge, codeChallengeMethod, ...rest } = record?.payload as Record<string, string>;
+    const { codeChallenge, codeChallengeMethod, ...rest } = (record as { payload: unknown }).payload as Record<string, string>;
     expect(codeChallenge).toBeTruthy();
     expect(codeChallengeMethod).toBe("S256");
     await server.db.prisma.oAuthRecord.update({
@@ -167,7 +167,7 @@ test.describe("a code", () => {
   test("lives 60 s", async ({ postgresServer: server }) => {
     const { client, person, issued } = await issue(server);
     const [record] = await recordsOf(server, "AuthorizationCode", person.id);
-    const { exp, iat } = record?.payload as { exp: number; iat: number };
+    const { exp, iat } = (record as { payload: unknown }).payload as { exp: number; iat: number };
     expect(exp - iat).toBe(60);
     await expire(server, "AuthorizationCode", person.id);
     expectRefused(await redeem(server, client, issued), "invalid_grant");
@@ -449,8 +449,9 @@ test.describe("revocation", () => {
 
   test("is 200 for an unknown token", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
-    for (const over of [{}, { token_type_hint: "access_token" }, { token_type_hint: "refresh_token" }, { token_type_hint: "no such" }])
-      expect((await revoke(server, client, "x".repeat(43), over)).status, JSON.stringify(over)).toBe(200);
+    expect((await revoke(server, client, "x".repeat(43))).status).toBe(200);
+    for (const hint of ["access_token", "refresh_token", "no such"])
+      expect((await revoke(server, client, "x".repeat(43), { token_type_hint: hint })).status, hint).toBe(200);
   });
 
   test("leaves another client's token untouched", async ({ postgresServer: server }) => {

@@ -1,5 +1,4 @@
 import { call, chat } from "../client.ts";
-import type { PostgresServer } from "../fixtures.ts";
 import { expect, test } from "../fixtures.ts";
 import {
   authorizeUrl,
@@ -7,12 +6,16 @@ import {
   codeFor,
   formPost,
   HOSTED,
+  INACTIVE,
+  introspect,
   makeClient,
   makePerson,
   originOf,
   type Person,
   pkce,
   redeem,
+  refresh,
+  tokens,
   Visitor,
 } from "../oauth.ts";
 

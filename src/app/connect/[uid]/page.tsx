@@ -84,9 +84,7 @@ export default async function Connect({ params, searchParams }: Props) {
                 ) : (
                   `, and nothing on top.`
                 )}
-                {earlier !== null &&
-                  earlier.agreedMarkupBps !== app.markupBps &&
-                  ` Before, it was + ${percentOf(earlier.agreedMarkupBps)} %.`}
+                {earlier !== null && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
               </p>
               <div className="mt-5">
                 <Limit proposed={proposed} problem={limit} />
