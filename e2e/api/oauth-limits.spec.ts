@@ -60,12 +60,15 @@ test("of 100 parallel requests through a limit made by consent, exactly what it 
   // The provider reports more than there can be, so that each request costs its worst case to the credit.
   using seen = upstream.on(text, completion({ usage: usage(1_000_000, 1_000_000) }));
 
-  // From what it is with 16 tokens follows with how many it is a seventh of the limit: a token is 0.6.
+  // A token is 0.6 credits, so some number of tokens costs a seventh of the limit, rounded down.
   await connect("measure", [["limited", "no"]]);
-  const least = (await ask("measure", 16)).json.quota.credits_used as number;
-  const maxTokens = 16 + Math.floor((50_000 / 7 - least) / 0.6);
-  const cost = (await ask("measure", maxTokens)).json.quota.credits_used as number;
-  expect(Math.floor(50_000 / cost), "requests that the limit covers").toBe(7);
+  const seventh = Math.floor(50_000 / 7);
+  let maxTokens = 16;
+  let cost = (await ask("measure", maxTokens)).json.quota.credits_used as number;
+  maxTokens += Math.floor((seventh - cost) / 0.6);
+  for (cost = 0; cost < seventh; maxTokens++) cost = (await ask("measure", maxTokens)).json.quota.credits_used as number;
+  maxTokens--;
+  expect(cost).toBe(seventh);
   expect(50_000 - 7 * cost, "what is left then buys nothing").toBeLessThan(16 * 0.6);
 
   await connect("parallel", [

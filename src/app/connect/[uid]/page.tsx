@@ -59,7 +59,7 @@ export default async function Connect({ params, searchParams }: Props) {
           <Mark size={40} />
         </div>
         <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
-          {app.name} {spends ? "wants to use your wallet" : "wants to connect to your account"}
+          <bdi title={app.name}>{shortened(app.name, 80)}</bdi> {spends ? "wants to use your wallet" : "wants to connect to your account"}
         </h1>
         {app.siteUrl !== null && <p className="mt-0.5 text-soft [overflow-wrap:anywhere]">{new URL(app.siteUrl).host}</p>}
         {again !== undefined && (
@@ -68,6 +68,11 @@ export default async function Connect({ params, searchParams }: Props) {
           </div>
         )}
 
+        {earlier !== null && (
+          <p className="mt-4 text-sm text-soft">
+            You connected it before. {isWider(scopes, earlier) ? "Now it asks for more." : "It asks for nothing new."}
+          </p>
+        )}
         <Rights scopes={scopes} earlier={earlier} />
 
         <form action={decision} method="post" className="mt-6">
@@ -79,7 +84,11 @@ export default async function Connect({ params, searchParams }: Props) {
                 {app.markupBps > 0 ? (
                   <>
                     {" "}
-                    <strong className="font-semibold">+ {percentOf(app.markupBps)} %</strong> that goes to {app.name}.
+                    <strong className="whitespace-nowrap font-semibold">+ {percentOf(app.markupBps)} %</strong> that goes to{" "}
+                    <bdi title={app.name} className="[overflow-wrap:anywhere]">
+                      {shortened(app.name, 40)}
+                    </bdi>
+                    .
                   </>
                 ) : (
                   `, and nothing on top.`
@@ -159,6 +168,11 @@ function Rights({ scopes, earlier }: { scopes: Scope[]; earlier: Earlier | null 
   );
 }
 
+function isWider(scopes: Scope[], earlier: Earlier): boolean {
+  const before = rights(earlier.scopes);
+  return rights(scopes).some((line) => !before.includes(line));
+}
+
 function rights(scopes: Scope[]): string[] {
   const has = (scope: Scope) => scopes.includes(scope);
   return [
@@ -197,9 +211,11 @@ function WhichAccount({ appName, email, goOn, page }: { appName: string; email: 
     <main className="mx-auto flex w-full max-w-lg flex-1 flex-col justify-center px-4 py-6 sm:py-10">
       <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
         <Mark size={40} />
-        <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">Which account shall {appName} use?</h1>
+        <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+          Which account shall <bdi title={appName}>{shortened(appName, 80)}</bdi> use?
+        </h1>
         <div className="mt-6 grid gap-3">
-          <Button asChild kind="primary" className="h-auto min-h-10 whitespace-normal py-2 [overflow-wrap:anywhere]">
+          <Button asChild kind="primary" className="h-auto min-h-10 whitespace-normal py-2 text-center [overflow-wrap:anywhere]">
             <Link href={goOn}>Go on as {email}</Link>
           </Button>
           <NotYou page={page} look="button">
@@ -209,6 +225,17 @@ function WhichAccount({ appName, email, goOn, page }: { appName: string; email: 
       </div>
     </main>
   );
+}
+
+/** A name that could push everything else off the screen is not shown in full; nor does one (bdi) turn the words around it. */
+function shortened(name: string, length: number): string {
+  const letters = [...name];
+  return letters.length <= length
+    ? name
+    : `${letters
+        .slice(0, length - 1)
+        .join("")
+        .trimEnd()}…`;
 }
 
 function modelsOf(app: PendingRequest["app"]): string[] {
