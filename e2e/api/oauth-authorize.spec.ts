@@ -207,6 +207,20 @@ test.describe("iss and state", () => {
 });
 
 test.describe("redirects after a form use 303", () => {
+  test("signing in and out", async ({ postgresServer: server }) => {
+    const { email, password } = await makePerson(server.db);
+    const visitor = new Visitor(server);
+    const { csrfToken } = (await (await visitor.get("/api/auth/csrf")).json()) as { csrfToken: string };
+    for (const [path, form] of [
+      ["/api/auth/callback/credentials", { email, password }],
+      ["/api/auth/signout", {}],
+    ] as const) {
+      const answer = await visitor.post(path, { csrfToken, callbackUrl: originOf(server), ...form });
+      expect(answer.status, path).toBe(303);
+      expect(new URL(answer.headers.get("location") as string).origin, path).toBe(originOf(server));
+    }
+  });
+
   test("Allow, Cancel, a wrong form, and each step on the way back", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const visitor = new Visitor(server);

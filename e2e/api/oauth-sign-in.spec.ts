@@ -139,11 +139,11 @@ test("prompt=select_account lets the person choose first, and goes on with whom 
   const { verifier, challenge } = pkce();
   const page = await visitor.begin(authorizeUrl(server, client, challenge, { scope: "openid", prompt: "select_account" }));
   const choice = await (await visitor.get(page)).text();
-  expect(choice).toContain("Which account shall");
+  expect(choice).toContain("Which account should");
   expect(choice).toContain(person.email);
   expect(choice).not.toContain('name="token"');
   // Somebody else's choice is none.
-  expect(await (await visitor.get(`${page}?as=${crypto.randomUUID()}`)).text()).toContain("Which account shall");
+  expect(await (await visitor.get(`${page}?as=${crypto.randomUUID()}`)).text()).toContain("Which account should");
 
   const token = await visitor.token(`${page}?as=${person.id}`);
   const back = await visitor.resume(await visitor.post(`${page}/decision`, { ...allow, token }));

@@ -191,15 +191,16 @@ test("asked again, the page says what is allowed already and what is new, and pr
   const client = await makeClient(db, { redirectUris: [app.url], markupBps: 2_000, name: "Acme Chat" });
   const options = { externalUserId: "again", monthlyLimit: 3_210_000n, allowedModels: ["gpt-4o-mini"], agreedMarkupBps: 1_000 };
   const { id } = await makeLink(db, client.appId, person, options);
-  await db.prisma.linkedUser.update({ where: { id }, data: { scope: "credits.read" } });
+  await db.prisma.linkedUser.update({ where: { id }, data: { scope: "credits.spend" } });
 
   const wider = pkce();
   await page.goto(authorizeUrl(server, client, wider.challenge));
   await signIn(page, person);
   const lines = (title: string) => page.getByRole("region", { name: title }).getByRole("listitem").allInnerTexts();
   await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
-  expect(await lines("New")).toEqual(["spend credits on AI requests you make"]);
-  expect(await lines("Already allowed")).toEqual(["see your balance", "see your email address"]);
+  expect(await lines("New")).toEqual(["see your balance", "see your email address"]);
+  expect(await lines("Already allowed")).toEqual(["spend credits on AI requests you make"]);
+  await expect(page.getByText("Now it asks for more")).toBeVisible();
   await expect(page.getByText("It was 10 % before")).toBeVisible();
   await expect(page.getByLabel("Dollars a month")).toHaveValue("$3.21");
   await expect(page.getByText(/only 1 of/)).toBeVisible();
@@ -220,10 +221,48 @@ test("asked again, the page says what is allowed already and what is new, and pr
   await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
   await expect(page.getByRole("region", { name: "New" })).toHaveCount(0);
   expect(await lines("Already allowed")).toHaveLength(3);
+  await expect(page.getByText("It asks for nothing new")).toBeVisible();
   await expect(page.getByText("It was 10 % before")).toHaveCount(0);
   await page.getByRole("button", { name: "Allow" }).click();
   await exchange(server, client, await codeIn(page), same.verifier, "again");
   expect(await db.prisma.linkedUser.findMany({ where: { appId: client.appId } })).toMatchObject([{ id, ...agreed }]);
+});
+
+test("an app that does not spend asks for no limit, and leaves the one that was set as it is", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const { db } = server;
+  const person = await makePerson(db);
+  const client = await makeClient(db, { redirectUris: [app.url], name: "Acme Chat" });
+  const connect = async (scope: string) => {
+    const { verifier, challenge } = pkce();
+    await page.goto(authorizeUrl(server, client, challenge, { scope }));
+    if (scope === "openid") await signIn(page, person);
+    await expect(page.getByText("spend anything")).toBeVisible();
+    await expect(page.getByLabel("Dollars a month")).toHaveCount(0);
+    await page.getByRole("button", { name: "Allow" }).click();
+    expect((await redeem(server, client, { code: await codeIn(page), verifier })).status).toBe(200);
+  };
+  await connect("openid");
+  expect(await db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
+  await connect("credits.read");
+  const { id } = await db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId } });
+
+  // Who was never asked for a limit has not chosen to have none.
+  const spending = pkce();
+  await page.goto(authorizeUrl(server, client, spending.challenge));
+  await expect(page.getByRole("radio", { name: "At most" })).toBeChecked();
+  await expect(page.getByLabel("Dollars a month")).toHaveValue("$5.00");
+  await page.getByLabel("Dollars a month").fill("2");
+  await page.getByRole("button", { name: "Allow" }).click();
+  expect((await redeem(server, client, { code: await codeIn(page), verifier: spending.verifier })).status).toBe(200);
+  await connect("credits.read");
+  expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id } })).toMatchObject({
+    monthlyLimit: 2_000_000n,
+    scope: "credits.read",
+  });
 });
 
 test("an app that asks for a fresh sign-in gets one, and one that lets the person choose does too", async ({
@@ -252,8 +291,8 @@ test("an app that asks for a fresh sign-in gets one, and one that lets the perso
 
   const mine = pkce();
   await page.goto(authorizeUrl(server, client, mine.challenge, { prompt: "select_account" }));
-  await expect(page.getByRole("heading", { name: "Which account shall Acme Chat use?" })).toBeVisible();
-  await page.getByRole("link", { name: `Go on as ${person.email}` }).click();
+  await expect(page.getByRole("heading", { name: "Which account should Acme Chat use?" })).toBeVisible();
+  await page.getByRole("link", { name: `Continue as ${person.email}` }).click();
   await page.getByRole("button", { name: "Allow" }).click();
   expect((await exchange(server, client, await codeIn(page), mine.verifier, "mine")).user.id).toBe(person.id);
 

@@ -45,7 +45,9 @@ export default async function Connect({ params, searchParams }: Props) {
   const spends = scopes.includes("credits.spend");
   const { balance, earlier } = await standing(user.id, app.id);
   const token = await consentToken(uid, user.id, app.markupBps);
-  const proposed = earlier === null ? PROPOSED_LIMIT : earlier.monthlyLimit;
+  // Nobody has chosen to have no limit who was not asked for one.
+  const spent = earlier?.scopes.includes("credits.spend") === true;
+  const proposed = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
   const ticked = limit === undefined ? (earlier?.allowedModels ?? []) : [model ?? []].flat();
   const decision = `${page}/decision`;
 
@@ -58,7 +60,7 @@ export default async function Connect({ params, searchParams }: Props) {
           <ArrowRight size={18} aria-hidden="true" />
           <Mark size={40} />
         </div>
-        <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+        <h1 className="mt-5 text-balance text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
           <bdi title={app.name}>{shortened(app.name, 80)}</bdi> {spends ? "wants to use your wallet" : "wants to connect to your account"}
         </h1>
         {app.siteUrl !== null && <p className="mt-0.5 text-soft [overflow-wrap:anywhere]">{new URL(app.siteUrl).host}</p>}
@@ -77,6 +79,7 @@ export default async function Connect({ params, searchParams }: Props) {
 
         <form action={decision} method="post" className="mt-6">
           <input type="hidden" name="token" value={token} />
+          {!spends && <input type="hidden" name="limited" value="no" />}
           {spends && (
             <>
               <p>
@@ -88,16 +91,16 @@ export default async function Connect({ params, searchParams }: Props) {
                     <bdi title={app.name} className="[overflow-wrap:anywhere]">
                       {shortened(app.name, 40)}
                     </bdi>
-                    .
+                    {[...app.name].length > 40 ? "" : "."}
                   </>
                 ) : (
                   `, and nothing on top.`
                 )}
-                {earlier !== null && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
+                {spent && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
               </p>
               <div className="mt-5">
                 <Limit proposed={proposed} problem={limit} />
-                {earlier !== null && limit === undefined && (
+                {spent && limit === undefined && (
                   <p className="mt-2 text-sm text-soft">
                     {ticked.length === 0 ? "This is the limit you set before." : "Limit and models are what you set before."}
                   </p>
@@ -129,7 +132,9 @@ export default async function Connect({ params, searchParams }: Props) {
           <input type="hidden" name="decision" value="cancel" />
         </form>
         <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">
-          Change or end this any time in Wallet → Connected apps. You return to {request.returnHost}.
+          {/* Who only signs in has nothing there. */}
+          {scopes.some((scope) => scope.startsWith("credits.")) && "Change or end this any time in Wallet → Connected apps. "}
+          You return to {request.returnHost}.
         </p>
       </div>
     </main>
@@ -211,12 +216,12 @@ function WhichAccount({ appName, email, goOn, page }: { appName: string; email: 
     <main className="mx-auto flex w-full max-w-lg flex-1 flex-col justify-center px-4 py-6 sm:py-10">
       <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
         <Mark size={40} />
-        <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
-          Which account shall <bdi title={appName}>{shortened(appName, 80)}</bdi> use?
+        <h1 className="mt-5 text-balance text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+          Which account should <bdi title={appName}>{shortened(appName, 80)}</bdi> use?
         </h1>
         <div className="mt-6 grid gap-3">
           <Button asChild kind="primary" className="h-auto min-h-10 whitespace-normal py-2 text-center [overflow-wrap:anywhere]">
-            <Link href={goOn}>Go on as {email}</Link>
+            <Link href={goOn}>Continue as {email}</Link>
           </Button>
           <NotYou page={page} look="button">
             Use another account
