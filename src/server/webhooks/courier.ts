@@ -59,7 +59,8 @@ const TAKEN_AT_ONCE = 64;
 const TAKEN_OF_ONE = 32;
 /** Requests to one endpoint at a time; what else is taken of it waits its turn. */
 const REQUESTS_TO_ONE = 8;
-const NEWS_AT_ONCE = 500;
+/** Small, so that the embedded database is not held for long. */
+const NEWS_AT_ONCE = 100;
 
 export function startCourier(db: Database, options: CourierOptions): Courier {
   const courier = new RunningCourier(db, options);

@@ -141,7 +141,7 @@ async function orFieldError<T>(work: Promise<T>): Promise<T> {
   } catch (error) {
     if (!(error instanceof EndpointError)) throw error;
     if (error.field === null) throw new TRPCError({ code: "PRECONDITION_FAILED", message: error.message });
-    const cause = new z.ZodError([{ code: "custom", path: [error.field], message: error.message, input: undefined }]);
+    const cause = new z.ZodRealError([{ code: "custom", path: [error.field], message: error.message, input: undefined }]);
     throw new TRPCError({ code: "BAD_REQUEST", message: error.message, cause });
   }
 }
