@@ -415,6 +415,18 @@ onBothDatabases("webhooks", (db) => {
     expect([await off.statuses(), off.arrived().length, gone.arrived().length]).toEqual([[], 0, 1]);
   });
 
+  test("what is made for an endpoint at the moment it is disabled is given up, not left waiting", async () => {
+    const mine = await listener();
+    const sent = await sendTestEvent(mine.appId, mine.id);
+    await db().prisma.webhookEndpoint.update({ where: { id: mine.id }, data: { disabledAt: new Date(), disabledReason: "owner" } });
+    courier();
+    await eventually(mine.statuses).toEqual(["failed"]);
+    expect([(await findDelivery(mine.appId, mine.id, sent?.id as string))?.lastError, mine.arrived()]).toEqual([
+      "the endpoint was disabled",
+      [],
+    ]);
+  });
+
   test("each type can be tried out, and arrives in its documented shape, without an email address", async () => {
     const mine = await listener();
     courier();

@@ -200,7 +200,14 @@ class RunningCourier implements Courier {
     if (jobs.length === 0) return;
     const due = await this.#dueFor(jobs);
     // A retry by hand, or the end of the endpoint, has overtaken the others.
-    await queue.end(jobs.map(({ id }) => id).filter((id) => !due.has(id)));
+    const overtaken = jobs.filter(({ id }) => !due.has(id));
+    if (overtaken.length > 0) {
+      await this.#db.sql.query(overtakenStatement, [
+        plainArray(overtaken.map(({ id }) => id)),
+        plainArray(overtaken.map(({ deliveryId }) => deliveryId)),
+      ]);
+      await queue.end(overtaken.map(({ id }) => id));
+    }
     for (const [job, each] of due) {
       this.#lineOf(each.endpointId).mayHaveMore = true;
       const done: Promise<void> = this.#deliver(job, each).finally(() => this.#taken.delete(done));
@@ -458,6 +465,15 @@ const dueStatement = {
     JOIN LATERAL (SELECT * FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NULL OFFSET 0) e ON true
     JOIN LATERAL (SELECT * FROM outbox_event o WHERE o.id = d.event_id OFFSET 0) o ON true
     WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending'`,
+};
+
+// An endpoint may be disabled at the very moment that something is made for it.
+const overtakenStatement = {
+  name: "webhooks_overtaken",
+  text: `
+    UPDATE webhook_delivery d SET status = 'failed', next_attempt_at = NULL, job_id = NULL, last_error = 'the endpoint was disabled', updated_at = now()
+    FROM webhook_endpoint e
+    WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending' AND e.id = d.endpoint_id AND e.disabled_at IS NOT NULL`,
 };
 
 // A delivery that was retried by hand in the meantime, or disabled with its endpoint,
