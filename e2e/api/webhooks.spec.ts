@@ -35,6 +35,7 @@ function verified(secret: string, { headers, body }: Received) {
 
 for (const home of ["embedded", "Postgres"] as const) {
   test(`on ${home}: what a linked user does arrives, signed, at the app's endpoint`, async ({ start, upstream, receiver, ownDatabase }) => {
+    test.slow();
     const server = await start({ upstream, ...(home === "Postgres" ? { databaseUrl: ownDatabase.url } : {}) });
     const key = server.demo.api_keys.user;
     const user = server.demo.user.external_user_id;
@@ -231,6 +232,7 @@ test.describe("kill -9 of the server", () => {
     upstream,
     receiver,
   }) => {
+    test.slow();
     const env = { QUOTA_WEBHOOK_FIRST_RETRY_MS: "200" };
     const first = await start({ upstream, env });
     const as = { key: first.demo.api_keys.user, user: first.demo.user.external_user_id };
