@@ -110,6 +110,8 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
 export async function deleteAccount(userId: string): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> {
   return transaction(async (tx) => {
     await tx.query(lockUserStatement, [userId]);
+    // Who is connecting to one of the apps right now is waited for, and counted.
+    await tx.query(lockAppsStatement, [userId]);
     const inUse = await appsInUseOf(tx.prisma.app, userId);
     if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
     const links = await tx.prisma.linkedUser.findMany({ where: { userId }, select: { appId: true, externalUserId: true } });
@@ -142,4 +144,5 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
   });
 }
 
+const lockAppsStatement = { name: "account_lock_apps", text: `SELECT id FROM app WHERE owner_id = $1::uuid ORDER BY id FOR NO KEY UPDATE` };
 const lockUserStatement = { name: "account_lock_user", text: `SELECT id FROM "user" WHERE id = $1::uuid FOR UPDATE` };

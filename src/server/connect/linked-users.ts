@@ -116,6 +116,9 @@ async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
     SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
   if (there.length === 0) throw new Error("the account to link is gone");
   await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
+  // Read after the lock: an account that is being deleted takes its apps first.
+  const owner = await tx.prisma.user.findFirst({ where: { apps: { some: { id: appId } } }, select: { deletedAt: true } });
+  if (owner === null || owner.deletedAt !== null) throw new Error("the app to link to is gone");
 }
 
 const linkColumns = {

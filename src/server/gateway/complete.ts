@@ -194,7 +194,8 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
 
 function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
   const detail = { reason: verdict.reason, payer: verdict.payer };
-  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null) {
+  // Figures are for those who may see the balance.
+  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
     const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
     return new AppError(verdict.reason, {
       message: `${whose} ${dollars(verdict.available)} left and the request may need ${dollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
@@ -522,7 +523,7 @@ class Sale {
     // The sweeper came first: nothing was billed. Without a verdict the bill is still being written.
     const charged = settled?.charged ?? (verdict === null ? settlement.base + settlement.markup : 0n);
     const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
-    return `{"credits_used":${charged},"balance_after":${settled?.balanceAfter ?? null},"billing_mode":"${payer.billingMode}"${user}}`;
+    return `{"credits_used":${charged},"balance_after":${payer.mayReadBalance ? (settled?.balanceAfter ?? null) : null},"billing_mode":"${payer.billingMode}"${user}}`;
   }
 
   #headers(): Record<string, string> {
