@@ -24,7 +24,7 @@ export async function pendingRequest(uid: string, cookieHeader: string): Promise
   const interaction = await find(uid, cookieHeader);
   if (interaction === null) return null;
   const app = await (await prisma()).app.findUnique({
-    where: { clientId: String(interaction.params.client_id) },
+    where: { clientId: String(interaction.params.client_id), deletedAt: null },
     select: { id: true, name: true, siteUrl: true, logoUrl: true, markupBps: true, allowedModels: true },
   });
   if (app === null) return null;
