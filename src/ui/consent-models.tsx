@@ -3,7 +3,7 @@
 import { useState } from "react";
 
 /** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
-export function Models({ appName, ids, ofThisApp }: { appName: string; ids: string[]; ofThisApp: boolean }) {
+export function ConsentModels({ appName, ids, ofThisApp }: { appName: string; ids: string[]; ofThisApp: boolean }) {
   const [chosen, setChosen] = useState(0);
   const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
   return (
