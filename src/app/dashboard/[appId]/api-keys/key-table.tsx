@@ -41,6 +41,7 @@ const columns = helper.columns([
 const heads = { name: "Name", billingMode: "Who pays", lastUsed: "Last used", created: "Created", expires: "Expires" } as const;
 const wide: Partial<Record<string, string>> = {
   billingMode: "hidden sm:table-cell",
+  lastUsed: "hidden sm:table-cell",
   created: "hidden lg:table-cell",
   expires: "hidden md:table-cell",
 };
@@ -119,7 +120,7 @@ function KeyRow({ appId, apiKey: key }: { appId: string; apiKey: ApiKey }) {
   const Doing = doing === "roll" ? RollDialog : RevokeDialog;
   return (
     <Tr>
-      <Td className="max-w-44 sm:max-w-64">
+      <Td className="max-w-56 sm:max-w-64">
         <span className="block truncate font-medium" title={key.name}>
           {key.name}
         </span>
@@ -129,8 +130,17 @@ function KeyRow({ appId, apiKey: key }: { appId: string; apiKey: ApiKey }) {
             <Badge tone="warning">Rolled to …{key.rolledTo.fragment.slice(-4)}</Badge>
           </span>
         )}
-        <span className="mt-1 block sm:hidden">
+        <span className="mt-1 flex flex-wrap gap-x-2 text-sm leading-5 text-soft sm:hidden">
           <Badge>{nameOf(key)}</Badge>
+          <span>
+            {key.lastUsedAt === null ? (
+              "never used"
+            ) : (
+              <>
+                used <Ago at={key.lastUsedAt} />
+              </>
+            )}
+          </span>
         </span>
       </Td>
       <Td className={wide.billingMode}>

@@ -48,18 +48,25 @@ export function ConsentPreview({
           As people see it with the values on this screen, when the app asks for all that it may. Only a picture: nothing in it can be
           pressed.
         </p>
-        <div inert data-preview className="max-w-md overflow-y-auto rounded-xl bg-sunken p-3 xl:max-h-[calc(100dvh-9rem)]">
-          <ConsentSheet
-            app={app}
-            scopes={typed.scopes}
-            email={email}
-            balance={balance}
-            worth={example && messages !== null ? { messages, model: example.model } : null}
-            models={modelChoice(typed.allowedModels, models)}
-            earlier={null}
-            returnHost={returnTo === undefined ? "your redirect URI" : new URL(returnTo).host}
-          />
-        </div>
+        <section
+          aria-label="Preview"
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
+          tabIndex={0}
+          className="max-w-md overflow-y-auto rounded-xl bg-sunken p-3 xl:max-h-[calc(100dvh-9rem)]"
+        >
+          <div inert data-preview>
+            <ConsentSheet
+              app={app}
+              scopes={typed.scopes}
+              email={email}
+              balance={balance}
+              worth={example && messages !== null ? { messages, model: example.model } : null}
+              models={modelChoice(typed.allowedModels, models)}
+              earlier={null}
+              returnHost={returnTo === undefined ? "your redirect URI" : new URL(returnTo).host}
+            />
+          </div>
+        </section>
       </div>
     </section>
   );

@@ -138,7 +138,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
                     onChange={(event) =>
                       field.onChange(SCOPES.filter((each) => (each === scope ? event.target.checked : field.value.includes(each))))
                     }
-                    className="py-2"
+                    className="py-2 has-checked:border-line has-checked:bg-surface"
                   />
                 ))}
               </Choices>
