@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
-import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { holdRequest } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
+import { tokenHash, verifyToken } from "../connect/access-tokens.ts";
 import { adapterFor, hashesOf } from "../connect/adapter.ts";
 import { link } from "../connect/linked-users.ts";
 import { deleteApp, finishDeletedApps } from "../delete-app.ts";
+import { hold } from "../ledger/hold.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { createCaller } from "../trpc/root.ts";
@@ -160,10 +163,17 @@ onBothDatabases("apps and keys", (db) => {
 
   test("what a crash leaves of a deletion is finished later", async () => {
     const { app } = await arrange();
-    await makeLink(db(), app.id, await makeUser(db()));
+    const { token, hash } = await makeToken(db(), await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n })));
     const unrelated = await makeLink(db(), (await makeApp(db())).id, await makeUser(db()));
     await db().prisma.app.update({ where: { id: app.id }, data: { deletedAt: new Date() } });
+
+    // Until then its tokens are refused for the app's sake.
+    expect(await verifyToken(db().sql, hash)).toBeNull();
+    expect(await hold(db().sql, [holdRequest({ hash }, { byToken: true })])).toMatchObject([
+      { kind: "refused", reason: "invalid_api_key" },
+    ]);
     await finishDeletedApps(db());
+    expect(await db().prisma.oAuthRecord.count({ where: { idHash: tokenHash(token) as Buffer<ArrayBuffer> } })).toBe(0);
     expect(await db().prisma.linkedUser.count({ where: { appId: app.id } })).toBe(0);
     expect(await db().prisma.linkedUser.count({ where: { id: unrelated.id } })).toBe(1);
   });

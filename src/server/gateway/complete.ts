@@ -86,7 +86,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
   const day = today();
   let bound = purchase.request.promptBound;
   let verdict = await tryHold(books, purchase, bound, day);
-  if (verdict.payer !== null) noteUse(verdict.payer.apiKeyId);
+  if (verdict.payer?.apiKeyId) noteUse(verdict.payer.apiKeyId);
   if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
     await refillSandbox(verdict.payer.walletId);
     verdict = await tryHold(books, purchase, bound, day);

@@ -187,7 +187,7 @@ const askedByToken = `
         a.earnings_id, l.linked_user_id, l.wallet_id, l.limit_id, ${WITH_MARKUP},
         CASE WHEN g.grant_id IS NULL THEN 1
           WHEN 'credits.spend' <> ALL (string_to_array(coalesce(k.scope, ''), ' ')) THEN ${INSUFFICIENT_SCOPE}
-          WHEN l.linked_user_id IS NULL THEN 1
+          WHEN l.linked_user_id IS NULL OR a.deleted_at IS NOT NULL THEN 1
           WHEN 'credits.spend' <> ALL (string_to_array(l.scope, ' ')) THEN ${INSUFFICIENT_SCOPE}
           WHEN l.paused_at IS NOT NULL THEN 3
           WHEN a.allowed_models <> '{}' AND q.model <> ALL (a.allowed_models) THEN 4
@@ -205,7 +205,8 @@ const askedByToken = `
         SELECT l.id AS linked_user_id, l.app_id, l.external_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models,
           l.agreed_markup_bps, l.scope, l.paused_at
         FROM linked_user l WHERE l.id = g.linked_user_id OFFSET 0) l ON true
-      LEFT JOIN LATERAL (SELECT a.markup_bps, a.allowed_models, a.earnings_id FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
+      LEFT JOIN LATERAL (
+        SELECT a.markup_bps, a.allowed_models, a.earnings_id, a.deleted_at FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
       ${AGREED_MARKUP}`;
 
 const REQUESTS = "unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[], $6::text[], $7::int[]";

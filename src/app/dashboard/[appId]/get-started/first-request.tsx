@@ -14,6 +14,7 @@ import { CodeBlock } from "#ui/code-block.tsx";
 import { CopyBox, ShownOnce } from "#ui/copy-box.tsx";
 import { CopyButton } from "#ui/copy-button.tsx";
 import { FormError } from "#ui/field.tsx";
+import { FormBody } from "#ui/form-body.tsx";
 import { Money } from "#ui/money.tsx";
 import { Outcome } from "#ui/request-words.tsx";
 import { Tabs } from "#ui/tabs.tsx";
@@ -36,43 +37,45 @@ export function FirstRequest({ app, origin, model, balance, requests }: Props) {
       <Step n={2} title="Make an API key" done={made !== undefined}>
         {made === undefined ? (
           <form
-            className="max-w-xl space-y-4"
+            className="max-w-xl"
             onSubmit={(event) => {
               event.preventDefault();
               mint.mutate({ appId: app.id, name: mode === "test" ? "First key, sandbox" : "First key", billingMode: mode });
             }}
           >
-            {failure.message !== null && <FormError>{failure.message}</FormError>}
-            <Choices legend="Who pays for the first request">
-              <Choice
-                type="radio"
-                name="mode"
-                checked={mode === "developer"}
-                onChange={() => setMode("developer")}
-                disabled={balance === 0n}
-                title="You, from your own wallet"
-                says={
-                  balance === 0n ? (
-                    "Your wallet is empty."
-                  ) : (
-                    <>
-                      It has <Money credits={balance} />; a short question costs a small part of a cent.
-                    </>
-                  )
-                }
-              />
-              <Choice
-                type="radio"
-                name="mode"
-                checked={mode === "test"}
-                onChange={() => setMode("test")}
-                title="Nobody: the sandbox"
-                says="A simulator answers, with play credits."
-              />
-            </Choices>
-            <Button type="submit" kind="primary" disabled={mint.isPending}>
-              {mint.isPending ? "Making the key" : "Make a key"}
-            </Button>
+            <FormBody className="space-y-4">
+              {failure.message !== null && <FormError>{failure.message}</FormError>}
+              <Choices legend="Who pays for the first request">
+                <Choice
+                  type="radio"
+                  name="mode"
+                  checked={mode === "developer"}
+                  onChange={() => setMode("developer")}
+                  disabled={balance === 0n}
+                  title="You, from your own wallet"
+                  says={
+                    balance === 0n ? (
+                      "Your wallet is empty."
+                    ) : (
+                      <>
+                        It has <Money credits={balance} />; a short question costs a small part of a cent.
+                      </>
+                    )
+                  }
+                />
+                <Choice
+                  type="radio"
+                  name="mode"
+                  checked={mode === "test"}
+                  onChange={() => setMode("test")}
+                  title="Nobody: the sandbox"
+                  says="A simulator answers, with play credits."
+                />
+              </Choices>
+              <Button type="submit" kind="primary" disabled={mint.isPending}>
+                {mint.isPending ? "Making the key" : "Make a key"}
+              </Button>
+            </FormBody>
           </form>
         ) : (
           <div className="max-w-2xl space-y-3">
