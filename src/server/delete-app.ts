@@ -1,6 +1,6 @@
 import { closeApp } from "./apps/apps.ts";
 import { endGrantsOfClient } from "./connect/grants.ts";
-import { unlinkAll } from "./connect/linked-users.ts";
+import { pauseAll, unlinkAll } from "./connect/linked-users.ts";
 import { type Database, database, transaction } from "./platform/db.ts";
 
 /**
@@ -10,7 +10,11 @@ import { type Database, database, transaction } from "./platform/db.ts";
  */
 export async function deleteApp(appId: string): Promise<void> {
   const db = await database();
-  await transaction((tx) => closeApp(tx, appId), db);
+  await transaction(async (tx) => {
+    await closeApp(tx, appId);
+    // For requests with a person's token, which look at no key.
+    await pauseAll(tx, appId);
+  }, db);
   const { clientId } = await db.prisma.app.findUniqueOrThrow({ where: { id: appId }, select: { clientId: true } });
   await endConnections(db, appId, clientId);
 }

@@ -1,6 +1,6 @@
-import { ArrowRight, Check, X } from "lucide-react";
-import type { ReactNode } from "react";
-import { exactDollars, grouped } from "./amounts.ts";
+import { ArrowRight, Check, Plus, X } from "lucide-react";
+import { type ReactNode, useId } from "react";
+import { grouped } from "./amounts.ts";
 import { AppTile } from "./app-tile.tsx";
 import { Button } from "./button.tsx";
 import { ConsentLimit } from "./consent-limit.tsx";
@@ -10,6 +10,9 @@ import { Mark } from "./mark.tsx";
 import { Money } from "./money.tsx";
 import { NotYou } from "./not-you.tsx";
 import { percentOf } from "./percent.ts";
+
+/** What a person allowed an app before, the last time. */
+type Earlier = { scopes: readonly string[]; monthlyLimit: bigint | null; allowedModels: string[]; agreedMarkupBps: number };
 
 type Props = {
   app: { name: string; siteUrl: string | null; logoUrl: string | null; markupBps: number };
@@ -22,7 +25,7 @@ type Props = {
   /** What the person may choose from. */
   models: { ids: string[]; ofThisApp: boolean };
   /** What they allowed this app before. */
-  earlier: { monthlyLimit: bigint | null } | null;
+  earlier: Earlier | null;
   /** Where they come back to, as they would say it. */
   returnHost: string;
   /** Where the form goes, and where somebody else comes back to. Without it the sheet is a picture of itself. */
@@ -31,6 +34,8 @@ type Props = {
   token?: string | undefined;
   /** What was typed for the limit and can't be used. */
   limitProblem?: string | undefined;
+  /** The models that were ticked beside it. */
+  tickedBefore?: string[] | undefined;
   /** Something changed since the page was shown. */
   again?: boolean | undefined;
 };
@@ -50,9 +55,14 @@ export function ConsentSheet({
   page = "",
   token = "",
   limitProblem,
+  tickedBefore = [],
   again,
 }: Props) {
   const spends = scopes.includes("credits.spend");
+  // Nobody has chosen to have no limit who was not asked for one.
+  const spent = earlier?.scopes.includes("credits.spend") === true;
+  const proposed = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
+  const ticked = limitProblem === undefined ? (earlier?.allowedModels ?? []) : tickedBefore;
   const decision = `${page}/decision`;
   return (
     <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
@@ -62,8 +72,8 @@ export function ConsentSheet({
         <ArrowRight size={18} aria-hidden="true" />
         <Mark size={40} />
       </div>
-      <h1 className="mt-5 text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
-        {app.name} {spends ? "wants to use your wallet" : "wants to connect to your account"}
+      <h1 className="mt-5 text-balance text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+        <bdi title={app.name}>{shortened(app.name, 80)}</bdi> {spends ? "wants to use your wallet" : "wants to connect to your account"}
       </h1>
       {app.siteUrl !== null && <p className="mt-0.5 text-soft [overflow-wrap:anywhere]">{new URL(app.siteUrl).host}</p>}
       {again && (
@@ -71,18 +81,17 @@ export function ConsentSheet({
           <FormError>Something changed since this page was shown. Look at it once more, then decide.</FormError>
         </div>
       )}
+
       {earlier !== null && (
-        <p className="mt-4 rounded-md bg-sunken px-3 py-2 text-sm">
-          You connected {app.name} before,{" "}
-          {earlier.monthlyLimit === null ? "without a limit" : `with ${exactDollars(earlier.monthlyLimit)} a month`}. What you set here is
-          for this connection.
+        <p className="mt-4 text-sm text-soft">
+          You connected it before. {isWider(scopes, earlier) ? "Now it asks for more." : "It asks for nothing new."}
         </p>
       )}
-
-      <Rights scopes={scopes} />
+      <Rights scopes={scopes} earlier={earlier} />
 
       <form action={decision} method="post" className="mt-6">
         <input type="hidden" name="token" value={token} />
+        {!spends && <input type="hidden" name="limited" value="no" />}
         {spends && (
           <>
             <p>
@@ -90,25 +99,35 @@ export function ConsentSheet({
               {app.markupBps > 0 ? (
                 <>
                   {" "}
-                  <strong className="font-semibold">+ {percentOf(app.markupBps)} %</strong> that goes to {app.name}.
+                  <strong className="whitespace-nowrap font-semibold">+ {percentOf(app.markupBps)} %</strong> that goes to{" "}
+                  <bdi title={app.name} className="[overflow-wrap:anywhere]">
+                    {shortened(app.name, 40)}
+                  </bdi>
+                  {[...app.name].length > 40 ? "" : "."}
                 </>
               ) : (
                 `, and nothing on top.`
               )}
+              {spent && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
             </p>
             <div className="mt-5">
-              <ConsentLimit proposed={earlier === null ? PROPOSED_LIMIT : earlier.monthlyLimit} problem={limitProblem} />
+              <ConsentLimit proposed={proposed} problem={limitProblem} />
+              {spent && limitProblem === undefined && (
+                <p className="mt-2 text-sm text-soft">
+                  {ticked.length === 0 ? "This is the limit you set before." : "Limit and models are what you set before."}
+                </p>
+              )}
             </div>
             <p className="mt-3 text-sm text-soft">
               Your balance: <Money credits={balance} className="font-medium text-ink" />
               {balance === 0n ? `. You can connect now; requests work once you add credits.` : about(worth)}
             </p>
-            <ConsentModels appName={app.name} {...models} />
+            <ConsentModels appName={app.name} {...models} ticked={ticked} />
           </>
         )}
 
         <p className="mt-6 border-t border-line pt-4 text-sm text-soft [overflow-wrap:anywhere]">
-          Signed in as <span className="font-medium text-ink">{email}</span> · <NotYou page={page} />
+          Signed in as <span className="font-medium text-ink">{email}</span> · <NotYou page={page}>not you?</NotYou>
         </p>
         {/* Allow comes first in the form, so that Enter in a field never means Cancel. */}
         <div className="mt-4 flex flex-row-reverse gap-3">
@@ -125,20 +144,54 @@ export function ConsentSheet({
         <input type="hidden" name="decision" value="cancel" />
       </form>
       <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">
-        Change or end this any time in Wallet → Connected apps. You return to {returnHost}.
+        {/* Who only signs in has nothing there. */}
+        {scopes.some((scope) => scope.startsWith("credits.")) && "Change or end this any time in Wallet → Connected apps. "}
+        You return to {returnHost}.
       </p>
     </div>
   );
 }
 
-/** What a person may choose from: the models of the app, or where it named none, all there are. */
-export function modelChoice(ofApp: string[], all: string[]): Props["models"] {
-  return ofApp.length > 0 ? { ids: ofApp, ofThisApp: true } : { ids: all, ofThisApp: false };
+/** What the app may do from now on; when it was allowed something before, what of that is new. */
+function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earlier | null }) {
+  const can = rights(scopes);
+  const before = earlier === null ? [] : rights(earlier.scopes);
+  const cannot = [
+    "top up, withdraw, or see other apps",
+    scopes.includes("credits.spend") ? "spend more than you allow here" : "spend anything",
+    !scopes.includes("credits.read") && "see your balance",
+  ].filter((line) => line !== false);
+  return (
+    <div className="mt-6 grid gap-4">
+      {earlier === null ? (
+        <List title="It can" lines={can} icon={<Check size={16} className="mt-1 shrink-0 text-accent" aria-hidden="true" />} />
+      ) : (
+        <>
+          <List
+            title="New"
+            lines={can.filter((line) => !before.includes(line))}
+            icon={<Plus size={16} className="mt-1 shrink-0 text-accent" aria-hidden="true" />}
+          />
+          <List
+            title="Already allowed"
+            lines={can.filter((line) => before.includes(line))}
+            icon={<Check size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />}
+          />
+        </>
+      )}
+      <List title="It can’t" lines={cannot} icon={<X size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />} />
+    </div>
+  );
 }
 
-function Rights({ scopes }: { scopes: readonly string[] }) {
+function isWider(scopes: readonly string[], earlier: Earlier): boolean {
+  const before = rights(earlier.scopes);
+  return rights(scopes).some((line) => !before.includes(line));
+}
+
+function rights(scopes: readonly string[]): string[] {
   const has = (scope: string) => scopes.includes(scope);
-  const can = [
+  return [
     has("credits.spend") && "spend credits on AI requests you make",
     has("credits.read") && "see your balance",
     has("openid") && "know that it is you when you come back",
@@ -146,23 +199,16 @@ function Rights({ scopes }: { scopes: readonly string[] }) {
     // Connecting shows the address to an app that may act for the wallet.
     (has("email") || has("credits.read")) && "see your email address",
   ].filter((line) => line !== false);
-  const cannot = [
-    "top up, withdraw, or see other apps",
-    has("credits.spend") ? "spend more than you allow here" : "spend anything",
-    !has("credits.read") && "see your balance",
-  ].filter((line) => line !== false);
-  return (
-    <div className="mt-6 grid gap-4">
-      <List title="It can" lines={can} icon={<Check size={16} className="mt-1 shrink-0 text-accent" aria-hidden="true" />} />
-      <List title="It can’t" lines={cannot} icon={<X size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />} />
-    </div>
-  );
 }
 
 function List({ title, lines, icon }: { title: string; lines: string[]; icon: ReactNode }) {
+  const id = useId();
+  if (lines.length === 0) return null;
   return (
-    <section>
-      <h2 className="text-sm font-medium text-soft">{title}</h2>
+    <section aria-labelledby={id}>
+      <h2 id={id} className="text-sm font-medium text-soft">
+        {title}
+      </h2>
       <ul className="mt-1 space-y-0.5">
         {lines.map((line) => (
           <li key={line} className="flex gap-2.5">
@@ -173,6 +219,22 @@ function List({ title, lines, icon }: { title: string; lines: string[]; icon: Re
       </ul>
     </section>
   );
+}
+
+/** What a person may choose from: the models of the app, or where it named none, all there are. */
+export function modelChoice(ofApp: string[], all: string[]): Props["models"] {
+  return ofApp.length > 0 ? { ids: ofApp, ofThisApp: true } : { ids: all, ofThisApp: false };
+}
+
+/** A name that could push everything else off the screen is not shown in full; nor does one (bdi) turn the words around it. */
+export function shortened(name: string, length: number): string {
+  const letters = [...name];
+  return letters.length <= length
+    ? name
+    : `${letters
+        .slice(0, length - 1)
+        .join("")
+        .trimEnd()}…`;
 }
 
 function about(worth: Props["worth"]): string {

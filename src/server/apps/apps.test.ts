@@ -4,14 +4,14 @@ import { holdRequest } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
 import { tokenHash, verifyToken } from "../connect/access-tokens.ts";
 import { adapterFor, hashesOf } from "../connect/adapter.ts";
-import { link } from "../connect/linked-users.ts";
+import { link, pauseAll } from "../connect/linked-users.ts";
 import { deleteApp, finishDeletedApps } from "../delete-app.ts";
 import { hold } from "../ledger/hold.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { createCaller } from "../trpc/root.ts";
 import { keyHash, verifyKey } from "./api-keys.ts";
-import { rotateClientSecret } from "./apps.ts";
+import { closeApp, rotateClientSecret } from "./apps.ts";
 import { noteUse, writeUses } from "./last-used.ts";
 
 // `database()` finds what hangs here instead of opening one of its own.
@@ -165,13 +165,14 @@ onBothDatabases("apps and keys", (db) => {
     const { app } = await arrange();
     const { token, hash } = await makeToken(db(), await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n })));
     const unrelated = await makeLink(db(), (await makeApp(db())).id, await makeUser(db()));
-    await db().prisma.app.update({ where: { id: app.id }, data: { deletedAt: new Date() } });
+    await transaction(async (tx) => {
+      await closeApp(tx, app.id);
+      await pauseAll(tx, app.id);
+    }, db());
 
-    // Until then its tokens are refused for the app's sake.
+    // Until then its tokens are refused all the same.
     expect(await verifyToken(db().sql, hash)).toBeNull();
-    expect(await hold(db().sql, [holdRequest({ hash }, { byToken: true })])).toMatchObject([
-      { kind: "refused", reason: "invalid_api_key" },
-    ]);
+    expect(await hold(db().sql, [holdRequest({ hash }, { byToken: true })])).toMatchObject([{ kind: "refused", reason: "not_found" }]);
     await finishDeletedApps(db());
     expect(await db().prisma.oAuthRecord.count({ where: { idHash: tokenHash(token) as Buffer<ArrayBuffer> } })).toBe(0);
     expect(await db().prisma.linkedUser.count({ where: { appId: app.id } })).toBe(0);

@@ -128,13 +128,15 @@ const linkColumns = {
 } satisfies Prisma.LinkedUserSelect;
 
 async function renew(tx: Tx, id: string, { scope, allowedModels, agreedMarkupBps, monthlyLimit }: Agreement): Promise<Link> {
+  // Who was not asked about spending has said nothing about limit, models and markup.
+  const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
     // Saying yes again ends a pause.
-    data: { scope, allowedModels, agreedMarkupBps, pausedAt: null },
+    data: { scope, pausedAt: null, ...(spends ? { allowedModels, agreedMarkupBps } : {}) },
     select: linkColumns,
   });
-  await setLimit(tx, id, monthlyLimit);
+  if (spends) await setLimit(tx, id, monthlyLimit);
   return renewed;
 }
 
@@ -164,6 +166,11 @@ export async function unlink(tx: Tx, appId: string, externalUserId: string, reas
     select: { id: true, userId: true },
   });
   return link !== null && end(tx, { ...link, appId, externalUserId }, reason);
+}
+
+/** Pauses every link of an app that is being deleted, until each is ended. */
+export async function pauseAll(tx: Tx, appId: string): Promise<void> {
+  await tx.prisma.linkedUser.updateMany({ where: { appId, pausedAt: null }, data: { pausedAt: new Date() } });
 }
 
 /** Ends up to `most` links of an app that was deleted; how many there were. */

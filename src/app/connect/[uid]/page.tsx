@@ -1,27 +1,37 @@
 import type { Metadata } from "next";
 import { headers } from "next/headers";
 import Link from "next/link";
+import { redirect } from "next/navigation";
 import { requireUser } from "#server/auth.ts";
-import { consentToken, pendingRequest, standing } from "#server/connect/consent.ts";
+import { consentToken, mustSignInAgain, pendingRequest, standing } from "#server/connect/consent.ts";
 import { exampleMessage } from "#server/pricing/example.ts";
 import { allModels } from "#server/pricing/models.ts";
 import { timesPaid } from "#server/pricing/price.ts";
 import { Button } from "#ui/button.tsx";
-import { ConsentSheet, modelChoice } from "#ui/consent-sheet.tsx";
+import { ConsentSheet, modelChoice, shortened } from "#ui/consent-sheet.tsx";
+import { Mark } from "#ui/mark.tsx";
 import { MessagePage } from "#ui/message-page.tsx";
+import { NotYou } from "#ui/not-you.tsx";
 
 export const metadata: Metadata = { title: "Connect", robots: { index: false }, referrer: "no-referrer" };
 
-type Props = { params: Promise<{ uid: string }>; searchParams: Promise<{ limit?: string; again?: string }> };
+type Search = { limit?: string; model?: string | string[]; again?: string; as?: string };
+type Props = { params: Promise<{ uid: string }>; searchParams: Promise<Search> };
 
+/** The consent page: what an app wants, who is asked, and how much they allow. */
 export default async function Connect({ params, searchParams }: Props) {
   const { uid } = await params;
-  const { limit, again } = await searchParams;
+  const { limit, model, again, as } = await searchParams;
   const request = await pendingRequest(uid, (await headers()).get("cookie") ?? "");
   if (request === null) return <Over />;
   const page = `/connect/${encodeURIComponent(uid)}`;
   const user = await requireUser(page);
-  const { app, scopes, returnHost } = request;
+  const { app, scopes, signIn, returnHost } = request;
+  if (mustSignInAgain(signIn, user.signedInAt)) redirect(`/sign-in?again=1&callbackUrl=${encodeURIComponent(page)}`);
+  // Who signed in for this request, or filled in the form, has chosen.
+  const chosen = as === user.id || limit !== undefined || again !== undefined || (user.signedInAt ?? 0) >= signIn.beganAt;
+  if (signIn.prompts.includes("select_account") && !chosen)
+    return <WhichAccount appName={app.name} email={user.email} goOn={`${page}?as=${user.id}`} page={page} />;
   const { balance, earlier } = await standing(user.id, app.id);
   const example = exampleMessage();
   const messages = example && timesPaid(balance, example.base, app.markupBps);
@@ -39,8 +49,31 @@ export default async function Connect({ params, searchParams }: Props) {
         page={page}
         token={await consentToken(uid, user.id, app.markupBps)}
         limitProblem={limit}
+        tickedBefore={[model ?? []].flat()}
         again={again !== undefined}
       />
+    </main>
+  );
+}
+
+/** For apps that ask whose wallet it shall be. */
+function WhichAccount({ appName, email, goOn, page }: { appName: string; email: string; goOn: string; page: string }) {
+  return (
+    <main className="mx-auto flex w-full max-w-lg flex-1 flex-col justify-center px-4 py-6 sm:py-10">
+      <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
+        <Mark size={40} />
+        <h1 className="mt-5 text-balance text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+          Which account should <bdi title={appName}>{shortened(appName, 80)}</bdi> use?
+        </h1>
+        <div className="mt-6 grid gap-3">
+          <Button asChild kind="primary" className="h-auto min-h-10 whitespace-normal py-2 text-center [overflow-wrap:anywhere]">
+            <Link href={goOn}>Continue as {email}</Link>
+          </Button>
+          <NotYou page={page} look="button">
+            Use another account
+          </NotYou>
+        </div>
+      </div>
     </main>
   );
 }
