@@ -260,6 +260,8 @@ async function open(page: Page, server: PostgresServer, person: Person, to: stri
   await page.getByLabel("Password").fill(person.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page).toHaveURL(originOf(server) + to);
+  // Before its scripts are there, a page hears no click.
+  await page.waitForLoadState("load");
 }
 
 async function act(page: Page, key: string, what: string): Promise<void> {

@@ -117,6 +117,8 @@ async function signIn(page: Page, url: string, path: string, person: { email: st
   await page.goto(`${url}/sign-in?callbackUrl=${encodeURIComponent(path)}`);
   await fillIn(page, person);
   await expect(page).toHaveURL(url + path);
+  // Before its scripts are there, a page hears no click.
+  await page.waitForLoadState("load");
 }
 
 async function fillIn(page: Page, person: { email: string; password: string }): Promise<void> {
