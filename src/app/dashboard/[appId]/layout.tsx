@@ -37,5 +37,6 @@ const pages = [
   { path: "/api-keys", name: "API keys" },
   { path: "/linked-users", name: "Linked users" },
   { path: "/usage", name: "Usage" },
+  { path: "/webhooks", name: "Webhooks" },
   { path: "/settings", name: "Settings" },
 ];
