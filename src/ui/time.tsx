@@ -19,6 +19,33 @@ export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?:
   );
 }
 
+/** How long ago a moment was, for what is read at a glance; exact on hover. */
+export function Ago({ at, className }: { at: Date; className?: string }) {
+  // The server's clock and the browser's may differ by a unit.
+  return (
+    <time dateTime={at.toISOString()} title={at.toISOString()} className={className} suppressHydrationWarning>
+      {ago(Date.now() - at.getTime())}
+    </time>
+  );
+}
+
+const UNITS = [
+  [365 * 24 * 60 * 60_000, "year"],
+  [30 * 24 * 60 * 60_000, "month"],
+  [24 * 60 * 60_000, "day"],
+  [60 * 60_000, "hour"],
+  [60_000, "minute"],
+] as const;
+
+/** `2 hours ago`, in the largest unit that it fills. */
+export function ago(milliseconds: number): string {
+  for (const [length, name] of UNITS) {
+    const count = Math.floor(milliseconds / length);
+    if (count >= 1) return `${count} ${name}${count === 1 ? "" : "s"} ago`;
+  }
+  return "just now";
+}
+
 const nothingChanges = () => () => {};
 
 function written(at: Date, dateOnly: boolean, timeZone: string | undefined): string {

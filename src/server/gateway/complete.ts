@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { errors as undiciErrors } from "undici";
 import { env } from "#env";
+import { noteUse } from "../apps/last-used.ts";
 import { QueueFullError } from "../ledger/batcher.ts";
 import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
 import { settle, unused } from "../ledger/hold.ts";
@@ -85,6 +86,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
   const day = today();
   let bound = purchase.request.promptBound;
   let verdict = await tryHold(books, purchase, bound, day);
+  if (verdict.payer?.apiKeyId) noteUse(verdict.payer.apiKeyId);
   if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
     await refillSandbox(verdict.payer.walletId);
     verdict = await tryHold(books, purchase, bound, day);
