@@ -6,10 +6,11 @@ import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
+import { foldUsage } from "../usage/rollup.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
- * credits of orphaned holds, folding summed accounts, forgetting old idempotency
+ * credits of orphaned holds, folding summed accounts and sums of usage, forgetting old idempotency
  * keys, sign-ups, resets and what the authorization server no longer needs, and once
  * a day proving the books. Each is safe to run in several processes at once.
  */
@@ -25,6 +26,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
+    every(30_000, "fold usage", () => foldUsage(db)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),

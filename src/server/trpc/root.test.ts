@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
-import { firstIdAt } from "../usage/dashboard.ts";
+import { firstIdAt } from "../usage/moments.ts";
 import { appRouter, createCaller } from "./root.ts";
 
 // `database()` finds what hangs here instead of opening one of its own.
@@ -53,9 +53,16 @@ const aboutOneApp: Record<string, Record<string, unknown>> = {
   "apiKeys.revoke": { apiKeyId: uuidv7() },
   "apps.get": {},
   "apps.update": { name: "Mine now" },
+  "earnings.balance": {},
+  "earnings.report": {},
+  "linkedUsers.fund": { linkedUserId: uuidv7(), giftId: uuidv7(), amount: 1n },
+  "linkedUsers.get": { linkedUserId: uuidv7() },
   "linkedUsers.list": {},
-  "usage.models": {},
+  "linkedUsers.unlink": { linkedUserId: uuidv7() },
+  "usage.breakdown": { by: "model" },
+  "usage.choices": {},
   "usage.overview": {},
+  "usage.report": {},
   "usage.requests": {},
 };
 /** The same for what is about one app that a person connected; they want `linkId`. */
@@ -73,6 +80,8 @@ const aboutOneself = [
   "account.signOutEverywhere",
   "apps.create",
   "apps.list",
+  "developerWallet.overview",
+  "developerWallet.statement",
   "wallet.appsPaid",
   "wallet.balance",
   "wallet.connectedApps",
@@ -107,11 +116,16 @@ describe("procedures", () => {
 
 describe("a stranger's app", () => {
   test.each(Object.entries(aboutOneApp))("%s answers as if it did not exist, and changes nothing", async (path, extra) => {
-    const owner = await makeUser(db());
+    const owner = await makeUser(db(), { credits: 1n });
     const stranger = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const key = await makeKey(db(), app.id);
-    const input = "apiKeyId" in extra ? { ...extra, apiKeyId: key.id } : extra;
+    const link = await makeLink(db(), app.id, await makeUser(db()));
+    const input = {
+      ...extra,
+      ...("apiKeyId" in extra ? { apiKeyId: key.id } : {}),
+      ...("linkedUserId" in extra ? { linkedUserId: link.id } : {}),
+    };
     const ask = procedureOf(stranger, path);
 
     const strangers = await codeOf(ask({ ...input, appId: app.id }));
@@ -214,8 +228,8 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     for (const externalUserId of ["user_1", "userX1", "50%", "500", "a\\b"])
       await makeLink(db(), app.id, await makeUser(db()), { externalUserId });
-    const find = async (externalUserId: string) =>
-      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, externalUserId })).items.map((item) => item.externalUserId);
+    const find = async (search: string) =>
+      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, search })).items.map((item) => item.externalUserId);
     expect(await find("R_1")).toEqual(["user_1"]);
     expect(await find("0%")).toEqual(["50%"]);
     expect(await find("\\")).toEqual(["a\\b"]);
@@ -226,7 +240,9 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
     const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
-    expect(Object.keys(items[0] ?? {}).sort()).toEqual(["email", "externalUserId", "id", "linkedAt", "monthlyLimit", "pausedAt", "spent"]);
+    expect(Object.keys(items[0] ?? {}).sort()).toEqual(
+      ["earned", "email", "externalUserId", "id", "lastSeenAt", "limit", "linkedAt", "pausedAt", "requests", "spent"],
+    );
   });
 });
 

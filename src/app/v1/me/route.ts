@@ -5,7 +5,8 @@ import { sumUsage } from "#server/usage/reports.ts";
 
 export const dynamic = "force-dynamic";
 
-const DAYS_30_MS = 30 * 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAYS_30_MS = 30 * 24 * HOUR_MS;
 
 export const GET = endpoint(
   {
@@ -19,7 +20,7 @@ export const GET = endpoint(
   async ({ caller }) => {
     const [sum] = await sumUsage(
       await database(),
-      { appId: caller.appId, test: caller.billingMode === "test", start: new Date(Date.now() - DAYS_30_MS) },
+      { appId: caller.appId, test: caller.billingMode === "test", start: thirtyDaysAgo() },
       "all",
     );
     return {
@@ -38,5 +39,10 @@ export const GET = endpoint(
     };
   },
 );
+
+/** To the full hour, for which there are sums. */
+function thirtyDaysAgo(): Date {
+  return new Date(Math.floor((Date.now() - DAYS_30_MS) / HOUR_MS) * HOUR_MS);
+}
 
 export const OPTIONS = preflight;
