@@ -240,9 +240,18 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
     const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
-    expect(Object.keys(items[0] ?? {}).sort()).toEqual(
-      ["earned", "email", "externalUserId", "id", "lastSeenAt", "limit", "linkedAt", "pausedAt", "requests", "spent"],
-    );
+    expect(Object.keys(items[0] ?? {}).sort()).toEqual([
+      "earned",
+      "email",
+      "externalUserId",
+      "id",
+      "lastSeenAt",
+      "limit",
+      "linkedAt",
+      "pausedAt",
+      "requests",
+      "spent",
+    ]);
   });
 });
 

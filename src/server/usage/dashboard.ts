@@ -88,7 +88,8 @@ export async function requests(
     // By the wallets that paid: there is no index on the app's users, and it would cost every request.
     return pageOf(await read({ walletId: { in: await walletsOf(db.sql, appId, externalUserId) } }), page.take);
   }
-  if (sandbox === undefined && model === undefined && apiKeyId === undefined && outcome === undefined) return pageOf(await read({}), page.take);
+  if (sandbox === undefined && model === undefined && apiKeyId === undefined && outcome === undefined)
+    return pageOf(await read({}), page.take);
   const found = await search(db.sql, filter, page);
   const items =
     found.ids.length === 0
@@ -138,7 +139,14 @@ async function search(
       const end = firstIdAt(new Date(momentOf(sums.hour).getTime() + HOUR_MS + CLOCKS_DIFFER_MS));
       if (end < before) before = end;
     }
-    const [row] = await sql.query(searchStatement, [...matching, before, lowest, filter.from?.toISOString() ?? null, REQUESTS_AT_ONCE, page.take + 1 - ids.length]);
+    const [row] = await sql.query(searchStatement, [
+      ...matching,
+      before,
+      lowest,
+      filter.from?.toISOString() ?? null,
+      REQUESTS_AT_ONCE,
+      page.take + 1 - ids.length,
+    ]);
     if (row?.ids) ids.push(...String(row.ids).split(","));
     const looked = Number(row?.looked ?? 0);
     if (looked < REQUESTS_AT_ONCE) return { ids, goOnAt: null };
@@ -192,7 +200,13 @@ export type Report = { from: Date; step: Period["step"]; steps: Step[]; totals: 
 /** What an app's requests of a period come to, step by step and in all; steps without requests are in it. */
 export async function report(
   sql: Sql,
-  of: { appId: string; sandbox: boolean; model?: string | undefined; apiKeyId?: string | null | undefined; externalUserId?: string | undefined },
+  of: {
+    appId: string;
+    sandbox: boolean;
+    model?: string | undefined;
+    apiKeyId?: string | null | undefined;
+    externalUserId?: string | undefined;
+  },
   period: Period,
   now = new Date(),
 ): Promise<Report> {
@@ -228,7 +242,14 @@ export type Health = {
   requests: number;
   failed: number;
   /** The last one ever. */
-  lastFailure: { id: string; at: Date; model: string; upstreamStatus: number | null; provider: string | null; outcome: "failed" | "swept" } | null;
+  lastFailure: {
+    id: string;
+    at: Date;
+    model: string;
+    upstreamStatus: number | null;
+    provider: string | null;
+    outcome: "failed" | "swept";
+  } | null;
 };
 
 /** Whether an app works: its last hour, sandbox keys included, and its last failure in 30 days. */

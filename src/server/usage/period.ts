@@ -1,7 +1,7 @@
 /** The stretches of time that reports are about. All begin with a day (UTC), so that they agree with `/v1/usage`. */
 export const periods = ["today", "7d", "30d", "90d"] as const;
 export type PeriodName = (typeof periods)[number];
-export type Period = { name: PeriodName; from: Date; /** What one step of a chart stands for. */ step: "hour" | "day" };
+export type Period = { name: PeriodName; from: Date /** What one step of a chart stands for. */; step: "hour" | "day" };
 
 const HOUR_MS = 60 * 60 * 1000;
 export const DAY_MS = 24 * HOUR_MS;

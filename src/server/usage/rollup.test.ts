@@ -128,7 +128,13 @@ onBothDatabases("sums of usage", (db) => {
         // What the API answers from sums is what it answers from requests.
         const midnight = new Date(NOON - 12 * HOUR);
         for (const by of ["day", "model", "user", "all"] satisfies UsageGrouping[]) {
-          for (const bounds of [{}, { start: midnight }, { end: midnight }, { start: midnight, end: new Date(NOON + 12 * HOUR) }, { start: from }])
+          for (const bounds of [
+            {},
+            { start: midnight },
+            { end: midnight },
+            { start: midnight, end: new Date(NOON + 12 * HOUR) },
+            { start: from },
+          ])
             for (const narrow of [{}, { model: "gpt-4o" }, { externalUserId: "user_2" }, { model: "gpt-4o", externalUserId: "user_2" }]) {
               const filter = { appId, test: sandbox, ...bounds, ...narrow };
               const nothing = (sum: { requests: number }) => sum.requests > 0;
@@ -170,7 +176,10 @@ onBothDatabases("sums of usage", (db) => {
       [{ model: "o3" }, (row) => row.model === "o3"],
       [{ model: "o4" }, () => false],
       [{ outcome: "failed" }, (row) => row.outcome === "failed" || row.outcome === "swept"],
-      [{ outcome: "billed", apiKeyId: keys[1] }, (row) => row.apiKeyId === keys[1] && row.base + row.markup >= 0n && !["failed", "swept"].includes(row.outcome)],
+      [
+        { outcome: "billed", apiKeyId: keys[1] },
+        (row) => row.apiKeyId === keys[1] && row.base + row.markup >= 0n && !["failed", "swept"].includes(row.outcome),
+      ],
       [{ externalUserId: "user_1", model: "gpt-4o" }, (row) => row.externalUserId === "user_1" && row.model === "gpt-4o"],
       [{ sandbox: true }, (row) => row.billingMode === "test"],
       [{ from: new Date(NOON), sandbox: false }, (row) => row.createdAt.getTime() >= NOON && row.billingMode !== "test"],

@@ -140,8 +140,7 @@ const plain = "requests, failed, prompt_tokens, completion_tokens, base, markup"
 // What is left to sum live. `usage.id` begins with the time, so the index on (app_id, id) finds it.
 const rest = `usage WHERE app_id = $3::uuid AND id >= $2::uuid AND created_at >= $1::timestamptz
   AND (billing_mode = 'test') = $4::bool AND created_at >= $5::timestamptz AND created_at < $6::timestamptz`;
-const ending = (order: string) =>
-  `GROUP BY 1 HAVING NOT $8::bool OR sum(requests) > 0 ORDER BY ${order} LIMIT $7::int`;
+const ending = (order: string) => `GROUP BY 1 HAVING NOT $8::bool OR sum(requests) > 0 ORDER BY ${order} LIMIT $7::int`;
 
 function hourStatement(name: string, folded: string, live: string, order: string): Statement {
   return {

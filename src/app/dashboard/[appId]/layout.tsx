@@ -25,7 +25,9 @@ export default async function Layout({ params, children }: { params: Promise<{ a
           <NavLink href={`${home}/api-keys`}>API keys</NavLink>
           <NavLink href={`${home}/linked-users`}>Linked users</NavLink>
           <NavLink href={`${home}/usage`}>Usage</NavLink>
+          <NavLink href={`${home}/earnings`}>Earnings</NavLink>
           <NavLink href={`${home}/settings`}>Settings</NavLink>
+          <NavLink href="/dashboard/wallet">Developer wallet</NavLink>
         </nav>
       </aside>
       <div className="min-w-0 py-6 lg:py-8">{children}</div>

@@ -90,9 +90,15 @@ export const linkedUsersRouter = router({
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
         if (error.code === "not_found") {
-          throw new TRPCError({ code: "PRECONDITION_FAILED", message: "This link is paused. It takes credits again when its owner goes on." });
+          throw new TRPCError({
+            code: "PRECONDITION_FAILED",
+            message: "This link is paused. It takes credits again when its owner goes on.",
+          });
         }
-        throw new TRPCError({ code: error.code === "insufficient_credits" ? "PRECONDITION_FAILED" : "BAD_REQUEST", message: error.message });
+        throw new TRPCError({
+          code: error.code === "insufficient_credits" ? "PRECONDITION_FAILED" : "BAD_REQUEST",
+          message: error.message,
+        });
       }
     }),
 });

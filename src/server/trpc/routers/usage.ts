@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { database, type Database } from "../../platform/db.ts";
+import { type Database, database } from "../../platform/db.ts";
 import { requestIdOf } from "../../platform/ids.ts";
 import { lastHour, type RequestFilter, report, requests } from "../../usage/dashboard.ts";
 import { linksOf } from "../../usage/links.ts";
@@ -50,7 +50,8 @@ export const usageRouter = router({
     .query(async ({ ctx, input: { by, take, ...input } }) => {
       const db = await database();
       const of = { appId: ctx.app.id, sandbox: input.sandbox, from: periodUntil(input.period).from };
-      const rows = by === "user" ? await sumsByUser(db.sql, of, by, { limit: take + 1 }) : await sumsByHour(db.sql, of, by, { limit: take + 1 });
+      const rows =
+        by === "user" ? await sumsByUser(db.sql, of, by, { limit: take + 1 }) : await sumsByHour(db.sql, of, by, { limit: take + 1 });
       const names = by === "key" ? await keyNames(db, ctx.app.id) : null;
       return {
         more: rows.length > take,
