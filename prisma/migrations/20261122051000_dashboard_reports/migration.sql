@@ -34,6 +34,23 @@ CREATE TABLE "usage_user_day" (
 );
 
 -- CreateTable
+CREATE TABLE "usage_user_month" (
+    "app_id" UUID NOT NULL,
+    "month" TIMESTAMPTZ(3) NOT NULL,
+    "sandbox" BOOLEAN NOT NULL,
+    "external_user_id" TEXT NOT NULL,
+    "requests" BIGINT NOT NULL,
+    "failed" BIGINT NOT NULL,
+    "prompt_tokens" BIGINT NOT NULL,
+    "completion_tokens" BIGINT NOT NULL,
+    "base" BIGINT NOT NULL,
+    "markup" BIGINT NOT NULL,
+    "last_at" TIMESTAMPTZ(3) NOT NULL,
+
+    CONSTRAINT "usage_user_month_pkey" PRIMARY KEY ("app_id","sandbox","month","external_user_id")
+);
+
+-- CreateTable
 CREATE TABLE "usage_fold" (
     "id" INTEGER NOT NULL DEFAULT 1,
     "until" TIMESTAMPTZ(3) NOT NULL,
@@ -67,9 +84,10 @@ CREATE INDEX "usage_created_at_idx" ON "usage" USING BRIN ("created_at");
 -- A range of pages is summarized when it is full, so that folding reads little.
 ALTER INDEX "usage_created_at_idx" SET (autosummarize = on);
 
--- Sums are updated every minute while their hour or day lasts.
+-- Sums are updated every minute while their hour, day or month lasts.
 ALTER TABLE "usage_hour" SET (fillfactor = 80);
 ALTER TABLE "usage_user_day" SET (fillfactor = 80);
+ALTER TABLE "usage_user_month" SET (fillfactor = 80);
 
 -- Nothing is folded yet.
 INSERT INTO "usage_fold" ("until", "tail_id") VALUES ('1970-01-01T00:00:00Z', '00000000-0000-0000-0000-000000000000');

@@ -7,7 +7,7 @@ import type { Database } from "../platform/db.ts";
 import { requests } from "./dashboard.ts";
 import { sumRequests, sumUsage, type UsageGrouping } from "./reports.ts";
 import { foldUsage, refoldUsage } from "./rollup.ts";
-import { sumsByHour, sumsByUser, sumsOfUserByDay } from "./sums.ts";
+import { monthsAndDays, sumsByHour, sumsByUser, sumsOfUserByDay } from "./sums.ts";
 
 const HOUR = 60 * 60 * 1000;
 // A day and its neighbours, long over.
@@ -53,6 +53,7 @@ async function makeUsage(db: Database, options: { rows: number; seed: number; ar
 async function unfold(db: Database): Promise<void> {
   await db.prisma.usageHour.deleteMany();
   await db.prisma.usageUserDay.deleteMany();
+  await db.prisma.usageUserMonth.deleteMany();
   await db.prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date(0), tailId: "00000000-0000-0000-0000-000000000000" } });
 }
 
@@ -87,6 +88,25 @@ function withoutLast(sums: object) {
 }
 
 const day = (row: Usage) => row.createdAt.toISOString().slice(0, 10);
+
+test("a stretch of time is the months it has, with days added and taken away at its edges", () => {
+  const at = (text: string) => new Date(`${text}T00:00:00Z`);
+  const days = [
+    ["2026-01-03", "2026-03-20"],
+    ["2026-01-01", "2026-02-01"],
+    ["2026-01-20", "2026-02-10"],
+    ["2026-02-10", "2026-02-12"],
+    ["2025-12-25", "2026-01-05"],
+  ] as const;
+  for (const [from, to] of days) {
+    const parts = monthsAndDays({ from: at(from), to: at(to) });
+    for (let day = at("2025-11-01").getTime(); day < at("2026-05-01").getTime(); day += 24 * HOUR) {
+      const has = (span: { from: Date; to: Date }) => day >= span.from.getTime() && day < span.to.getTime();
+      const times = Number(has(parts.months)) + parts.days.filter(has).reduce((sum, { sign }) => sum + sign, 0);
+      expect(times).toBe(Number(has({ from: at(from), to: at(to) })));
+    }
+  }
+});
 
 onBothDatabases("sums of usage", (db) => {
   describe("are exact", () => {

@@ -3,7 +3,7 @@ import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { firstIdAt, longestRequestMs } from "./moments.ts";
 
 /**
- * Sums of usage by hour and by user and day, so that a report reads hundreds of rows
+ * Sums of usage by hour, and by user and day and month, so that a report reads hundreds of rows
  * where there were a million requests. They are exact at any moment: everything
  * settled before `usage_fold.until` is in them, and readers sum up the rest live.
  */
@@ -88,7 +88,12 @@ const foldStatement: Statement = {
       INSERT INTO usage_user_day (app_id, day, sandbox, external_user_id, wallet_id, ${added.join(", ")}, last_at)
       SELECT app_id, date_trunc('day', created_at, 'UTC'), sandbox, external_user_id, wallet_id, ${sums}, max(created_at) FROM slice GROUP BY 1, 2, 3, 4, 5
       ON CONFLICT (app_id, sandbox, day, external_user_id, wallet_id) DO UPDATE SET ${adding("usage_user_day")},
-        last_at = greatest(usage_user_day.last_at, excluded.last_at))
+        last_at = greatest(usage_user_day.last_at, excluded.last_at)),
+    months AS (
+      INSERT INTO usage_user_month (app_id, month, sandbox, external_user_id, ${added.join(", ")}, last_at)
+      SELECT app_id, date_trunc('month', created_at, 'UTC'), sandbox, external_user_id, ${sums}, max(created_at) FROM slice GROUP BY 1, 2, 3, 4
+      ON CONFLICT (app_id, sandbox, month, external_user_id) DO UPDATE SET ${adding("usage_user_month")},
+        last_at = greatest(usage_user_month.last_at, excluded.last_at))
     SELECT count(*)::int AS folded FROM slice`,
 };
 
@@ -99,7 +104,7 @@ const foldStatement: Statement = {
 export async function refoldUsage(db: Database): Promise<void> {
   await transaction(async (tx) => {
     await tx.query(lockStatement, []);
-    await tx.query({ name: "usage_unfold_hours", text: `TRUNCATE usage_hour, usage_user_day` }, []);
+    await tx.query({ name: "usage_unfold", text: `TRUNCATE usage_hour, usage_user_day, usage_user_month` }, []);
     await tx.query(moveStatement, [new Date(0).toISOString(), NO_API_KEY]);
   }, db);
   await foldUsage(db);

@@ -1,4 +1,4 @@
-import { type Row, type Sql, type Statement, textArray, toBigInt } from "../platform/sql.ts";
+import { plainArray, type Row, type Sql, type Statement, textArray, toBigInt } from "../platform/sql.ts";
 import { momentOf, NO_API_KEY, overSums, rowSums } from "./rollup.ts";
 
 /** What requests come to. Tokens and credits are those of billed requests; failed ones cost nothing. */
@@ -32,7 +32,7 @@ export type Group = Sums & { group: string | null };
 /** Which requests: of one app, with real or with play credits, settled from `from` up to, not including, `to`. */
 type Requests = { appId: string; sandbox: boolean; from?: Date | undefined; to?: Date | undefined };
 
-/** How groups are put in order: as they come in time, or the dearest first. */
+/** At most how many groups, and whether those count in which everything failed. */
 type Order = { limit?: number; billedOnly?: boolean };
 
 /**
@@ -65,9 +65,73 @@ export async function sumsByUser(
   if (of.externalUserIds?.length === 0) return [];
   const statements = of.externalUserIds === undefined ? everyUserStatements : someUsersStatements;
   const users = of.externalUserIds === undefined ? [] : [textArray(of.externalUserIds)];
-  const rows = await overSums(sql, statements[by], [...bounds(of, order), ...users]);
+  const { months, days } = by === "day" ? everyDay(of) : monthsAndDays(of);
+  const rows = await overSums(sql, statements[by], [
+    ...bounds(of, order),
+    months.from.toISOString(),
+    months.to.toISOString(),
+    plainArray(days.map(({ sign }) => sign)),
+    textArray(days.map(({ from }) => from.toISOString())),
+    textArray(days.map(({ to }) => to.toISOString())),
+    ...users,
+  ]);
   return rows.map((row) => ({ ...sumsOf(row), group: groupOf(row, by), lastAt: momentOf(row.last_at) }));
 }
+
+const FIRST = new Date(0);
+const LAST = new Date(Date.UTC(9999, 0, 1));
+type Span = { from: Date; to: Date };
+type SignedDays = Span & { sign: 1 | -1 };
+
+/**
+ * The months and days that a stretch of time is made of, so that few rows are read:
+ * whole months, and at their edges days to add to them or to take away from them.
+ */
+export function monthsAndDays({ from = FIRST, to = LAST }: { from?: Date | undefined; to?: Date | undefined }): {
+  months: Span;
+  days: SignedDays[];
+} {
+  const lower = edge(from);
+  const upper = edge(to);
+  if (lower.month >= upper.month) return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };
+  const days: SignedDays[] = [];
+  // Before a month that is taken whole, add its days; those of one that begins earlier are too many.
+  if (from < lower.month) days.push({ sign: 1, from, to: lower.month });
+  if (from > lower.month) days.push({ sign: -1, from: lower.month, to: from });
+  if (to > upper.month) days.push({ sign: 1, from: upper.month, to });
+  if (to < upper.month) days.push({ sign: -1, from: to, to: upper.month });
+  return { months: { from: lower.month, to: upper.month }, days };
+}
+
+/** The nearest beginning of a month. */
+function edge(moment: Date): { month: Date } {
+  const month = moment.getUTCMonth() + (moment.getUTCDate() > 16 ? 1 : 0);
+  return { month: new Date(Date.UTC(moment.getUTCFullYear(), month, 1)) };
+}
+
+function everyDay({ from = FIRST, to = LAST }: { from?: Date | undefined; to?: Date | undefined }): { months: Span; days: SignedDays[] } {
+  return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };
+}
+
+/** The models that an app's requests asked for since a full hour, and the keys they came with; null for users' access tokens. */
+export async function modelsAndKeys(sql: Sql, appId: string, from: Date): Promise<{ models: string[]; keys: (string | null)[] }> {
+  const rows = await overSums(sql, modelsAndKeysStatement, [appId, from.toISOString()]);
+  return {
+    models: [...new Set(rows.map((row) => String(row.model)))].sort(),
+    keys: [...new Set(rows.map((row) => groupOf({ grouping: row.api_key_id }, "key")))],
+  };
+}
+
+const modelsAndKeysStatement = {
+  name: "usage_models_and_keys",
+  text: `
+    SELECT DISTINCT model, api_key_id::text, (SELECT until FROM usage_fold WHERE id = 1) AS until FROM (
+      SELECT model, api_key_id FROM usage_hour WHERE app_id = $3::uuid AND hour >= $4::timestamptz
+      UNION ALL
+      SELECT model, coalesce(api_key_id, '${NO_API_KEY}'::uuid) FROM usage
+      WHERE app_id = $3::uuid AND id >= $2::uuid AND created_at >= $1::timestamptz AND created_at >= $4::timestamptz) each
+    LIMIT 2000`,
+};
 
 /** The wallets that paid for a user of an app, ever: they lead to the user's requests. */
 export async function walletsOf(sql: Sql, appId: string, externalUserId: string): Promise<string[]> {
@@ -166,17 +230,24 @@ const hourStatements = {
 };
 
 function userStatement(name: string, folded: string, live: string, order: string, some: boolean): Statement {
+  const theirs = some ? "AND external_user_id = ANY ($14::text[])" : "";
+  const signed = ["requests", "failed", "prompt_tokens", "completion_tokens", "base", "markup"]
+    .map((column) => `e.sign * d.${column}`)
+    .join(", ");
   return {
     name: `usage_sums_${some ? "some_users" : "users"}_${name}`,
     text: `
       SELECT grouping, ${summed}, max(last_at) AS last_at, (SELECT until FROM usage_fold WHERE id = 1) AS until FROM (
-        SELECT ${folded} AS grouping, ${plain}, last_at FROM usage_user_day
-        WHERE app_id = $3::uuid AND sandbox = $4::bool AND day >= $5::timestamptz AND day < $6::timestamptz
-          ${some ? "AND external_user_id = ANY ($9::text[])" : ""}
+        SELECT ${name === "day" ? "NULL::text" : folded} AS grouping, ${plain}, last_at FROM usage_user_month
+        WHERE app_id = $3::uuid AND sandbox = $4::bool AND month >= $9::timestamptz AND month < $10::timestamptz ${theirs}
         UNION ALL
-        SELECT ${live}, ${rowSums}, created_at FROM ${rest}
-          ${some ? "AND coalesce(external_user_id, '') = ANY ($9::text[])" : ""}) each
-      ${ending(order)}`,
+        SELECT d.grouping, ${signed}, d.last_at
+        FROM unnest($11::int[], $12::timestamptz[], $13::timestamptz[]) e(sign, first, next)
+        JOIN LATERAL (SELECT ${folded} AS grouping, ${plain}, last_at FROM usage_user_day
+          WHERE app_id = $3::uuid AND sandbox = $4::bool AND day >= e.first AND day < e.next ${theirs} OFFSET 0) d ON true
+        UNION ALL
+        SELECT ${live}, ${rowSums}, created_at FROM ${rest} ${some ? "AND coalesce(external_user_id, '') = ANY ($14::text[])" : ""}) each
+      GROUP BY 1 HAVING sum(requests) > 0 OR (NOT $8::bool AND sum(failed) > 0) ORDER BY ${order} LIMIT $7::int`,
   };
 }
 

@@ -4,7 +4,7 @@ import { requestIdOf } from "../../platform/ids.ts";
 import { lastHour, type RequestFilter, report, requests } from "../../usage/dashboard.ts";
 import { linksOf } from "../../usage/links.ts";
 import { periods, periodUntil } from "../../usage/period.ts";
-import { sumsByHour, sumsByUser } from "../../usage/sums.ts";
+import { modelsAndKeys, sumsByHour, sumsByUser } from "../../usage/sums.ts";
 import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
 
@@ -92,21 +92,11 @@ export const usageRouter = router({
       return requestPage(db, filter, { before: cursor ?? undefined, take });
     }),
 
-  /** The models and keys to filter by: those of the last 90 days. */
+  /** The models and keys to filter by: those of the last 30 days. */
   choices: appProcedure.query(async ({ ctx }) => {
     const db = await database();
-    const of = { appId: ctx.app.id, from: periodUntil("90d").from };
-    const [real, sandbox, keys, tokens] = await Promise.all([
-      sumsByHour(db.sql, { ...of, sandbox: false }, "model", { limit: 200 }),
-      sumsByHour(db.sql, { ...of, sandbox: true }, "model", { limit: 200 }),
-      keyNames(db, ctx.app.id),
-      sumsByHour(db.sql, { ...of, sandbox: false, apiKeyId: null }, "all"),
-    ]);
-    return {
-      models: [...new Set([...real, ...sandbox].map(({ group }) => String(group)))].sort(),
-      keys: [...keys].map(([id, key]) => ({ id, ...key })),
-      tokens: tokens.length > 0,
-    };
+    const [used, names] = await Promise.all([modelsAndKeys(db.sql, ctx.app.id, periodUntil("30d").from), keyNames(db, ctx.app.id)]);
+    return { models: used.models, keys: [...names].map(([id, key]) => ({ id, ...key })), tokens: used.keys.includes(null) };
   }),
 });
 

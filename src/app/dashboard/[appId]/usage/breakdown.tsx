@@ -46,7 +46,7 @@ export async function Breakdown({ appId, filters, by }: { appId: string; filters
       {items.length === 0 ? (
         <p className="rounded-lg border border-dashed border-line-strong/50 px-6 py-6 text-center text-soft">Nothing in this period.</p>
       ) : (
-        <Table label={`Usage by ${by}`}>
+        <Table label="Where it comes from">
           <thead>
             <tr>
               <Th>{heads[by]}</Th>
