@@ -24,7 +24,7 @@ type Props<Item> = {
    * What a click anywhere in a row does. One cell of each row has a button or link marked
    * with `opener`, which does the same for keyboards and screen readers.
    */
-  onOpen?: (item: Item) => void;
+  onOpen?: (item: Item, opener: HTMLElement | null) => void;
 };
 
 const features = tableFeatures({});
@@ -68,7 +68,8 @@ export function DataTable<Item extends RowData & object>({ label, columns, items
             key={row.id}
             className={onOpen && "cursor-pointer hover:bg-sunken/60 has-[[data-opener]:focus-visible]:bg-sunken/60"}
             onClick={(event) => {
-              if (onOpen && !(event.target as Element).closest("a")) onOpen(row.original);
+              if (onOpen && !(event.target as Element).closest("a"))
+                onOpen(row.original, event.currentTarget.querySelector<HTMLElement>("[data-opener]"));
             }}
           >
             {row.getAllCells().map((cell) => {

@@ -96,6 +96,7 @@ test("a stretch of time is the months it has, with days added and taken away at 
     ["2026-01-01", "2026-02-01"],
     ["2026-01-20", "2026-02-10"],
     ["2026-02-10", "2026-02-12"],
+    ["2026-01-20", "2026-02-20"],
     ["2025-12-25", "2026-01-05"],
   ] as const;
   for (const [from, to] of days) {

@@ -1,4 +1,5 @@
 import { plainArray, type Row, type Sql, type Statement, textArray, toBigInt } from "../platform/sql.ts";
+import { DAY_MS } from "./period.ts";
 import { momentOf, NO_API_KEY, overSums, rowSums } from "./rollup.ts";
 
 /** What requests come to. Tokens and credits are those of billed requests; failed ones cost nothing. */
@@ -87,10 +88,12 @@ type SignedDays = Span & { sign: 1 | -1 };
  * The months and days that a stretch of time is made of, so that few rows are read:
  * whole months, and at their edges days to add to them or to take away from them.
  */
-export function monthsAndDays({ from = FIRST, to = LAST }: { from?: Date | undefined; to?: Date | undefined }): {
-  months: Span;
-  days: SignedDays[];
-} {
+export function monthsAndDays(
+  { from = FIRST, to = LAST }: { from?: Date | undefined; to?: Date | undefined },
+  now = new Date(),
+): { months: Span; days: SignedDays[] } {
+  const few = Math.min(to.getTime(), now.getTime()) - from.getTime() < 16 * DAY_MS;
+  if (few) return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };
   const lower = edge(from);
   const upper = edge(to);
   if (lower.month >= upper.month) return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };

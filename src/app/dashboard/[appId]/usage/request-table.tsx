@@ -1,6 +1,6 @@
 "use client";
 
-import { useState } from "react";
+import { useRef, useState } from "react";
 import type { Answers } from "#trpc/client.tsx";
 import { grouped, inCredits } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
@@ -74,13 +74,24 @@ const columns: Column<Item>[] = [
 /** Requests, each of which opens to its full record. */
 export function RequestTable({ items }: { items: Item[] }) {
   const [shown, setShown] = useState<Item | null>(null);
+  const openedBy = useRef<HTMLElement>(null);
   return (
     <>
-      <DataTable label="Requests" columns={columns} items={items} idOf={(item) => item.id} onOpen={setShown} />
+      <DataTable
+        label="Requests"
+        columns={columns}
+        items={items}
+        idOf={(item) => item.id}
+        onOpen={(item, opener) => {
+          openedBy.current = opener;
+          setShown(item);
+        }}
+      />
       <Dialog
         open={shown !== null}
         onOpenChange={(open) => !open && setShown(null)}
         title="Request"
+        returnFocusTo={openedBy}
         description={shown ? outcomeSays(shown.outcome) : undefined}
       >
         {shown && <RequestRecord item={shown} />}

@@ -1,10 +1,11 @@
-import { TRPCError } from "@trpc/server";
+import { type inferRouterOutputs, TRPCError } from "@trpc/server";
 import type { Metadata } from "next";
 import Link from "next/link";
 import { notFound } from "next/navigation";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
+import type { AppRouter } from "#server/trpc/root.ts";
 import { grouped } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Card, EmptyState, Fact, Facts, Figure } from "#ui/card.tsx";
@@ -27,6 +28,11 @@ export default async function LinkedUser({ params }: Props) {
   const { appId, linkedUserId } = await params;
   await requireUser(`/dashboard/${appId}/linked-users/${linkedUserId}`);
   const app = await appOfPage(appId);
+  // Before anything is sent: who is not there answers with 404.
+  const user = await (await caller()).linkedUsers.get({ appId: app.id, linkedUserId }).catch((error: unknown) => {
+    if (error instanceof TRPCError && error.code === "NOT_FOUND") notFound();
+    throw error;
+  });
   return (
     <>
       <p className="mb-2 text-sm">
@@ -37,25 +43,24 @@ export default async function LinkedUser({ params }: Props) {
       <Suspense
         fallback={
           <>
-            <Skeleton className="mb-6 h-9 w-72 max-w-full" />
+            <Skeleton className="mb-6 h-10 w-72 max-w-full" />
             <Skeleton className="mb-4 h-28" />
             <Skeleton className="mb-10 h-72" />
             <Loading rows={6} />
           </>
         }
       >
-        <Content appId={app.id} linkedUserId={linkedUserId} />
+        <Content appId={app.id} user={user} />
       </Suspense>
     </>
   );
 }
 
-async function Content({ appId, linkedUserId }: { appId: string; linkedUserId: string }) {
+type User = inferRouterOutputs<AppRouter>["linkedUsers"]["get"];
+
+async function Content({ appId, user }: { appId: string; user: User }) {
   const api = await caller();
-  const user = await api.linkedUsers.get({ appId, linkedUserId }).catch((error: unknown) => {
-    if (error instanceof TRPCError && error.code === "NOT_FOUND") notFound();
-    throw error;
-  });
+  const { id: linkedUserId } = user;
   const { externalUserId } = user;
   const filters = { externalUserId, period: "30d" } as const;
   const [report, first, { available }] = await Promise.all([
