@@ -2,7 +2,7 @@
 
 import { useState } from "react";
 import { Bar, BarChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
-import { dollars, exactDollars, grouped } from "./amounts.ts";
+import { exactDollars, grouped } from "./amounts.ts";
 import { Segments } from "./segments.tsx";
 
 export type ChartStep = {
@@ -96,7 +96,7 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
               minTickGap={28}
             />
             <YAxis
-              width={58}
+              width={64}
               tickFormatter={written}
               tick={{ fill: "var(--soft)", fontSize: 12 }}
               tickLine={false}
@@ -208,9 +208,9 @@ function short(value: number): string {
   return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(value);
 }
 
-/** For an axis: `$1.5k`, and below a cent with as many digits as there are. */
+/** For an axis: `$1.5K`; below ten dollars with as many digits as it takes to tell its steps apart. */
 function shortDollars(credits: number): string {
-  if (credits >= 1_000_000_000) return `$${short(credits / 1_000_000)}`;
-  if (credits === 0) return "$0";
-  return credits < 10_000 ? exactDollars(BigInt(Math.round(credits))) : dollars(BigInt(Math.round(credits)));
+  if (credits >= 10_000_000) return `$${short(credits / 1_000_000)}`;
+  const digits = credits >= 1_000_000 ? 2 : credits >= 10_000 ? 3 : 6;
+  return `$${Number((credits / 1_000_000).toFixed(digits))}`;
 }

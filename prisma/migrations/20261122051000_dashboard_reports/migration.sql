@@ -76,13 +76,11 @@ CREATE INDEX "usage_user_day_app_id_external_user_id_day_idx" ON "usage_user_day
 -- CreateIndex
 CREATE INDEX "former_link_app_id_ended_at_idx" ON "former_link"("app_id", "ended_at");
 
+-- A range of pages is summarized when it is full, so that folding reads little.
 -- CreateIndex
-CREATE INDEX "usage_created_at_idx" ON "usage" USING BRIN ("created_at");
+CREATE INDEX "usage_created_at_idx" ON "usage" USING BRIN ("created_at") WITH (autosummarize = on);
 
 -- What Prisma can't say.
-
--- A range of pages is summarized when it is full, so that folding reads little.
-ALTER INDEX "usage_created_at_idx" SET (autosummarize = on);
 
 -- Sums are updated every minute while their hour, day or month lasts.
 ALTER TABLE "usage_hour" SET (fillfactor = 80);

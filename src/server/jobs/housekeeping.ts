@@ -1,6 +1,7 @@
 import { purgeOAuth } from "../connect/grants.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
+import { preparePartitions } from "../ledger/partitions.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
@@ -27,6 +28,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
     every(30_000, "fold usage", () => foldUsage(db)),
+    every(3_600_000, "prepare partitions", () => preparePartitions(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
@@ -36,6 +38,9 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
     }),
   ];
+
+  // A server that stood still for months has none for today.
+  running = preparePartitions(db.sql).catch((error: unknown) => log.error("prepare partitions failed", { error }));
 
   function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
     const timer = setInterval(() => {

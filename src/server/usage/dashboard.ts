@@ -68,8 +68,7 @@ export async function requests(
     appId,
     billingMode: sandbox === undefined ? undefined : sandbox ? "test" : { not: "test" },
     model,
-    // `null` is a value to compare with; undefined asks for nothing.
-    ...(apiKeyId === undefined ? {} : apiKeyId === null ? { apiKeyId: NO_API_KEY } : { apiKeyId }),
+    apiKeyId,
     externalUserId,
     outcome: outcome === undefined ? undefined : { in: outcome === "failed" ? [...failed] : [...billed] },
     createdAt: from === undefined ? undefined : { gte: from },

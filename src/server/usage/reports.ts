@@ -9,6 +9,8 @@ export type UsageFilter = {
   /** Requests with play money, or those with real credits. */
   test: boolean;
   externalUserId?: string | undefined;
+  /** Requests that this person's wallet paid for. */
+  walletId?: string | undefined;
   model?: string | undefined;
   start?: Date | undefined;
   end?: Date | undefined;
@@ -45,6 +47,7 @@ export async function listUsage(
       outcome: { in: ["completed", "interrupted"] },
       billingMode: filter.test ? "test" : { not: "test" },
       ...(filter.externalUserId === undefined ? {} : { externalUserId: filter.externalUserId }),
+      ...(filter.walletId === undefined ? {} : { walletId: filter.walletId }),
       ...(filter.model === undefined ? {} : { model: filter.model }),
       ...(filter.start === undefined && filter.end === undefined ? {} : { createdAt: { gte: filter.start, lt: filter.end } }),
       ...(page.before === undefined ? {} : { id: { lt: page.before } }),
@@ -76,6 +79,8 @@ export type UsageGrouping = "day" | "model" | "user" | "all";
 export async function sumUsage(db: Database, filter: UsageFilter, by: UsageGrouping): Promise<UsageSum[]> {
   const { appId, test: sandbox, start: from, end: to, externalUserId, model } = filter;
   const order = { limit: 1000, billedOnly: true };
+  // There are no sums by wallet, and one wallet's requests are few.
+  if (filter.walletId !== undefined) return sumRequests(db, filter, by);
   if (externalUserId === undefined && by !== "user" && wholeMultiple(HOUR_MS, from, to))
     return (await sumsByHour(db.sql, { appId, sandbox, from, to, model }, by, order)).map(reported);
   if (model === undefined && by !== "model" && wholeMultiple(DAY_MS, from, to)) {
@@ -105,6 +110,7 @@ export async function sumRequests(db: Database, filter: UsageFilter, by: UsageGr
     filter.model ?? null,
     filter.start ?? null,
     filter.end ?? null,
+    filter.walletId ?? null,
   ]);
   return rows.map((row) => ({
     group: row.grouping === null ? null : String(row.grouping),
@@ -132,6 +138,7 @@ function sumStatement(name: string, grouping: string, order: string) {
       WHERE app_id = $1::uuid AND (billing_mode = 'test') = $2::bool AND outcome IN ('completed', 'interrupted')
         AND ($3::text IS NULL OR external_user_id = $3::text) AND ($4::text IS NULL OR model = $4::text)
         AND ($5::timestamptz IS NULL OR created_at >= $5::timestamptz) AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
+        AND ($7::uuid IS NULL OR wallet_id = $7::uuid)
       GROUP BY 1 ORDER BY ${order} LIMIT 1000`,
   };
 }

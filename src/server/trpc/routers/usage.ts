@@ -113,7 +113,7 @@ export async function requestPage(db: Database, filter: RequestFilter, page: { b
     items: items.map((item) => ({
       ...item,
       requestId: requestIdOf(item.id),
-      apiKey: names.get(item.apiKeyId) ?? null,
+      apiKey: names.get(item.apiKeyId ?? "") ?? null,
       heldAt: heldAt.get(item.id) ?? null,
     })),
   };

@@ -35,7 +35,7 @@ export async function Breakdown({ appId, filters, by }: { appId: string; filters
                 aria-current={each === by ? "true" : undefined}
                 className={segmentLook(each === by)}
               >
-                {{ model: "By model", user: "By user", key: "By key" }[each]}
+                {{ model: "Model", user: "User", key: "Key" }[each]}
               </Link>
             ))}
           </nav>
