@@ -235,6 +235,27 @@ describe("linked users", () => {
     expect(await find("\\")).toEqual(["a\\b"]);
   });
 
+  test("a gift is given once, however often it is sent, and never more than the developer has", async () => {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const mara = await makeUser(db());
+    const link = await makeLink(db(), app.id, mara);
+    const me = createCaller({ user: owner }).linkedUsers;
+    const { giftId } = await me.get({ appId: app.id, linkedUserId: link.id });
+    const gift = { appId: app.id, linkedUserId: link.id, giftId, amount: 400n };
+    await Promise.all([me.fund(gift), me.fund(gift), me.fund(gift)]);
+    const balance = async () => (await createCaller({ user: mara }).wallet.balance()).balance;
+    expect(await balance()).toBe(400n);
+    const another = { ...gift, giftId: uuidv7() };
+    expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PRECONDITION_FAILED");
+    expect((await codeOf(me.fund({ ...another, giftId: uuidv7({ msecs: 0 }) }))).code).toBe("BAD_REQUEST");
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: new Date() } });
+    expect((await codeOf(me.fund(another))).code).toBe("PRECONDITION_FAILED");
+    expect(await balance()).toBe(400n);
+    const { items } = await createCaller({ user: owner }).developerWallet.statement({ show: "funding" });
+    expect(items).toMatchObject([{ amount: -400n, to: { externalUserId: link.externalUserId } }]);
+  });
+
   test("an app's owner does not see what is in a wallet", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });

@@ -28,7 +28,8 @@ async function makeUsage(db: Database, options: { rows: number; seed: number; ar
     return {
       id: uuidv7({ msecs: at - below(10 * 60_000) }),
       appId,
-      apiKeyId: keys[below(2)] as string,
+      // Null: a user's access token.
+      apiKeyId: keys[below(3)] ?? null,
       externalUserId: user === 3 ? null : `user_${user}`,
       billingMode: below(6) === 0 ? ("test" as const) : ("user" as const),
       walletId: wallets[user] ?? (wallets[0] as string),
@@ -202,6 +203,8 @@ onBothDatabases("sums of usage", (db) => {
         (row) => row.apiKeyId === keys[1] && row.base + row.markup >= 0n && !["failed", "swept"].includes(row.outcome),
       ],
       [{ externalUserId: "user_1", model: "gpt-4o" }, (row) => row.externalUserId === "user_1" && row.model === "gpt-4o"],
+      [{ apiKeyId: null }, (row) => row.apiKeyId === null],
+      [{ apiKeyId: null, externalUserId: "user_0" }, (row) => row.apiKeyId === null && row.externalUserId === "user_0"],
       [{ sandbox: true }, (row) => row.billingMode === "test"],
       [{ from: new Date(NOON), sandbox: false }, (row) => row.createdAt.getTime() >= NOON && row.billingMode !== "test"],
     ];
