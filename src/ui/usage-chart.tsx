@@ -96,14 +96,15 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
               minTickGap={28}
             />
             <YAxis
-              width={64}
+              width={68}
               tickFormatter={written}
               tick={{ fill: "var(--soft)", fontSize: 12 }}
               tickLine={false}
               axisLine={false}
               tickCount={4}
               allowDecimals={false}
-              domain={[0, (highest: number) => Math.max(highest, metric.credits ? 100 : 4)]}
+              // Where there is nothing, an axis up to a cent, or to a few.
+              domain={[0, (highest: number) => (highest > 0 ? highest : metric.credits ? 10_000 : 4)]}
             />
             <Tooltip
               cursor={{ fill: "var(--sunken)" }}
