@@ -6,6 +6,7 @@ import { earningsRouter } from "./routers/earnings.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
+import { webhooksRouter } from "./routers/webhooks.ts";
 import { createCallerFactory, router } from "./trpc.ts";
 
 export const appRouter = router({
@@ -17,6 +18,7 @@ export const appRouter = router({
   linkedUsers: linkedUsersRouter,
   usage: usageRouter,
   wallet: walletRouter,
+  webhooks: webhooksRouter,
 });
 
 export type AppRouter = typeof appRouter;
