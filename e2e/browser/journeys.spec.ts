@@ -38,6 +38,7 @@ test("a developer finds a request in the usage log by its user, with its tokens 
   await page.getByRole("button", { name: "Filter" }).click();
   await expect(page).toHaveURL(/gpt-4\.1/);
   await page
+    .getByRole("table", { name: "Requests" })
     .getByRole("row", { name: /gpt-4\.1/ })
     .first()
     .getByRole("button")

@@ -6,7 +6,18 @@ import { useSyncExternalStore } from "react";
  * A moment in the reader's own time zone, exact on hover. The server does not know
  * that zone and writes UTC; the browser replaces it when it takes over.
  */
-export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?: boolean; className?: string }) {
+export function Time({
+  at,
+  dateOnly = false,
+  exact = false,
+  className,
+}: {
+  at: Date;
+  dateOnly?: boolean;
+  /** To the millisecond, in UTC. */
+  exact?: boolean;
+  className?: string;
+}) {
   const inBrowser = useSyncExternalStore(
     nothingChanges,
     () => true,
@@ -14,7 +25,7 @@ export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?:
   );
   return (
     <time dateTime={at.toISOString()} title={at.toISOString()} className={className}>
-      {written(at, dateOnly, inBrowser ? undefined : "UTC")}
+      {exact ? at.toISOString() : written(at, dateOnly, inBrowser ? undefined : "UTC")}
     </time>
   );
 }

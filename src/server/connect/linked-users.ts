@@ -196,6 +196,7 @@ async function end(
   // Two that unlink at once: one deletes the row, and only that one tells of it.
   const { count } = await tx.prisma.linkedUser.deleteMany({ where: { id: link.id } });
   if (count === 0) return false;
+  await tx.prisma.formerLink.create({ data: { id: link.id, appId: link.appId, externalUserId: link.externalUserId, reason } });
   await endGrantsOf(tx, link.id);
   await emit(tx, link.appId, {
     type: "user.disconnected",

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
-import { firstIdAt } from "../usage/dashboard.ts";
+import { firstIdAt } from "../usage/moments.ts";
 import { createCaller } from "./root.ts";
 
 // `database()` finds what hangs here instead of opening one of its own.
@@ -150,11 +150,32 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     for (const externalUserId of ["user_1", "userX1", "50%", "500", "a\\b"])
       await makeLink(db(), app.id, await makeUser(db()), { externalUserId });
-    const find = async (externalUserId: string) =>
-      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, externalUserId })).items.map((item) => item.externalUserId);
+    const find = async (search: string) =>
+      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, search })).items.map((item) => item.externalUserId);
     expect(await find("R_1")).toEqual(["user_1"]);
     expect(await find("0%")).toEqual(["50%"]);
     expect(await find("\\")).toEqual(["a\\b"]);
+  });
+
+  test("a gift is given once, however often it is sent, and never more than the developer has", async () => {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const mara = await makeUser(db());
+    const link = await makeLink(db(), app.id, mara);
+    const me = createCaller({ user: owner }).linkedUsers;
+    const { giftId } = await me.get({ appId: app.id, linkedUserId: link.id });
+    const gift = { appId: app.id, linkedUserId: link.id, giftId, amount: 400n };
+    await Promise.all([me.fund(gift), me.fund(gift), me.fund(gift)]);
+    const balance = async () => (await createCaller({ user: mara }).wallet.balance()).balance;
+    expect(await balance()).toBe(400n);
+    const another = { ...gift, giftId: uuidv7() };
+    expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PRECONDITION_FAILED");
+    expect((await codeOf(me.fund({ ...another, giftId: uuidv7({ msecs: 0 }) }))).code).toBe("BAD_REQUEST");
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: new Date() } });
+    expect((await codeOf(me.fund(another))).code).toBe("PRECONDITION_FAILED");
+    expect(await balance()).toBe(400n);
+    const { items } = await createCaller({ user: owner }).developerWallet.statement({ show: "funding" });
+    expect(items).toMatchObject([{ amount: -400n, to: { externalUserId: link.externalUserId } }]);
   });
 
   test("an app's owner does not see what is in a wallet", async () => {
@@ -162,7 +183,18 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
     const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
-    expect(Object.keys(items[0] ?? {}).sort()).toEqual(["email", "externalUserId", "id", "linkedAt", "monthlyLimit", "pausedAt", "spent"]);
+    expect(Object.keys(items[0] ?? {}).sort()).toEqual([
+      "earned",
+      "email",
+      "externalUserId",
+      "id",
+      "lastSeenAt",
+      "limit",
+      "linkedAt",
+      "pausedAt",
+      "requests",
+      "spent",
+    ]);
   });
 });
 

@@ -23,6 +23,7 @@ export default async function Layout({ params, children }: { params: Promise<{ a
                 {name}
               </NavLink>
             ))}
+            <NavLink href="/dashboard/wallet">Developer wallet</NavLink>
           </NavStrip>
         </div>
       </aside>
@@ -38,5 +39,6 @@ const pages = [
   { path: "/linked-users", name: "Linked users" },
   { path: "/usage", name: "Usage" },
   { path: "/webhooks", name: "Webhooks" },
+  { path: "/earnings", name: "Earnings" },
   { path: "/settings", name: "Settings" },
 ];
