@@ -61,6 +61,7 @@ async function start(): Promise<void> {
   const { loadRoutes } = await import("./start/routes.ts");
   const { createQuotaServer } = await import("./start/listen.ts");
   const { startHousekeeping } = await import("./jobs/housekeeping.ts");
+  const { startPaymentJobs } = await import("./jobs/payments.ts");
   const pages = await pageHandler({ development });
   const server = createQuotaServer(await loadRoutes(), pages.handle);
   await new Promise<void>((resolve, reject) => {
@@ -68,6 +69,7 @@ async function start(): Promise<void> {
     server.listen(env.PORT, env.HOST, resolve);
   });
   const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
+  const paymentJobs = startPaymentJobs(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
   step(`Listening on ${env.HOST}:${(server.address() as AddressInfo).port}.`);
   const { welcome } = await import("./start/welcome.ts");
   console.log(await welcome(demo));
@@ -99,6 +101,7 @@ async function start(): Promise<void> {
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
     await housekeeping.stop();
+    await paymentJobs.stop();
     await pages.close();
     await closeDatabase();
     process.exit(left > 0 ? 1 : 0);

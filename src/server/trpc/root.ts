@@ -2,6 +2,7 @@ import { accountRouter } from "./routers/account.ts";
 import { apiKeysRouter } from "./routers/api-keys.ts";
 import { appsRouter } from "./routers/apps.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
+import { paymentsRouter } from "./routers/payments.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
 import { createCallerFactory, router } from "./trpc.ts";
@@ -11,6 +12,7 @@ export const appRouter = router({
   apps: appsRouter,
   apiKeys: apiKeysRouter,
   linkedUsers: linkedUsersRouter,
+  payments: paymentsRouter,
   usage: usageRouter,
   wallet: walletRouter,
 });
