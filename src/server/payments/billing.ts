@@ -2,8 +2,8 @@ import type { Tx } from "../platform/db.ts";
 import { prisma } from "../platform/db.ts";
 
 /** The row about how a person fills their wallet, made when it is first needed. */
-export async function ensureBilling(owner: { userId: string; walletId: string }): Promise<void> {
-  await (await prisma()).billing.createMany({ data: owner, skipDuplicates: true });
+export async function ensureBilling({ userId, walletId }: { userId: string; walletId: string }): Promise<void> {
+  await (await prisma()).billing.createMany({ data: { userId, walletId }, skipDuplicates: true });
 }
 
 /** For an account that ends: no card is charged any more. Stripe's customer, to be deleted there. */

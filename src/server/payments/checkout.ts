@@ -65,7 +65,8 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   } catch (error) {
     // Nobody has its address, so nobody can pay it.
     await transaction((tx) => markOver(tx, payment.id, "failed", "Stripe did not open a checkout."));
-    throw new AppError("payments_unavailable", { detail: { payment: payment.id }, cause: error });
+    if (error instanceof Stripe.errors.StripeError) throw new AppError("payments_unavailable", { cause: error });
+    throw error;
   }
 }
 

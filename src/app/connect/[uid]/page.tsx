@@ -88,7 +88,17 @@ export default async function Connect({ params, searchParams }: Props) {
               </div>
               <p className="mt-3 text-sm text-soft">
                 Your balance: <Money credits={balance} className="font-medium text-ink" />
-                {balance === 0n ? `. You can connect now; requests work once you add credits.` : messages(balance, app.markupBps)}
+                {balance === 0n ? (
+                  <>
+                    . You can connect now; requests work once you{" "}
+                    <Link href={`/wallet/add?returnTo=${encodeURIComponent(page)}`} className="prose-link">
+                      add credits
+                    </Link>
+                    .
+                  </>
+                ) : (
+                  messages(balance, app.markupBps)
+                )}
               </p>
               <Models appName={app.name} ids={modelsOf(app)} ofThisApp={app.allowedModels.length > 0} />
             </>
