@@ -11,8 +11,11 @@ import { type TransferReason, transfer } from "./transfer.ts";
  * is frozen without a rule of its own on the way of a request.
  */
 
-/** Locks what the wallet owes for the rest of the transaction; the amount. Taken before the wallet itself, by everybody. */
-async function lockDebt(tx: Sql, walletId: string): Promise<bigint> {
+/**
+ * Locks what the wallet owes for the rest of the transaction; the amount. Whoever locks
+ * it and the wallet takes this first, so that two of them can't wait for each other.
+ */
+export async function lockDebt(tx: Sql, walletId: string): Promise<bigint> {
   const [row] = await tx.query(lockDebtStatement, [walletId]);
   return toBigInt(row?.amount);
 }

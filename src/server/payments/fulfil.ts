@@ -2,7 +2,7 @@ import { v7 as uuidv7 } from "uuid";
 import { env } from "#env";
 import type { Payment, ReversalKind, ReversalState } from "../../generated/prisma/client.ts";
 import { balanceOf, platformAccount } from "../ledger/accounts.ts";
-import { giveBack, repay, takeBack } from "../ledger/debts.ts";
+import { giveBack, lockDebt, repay, takeBack } from "../ledger/debts.ts";
 import { transfer } from "../ledger/transfer.ts";
 import type { Tx } from "../platform/db.ts";
 
@@ -24,6 +24,7 @@ export async function markPaid(
     await lockIntent(tx, intentId);
     await tx.prisma.paymentIntent.update({ where: { id: intentId }, data: { paymentId } });
   }
+  await lockDebt(tx, payment.walletId);
   const transferId = uuidv7();
   const outcome = await transfer(tx, {
     id: transferId,

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink } from "#testing/makers.ts";
@@ -32,6 +32,8 @@ onBothDatabases("spending", (db) => {
         transfer(db().sql, { id: newId(), debitId: platformAccount.promotions, creditId: mara.walletId, amount, reason: "grant" }),
     };
   }
+  /** A mail is made after the round that found it. */
+  const expectMails = (email: string, count: number) => vi.waitFor(() => expect(lowMails(email)).toHaveLength(count));
   const lowMails = (email: string) => mailsTo(email).filter((mail) => mail.includes("left"));
 
   describe("a low balance", () => {
@@ -46,13 +48,13 @@ onBothDatabases("spending", (db) => {
       await look();
       await mara.spend(100_000n);
       await look();
-      expect(lowMails(mara.email)).toHaveLength(1);
+      await expectMails(mara.email, 1);
       expect(lowMails(mara.email)[0]).toContain("$0.40 left");
       await mara.gift(1_000_000n);
       await look();
       await mara.spend(900_000n);
       await look();
-      expect(lowMails(mara.email)).toHaveLength(2);
+      await expectMails(mara.email, 2);
     });
 
     test("of a request that ended long after it began is told too", async () => {
@@ -66,7 +68,7 @@ onBothDatabases("spending", (db) => {
       await watch(db(), begun + 130_000);
       expect(lowMails(mara.email)).toHaveLength(0);
       await watch(db(), begun + 900_000);
-      expect(lowMails(mara.email)).toHaveLength(1);
+      await expectMails(mara.email, 1);
     });
 
     test("is not told to somebody who does not want to know", async () => {

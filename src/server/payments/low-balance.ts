@@ -52,6 +52,10 @@ const lowStatement = {
 const rearmStatement = {
   name: "payments_not_low_any_more",
   text: `
-    UPDATE billing b SET low_since = NULL FROM account a
-    WHERE a.id = b.wallet_id AND b.low_since IS NOT NULL AND a.available + a.held >= $1::bigint`,
+    WITH higher AS MATERIALIZED (
+      SELECT b.wallet_id FROM billing b JOIN account a ON a.id = b.wallet_id
+      WHERE b.low_since IS NOT NULL AND a.available + a.held >= $1::bigint
+      -- Whoever has one of them locked knows its balance better.
+      FOR NO KEY UPDATE OF b SKIP LOCKED)
+    UPDATE billing b SET low_since = NULL FROM higher WHERE b.wallet_id = higher.wallet_id`,
 };

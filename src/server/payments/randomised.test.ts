@@ -120,7 +120,8 @@ onBothDatabases("the books", (db) => {
         });
         expect(credited).toBe(fake().charged().size);
       }),
-      { numRuns: 12 },
+      // What runs in parallel does not fail the same way twice, so there is nothing to shrink.
+      { numRuns: 12, endOnFailure: true },
     );
   });
 });
