@@ -10,9 +10,11 @@ import { platformAccount } from "./accounts.ts";
 export type HoldRequest = {
   /** UUIDv7, also the request's id. */
   id: string;
-  /** SHA-256 of the API key. */
-  keyHash: Uint8Array;
-  /** X-Quota-User, or null when the header is absent. */
+  /** SHA-256 of the API key or access token. */
+  credentialHash: Uint8Array;
+  /** The credential is a person's access token: their link to the token's app pays. */
+  byToken: boolean;
+  /** X-Quota-User, or null when the header is absent. It doesn't go with a token. */
   externalUserId: string | null;
   model: string;
   /** Base cost of the worst case, in credits. */
@@ -29,7 +31,8 @@ export type HoldRefusal =
   | "not_found"
   | "model_not_allowed"
   | "insufficient_credits"
-  | "spending_limit_reached";
+  | "spending_limit_reached"
+  | "insufficient_scope";
 
 export type HoldVerdict =
   | {
@@ -54,7 +57,8 @@ export type HoldVerdict =
 /** Whose credits one request spends, and under which terms. */
 export type Payer = {
   appId: string;
-  apiKeyId: string;
+  /** Null when an access token asked. */
+  apiKeyId: string | null;
   /** Who pays: a `developer` key that names a linked user bills that user. */
   billingMode: "developer" | "user" | "test";
   markupBps: number;
@@ -71,14 +75,16 @@ export type Payer = {
  * decided, so every request is decided in the end.
  */
 export async function hold(sql: Sql, requests: readonly HoldRequest[]): Promise<(HoldVerdict | undefined)[]> {
-  const rows = await sql.query(holdStatement, [
-    bytesArray(requests.map((request) => request.keyHash)),
+  const byToken = requests.some((request) => request.byToken);
+  const rows = await sql.query(byToken ? holdStatementWithTokens : holdStatement, [
+    bytesArray(requests.map((request) => request.credentialHash)),
     textArray(requests.map((request) => request.externalUserId)),
     plainArray(requests.map((request) => request.desiredBase)),
     plainArray(requests.map((request) => request.minimumBase)),
     plainArray(requests.map((request) => request.id)),
     textArray(requests.map((request) => request.model)),
     plainArray(requests.map((request) => request.lifetimeMs)),
+    ...(byToken ? [plainArray(requests.map((request) => (request.byToken ? "t" : "f")))] : []),
   ]);
   const verdicts: (HoldVerdict | undefined)[] = new Array(requests.length).fill(undefined);
   for (const row of rows) {
@@ -97,8 +103,10 @@ const refusals: Readonly<Record<number, HoldRefusal>> = {
   4: "model_not_allowed",
   5: "insufficient_credits",
   6: "spending_limit_reached",
+  8: "insufficient_scope",
 };
 const LIMIT_DUE = 7;
+const INSUFFICIENT_SCOPE = 8;
 const UNDECIDED = 9;
 
 function readVerdict(row: Row, id: string): HoldVerdict | undefined {
@@ -115,7 +123,7 @@ function readVerdict(row: Row, id: string): HoldVerdict | undefined {
 function readPayer(row: Row): Payer {
   return {
     appId: String(row.app_id),
-    apiKeyId: String(row.api_key_id),
+    apiKeyId: row.api_key_id === null ? null : String(row.api_key_id),
     billingMode: row.billing_mode as Payer["billingMode"],
     markupBps: Number(row.markup_bps),
     linkedUserId: row.linked_user_id === null ? null : String(row.linked_user_id),
@@ -124,8 +132,9 @@ function readPayer(row: Row): Payer {
   };
 }
 
-// `asked`   resolves key, app and payer, and refuses what needs no balance.
-//           `lateral (… offset 0)` keeps these look-ups by index.
+// `asked`   resolves key or token, app and payer, and refuses what needs no balance.
+//           Each table by a `lateral (… offset 0)` of its own: that keeps the look-ups
+//           by index, on connections where the planner may not choose nested loops.
 // `lk`      locks every wallet and limit of the batch in id order, so that two
 //           batches can't wait for each other, and reads them as they are then.
 // `able`    leaves out who cannot pay even the minimum, and sums up the others
@@ -133,40 +142,98 @@ function readPayer(row: Row): Payer {
 // `decided` grants in full what fits; the first on a wallet gets what is left
 //           of it; the rest is put off.
 // A limit whose month is over is not held against; the caller refills it first.
-const holdStatement = {
-  name: "ledger_hold",
-  text: `
-    WITH asked AS MATERIALIZED (
+
+const WITH_MARKUP = `q.desired + (q.desired * t.markup_bps + 9999) / 10000 AS desired,
+        q.minimum + (q.minimum * t.markup_bps + 9999) / 10000 AS minimum`;
+
+// A person pays the markup they agreed to, or less; a later rise needs their consent.
+const AGREED_MARKUP = `CROSS JOIN LATERAL (SELECT least(a.markup_bps, l.agreed_markup_bps) AS markup_bps) t`;
+
+const askedByKey = `
       SELECT q.n::int AS n, q.id, q.model, q.ext, q.lifetime_ms, k.app_id, k.api_key_id, t.markup_bps,
         CASE WHEN k.billing_mode <> 'test' AND q.ext IS NOT NULL THEN 'user' ELSE k.billing_mode END AS billing_mode,
-        k.earnings_id, l.linked_user_id,
-        CASE WHEN k.billing_mode = 'test' THEN k.sandbox_wallet_id WHEN q.ext IS NULL THEN k.owner_wallet_id ELSE l.wallet_id END AS wallet_id,
-        l.limit_id,
-        q.desired + (q.desired * t.markup_bps + 9999) / 10000 AS desired,
-        q.minimum + (q.minimum * t.markup_bps + 9999) / 10000 AS minimum,
+        a.earnings_id, l.linked_user_id,
+        CASE WHEN k.billing_mode = 'test' THEN a.sandbox_wallet_id WHEN q.ext IS NULL THEN o.wallet_id ELSE l.wallet_id END AS wallet_id,
+        l.limit_id, ${WITH_MARKUP},
         CASE WHEN k.api_key_id IS NULL THEN 1
           WHEN k.billing_mode = 'user' AND q.ext IS NULL THEN 2
           WHEN k.billing_mode = 'test' THEN CASE
             WHEN q.ext = 'sandbox_missing' THEN 3
-            WHEN k.allowed_models <> '{}' AND q.model <> ALL (k.allowed_models) THEN 4
+            WHEN a.allowed_models <> '{}' AND q.model <> ALL (a.allowed_models) THEN 4
             WHEN q.ext = 'sandbox_empty' THEN 5 ELSE 0 END
           WHEN q.ext IS NOT NULL AND l.linked_user_id IS NULL THEN 3
-          WHEN k.allowed_models <> '{}' AND q.model <> ALL (k.allowed_models) THEN 4
+          WHEN a.allowed_models <> '{}' AND q.model <> ALL (a.allowed_models) THEN 4
           WHEN l.allowed_models <> '{}' AND q.model <> ALL (l.allowed_models) THEN 4
           WHEN l.limit_period_ends_at <= now() THEN ${LIMIT_DUE}
           ELSE 0 END AS verdict
-      FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[], $6::text[], $7::int[])
-        WITH ORDINALITY q(key_hash, ext, desired, minimum, id, model, lifetime_ms, n)
+      FROM q
       LEFT JOIN LATERAL (
-        SELECT k.id AS api_key_id, k.app_id, k.billing_mode, a.markup_bps, a.allowed_models, a.earnings_id, a.sandbox_wallet_id, u.wallet_id AS owner_wallet_id
-        FROM api_key k JOIN app a ON a.id = k.app_id JOIN "user" u ON u.id = a.owner_id
-        WHERE k.hash = q.key_hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k ON true
+        SELECT k.id AS api_key_id, k.app_id, k.billing_mode FROM api_key k
+        WHERE k.hash = q.hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k ON true
+      LEFT JOIN LATERAL (
+        SELECT a.owner_id, a.markup_bps, a.allowed_models, a.earnings_id, a.sandbox_wallet_id FROM app a WHERE a.id = k.app_id OFFSET 0) a ON true
+      LEFT JOIN LATERAL (SELECT u.wallet_id FROM "user" u WHERE u.id = a.owner_id AND q.ext IS NULL OFFSET 0) o ON true
       LEFT JOIN LATERAL (
         SELECT l.id AS linked_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps FROM linked_user l
         WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND l.scope LIKE '%credits.spend%'
           AND k.billing_mode <> 'test' OFFSET 0) l ON true
-      -- A person pays the markup they agreed to, or less; a later rise needs their consent.
-      CROSS JOIN LATERAL (SELECT least(k.markup_bps, l.agreed_markup_bps) AS markup_bps) t),
+      ${AGREED_MARKUP}`;
+
+// A token is good for as long as its grant is there, and the grant for as long as
+// the link. Both say what may be done: the token what the app asked for, the link
+// what the person agreed to last.
+const askedByToken = `
+      SELECT q.n::int, q.id, q.model, l.external_user_id, q.lifetime_ms, l.app_id, NULL::uuid, t.markup_bps, 'user'::billing_mode,
+        a.earnings_id, l.linked_user_id, l.wallet_id, l.limit_id, ${WITH_MARKUP},
+        CASE WHEN g.grant_id IS NULL THEN 1
+          WHEN 'credits.spend' <> ALL (string_to_array(coalesce(k.scope, ''), ' ')) THEN ${INSUFFICIENT_SCOPE}
+          WHEN l.linked_user_id IS NULL THEN 1
+          WHEN 'credits.spend' <> ALL (string_to_array(l.scope, ' ')) THEN ${INSUFFICIENT_SCOPE}
+          WHEN l.paused_at IS NOT NULL THEN 3
+          WHEN a.allowed_models <> '{}' AND q.model <> ALL (a.allowed_models) THEN 4
+          WHEN l.allowed_models <> '{}' AND q.model <> ALL (l.allowed_models) THEN 4
+          WHEN l.limit_period_ends_at <= now() THEN ${LIMIT_DUE}
+          ELSE 0 END
+      FROM q
+      LEFT JOIN LATERAL (
+        SELECT r.grant_id, r.payload->>'scope' AS scope FROM oauth_record r
+        WHERE r.kind = 'AccessToken' AND r.id_hash = q.hash AND r.expires_at > now() OFFSET 0) k ON true
+      LEFT JOIN LATERAL (
+        SELECT r.grant_id, r.linked_user_id FROM oauth_record r
+        WHERE r.grant_id = k.grant_id AND r.kind = 'Grant' AND r.expires_at > now() OFFSET 0) g ON true
+      LEFT JOIN LATERAL (
+        SELECT l.id AS linked_user_id, l.app_id, l.external_user_id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models,
+          l.agreed_markup_bps, l.scope, l.paused_at
+        FROM linked_user l WHERE l.id = g.linked_user_id OFFSET 0) l ON true
+      LEFT JOIN LATERAL (SELECT a.markup_bps, a.allowed_models, a.earnings_id FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
+      ${AGREED_MARKUP}`;
+
+const REQUESTS = "unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::uuid[], $6::text[], $7::int[]";
+const COLUMNS = "hash, ext, desired, minimum, id, model, lifetime_ms";
+
+/** Keys come without the tables that only tokens need. */
+const holdStatement = {
+  name: "ledger_hold",
+  text: holding(askedByKey.replace("FROM q", `FROM ${REQUESTS}) WITH ORDINALITY q(${COLUMNS}, n)`)),
+};
+
+const holdStatementWithTokens = {
+  name: "ledger_hold_with_tokens",
+  text: holding(
+    [askedByKey, askedByToken]
+      .map((asked, index) =>
+        asked.replace(
+          "FROM q",
+          `FROM (SELECT * FROM ${REQUESTS}, $8::bool[]) WITH ORDINALITY q(${COLUMNS}, by_token, n) WHERE ${index === 0 ? "NOT " : ""}q.by_token) q`,
+        ),
+      )
+      .join(" UNION ALL "),
+  ),
+};
+
+function holding(asked: string): string {
+  return `
+    WITH asked AS MATERIALIZED (${asked}),
     lk AS MATERIALIZED (
       SELECT a.id, a.available, a.held FROM account a
       WHERE a.id = ANY (ARRAY(SELECT wallet_id FROM asked WHERE verdict = 0 UNION SELECT limit_id FROM asked WHERE verdict = 0 AND limit_id IS NOT NULL))
@@ -200,8 +267,8 @@ const holdStatement = {
       least(w.available, l.available) AS can_spend,
       CASE WHEN r.verdict <> 0 THEN r.verdict WHEN d.granted IS NOT NULL THEN 0 WHEN d.n IS NOT NULL THEN ${UNDECIDED}
         WHEN r.minimum > w.available THEN 5 ELSE 6 END AS verdict
-    FROM asked r LEFT JOIN decided d ON d.n = r.n LEFT JOIN lk w ON w.id = r.wallet_id LEFT JOIN lk l ON l.id = r.limit_id`,
-};
+    FROM asked r LEFT JOIN decided d ON d.n = r.n LEFT JOIN lk w ON w.id = r.wallet_id LEFT JOIN lk l ON l.id = r.limit_id`;
+}
 
 /** What became of a held request. Tokens and credits are never below zero. */
 export type Settlement = {
