@@ -1,4 +1,5 @@
 import type { Caller } from "../apps/api-keys.ts";
+import type { TokenCaller } from "../connect/access-tokens.ts";
 import { findLinkedUser } from "../connect/linked-users.ts";
 import type { CheckoutRequest } from "../payments/checkout.ts";
 import { database } from "../platform/db.ts";
@@ -23,6 +24,11 @@ export async function walletToFill(caller: Caller, externalUserId: string | null
   const linked = await findLinkedUser(db, caller.appId, externalUserId);
   if (linked === null) throw new AppError("not_found");
   return { owner: { userId: linked.user.id, walletId: linked.walletId }, app };
+}
+
+/** The same for a person's own access token. */
+export async function walletOfToken({ userId, walletId, appId }: TokenCaller): Promise<Target> {
+  return { owner: { userId, walletId }, app: { ...(await appOf(appId)), externalUserId: null } };
 }
 
 async function appOf(id: string) {

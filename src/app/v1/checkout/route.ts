@@ -1,6 +1,6 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { checkout, checkoutRequest } from "#server/http/shapes.ts";
-import { walletToFill } from "#server/http/wallet-to-fill.ts";
+import { walletOfToken, walletToFill } from "#server/http/wallet-to-fill.ts";
 import { openCheckout } from "#server/payments/checkout.ts";
 
 export const dynamic = "force-dynamic";
@@ -11,10 +11,11 @@ export const POST = endpoint(
     path: "/v1/checkout",
     summary: "Open a checkout",
     description:
-      "Where a person adds credits to a wallet: the linked user's with X-Quota-User, the developer's own without. The wallet is the one that a completion with the same headers would be billed to.",
+      "Where a person adds credits to a wallet: the linked user's with X-Quota-User, the developer's own without, an access token's person's (scope credits.spend). The wallet is the one that a completion with the same headers would be billed to.",
     body: checkoutRequest,
     idempotency: "optional",
     forUser: true,
+    tokenScope: "credits.spend",
     response: checkout,
     errors: [
       "bad_request",
@@ -30,6 +31,10 @@ export const POST = endpoint(
   },
   async ({ caller, externalUserId, body }) => {
     const { owner, app } = await walletToFill(caller, externalUserId);
+    return openCheckout({ owner, app, packageId: body.package_id, returnUrl: body.return_url });
+  },
+  async ({ caller, body }) => {
+    const { owner, app } = await walletOfToken(caller);
     return openCheckout({ owner, app, packageId: body.package_id, returnUrl: body.return_url });
   },
 );
