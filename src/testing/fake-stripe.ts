@@ -51,6 +51,11 @@ export type FakeStripe = {
 export type Call = { method: string; path: string; params: Record<string, unknown>; idempotencyKey: string | null };
 export type Card = "ok" | "declined" | "authentication_required" | "processing";
 
+/** The id of what an event is about. */
+export function idIn(event: { data: { object: unknown } } | undefined): string {
+  return (event?.data.object as { id: string } | undefined)?.id ?? "";
+}
+
 type Thing = Record<string, unknown> & { id: string };
 const API_VERSION = "2026-10-28.endive";
 

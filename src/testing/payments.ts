@@ -7,11 +7,6 @@ import type { Database } from "../server/platform/db.ts";
 import { type FakeStripe, startFakeStripe } from "./fake-stripe.ts";
 import { makeUser } from "./makers.ts";
 
-/** The id of what an event is about. */
-export function idIn(event: { data: { object: unknown } } | undefined): string {
-  return (event?.data.object as { id: string } | undefined)?.id ?? "";
-}
-
 const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined; quotaStripe?: unknown };
 
 /** Payments of one test file go through a stand-in for Stripe; mails are caught. */

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
+import { idIn } from "#testing/fake-stripe.ts";
 import { holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink } from "#testing/makers.ts";
-import { idIn, withStripe } from "#testing/payments.ts";
+import { withStripe } from "#testing/payments.ts";
 import { collectDebts } from "../jobs/payments.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { debtOf } from "../ledger/debts.ts";
