@@ -45,6 +45,7 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   }
   const provider = paymentProvider();
   if (provider === "none") throw new AppError("payments_unavailable", { message: "Payments are not configured on this server." });
+  await refuseTooMany(ask);
   const payment = await (await prisma()).payment.create({
     data: {
       id: newId(),
@@ -67,6 +68,23 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
     await transaction((tx) => markOver(tx, payment.id, "failed", "Stripe did not open a checkout."));
     if (error instanceof Stripe.errors.StripeError) throw new AppError("payments_unavailable", { cause: error });
     throw error;
+  }
+}
+
+const MOST_OPEN = 30;
+const HOUR_MS = 60 * 60 * 1000;
+
+/** Nobody needs more at once, and each is a call to Stripe. Counted by app, so that none gets in the way of another. */
+async function refuseTooMany({ owner, app }: CheckoutRequest): Promise<void> {
+  const since = new Date(Date.now() - HOUR_MS);
+  const open = await (await prisma()).payment.count({
+    where: { walletId: owner.walletId, appId: app?.id ?? null, status: "open", createdAt: { gte: since } },
+  });
+  if (open >= MOST_OPEN) {
+    throw new AppError("rate_limit_exceeded", {
+      message: "Too many checkouts of this wallet are open. Finish one of them, or wait an hour.",
+      headers: { "retry-after": "3600" },
+    });
   }
 }
 
@@ -156,8 +174,12 @@ export async function returnFrom(id: string, cancelled: boolean): Promise<string
   const payment = isUuid(id) ? await db.payment.findUnique({ where: { id } }) : null;
   if (payment === null || payment.returnUrl === null) return null;
   if (payment.provider === "stripe" && payment.status !== "paid" && !cancelled) {
+    // This address is open to everybody who has it, and reloading it must not cost a call each time.
+    const justNow = new Date(Date.now() - 3_000);
+    const mayAsk = { id, OR: [{ askedAt: null }, { askedAt: { lt: justNow } }] };
+    const { count } = await db.payment.updateMany({ where: mayAsk, data: { askedAt: new Date() } });
     try {
-      await syncCheckout(payment);
+      if (count === 1) await syncCheckout(payment);
     } catch (error) {
       log.warn("a checkout could not be looked up at Stripe; its webhook or the next round will tell", { payment: id, error });
     }

@@ -84,8 +84,10 @@ async function opened(opening: Promise<{ url: string }>): Promise<{ url: string 
   try {
     return await opening;
   } catch (error) {
-    if (error instanceof AppError)
-      throw new TRPCError({ code: error.status === 400 ? "BAD_REQUEST" : "SERVICE_UNAVAILABLE", message: error.message, cause: error });
+    if (error instanceof AppError) {
+      const code = error.status === 400 ? "BAD_REQUEST" : error.status === 429 ? "TOO_MANY_REQUESTS" : "SERVICE_UNAVAILABLE";
+      throw new TRPCError({ code, message: error.message, cause: error });
+    }
     throw error;
   }
 }
