@@ -3,7 +3,7 @@ export function CheckoutOutcome({ outcome }: { outcome: string | string[] | unde
   if (outcome === "paid") {
     return (
       <p role="status" className="mb-4 rounded-md bg-accent-wash px-3 py-2 text-sm text-accent">
-        The credits are in your wallet. A receipt is on its way by mail.
+        The credits are in your wallet. Their receipt is under Top-ups.
       </p>
     );
   }

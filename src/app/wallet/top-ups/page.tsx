@@ -52,7 +52,7 @@ async function Receipts() {
   if (first.items.length === 0) {
     return (
       <EmptyState title="No top-ups yet">
-        <p>Each time you add credits, its receipt appears here and is mailed to you.</p>
+        <p>Each time credits are added, the receipt appears here.</p>
       </EmptyState>
     );
   }
