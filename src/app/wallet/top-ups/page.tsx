@@ -20,7 +20,7 @@ export default async function TopUps({ searchParams }: { searchParams: Promise<{
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
       <PageHeading title="Top-ups" action={<AddCredits returnTo="/wallet/top-ups" />}>
-        Credits you added, with a receipt for each, and how they are added by themselves.
+        Your receipts, and how credits are added by themselves.
       </PageHeading>
       <CheckoutOutcome outcome={quota_checkout} />
       <Frozen />
