@@ -6,6 +6,7 @@ import { dollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { FormError } from "#ui/field.tsx";
+import { useReady } from "#ui/use-ready.ts";
 
 type Offer = Answers["payments"]["offer"];
 
@@ -14,9 +15,19 @@ export function AddCreditsButton({ offer, returnTo }: { offer: Offer; returnTo: 
   const button = useRef<HTMLButtonElement>(null);
   return (
     <>
-      <Button ref={button} kind="primary" onClick={() => setOpen(true)}>
-        Add credits
-      </Button>
+      {/* Leads to the page with the same form as long as the browser has not taken this one over. */}
+      <form
+        action="/wallet/add"
+        onSubmit={(event) => {
+          event.preventDefault();
+          setOpen(true);
+        }}
+      >
+        <input type="hidden" name="returnTo" value={returnTo} />
+        <Button ref={button} type="submit" kind="primary">
+          Add credits
+        </Button>
+      </form>
       <Dialog open={open} onOpenChange={setOpen} title="Add credits" returnFocusTo={button}>
         <AddCreditsForm offer={offer} returnTo={returnTo} />
       </Dialog>
@@ -30,6 +41,7 @@ export function AddCreditsForm({ offer, returnTo }: { offer: Offer; returnTo: st
   const [chosen, setChosen] = useState(packages[Math.min(1, packages.length - 1)]?.id ?? "");
   const open = trpc.payments.checkout.useMutation({ onSuccess: ({ url }) => window.location.assign(url) });
   const failure = failureOf(open.error);
+  const ready = useReady();
   // Also while the browser is on its way to the checkout.
   const busy = open.isPending || open.isSuccess;
 
@@ -49,7 +61,7 @@ export function AddCreditsForm({ offer, returnTo }: { offer: Offer; returnTo: st
   return (
     <form onSubmit={submit} className="space-y-5">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
-      <fieldset className="grid grid-cols-2 gap-2">
+      <fieldset disabled={!ready} className="grid grid-cols-2 gap-2">
         <legend className="sr-only">Amount</legend>
         {packages.map((each) => (
           <label
@@ -73,7 +85,7 @@ export function AddCreditsForm({ offer, returnTo }: { offer: Offer; returnTo: st
           ? "This server has no payment provider: the next page is a sandbox, and no money moves."
           : "You pay on Stripe’s page and come back here. One dollar is 1,000,000 credits; they do not expire."}
       </p>
-      <Button type="submit" kind="primary" disabled={busy} className="w-full">
+      <Button type="submit" kind="primary" disabled={busy || !ready} className="w-full">
         {busy ? "Opening the checkout" : "Continue to checkout"}
       </Button>
     </form>

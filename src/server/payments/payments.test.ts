@@ -3,14 +3,18 @@ import { describe, expect, test, vi } from "vitest";
 import { env } from "#env";
 import { onBothDatabases } from "#testing/database.ts";
 import { idIn } from "#testing/fake-stripe.ts";
+import { makeApp, makeLink } from "#testing/makers.ts";
 import { withStripe } from "#testing/payments.ts";
 import { POST as webhook } from "../../app/api/stripe/webhook/route.ts";
 import { deleteAccount } from "../account.ts";
+import { fundLinkedUser } from "../connect/funding.ts";
 import { platformAccount } from "../ledger/accounts.ts";
 import { debtOf } from "../ledger/debts.ts";
 import { transfer } from "../ledger/transfer.ts";
 import { verify } from "../ledger/verify.ts";
+import { transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
+import { statement } from "../usage/statement.ts";
 import { returnFrom } from "./checkout.ts";
 import { topUps } from "./history.ts";
 import { syncOpenCheckouts } from "./sync.ts";
@@ -208,6 +212,26 @@ onBothDatabases("payments through Stripe", (db) => {
     expect(await returnFrom(id, false)).toMatch(/\/wallet\?x=1&quota_checkout=paid$/);
     expect(await mara.balance()).toBe(10_000_000n);
     expect(await returnFrom(newId(), false)).toBeNull();
+  });
+
+  test("the statement says who gave credits and why, and which top-up has a receipt", async () => {
+    const [mara, developer] = [await person(), await person(5_000_000n)];
+    const app = await makeApp(db(), { ownerId: developer.id });
+    const link = await makeLink(db(), app.id, mara, { externalUserId: "their-mara" });
+    const session = await mara.checkout();
+    await deliverAll(fake().pay(session));
+    const gift = { id: newId(), appId: app.id, fromWalletId: developer.walletId, externalUserId: link.externalUserId, amount: 700_000n };
+    await transaction((tx) => fundLinkedUser(tx, { ...gift, description: "Thanks" }), db());
+    const entries = async (walletId: string) => (await statement(db().prisma, { walletId, take: 10 })).items;
+    expect(await entries(mara.walletId)).toMatchObject([
+      { reason: "funding", amount: 700_000n, appName: "Test app", description: "Thanks" },
+      { reason: "top_up", amount: 10_000_000n, description: "Paid through Stripe", paymentId: (await mara.payment(session)).id },
+    ]);
+    expect((await entries(developer.walletId))[0]).toMatchObject({
+      amount: -700_000n,
+      externalUserId: "their-mara",
+      description: "Thanks",
+    });
   });
 
   test("no more than thirty checkouts of a wallet are open at once", async () => {

@@ -9,6 +9,7 @@ import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";
 import { FormError, SelectField, TextField } from "#ui/field.tsx";
 import { Money } from "#ui/money.tsx";
+import { useReady } from "#ui/use-ready.ts";
 
 type Settings = Answers["payments"]["settings"];
 type Offer = Answers["payments"]["offer"];
@@ -26,7 +27,8 @@ export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offe
   const stop = trpc.payments.stopAutoTopUp.useMutation(done);
   const remove = trpc.payments.removeCard.useMutation(done);
   const failure = failureOf(stop.error ?? remove.error);
-  const busy = stop.isPending || remove.isPending;
+  const ready = useReady();
+  const busy = stop.isPending || remove.isPending || !ready;
   if (offer.provider !== "stripe") {
     return (
       <Card className="p-4 sm:p-5">

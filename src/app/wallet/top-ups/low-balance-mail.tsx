@@ -4,11 +4,13 @@ import { useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Card } from "#ui/card.tsx";
 import { FormError } from "#ui/field.tsx";
+import { useReady } from "#ui/use-ready.ts";
 
 /** Saved as it is ticked. */
 export function LowBalanceMail({ on }: { on: boolean }) {
   const [wanted, setWanted] = useState(on);
   const save = trpc.payments.setLowBalanceMail.useMutation({ onError: () => setWanted(!wanted) });
+  const ready = useReady();
   const failure = failureOf(save.error);
   return (
     <Card className="p-4 sm:p-5">
@@ -16,7 +18,7 @@ export function LowBalanceMail({ on }: { on: boolean }) {
         <input
           type="checkbox"
           checked={wanted}
-          disabled={save.isPending}
+          disabled={save.isPending || !ready}
           onChange={(event) => {
             setWanted(event.target.checked);
             save.mutate({ on: event.target.checked });
