@@ -105,8 +105,17 @@ const schema = z.object({
   QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(120_000),
   /** How long one request may take in all; a hold older than this is swept. */
   QUOTA_REQUEST_TIMEOUT_MS: milliseconds.default(600_000),
+  /** Processes that serve, on one port and one Postgres; about one for each core that Postgres does not need. */
+  QUOTA_PROCESSES: z.coerce.number().int().min(1).max(64).default(1),
   /** How long a stopping server waits for requests that are under way. */
   QUOTA_SHUTDOWN_TIMEOUT_MS: milliseconds.default(30_000),
+
+  /** 1 lets webhooks go to this machine itself, for development and tests; other private addresses are never called. */
+  QUOTA_WEBHOOK_ALLOW_LOOPBACK: flag,
+  /** How long a webhook's receiver may take in all. */
+  QUOTA_WEBHOOK_TIMEOUT_MS: milliseconds.default(10_000),
+  /** The wait before the second attempt; each later one is three times as long, and at most 4,320 times as long as the first. */
+  QUOTA_WEBHOOK_FIRST_RETRY_MS: milliseconds.default(10_000),
 
   /**
    * The simulator answers as long as no provider is configured. auto: on the embedded

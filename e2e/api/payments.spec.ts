@@ -125,6 +125,7 @@ for (const home of ["the embedded database", "Postgres"]) {
     ownDatabase,
     atTheEnd,
   }) => {
+    test.slow();
     const stripe = await startFakeStripe();
     atTheEnd.push(() => stripe.close());
     const options = { pages: true, env: stripe.env, ...(home === "Postgres" ? { databaseUrl: ownDatabase.url } : {}) };

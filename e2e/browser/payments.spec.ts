@@ -26,6 +26,7 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   atTheEnd,
   upstream,
 }) => {
+  test.slow();
   const { db, url } = ownDatabase;
   const server = await start({ databaseUrl: url, pages: true, upstream, env: { QUOTA_SANDBOX_CHECKOUT: "on" } });
   const app = createServer(
@@ -112,6 +113,7 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
   atTheEnd,
   upstream,
 }) => {
+  test.slow();
   const { db, url } = ownDatabase;
   const stripe = await startFakeStripe();
   atTheEnd.push(() => stripe.close());

@@ -5,6 +5,7 @@ import { linkedUsersRouter } from "./routers/linked-users.ts";
 import { paymentsRouter } from "./routers/payments.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
+import { webhooksRouter } from "./routers/webhooks.ts";
 import { createCallerFactory, router } from "./trpc.ts";
 
 export const appRouter = router({
@@ -15,6 +16,7 @@ export const appRouter = router({
   payments: paymentsRouter,
   usage: usageRouter,
   wallet: walletRouter,
+  webhooks: webhooksRouter,
 });
 
 export type AppRouter = typeof appRouter;
