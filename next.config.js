@@ -20,6 +20,7 @@ export default function config(phase) {
       "oidc-provider",
       "pg",
       "pglite-prisma-adapter",
+      "stripe",
       "undici",
     ],
     // Browsers ask for this one where a page names no icon, such as at an answer of the API.
@@ -30,11 +31,11 @@ export default function config(phase) {
       return [
         // The API answers programs and sets its own headers.
         { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
-        // The consent page's form ends at the app's redirect URI, and browsers apply form-action
-        // to every redirect on the way. An app's address is https, or http on this machine.
+        // The forms of the consent page and of the sandbox checkout end at an address of the app,
+        // and browsers apply form-action to every redirect on the way. An app's address is https, or http on this machine.
         // What addresses these pages have is nobody else's business.
         {
-          source: "/:path(connect|oauth)/:rest*",
+          source: "/:path(connect|oauth|checkout)/:rest*",
           headers: [
             ...pageHeaders(development, { formAction: "'self' https: http://localhost:* http://127.0.0.1:*", images: "'self' data:" }),
             { key: "Referrer-Policy", value: "no-referrer" },
