@@ -2,8 +2,8 @@ import { createQuotaMiddleware } from "@usequota/nextjs";
 import { getSession } from "./lib/session.ts";
 
 export default createQuotaMiddleware({
-  clientId: process.env.QUOTA_CLIENT_ID!,
-  clientSecret: process.env.QUOTA_CLIENT_SECRET!,
+  clientId: process.env.QUOTA_CLIENT_ID,
+  clientSecret: process.env.QUOTA_CLIENT_SECRET,
   storageMode: "hosted",
   getExternalUserId: async (request) => {
     const session = await getSession(request);

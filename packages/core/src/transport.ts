@@ -95,6 +95,8 @@ async function sendOnce({ url, method, headers, body, signal, timeoutMs, fetch }
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
+    // It may have fired while the last answer was read.
+    if (signal?.aborted) return reject(signal.reason);
     const stop = () => {
       clearTimeout(timer);
       reject(signal?.reason);

@@ -33,14 +33,12 @@ export type WireChatCompletion = {
   choices: Array<{
     [other: string]: unknown;
   }>;
-  usage?:
-    | {
-        prompt_tokens: number;
-        completion_tokens: number;
-        total_tokens: number;
-        [other: string]: unknown;
-      }
-    | undefined;
+  usage?: {
+    prompt_tokens: number;
+    completion_tokens: number;
+    total_tokens: number;
+    [other: string]: unknown;
+  } | undefined;
   quota: {
     /** Credits; 1 credit is 1 micro-dollar. */
     credits_used: number;
@@ -228,43 +226,41 @@ export type UsageItem = {
 };
 
 /** Single requests, or with `group_by` sums. */
-export type UsagePage =
-  | {
-      data: Array<{
-        request_id: string;
-        /** ISO 8601, UTC. */
-        created_at: string;
-        external_user_id: string | null;
-        billing_mode: "developer" | "user" | "test";
-        endpoint: string;
-        model: string;
-        prompt_tokens: number;
-        cached_tokens: number;
-        completion_tokens: number;
-        total_tokens: number;
-        /** Credits; 1 credit is 1 micro-dollar. */
-        credits_used: number;
-        /** What of credits_used is the app's markup. */
-        markup: number;
-        /** interrupted: the client hung up, and what it got was billed. */
-        status: "completed" | "interrupted";
-        counted_by: "provider" | "tokenizer" | null;
-        stream: boolean;
-        duration_ms: number;
-      }>;
-      has_more: boolean;
-    }
-  | {
-      group_by: "day" | "model" | "user";
-      data: Array<{
-        requests: number;
-        prompt_tokens: number;
-        completion_tokens: number;
-        /** Credits; 1 credit is 1 micro-dollar. */
-        credits_used: number;
-        group: string | null;
-      }>;
-    };
+export type UsagePage = {
+  data: Array<{
+    request_id: string;
+    /** ISO 8601, UTC. */
+    created_at: string;
+    external_user_id: string | null;
+    billing_mode: "developer" | "user" | "test";
+    endpoint: string;
+    model: string;
+    prompt_tokens: number;
+    cached_tokens: number;
+    completion_tokens: number;
+    total_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+    /** What of credits_used is the app's markup. */
+    markup: number;
+    /** interrupted: the client hung up, and what it got was billed. */
+    status: "completed" | "interrupted";
+    counted_by: "provider" | "tokenizer" | null;
+    stream: boolean;
+    duration_ms: number;
+  }>;
+  has_more: boolean;
+} | {
+  group_by: "day" | "model" | "user";
+  data: Array<{
+    requests: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+    group: string | null;
+  }>;
+};
 
 /** Credits to give from your own wallet. */
 export type FundingRequest = {
