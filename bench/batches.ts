@@ -52,8 +52,17 @@ try {
   await postgres.stop();
 }
 
-function request(keyHash: Uint8Array, externalUserId: string): HoldRequest {
-  return { id: newId(), keyHash, externalUserId, model: "gpt-4o-mini", desiredBase: 100n, minimumBase: 10n, lifetimeMs: 60_000 };
+function request(credentialHash: Uint8Array, externalUserId: string): HoldRequest {
+  return {
+    id: newId(),
+    credentialHash,
+    byToken: false,
+    externalUserId,
+    model: "gpt-4o-mini",
+    desiredBase: 100n,
+    minimumBase: 10n,
+    lifetimeMs: 60_000,
+  };
 }
 
 function settlement({ id }: HoldRequest): Settlement {

@@ -4,7 +4,7 @@ import type { Sql } from "../server/platform/sql.ts";
 
 /** Requests and settlements that are complete but for what a test is about. */
 
-type HoldOptions = Partial<Omit<HoldRequest, "keyHash">> & {
+type HoldOptions = Partial<Omit<HoldRequest, "credentialHash">> & {
   /** Desired and minimum in one: all or nothing. */
   amount?: bigint;
 };
@@ -13,7 +13,8 @@ export function holdRequest(key: { hash: Uint8Array }, options: HoldOptions = {}
   const { amount = 100n, ...rest } = options;
   return {
     id: uuidv7(),
-    keyHash: key.hash,
+    credentialHash: key.hash,
+    byToken: false,
     externalUserId: null,
     model: "test/small",
     desiredBase: amount,

@@ -76,3 +76,29 @@ export async function makeLink(
     return tx.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
   }, db);
 }
+
+/** An access token and its grant, as the authorization server would have issued them for this link. */
+export async function makeToken(
+  db: Database,
+  link: { id: string; appId: string; userId: string } | { id: null; appId: string; userId: string },
+  options: { scope?: string; expiresAt?: Date } = {},
+) {
+  const token = randomBytes(32).toString("base64url");
+  const grantId = randomBytes(16).toString("base64url");
+  const hash = createHash("sha256").update(token).digest();
+  const expiresAt = options.expiresAt ?? new Date(Date.now() + 3_600_000);
+  const { clientId } = await db.prisma.app.findUniqueOrThrow({ where: { id: link.appId }, select: { clientId: true } });
+  const granted = { grantId, expiresAt };
+  await db.prisma.oAuthRecord.createMany({
+    data: [
+      { kind: "Grant", idHash: createHash("sha256").update(grantId).digest(), payload: {}, linkedUserId: link.id, ...granted },
+      {
+        kind: "AccessToken",
+        idHash: hash,
+        payload: { accountId: link.userId, clientId, scope: options.scope ?? "credits.read credits.spend" },
+        ...granted,
+      },
+    ],
+  });
+  return { token, hash, grantId };
+}

@@ -126,13 +126,15 @@ const linkColumns = {
 } satisfies Prisma.LinkedUserSelect;
 
 async function renew(tx: Tx, id: string, { scope, allowedModels, agreedMarkupBps, monthlyLimit }: Agreement): Promise<Link> {
+  // Who was not asked about spending has said nothing about limit, models and markup.
+  const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
     // Saying yes again ends a pause.
-    data: { scope, allowedModels, agreedMarkupBps, pausedAt: null },
+    data: { scope, pausedAt: null, ...(spends ? { allowedModels, agreedMarkupBps } : {}) },
     select: linkColumns,
   });
-  await setLimit(tx, id, monthlyLimit);
+  if (spends) await setLimit(tx, id, monthlyLimit);
   return renewed;
 }
 
@@ -180,9 +182,19 @@ async function end(
   return true;
 }
 
+/** What a link lets be spent in a month, and what of it is spent; null when there is no limit. */
+export async function linkLimit(db: Database, linkedUserId: string): Promise<{ limit: bigint; spent: bigint } | null> {
+  const link = await db.prisma.linkedUser.findUnique({ where: { id: linkedUserId }, select: columns });
+  return link === null ? null : limitOf(db, link);
+}
+
+async function limitOf(db: Database, row: Row): Promise<{ limit: bigint; spent: bigint } | null> {
+  return limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance);
+}
+
 async function view(db: Database, row: Row): Promise<LinkedUserView> {
   const { balance } = await balanceOf(db.sql, row.walletId);
-  const state = limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance);
+  const state = await limitOf(db, row);
   return {
     externalUserId: row.externalUserId,
     user: { ...row.user, balance },

@@ -37,8 +37,9 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   };
   if (storageMode === undefined) {
     if (externalUserId !== undefined) throw new errors.InvalidRequest("external_user_id goes with storage_mode=hosted");
-    // Who only signs in gives no say over their wallet.
-    if (scopes.includes("credits.spend")) await bindGrant(tx, grant.jti, (await linkByToken(tx, `oauth_${randomUUID()}`, agreement)).id);
+    // Who only signs in lets nobody near their wallet; everybody else sees the app among their connected ones.
+    if (scopes.includes("credits.read") || scopes.includes("credits.spend"))
+      await bindGrant(tx, grant.jti, (await linkByToken(tx, `oauth_${randomUUID()}`, agreement)).id);
     return;
   }
   if (client.clientAuthMethod === "none") throw new errors.UnauthorizedClient("storage_mode=hosted is for confidential clients");

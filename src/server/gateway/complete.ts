@@ -22,7 +22,9 @@ import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.
 export type Purchase = {
   /** UUIDv7 of the request; its hold and its usage record have the same. */
   id: string;
-  keyHash: Uint8Array;
+  /** SHA-256 of the API key, or of the access token when `byToken`. */
+  credentialHash: Uint8Array;
+  byToken: boolean;
   externalUserId: string | null;
   /** For the usage record: `/v1/chat/completions`. */
   endpoint: string;
@@ -103,7 +105,8 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
   try {
     return await books.hold({
       id: purchase.id,
-      keyHash: purchase.keyHash,
+      credentialHash: purchase.credentialHash,
+      byToken: purchase.byToken,
       externalUserId: purchase.externalUserId,
       model: model.id,
       // A model can be free, a hold can't be empty.

@@ -3,7 +3,7 @@ import { type Answer, complete, type Purchase } from "../gateway/complete.ts";
 import type { CompletionRequest } from "../gateway/completion-request.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
-import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
+import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
 import { type Door, door } from "./endpoint.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
@@ -24,26 +24,29 @@ export function completionDoor(declared: {
   response: z.ZodType;
 }): Door {
   return door(
-    { ...declared, method: "POST", idempotency: "optional", forUser: true, errors: ERRORS },
+    { ...declared, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },
     async (incoming, { id, headers }) => {
-      const keyHash = readKeyHash(incoming);
-      await countRequest(keyHash.toString("base64"), headers);
+      const { hash, byToken } = readCredential(incoming);
+      await countRequest(hash.toString("base64"), headers);
+      const caller = () => (byToken ? authenticateToken(hash) : authenticate(hash));
       let externalUserId: string | null;
       let text: string;
       let completion: CompletionRequest;
       try {
         externalUserId = readExternalUserId(incoming);
+        if (byToken && externalUserId !== null) throw userWithToken();
         // Nobody without a key makes the server read much.
-        if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await authenticate(keyHash);
+        if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);
         completion = declared.read(text);
       } catch (error) {
-        await authenticate(keyHash);
+        await caller();
         throw error;
       }
       const purchase = {
         id,
-        keyHash,
+        credentialHash: hash,
+        byToken,
         externalUserId,
         endpoint: declared.path,
         upstreamPath: declared.upstreamPath,
@@ -53,8 +56,12 @@ export function completionDoor(declared: {
       const reply = (answer: Answer) => ({ status: 200, headers: { ...headers, ...answer.headers }, body: answer.body });
       const key = completion.stream ? null : incoming.header("idempotency-key");
       if (key === null) return reply(await complete(purchase));
-      const caller = await authenticate(keyHash);
-      const claimed = await claim(caller, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
+      const claimed = await claim(
+        byToken ? await authenticateToken(hash) : await authenticate(hash),
+        key,
+        { method: "POST", path: declared.path, externalUserId, body: text },
+        headers,
+      );
       if (claimed.kind === "replay") return claimed.reply;
       const { idempotency } = claimed;
       try {
@@ -77,6 +84,7 @@ const ERRORS: readonly ErrorCode[] = [
   "invalid_api_key",
   "insufficient_credits",
   "spending_limit_reached",
+  "insufficient_scope",
   "model_not_allowed",
   "not_found",
   "model_not_found",

@@ -1,7 +1,8 @@
+import { createHash, randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../platform/errors.ts";
-import { readExternalUserId, readKeyHash } from "./credentials.ts";
+import { readCredential, readExternalUserId } from "./credentials.ts";
 import type { Incoming } from "./exchange.ts";
 
 const incoming = (headers: Record<string, string>) => ({ header: (name: string) => headers[name] ?? null }) as unknown as Incoming;
@@ -20,7 +21,7 @@ function codeOf(read: () => unknown): string {
 describe("the key of a request", () => {
   test("is the same however it is sent", () => {
     const hashes = [{ authorization: `Bearer ${key}` }, { authorization: `bearer  ${key} ` }, { "x-api-key": key }].map((headers) =>
-      readKeyHash(incoming(headers as unknown as Record<string, string>)).toString("hex"),
+      readCredential(incoming(headers as unknown as Record<string, string>)).hash.toString("hex"),
     );
     expect(new Set(hashes).size).toBe(1);
   });
@@ -34,10 +35,26 @@ describe("the key of a request", () => {
           fc.constantFrom(key, `Basic ${key}`, `Bearer ${key}x`, `Bearer ${key} ${key}`, `Bearer\u00a0${key}`),
         ),
         (authorization) => {
-          expect(codeOf(() => readKeyHash(incoming({ authorization })))).toBe("invalid_api_key");
+          expect(codeOf(() => readCredential(incoming({ authorization })))).toBe("invalid_api_key");
         },
       ),
     );
+  });
+});
+
+describe("an access token", () => {
+  const token = randomBytes(32).toString("base64url");
+
+  test("is a Bearer credential", () => {
+    expect(readCredential(incoming({ authorization: `Bearer ${token}` }))).toEqual({
+      hash: createHash("sha256").update(token).digest(),
+      byToken: true,
+    });
+  });
+
+  test("is not an API key", () => {
+    expect(codeOf(() => readCredential(incoming({ "x-api-key": token })))).toBe("invalid_api_key");
+    expect(codeOf(() => readCredential(incoming({ authorization: token, "x-api-key": key })))).toBe("invalid_api_key");
   });
 });
 

@@ -1,16 +1,36 @@
 import { type Caller, keyHash, verifyKey } from "../apps/api-keys.ts";
+import { type TokenCaller, tokenHash, verifyToken } from "../connect/access-tokens.ts";
 import { isExternalUserId } from "../connect/linked-users.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import type { Incoming } from "./exchange.ts";
 
-/** The credential of a request: `Authorization: Bearer` or `X-API-Key`. Throws `invalid_api_key` when it can't be one of ours. */
-export function readKeyHash(incoming: Incoming): Buffer<ArrayBuffer> {
+export type Credential = {
+  /** SHA-256 of what was sent. */
+  hash: Buffer<ArrayBuffer>;
+  /** A person's access token, not an app's API key. */
+  byToken: boolean;
+};
+
+/**
+ * The credential of a request: an API key in `Authorization: Bearer` or `X-API-Key`,
+ * or an access token in the former. Throws `invalid_api_key` when it can't be one of ours.
+ */
+export function readCredential(incoming: Incoming): Credential {
   const authorization = incoming.header("authorization");
-  const key = authorization === null ? incoming.header("x-api-key") : /^bearer +(\S+)$/i.exec(authorization.trim())?.[1];
-  const hash = key === undefined || key === null ? null : keyHash(key.trim());
-  if (hash === null) throw new AppError("invalid_api_key");
-  return hash;
+  const bearer = authorization === null ? null : (/^bearer +(\S+)$/i.exec(authorization.trim())?.[1] ?? "");
+  const hash = keyHash(bearer ?? incoming.header("x-api-key")?.trim() ?? "");
+  if (hash !== null) return { hash, byToken: false };
+  const ofToken = tokenHash(bearer ?? "");
+  if (ofToken !== null) return { hash: ofToken, byToken: true };
+  throw new AppError("invalid_api_key");
+}
+
+/** The person and the app behind an access token. Throws `invalid_api_key` when it is unknown, expired or ended. */
+export async function authenticateToken(hash: Uint8Array): Promise<TokenCaller> {
+  const caller = await verifyToken((await database()).sql, hash);
+  if (caller === null) throw new AppError("invalid_api_key");
+  return caller;
 }
 
 /** The app behind a key. Throws `invalid_api_key` when it is unknown, revoked or expired. */
@@ -31,6 +51,14 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
 export function readExternalUserId(incoming: Incoming): string | null {
   const header = incoming.header("x-quota-user");
   return header === null ? null : checkExternalUserId(decodeHeader(header), "X-Quota-User");
+}
+
+/** A token is one person's: it names its payer itself. */
+export function userWithToken(): AppError {
+  return new AppError("bad_request", {
+    param: "X-Quota-User",
+    message: "X-Quota-User goes with an API key. An access token already says whose wallet pays.",
+  });
 }
 
 /** 1 to 255 printable characters, without white space around them: a header could not carry it. */

@@ -1,9 +1,11 @@
 import type { z } from "zod";
 import type { Caller } from "../apps/api-keys.ts";
+import type { TokenCaller } from "../connect/access-tokens.ts";
+import type { Scope } from "../connect/scopes.ts";
 import { AppError, type ErrorCode } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { readBody } from "./body.ts";
-import { authenticate, readExternalUserId, readKeyHash } from "./credentials.ts";
+import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
 import { errorReply } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
@@ -30,20 +32,23 @@ export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body ex
   idempotency?: "optional" | "required";
   /** Reads X-Quota-User. */
   forUser?: boolean;
+  /** Answers access tokens with this scope as well; without it they get `insufficient_scope`. */
+  tokenScope?: Scope;
   response: z.ZodType;
   errors: readonly ErrorCode[];
 };
 
-export type Call<Params, Query, Body> = {
+type Asked<Params, Query, Body> = {
   id: string;
   requestId: string;
-  caller: Caller;
-  externalUserId: string | null;
   params: Params;
   query: Query;
   body: Body;
   idempotency: Idempotency | null;
 };
+export type Call<Params, Query, Body> = Asked<Params, Query, Body> & { caller: Caller; externalUserId: string | null };
+/** A person's app asks with their access token. */
+export type TokenCall<Params, Query, Body> = Asked<Params, Query, Body> & { caller: TokenCaller };
 
 /** A route handler for Next, and the same without web objects for our own server. */
 export type Door = ((request: Request) => Promise<Response>) & {
@@ -60,14 +65,18 @@ export function endpoint<
 >(
   operation: Operation<Params, Query, Body>,
   handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
+  handleToken?: (call: TokenCall<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
 ): Door {
-  return door(operation as unknown as AnyOperation, async (incoming, { id, requestId, headers }) => {
+  const errors = [...operation.errors, ...errorsOfTokens(operation)];
+  return door({ ...operation, errors } as unknown as AnyOperation, async (incoming, { id, requestId, headers }) => {
     const params = operation.params?.safeParse(matchPath(operation.path, incoming.path) ?? {});
-    let caller: Caller | undefined;
+    let caller: Caller | TokenCaller | undefined;
+    let byToken = false;
     if (operation.public !== true) {
-      const hash = readKeyHash(incoming);
-      await countRequest(hash.toString("base64"), headers);
-      caller = await authenticate(hash);
+      const credential = readCredential(incoming);
+      byToken = credential.byToken;
+      await countRequest(credential.hash.toString("base64"), headers);
+      caller = byToken ? checkToken(operation, await authenticateToken(credential.hash)) : await authenticate(credential.hash);
     }
     // A path that cannot name anything names nothing.
     if (params?.success === false) throw new AppError("not_found");
@@ -75,6 +84,7 @@ export function endpoint<
     const text = operation.body === undefined ? "" : await readBody(incoming);
     const body = parse(operation.body, () => parseJson(text));
     const externalUserId = operation.forUser === true ? readExternalUserId(incoming) : null;
+    if (byToken && externalUserId !== null) throw userWithToken();
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {
       throw new AppError("bad_request", {
@@ -85,19 +95,20 @@ export function endpoint<
     const call = {
       id,
       requestId,
-      caller: caller as Caller,
+      caller,
       externalUserId,
       params: params?.data,
       query,
       body,
       idempotency: null as Idempotency | null,
     };
-    if (key === null || caller === undefined) return present(await handle(call as never), headers);
+    const answer = (byToken ? handleToken : handle) as (call: unknown) => Promise<unknown>;
+    if (key === null || caller === undefined) return present(await answer(call), headers);
     const claimed = await claim(caller, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers);
     if (claimed.kind === "replay") return claimed.reply;
     call.idempotency = claimed.idempotency;
     try {
-      const body = toJson(await handle(call as never));
+      const body = toJson(await answer(call));
       await claimed.idempotency.keep({ status: 200, headers: JSON_BODY, body });
       return { status: 200, headers: { ...headers, ...JSON_BODY }, body };
     } catch (error) {
@@ -105,6 +116,25 @@ export function endpoint<
       throw error;
     }
   });
+}
+
+/** What an operation answers to access tokens, beside its own errors. */
+function errorsOfTokens(operation: AnyErrors): ErrorCode[] {
+  if (operation.public === true) return [];
+  const codes: ErrorCode[] = operation.tokenScope === undefined ? ["insufficient_scope"] : ["insufficient_scope", "not_found"];
+  return codes.filter((code) => !operation.errors.includes(code));
+}
+type AnyErrors = Pick<AnyOperation, "public" | "tokenScope" | "errors">;
+
+/** RFC 6750 §3.1. A person who paused the app is, for it, as if they were not there. */
+function checkToken(operation: { tokenScope?: Scope }, caller: TokenCaller): TokenCaller {
+  if (operation.tokenScope === undefined) {
+    throw new AppError("insufficient_scope", { message: "This is for your app's API key; no access token may do it." });
+  }
+  if (!caller.scopes.includes(operation.tokenScope))
+    throw new AppError("insufficient_scope", { message: `This needs a token with the scope ${operation.tokenScope}.` });
+  if (caller.paused) throw new AppError("not_found");
+  return caller;
 }
 
 type Numbered = { id: string; requestId: string; headers: Record<string, string> };

@@ -23,8 +23,9 @@ export function errorReply(error: unknown, requestId: string, headers: Record<st
   };
 }
 
-/** RFC 9110 §15.5.2: a 401 says how to authenticate. */
+/** RFC 9110 §15.5.2: a 401 says how to authenticate. RFC 6750 §3.1: so does a 403 for want of a scope. */
 function challenge(error: AppError): Record<string, string> {
+  if (error.code === "insufficient_scope") return { "www-authenticate": 'Bearer realm="quota", error="insufficient_scope"' };
   return error.status === 401 ? { "www-authenticate": 'Bearer realm="quota"' } : {};
 }
 

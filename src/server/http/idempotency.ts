@@ -28,14 +28,16 @@ const KEPT_MS = 24 * 60 * 60 * 1000;
 
 /** Throws `bad_request` for an unusable key and `idempotency_conflict` for another body or a request that still runs. */
 export async function claim(
-  caller: { appId: string; billingMode: BillingMode },
+  caller: { appId: string } & ({ billingMode: BillingMode } | { userId: string }),
   clientKey: string,
   request: { method: string; path: string; externalUserId: string | null; body: string },
   headers: Record<string, string>,
 ): Promise<Claim> {
   const { appId } = caller;
-  // The sandbox has keys of its own: its answers moved no credits.
-  const key = `${caller.billingMode === "test" ? "test" : "live"}:${clientKey}`;
+  // The sandbox has keys of its own: its answers moved no credits. So has each person, whose
+  // answers are nobody else's.
+  const owner = "userId" in caller ? `user ${caller.userId}` : caller.billingMode === "test" ? "test" : "live";
+  const key = `${owner}:${clientKey}`;
   if (!/^[\x21-\x7e]{1,255}$/.test(clientKey)) {
     throw new AppError("bad_request", { param: "Idempotency-Key", message: "Idempotency-Key must be 1 to 255 visible ASCII characters." });
   }

@@ -27,6 +27,17 @@ export function openApi(doors: readonly Door[]) {
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "An API key: sk-quota-…" },
         apiKey: { type: "apiKey", in: "header", name: "X-API-Key" },
+        accessToken: {
+          type: "oauth2",
+          description: "A person's own access token, for apps that keep tokens themselves.",
+          flows: {
+            authorizationCode: {
+              authorizationUrl: `${publicUrl()}/oauth/authorize`,
+              tokenUrl: `${publicUrl()}/oauth/token`,
+              scopes: { "credits.read": "See the balance and what this app spent.", "credits.spend": "Pay for requests." },
+            },
+          },
+        },
       },
       schemas: { Error: jsonSchema(errorBody, "output") },
     },
@@ -38,7 +49,10 @@ function describeOperation(operation: AnyOperation) {
     operationId: operation.summary.toLowerCase().replace(/[^a-z0-9]+(.)/g, (_match, letter: string) => letter.toUpperCase()),
     summary: operation.summary,
     ...(operation.description === undefined ? {} : { description: operation.description }),
-    security: operation.public === true ? [] : [{ bearer: [] }, { apiKey: [] }],
+    security:
+      operation.public === true
+        ? []
+        : [{ bearer: [] }, { apiKey: [] }, ...(operation.tokenScope === undefined ? [] : [{ accessToken: [operation.tokenScope] }])],
     parameters: [...parametersOf(operation.params, "path"), ...parametersOf(operation.query, "query"), ...headerParameters(operation)],
     ...(operation.body === undefined
       ? {}

@@ -71,7 +71,7 @@ export const model = z.object({
 export const modelList = z.object({ object: z.literal("list"), data: z.array(model) });
 
 export const balance = z.object({
-  wallet: z.enum(["developer", "linked_user", "sandbox"]),
+  wallet: z.enum(["developer", "linked_user", "oauth_user", "sandbox"]),
   external_user_id: z.string().optional(),
   balance: credits,
   available: credits.describe("The balance less what requests under way hold."),
@@ -82,15 +82,27 @@ export const balance = z.object({
 });
 
 const sums = z.object({ requests: z.int(), prompt_tokens: z.int(), completion_tokens: z.int(), credits_used: credits });
-export const me = z.object({
-  object: z.literal("api_key"),
-  id: z.string(),
-  name: z.string(),
-  fragment: z.string(),
-  billing_mode: z.enum(["developer", "user", "test"]),
-  app: z.object({ id: z.string(), name: z.string() }),
-  usage_30d: sums,
-});
+const app = z.object({ id: z.string(), name: z.string() });
+export const me = z.union([
+  z.object({
+    object: z.literal("api_key"),
+    id: z.string(),
+    name: z.string(),
+    fragment: z.string(),
+    billing_mode: z.enum(["developer", "user", "test"]),
+    app,
+    usage_30d: sums,
+  }),
+  z.object({
+    object: z.literal("user"),
+    id: z.string(),
+    email: z.string().optional(),
+    scope: z.string().describe("What the token may do, separated by spaces."),
+    billing_mode: z.literal("user"),
+    app,
+    usage_30d: sums,
+  }),
+]);
 
 export const usageQuery = pageQuery.extend({
   external_user_id: externalUserId.optional(),

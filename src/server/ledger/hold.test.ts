@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test } from "vitest";
 import { onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdAll, holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { balanceOf, platformAccount } from "./accounts.ts";
 import { type HoldRequest, type HoldVerdict, hold, settle } from "./hold.ts";
@@ -31,7 +31,7 @@ async function decide(db: Database, request: HoldRequest): Promise<HoldVerdict> 
 
 const outcome = (verdict: HoldVerdict | undefined) =>
   verdict === undefined
-    ? "undecided"
+    ? "no answer"
     : verdict.kind === "held"
       ? verdict.amount
       : verdict.kind === "refused"
@@ -39,6 +39,86 @@ const outcome = (verdict: HoldVerdict | undefined) =>
         : verdict.kind;
 
 onBothDatabases("hold", (db) => {
+  describe("with an access token", () => {
+    const tokenRequest = (token: { hash: Uint8Array }, options: Parameters<typeof holdRequest>[1] = {}) =>
+      holdRequest(token, { byToken: true, ...options });
+
+    test("the wallet of the link pays, within its limit and with the markup that was agreed", async () => {
+      const { app, person, link } = await shop(db(), { markupBps: 2_500, monthlyLimit: 300n });
+      await db().prisma.linkedUser.update({ where: { id: link.id }, data: { agreedMarkupBps: 1_000 } });
+      const verdict = await decide(db(), tokenRequest(await makeToken(db(), link)));
+      expect(verdict).toMatchObject({
+        kind: "held",
+        amount: 110n,
+        payer: { appId: app.id, apiKeyId: null, billingMode: "user", markupBps: 1_000, linkedUserId: link.id, limitId: link.limitId },
+      });
+      expect((await balanceOf(db().sql, person.walletId)).held).toBe(110n);
+      const [settled] = await settle(db().sql, [settlement((verdict as { id: string }).id, 50n, 5n)]);
+      expect(settled).toEqual({ kind: "settled", charged: 55n, balanceAfter: 945n });
+      expect(await db().prisma.usage.findFirst({ where: { linkedUserId: link.id } })).toMatchObject({
+        apiKeyId: null,
+        externalUserId: link.externalUserId,
+      });
+    });
+
+    test("and API keys are decided in one batch, in order, from one wallet", async () => {
+      const { person, key, link } = await shop(db(), { credits: 250n });
+      const token = await makeToken(db(), link);
+      const byKey = () => holdRequest(key, { externalUserId: link.externalUserId });
+      const verdicts = await hold(db().sql, [byKey(), tokenRequest(token), byKey(), tokenRequest(token)]);
+      expect(verdicts.map(outcome)).toEqual([100n, 100n, "insufficient_credits", "insufficient_credits"]);
+      expect((await balanceOf(db().sql, person.walletId)).available).toBe(50n);
+    });
+
+    test("is refused when it is unknown, expired, or its grant or link has ended", async () => {
+      const { key, link } = await shop(db());
+      const [expired, revoked, orphan] = [
+        await makeToken(db(), link, { expiresAt: new Date(Date.now() - 1) }),
+        await makeToken(db(), link),
+        await makeToken(db(), { ...link, id: uuidv7() }),
+      ];
+      await db().prisma.oAuthRecord.deleteMany({ where: { kind: "Grant", grantId: revoked.grantId } });
+      const verdicts = await hold(db().sql, [
+        tokenRequest({ hash: randomBytes(32) }),
+        tokenRequest(expired),
+        tokenRequest(revoked),
+        tokenRequest(orphan),
+        // One kind of credential does not pass for the other.
+        tokenRequest(key),
+        holdRequest(await makeToken(db(), link)),
+      ]);
+      expect(verdicts.map(outcome)).toEqual(new Array(6).fill("invalid_api_key"));
+    });
+
+    test("is refused without credits.spend, whether it was not asked for or is no longer agreed to", async () => {
+      const { app, person, link } = await shop(db());
+      const narrow = await makeToken(db(), link, { scope: "openid credits.read" });
+      const signIn = await makeToken(db(), { id: null, appId: app.id, userId: person.id }, { scope: "openid" });
+      expect(outcome(await decide(db(), tokenRequest(narrow)))).toBe("insufficient_scope");
+      expect(outcome(await decide(db(), tokenRequest(signIn)))).toBe("insufficient_scope");
+      await db().prisma.linkedUser.update({ where: { id: link.id }, data: { scope: "credits.read" } });
+      expect(outcome(await decide(db(), tokenRequest(await makeToken(db(), link))))).toBe("insufficient_scope");
+    });
+
+    test("obeys a pause, and the models that the person and the app allow", async () => {
+      const { app, link } = await shop(db());
+      const token = await makeToken(db(), link);
+      await db().prisma.linkedUser.update({ where: { id: link.id }, data: { allowedModels: ["test/other"] } });
+      expect(outcome(await decide(db(), tokenRequest(token)))).toBe("model_not_allowed");
+      expect(outcome(await decide(db(), tokenRequest(token, { model: "test/other" })))).toBe(100n);
+      await db().prisma.app.update({ where: { id: app.id }, data: { allowedModels: ["test/small"] } });
+      expect(outcome(await decide(db(), tokenRequest(token, { model: "test/other" })))).toBe("model_not_allowed");
+      await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: new Date() } });
+      expect(outcome(await decide(db(), tokenRequest(token, { model: "test/other" })))).toBe("not_found");
+    });
+
+    test("waits for the refill of a limit whose month is over", async () => {
+      const { link } = await shop(db(), { monthlyLimit: 300n });
+      await db().prisma.linkedUser.update({ where: { id: link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+      expect(await decide(db(), tokenRequest(await makeToken(db(), link)))).toEqual({ kind: "limit_due", linkedUserId: link.id });
+    });
+  });
+
   describe("finds the payer", () => {
     test("a developer key without a user spends the owner's credits", async () => {
       const { owner, app, key } = await shop(db(), { markupBps: 2_500 });
@@ -329,18 +409,13 @@ onBothDatabases("hold", (db) => {
       ]);
     });
 
-    test("the first request on a wallet is decided in every batch, so nobody waits for ever", async () => {
+    test("the first request on a short wallet gets what is left of it, the next ones nothing", async () => {
       const { key } = await shop(db(), { ownerCredits: 10n });
       const verdicts = await hold(
         db().sql,
         [1, 2, 3].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })),
       );
-      expect(verdicts.map(outcome)).toEqual([10n, "undecided", "undecided"]);
-      const again = await hold(
-        db().sql,
-        [1, 2].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })),
-      );
-      expect(again.map(outcome)).toEqual(["insufficient_credits", "insufficient_credits"]);
+      expect(verdicts.map(outcome)).toEqual([10n, "insufficient_credits", "insufficient_credits"]);
     });
 
     test("a short wallet does not hold up the others in its batch", async () => {
@@ -348,7 +423,7 @@ onBothDatabases("hold", (db) => {
       const rich = await shop(db(), { ownerCredits: 1_000n });
       const want = (key: { hash: Uint8Array }) => holdRequest(key, { desiredBase: 8n, minimumBase: 1n });
       const verdicts = await hold(db().sql, [want(poor.key), want(poor.key), want(rich.key), want(rich.key)]);
-      expect(verdicts.map(outcome)).toEqual([8n, "undecided", 8n, 8n]);
+      expect(verdicts.map(outcome)).toEqual([8n, 2n, 8n, 8n]);
     });
 
     test("200 parallel requests on a wallet that can pay for 10: exactly 10 are held, in full, and 190 refused", async () => {
@@ -636,5 +711,52 @@ describe("while another connection has the wallet", () => {
     ).rejects.toBe(undo);
     expect(await waiting).toEqual([{ kind: "settled", charged: 80n, balanceAfter: 20n }]);
     expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 20n, held: 0n, available: 20n });
+  });
+});
+
+describe("with many customers", () => {
+  const db = withDatabase("postgres");
+
+  test("every look-up of a hold and a settlement goes by an index", async () => {
+    const { key, link } = await shop(db());
+    const token = await makeToken(db(), link);
+    // Enough rows that reading a whole table would be the dearer way.
+    await db().prisma.$executeRaw`
+      WITH made AS (INSERT INTO account (id, kind, bounded) SELECT gen_random_uuid(), 'wallet', true FROM generate_series(1, 20000) RETURNING id),
+        people AS (INSERT INTO "user" (id, email, wallet_id) SELECT gen_random_uuid(), id::text, id FROM made RETURNING id, wallet_id),
+        apps AS (INSERT INTO app (id, owner_id, name, earnings_id, sandbox_wallet_id, client_id, client_secret_hash, client_secret_fragment)
+          SELECT gen_random_uuid(), id, '', gen_random_uuid(), gen_random_uuid(), id::text, '', '' FROM people RETURNING id, owner_id),
+        keys AS (INSERT INTO api_key (id, app_id, name, hash, fragment) SELECT gen_random_uuid(), id, '', uuid_send(id), '' FROM apps),
+        links AS (INSERT INTO linked_user (id, app_id, user_id, wallet_id, external_user_id, agreed_markup_bps)
+          SELECT gen_random_uuid(), a.id, a.owner_id, p.wallet_id, 'x', 0 FROM apps a JOIN people p ON p.id = a.owner_id RETURNING id)
+      INSERT INTO oauth_record (kind, id_hash, payload, grant_id, linked_user_id, expires_at)
+        SELECT kind, uuid_send(id), '{}', id::text, id, now() + interval '1 day' FROM links, (VALUES ('Grant'), ('AccessToken')) k(kind)`;
+    await db().prisma.$executeRaw`
+      INSERT INTO hold (id, app_id, billing_mode, wallet_id, revenue_id, earnings_id, amount, model, expires_at)
+      SELECT gen_random_uuid(), id, 'user', id, id, id, 1, '', now() FROM account`;
+    await db().prisma.$executeRaw`ANALYZE`;
+
+    const tables = ["account", "api_key", "app", "user", "linked_user", "oauth_record", "hold", "usage"];
+    const scans = async () => {
+      await db().sql.query({ name: "test_flush_stats", text: "SELECT pg_stat_force_next_flush()" }, []);
+      const text = `SELECT relname, seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = ANY ($1::text[]) ORDER BY relname`;
+      return db().sql.query({ name: "test_scans", text }, [tables]);
+    };
+    const before = await scans();
+    const lane = db().lane();
+    const held = await hold(lane, [
+      holdRequest(key),
+      holdRequest(key, { externalUserId: link.externalUserId }),
+      holdRequest(token, { byToken: true }),
+    ]);
+    expect(held.map(outcome)).toEqual([100n, 100n, 100n]);
+    await settle(
+      lane,
+      held.map((each) => settlement((each as { id: string }).id, 1n)),
+    );
+    await lane.query({ name: "test_flush_lane", text: "SELECT pg_stat_force_next_flush()" }, []);
+    const after = await scans();
+    expect(after.map(({ relname, seq_scan }) => [relname, seq_scan])).toEqual(before.map(({ relname, seq_scan }) => [relname, seq_scan]));
+    expect(after).not.toEqual(before);
   });
 });

@@ -54,6 +54,7 @@ const rows = {
     status: 403,
     type: "permission_error",
     message: "This token may not do that.",
+    hint: "Send the person through Connect Wallet again and ask for the scope that is missing.",
     when: "The access token lacks a scope.",
   },
   model_not_allowed: {

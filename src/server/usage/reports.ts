@@ -8,6 +8,8 @@ export type UsageFilter = {
   /** Requests with play money, or those with real credits. */
   test: boolean;
   externalUserId?: string | undefined;
+  /** Requests that this person's wallet paid for. */
+  walletId?: string | undefined;
   model?: string | undefined;
   start?: Date | undefined;
   end?: Date | undefined;
@@ -44,6 +46,7 @@ export async function listUsage(
       outcome: { in: ["completed", "interrupted"] },
       billingMode: filter.test ? "test" : { not: "test" },
       ...(filter.externalUserId === undefined ? {} : { externalUserId: filter.externalUserId }),
+      ...(filter.walletId === undefined ? {} : { walletId: filter.walletId }),
       ...(filter.model === undefined ? {} : { model: filter.model }),
       ...(filter.start === undefined && filter.end === undefined ? {} : { createdAt: { gte: filter.start, lt: filter.end } }),
       ...(page.before === undefined ? {} : { id: { lt: page.before } }),
@@ -76,6 +79,7 @@ export async function sumUsage(db: Database, filter: UsageFilter, by: UsageGroup
     filter.model ?? null,
     filter.start ?? null,
     filter.end ?? null,
+    filter.walletId ?? null,
   ]);
   return rows.map((row) => ({
     group: row.grouping === null ? null : String(row.grouping),
@@ -103,6 +107,7 @@ function sumStatement(name: string, grouping: string, order: string) {
       WHERE app_id = $1::uuid AND (billing_mode = 'test') = $2::bool AND outcome IN ('completed', 'interrupted')
         AND ($3::text IS NULL OR external_user_id = $3::text) AND ($4::text IS NULL OR model = $4::text)
         AND ($5::timestamptz IS NULL OR created_at >= $5::timestamptz) AND ($6::timestamptz IS NULL OR created_at < $6::timestamptz)
+        AND ($7::uuid IS NULL OR wallet_id = $7::uuid)
       GROUP BY 1 ORDER BY ${order} LIMIT 1000`,
   };
 }

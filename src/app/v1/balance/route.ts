@@ -1,4 +1,4 @@
-import { findLinkedUser } from "#server/connect/linked-users.ts";
+import { findLinkedUser, linkLimit } from "#server/connect/linked-users.ts";
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { visibleLinkedUser } from "#server/http/linked-users-view.ts";
 import { balance } from "#server/http/shapes.ts";
@@ -13,8 +13,9 @@ export const GET = endpoint(
     method: "GET",
     path: "/v1/balance",
     summary: "Read a balance",
-    description: "The balance that a request with the same headers would be billed to.",
+    description: "The balance that a request with the same headers would be billed to. An access token needs the scope credits.read.",
     forUser: true,
+    tokenScope: "credits.read",
     response: balance,
     errors: ["bad_request", "invalid_api_key", "not_found", "rate_limit_exceeded", "internal_error"],
   },
@@ -42,6 +43,11 @@ export const GET = endpoint(
       billing_mode: "user",
       ...(linked.limit === undefined ? {} : { limit: linked.limit, spent: linked.spent }),
     };
+  },
+  async ({ caller }) => {
+    const db = await database();
+    const limit = caller.linkedUserId === null ? null : await linkLimit(db, caller.linkedUserId);
+    return { wallet: "oauth_user", ...(await balanceOf(db.sql, caller.walletId)), billing_mode: "user", ...(limit ?? {}) };
   },
 );
 

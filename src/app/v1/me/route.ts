@@ -1,7 +1,7 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { me } from "#server/http/shapes.ts";
 import { database } from "#server/platform/db.ts";
-import { sumUsage } from "#server/usage/reports.ts";
+import { sumUsage, type UsageFilter } from "#server/usage/reports.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -12,16 +12,13 @@ export const GET = endpoint(
     method: "GET",
     path: "/v1/me",
     summary: "Who this credential is",
-    description: "The key and its app, with what the app used in the last 30 days.",
+    description:
+      "The key and its app, with what the app used in the last 30 days; or, for an access token with the scope credits.read, the person and what they used in this app. The e-mail address is there with the scope email.",
+    tokenScope: "credits.read",
     response: me,
     errors: ["invalid_api_key", "rate_limit_exceeded", "internal_error"],
   },
   async ({ caller }) => {
-    const [sum] = await sumUsage(
-      await database(),
-      { appId: caller.appId, test: caller.billingMode === "test", start: new Date(Date.now() - DAYS_30_MS) },
-      "all",
-    );
     return {
       object: "api_key",
       id: caller.apiKeyId,
@@ -29,14 +26,28 @@ export const GET = endpoint(
       fragment: caller.keyFragment,
       billing_mode: caller.billingMode,
       app: { id: caller.appId, name: caller.appName },
-      usage_30d: {
-        requests: sum?.requests ?? 0,
-        prompt_tokens: sum?.promptTokens ?? 0,
-        completion_tokens: sum?.completionTokens ?? 0,
-        credits_used: sum?.creditsUsed ?? 0,
-      },
+      usage_30d: await usage30d({ appId: caller.appId, test: caller.billingMode === "test" }),
     };
   },
+  async ({ caller }) => ({
+    object: "user",
+    id: caller.userId,
+    ...(caller.scopes.includes("email") ? { email: caller.email } : {}),
+    scope: caller.scopes.join(" "),
+    billing_mode: "user",
+    app: { id: caller.appId, name: caller.appName },
+    usage_30d: await usage30d({ appId: caller.appId, test: false, walletId: caller.walletId }),
+  }),
 );
+
+async function usage30d(filter: UsageFilter) {
+  const [sum] = await sumUsage(await database(), { ...filter, start: new Date(Date.now() - DAYS_30_MS) }, "all");
+  return {
+    requests: sum?.requests ?? 0,
+    prompt_tokens: sum?.promptTokens ?? 0,
+    completion_tokens: sum?.completionTokens ?? 0,
+    credits_used: sum?.creditsUsed ?? 0,
+  };
+}
 
 export const OPTIONS = preflight;

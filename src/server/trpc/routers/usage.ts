@@ -33,13 +33,13 @@ export const usageRouter = router({
       const { cursor, take, model, externalUserId } = input;
       const page = await requests(db, { appId: ctx.app.id, model, externalUserId, before: cursor ?? undefined, take });
       const keys = await db.apiKey.findMany({
-        where: { appId: ctx.app.id, id: { in: [...new Set(page.items.map((item) => item.apiKeyId))] } },
+        where: { appId: ctx.app.id, id: { in: [...new Set(page.items.flatMap((item) => item.apiKeyId ?? []))] } },
         select: { id: true, name: true, fragment: true },
       });
       const keyOf = new Map(keys.map((key) => [key.id, key]));
       return {
         next: page.next,
-        items: page.items.map((item) => ({ ...item, requestId: requestIdOf(item.id), apiKey: keyOf.get(item.apiKeyId) ?? null })),
+        items: page.items.map((item) => ({ ...item, requestId: requestIdOf(item.id), apiKey: keyOf.get(item.apiKeyId ?? "") ?? null })),
       };
     }),
 
