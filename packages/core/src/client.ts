@@ -56,7 +56,9 @@ export interface CreditPackage {
   id: string;
   /** What the person gets; 1,000,000 credits are worth one dollar. */
   credits: number;
-  [other: string]: unknown;
+  /** What it costs, in cents. */
+  price_cents: number;
+  currency: "usd";
 }
 
 /** What `authorizeUrl` puts into the link. */

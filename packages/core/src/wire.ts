@@ -150,7 +150,7 @@ export type ModelList = {
 
 /** What the payer of a request has. */
 export type Balance = {
-  wallet: "developer" | "linked_user" | "sandbox";
+  wallet: "developer" | "linked_user" | "oauth_user" | "sandbox";
   external_user_id?: string | undefined;
   /** Credits; 1 credit is 1 micro-dollar. */
   balance: number;
@@ -172,6 +172,24 @@ export type Me = {
   name: string;
   fragment: string;
   billing_mode: "developer" | "user" | "test";
+  app: {
+    id: string;
+    name: string;
+  };
+  usage_30d: {
+    requests: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+  };
+} | {
+  object: "user";
+  id: string;
+  email?: string | undefined;
+  /** What the token may do, separated by spaces. */
+  scope: string;
+  billing_mode: "user";
   app: {
     id: string;
     name: string;

@@ -1,5 +1,6 @@
 "use client";
 
+import type { CreditPackage } from "@usequota/core";
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useId, useMemo, useRef, useState } from "react";
 import type { QuotaUser } from "./config.ts";
 import type { QuotaStatus } from "./endpoints.ts";
@@ -17,11 +18,10 @@ export interface QuotaProblem {
 }
 
 /** A credit package on sale. */
-export interface QuotaPackage {
-  id: string;
-  credits: number;
-  [other: string]: unknown;
-}
+export type QuotaPackage = CreditPackage;
+
+/** How buying credits ended: `processing` until the payment has arrived, which some ways of paying take their time for. */
+export type QuotaPurchase = "paid" | "processing" | "cancelled";
 
 /** What `useQuota` gives. */
 export interface QuotaState {
@@ -35,6 +35,8 @@ export interface QuotaState {
   problem: QuotaProblem | null;
   /** Why the last request could not be paid; null when it could. */
   shortage: QuotaShortage | null;
+  /** How buying credits ended, for who just came back from it; else null. */
+  purchase: QuotaPurchase | null;
   /** Where the person finds their wallet at Quota. */
   walletUrl: string | null;
   /** Asks again, such as after a request that was billed. */
@@ -66,6 +68,8 @@ export interface QuotaProviderProps {
   initialUser?: QuotaUser | null;
 }
 
+const PAYMENT_EVERY_MS = 3_000;
+
 const PROBLEMS: Record<string, string> = {
   access_denied: "You did not connect your wallet. Nothing was shared.",
   invalid_state: "This attempt is over, or began in another browser. Try again.",
@@ -83,6 +87,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
   const [walletUrl, setWalletUrl] = useState<string | null>(null);
   const [problem, setProblem] = useState<QuotaProblem | null>(null);
   const [shortage, setShortage] = useState<QuotaShortage | null>(null);
+  const [purchase, setPurchase] = useState<QuotaPurchase | null>(null);
   const asked = useRef(0);
 
   const refresh = useCallback(async () => {
@@ -108,7 +113,12 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
     const code = url.searchParams.get("quota_error");
     if (code !== null) {
       setProblem({ code, message: PROBLEMS[code] ?? "The wallet could not be connected. Try again." });
+    }
+    const ended = url.searchParams.get("quota_checkout");
+    if (ended === "paid" || ended === "processing" || ended === "cancelled") setPurchase(ended);
+    if (code !== null || ended !== null) {
       url.searchParams.delete("quota_error");
+      url.searchParams.delete("quota_checkout");
       window.history.replaceState(window.history.state, "", url);
     }
     void refresh();
@@ -119,6 +129,17 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
     document.addEventListener("visibilitychange", back);
     return () => document.removeEventListener("visibilitychange", back);
   }, [refresh]);
+
+  // A payment that is under way arrives by itself; the balance that grew says that it did.
+  const balance = user?.balance;
+  const balanceBefore = useRef<number | undefined>(undefined);
+  useEffect(() => {
+    if (purchase !== "processing" || balance === undefined) return;
+    balanceBefore.current ??= balance;
+    if (balance > balanceBefore.current) return setPurchase("paid");
+    const timer = setInterval(() => void refresh(), PAYMENT_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [purchase, balance, refresh]);
 
   const leave = useCallback(
     async (endpoint: "disconnect" | "logout") => {
@@ -143,6 +164,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
       signedIn,
       problem,
       shortage,
+      purchase,
       walletUrl,
       refresh,
       connect(returnTo) {
@@ -166,7 +188,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
         setUser((before) => before && { ...before, balance: credits });
       },
     }),
-    [status, user, signedIn, problem, shortage, walletUrl, refresh, leave, basePath],
+    [status, user, signedIn, problem, shortage, purchase, walletUrl, refresh, leave, basePath],
   );
   return <Context.Provider value={state}>{children}</Context.Provider>;
 }
@@ -427,6 +449,11 @@ export function QuotaBuyCredits({ className, returnTo }: QuotaBuyCreditsProps): 
           ))}
         </div>
       )}
+      <span role="status" className="quota-text">
+        {quota.purchase === "processing" && "Your payment is under way. Your credits are here as soon as it arrives."}
+        {quota.purchase === "paid" && shortage === null && "Thank you, your credits are here."}
+        {quota.purchase === "cancelled" && "Nothing was bought."}
+      </span>
       <span role="alert" className="quota-problem">
         {problem}
       </span>

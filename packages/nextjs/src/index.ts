@@ -14,6 +14,7 @@ export {
   type QuotaProblem,
   QuotaProvider,
   type QuotaProviderProps,
+  type QuotaPurchase,
   type QuotaShortage,
   type QuotaState,
   useQuota,
