@@ -1,16 +1,18 @@
 import { purgeOAuth } from "../connect/grants.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
+import { preparePartitions } from "../ledger/partitions.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
+import { purgeDeliveries } from "../webhooks/deliveries.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, sign-ups, resets and what the authorization server no longer needs, and once
+ * keys, sign-ups, resets, deliveries and what the authorization server no longer needs, and once
  * a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
@@ -25,15 +27,20 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
+    every(3_600_000, "prepare partitions", () => preparePartitions(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
+    every(3_600_000, "forget old deliveries and events", () => purgeDeliveries()),
     every(86_400_000, "verify the books", async () => {
       const report = await db.unhurried((sql) => verify(sql));
       if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
       else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
     }),
   ];
+
+  // A server that stood still for months has none for today.
+  running = preparePartitions(db.sql).catch((error: unknown) => log.error("prepare partitions failed", { error }));
 
   function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
     const timer = setInterval(() => {
