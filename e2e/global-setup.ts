@@ -6,8 +6,9 @@ export default async function globalSetup(): Promise<() => Promise<void>> {
   // Built here once: two servers that find no build would both make one.
   const { ensureBuild } = await import("../src/server/start/build.ts");
   if (process.env.QUOTA_E2E_PAGES !== "0") await ensureBuild(() => console.log("Building the pages …"));
-  const { ensureExample } = await import("../packages/build.ts");
-  if (process.env.QUOTA_E2E_PAGES !== "0") ensureExample(() => console.log("Building the example …"));
+  const { ensureExample, ensurePackages } = await import("../packages/build.ts");
+  if (process.env.QUOTA_E2E_PAGES === "0") await ensurePackages();
+  else await ensureExample(() => console.log("Building the example …"));
   const { startPostgres } = await import("../src/testing/postgres.ts");
   const postgres = await startPostgres(["-c", "fsync=off"]);
   process.env.QUOTA_E2E_POSTGRES_URL = postgres.url;

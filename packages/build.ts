@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { wireTypes } from "./wire-types.ts";
+import { generateClient } from "../prisma/generate.ts";
 
 /**
  * Builds `@usequota/core` and `@usequota/nextjs` into their `dist` (JavaScript and
@@ -17,7 +17,10 @@ const example = path.join(root, "examples/nextjs-chat");
 export const wireFile = path.join(here, "core/src/wire.ts");
 
 /** Builds the packages when their sources have changed since; says whether it did. */
-export function ensurePackages(): boolean {
+export async function ensurePackages(): Promise<boolean> {
+  // The schemas stand beside code that needs Prisma's client.
+  generateClient();
+  const { wireTypes } = await import("./wire-types.ts");
   const wire = wireTypes();
   if (!existsSync(wireFile) || readFileSync(wireFile, "utf8") !== wire) writeFileSync(wireFile, wire);
   // Found here by the compiler, by Node and by the example, as npm would have put it.
@@ -32,8 +35,8 @@ export function ensurePackages(): boolean {
 }
 
 /** Builds the example when it or the packages have changed since; says whether it did. */
-export function ensureExample(announce: () => void = () => {}): boolean {
-  ensurePackages();
+export async function ensureExample(announce: () => void = () => {}): Promise<boolean> {
+  await ensurePackages();
   const fingerprint =
     packageFingerprint() + fingerprintOf(["app", "lib", "proxy.ts", "next.config.js"].map((each) => path.join(example, each)));
   return whenChanged(path.join(example, ".next/.built"), fingerprint, () => {
@@ -93,4 +96,4 @@ function link(from: string, to: string): void {
   symlinkSync(path.relative(path.dirname(from), to), from, "junction");
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) ensurePackages();
+if (process.argv[1] === fileURLToPath(import.meta.url)) await ensurePackages();

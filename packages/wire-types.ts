@@ -1,6 +1,7 @@
 import { z } from "zod";
 import * as shapes from "../src/server/http/shapes.ts";
 import { errorTable } from "../src/server/platform/errors.ts";
+import { eventBodies, eventTable } from "../src/server/webhooks/events.ts";
 
 /**
  * Writes the types of `packages/core/src/wire.ts` from the schemas that the server
@@ -34,16 +35,32 @@ const named: Named[] = [
   { name: "UsagePage", about: "Single requests, or with `group_by` sums.", schema: shapes.usagePage, io: "output" },
   { name: "FundingRequest", about: "Credits to give from your own wallet.", schema: shapes.fundingRequest, io: "input" },
   { name: "Funding", about: "Credits that were given.", schema: shapes.funding, io: "output" },
+  { name: "Webhook", about: "An endpoint of yours that hears of events.", schema: shapes.webhook, io: "output" },
+  {
+    name: "WebhookWithSecret",
+    about: "An endpoint, and its secret when it was just made or rotated.",
+    schema: shapes.webhookWithSecret,
+    io: "output",
+  },
+  { name: "WebhookList", about: "Your endpoints.", schema: shapes.webhookList, io: "output" },
+  { name: "WebhookParams", about: "An endpoint to make.", schema: shapes.webhookCreation, io: "input" },
+  { name: "WebhookChange", about: "What to change of an endpoint.", schema: shapes.webhookChange, io: "input" },
+  { name: "WebhookDelivery", about: "One event on its way to one endpoint.", schema: shapes.webhookDelivery, io: "output" },
   { name: "ErrorBody", about: "What every error of /v1 looks like.", schema: shapes.errorBody, io: "output" },
 ];
 
 /** The text of `wire.ts`. */
 export function wireTypes(): string {
+  const types = Object.keys(eventTable) as (keyof typeof eventTable)[];
+  const bodies = types.map((type) => `  | ${printed(jsonSchema(eventBodies[type], "output"), 1)}`);
+  const samples = types.map((type) => `  ${JSON.stringify(type)}: ${JSON.stringify(eventTable[type].sample)},`);
   const codes = Object.keys(errorTable).map((code) => `  | ${JSON.stringify(code)}`);
   return [
     "// Made by packages/wire-types.ts from the server's schemas. Do not edit.\n",
     ...named.map(({ name, about, schema, io }) => `/** ${about} */\nexport type ${name} = ${printed(jsonSchema(schema, io), 0)};\n`),
     `/** Every error code of /v1; \`docs/errors.md\` says when each is sent. */\nexport type QuotaErrorCode =\n${codes.join("\n")};\n`,
+    `/** An event, told apart by \`type\`. Amounts are credits. */\nexport type QuotaEvent =\n${bodies.join("\n")};\n`,
+    `/** @internal What each event says, for example. */\nexport const eventSamples = {\n${samples.join("\n")}\n};\n`,
   ].join("\n");
 }
 

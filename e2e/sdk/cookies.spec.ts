@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { NextRequest } from "next/server.js";
 import { createQuotaMiddleware } from "../../packages/nextjs/src/middleware.ts";
 import { createQuotaRouteHandlers } from "../../packages/nextjs/src/route-handlers.ts";
@@ -276,4 +278,67 @@ test("who is not signed in to the app is sent to sign in there first", async ({ 
   const { browser } = await app(server);
   const sent = await browser().visit("/api/quota/authorize?return_to=/chat");
   expect([sent.status, sent.location]).toEqual([303, `${APP}/?return_to=%2Fchat`]);
+});
+
+test("a function for ids that throws means nobody, and the site stays up", async ({ postgresServer: server }) => {
+  const { config } = await app(server);
+  const silent = console.error;
+  const said: unknown[] = [];
+  console.error = (...words) => void said.push(words[0]);
+  try {
+    const middleware = createQuotaMiddleware({
+      ...config,
+      getExternalUserId: () => {
+        throw new TypeError("no session");
+      },
+    });
+    const status = await middleware(new NextRequest(`${APP}/api/quota/status`));
+    expect(await json(status)).toMatchObject({ connected: false, signedIn: false });
+    const page = await middleware(new NextRequest(APP, { headers: { cookie: "external_user_id=ada.1.x" } }));
+    expect(page.headers.get("x-middleware-next")).toBe("1");
+    expect(said[0]).toMatch(/nobody is signed in/);
+  } finally {
+    console.error = silent;
+  }
+});
+
+test("packages and checkout are asked for as the person, who comes back to the app", async () => {
+  const seen: { path: string | undefined; user: string | undefined; body: string }[] = [];
+  const quota = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    seen.push({ path: request.url, user: request.headers["x-quota-user"] as string | undefined, body });
+    const answers = { "/v1/packages": { data: [{ id: "usd_5", credits: 5_000_000 }] }, "/v1/checkout": { url: "https://pay.example/1" } };
+    response.setHeader("content-type", "application/json").end(JSON.stringify(answers[request.url as keyof typeof answers]));
+  });
+  await new Promise<void>((resolve) => quota.listen(0, "127.0.0.1", resolve));
+  const { GET, POST } = createQuotaRouteHandlers({
+    clientId: "quota_client_x",
+    clientSecret: "quota_secret_y",
+    apiKey: "sk-quota-z",
+    baseUrl: `http://127.0.0.1:${(quota.address() as AddressInfo).port}`,
+    appUrl: "https://acme.example/",
+    getExternalUserId: () => "ada",
+  });
+  const post = (body: object) =>
+    POST(
+      new NextRequest("http://internal:8080/api/quota/checkout", {
+        method: "POST",
+        headers: { origin: "https://acme.example" },
+        body: JSON.stringify(body),
+      }),
+    );
+  expect(await json(await GET(new NextRequest("http://internal:8080/api/quota/packages")))).toEqual({
+    packages: [{ id: "usd_5", credits: 5_000_000 }],
+  });
+  expect(await json(await post({ package_id: "usd_5", return_to: "/chat?a=1" }))).toEqual({ url: "https://pay.example/1" });
+  await post({ package_id: "usd_5", return_to: "https://evil.example/" });
+  expect((await post({ package_id: 5 })).status).toBe(400);
+  expect((await GET(new NextRequest("http://internal:8080/api/quota/elsewhere"))).status).toBe(404);
+  quota.closeAllConnections();
+  quota.close();
+  expect(seen.slice(1).map(({ user, body }) => [user, JSON.parse(body)])).toEqual([
+    ["ada", { package_id: "usd_5", return_url: "https://acme.example/chat?a=1" }],
+    ["ada", { package_id: "usd_5", return_url: "https://acme.example/" }],
+  ]);
 });

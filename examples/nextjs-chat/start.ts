@@ -26,7 +26,7 @@ process.on("exit", () => {
   for (const child of children) child.kill("SIGTERM");
 });
 
-ensureExample(() => console.log("Building the example (about half a minute, once) …"));
+await ensureExample(() => console.log("Building the example (about half a minute, once) …"));
 if (!(await isUp())) {
   console.log("Starting the server …");
   run(["src/server/main.ts"], root, { QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1" });

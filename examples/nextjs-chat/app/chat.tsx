@@ -132,7 +132,6 @@ export function Chat({ userId }: { userId: string }) {
             </p>
           </div>
         )}
-        {!connected && <QuotaConnectButton className="connect-here" returnTo="/" />}
         <ol className="messages" aria-label="Conversation">
           {messages.map((message, index) => (
             // biome-ignore lint/suspicious/noArrayIndexKey: messages are only added at the end
@@ -160,6 +159,7 @@ export function Chat({ userId }: { userId: string }) {
             </li>
           )}
         </ol>
+        {!connected && <QuotaConnectButton className="connect-here" returnTo="/" />}
         {connected && waiting !== null && quota.shortage !== null && (
           <div className="short">
             <QuotaBuyCredits returnTo="/" />

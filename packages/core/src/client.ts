@@ -15,6 +15,12 @@ import type {
   Success,
   UsagePage,
   UsageParams,
+  Webhook,
+  WebhookChange,
+  WebhookDelivery,
+  WebhookList,
+  WebhookParams,
+  WebhookWithSecret,
 } from "./wire.ts";
 
 /**
@@ -192,6 +198,31 @@ export class QuotaClient {
   createCheckout(params: { packageId: string; returnUrl: string }, options?: PayerOptions & WriteOptions): Promise<{ url: string }> {
     const body = { package_id: params.packageId, return_url: params.returnUrl };
     return this.#json({ ...options, path: "/v1/checkout", body, payer: true });
+  }
+
+  /** Your endpoints for webhooks. */
+  listWebhooks(options?: RequestOptions): Promise<WebhookList> {
+    return this.#json({ ...options, path: "/v1/webhooks" });
+  }
+
+  /** Makes an endpoint. Its `secret` is in this answer and never again. */
+  createWebhook(params: WebhookParams, options?: WriteOptions): Promise<WebhookWithSecret> {
+    return this.#json({ ...options, path: "/v1/webhooks", body: params });
+  }
+
+  /** Changes an endpoint; with `rotate_secret` the new `secret` is in the answer. */
+  updateWebhook(id: string, changes: WebhookChange, options?: RequestOptions): Promise<WebhookWithSecret> {
+    return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}`, method: "PATCH", body: changes });
+  }
+
+  /** Removes an endpoint, and what is still to be delivered to it. */
+  deleteWebhook(id: string, options?: RequestOptions): Promise<Success> {
+    return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}`, method: "DELETE" });
+  }
+
+  /** Sends a sample to an endpoint, as the event that it is a sample of would be. */
+  testWebhook(id: string, params: { type?: Webhook["events"][number] } = {}, options?: WriteOptions): Promise<WebhookDelivery> {
+    return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}/test`, body: params });
   }
 
   /** Where to send a person who wants to connect their wallet. Takes no network. */

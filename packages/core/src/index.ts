@@ -36,8 +36,6 @@ export { ChatCompletionStream } from "./stream.ts";
 export type * from "./types.ts";
 export {
   constructEvent,
-  type DisconnectReason,
-  type QuotaEvent,
   type QuotaEventType,
   verifyWebhookSignature,
   type WebhookHeaders,

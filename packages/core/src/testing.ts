@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { bytesOf, hmacKey, plainKey, type QuotaEvent, type QuotaEventType, standardContent, standardKey } from "./webhooks.ts";
+import { bytesOf, hmacKey, plainKey, type QuotaEventType, standardContent, standardKey } from "./webhooks.ts";
+import { eventSamples, type QuotaEvent } from "./wire.ts";
 
 /** A signed delivery: give `body` and `headers` to your receiver. */
 export interface SignedWebhook {
@@ -28,24 +29,8 @@ export function makeEvent<Type extends QuotaEventType>(
   data: Partial<Extract<QuotaEvent, { type: Type }>["data"]> = {},
 ): Extract<QuotaEvent, { type: Type }> {
   const now = new Date().toISOString();
-  const person = { user_id: "b9c5a2de-0d3c-4a35-9a9e-0c4f7d1f6a11", external_user_id: "user_123" };
-  const samples: { [Each in QuotaEventType]: Extract<QuotaEvent, { type: Each }>["data"] } = {
-    "user.connected": { ...person, connected_at: now },
-    "user.disconnected": { ...person, disconnected_at: now, reason: "user" },
-    "usage.completed": {
-      ...person,
-      request_id: "req_sample",
-      model: "gpt-4o-mini",
-      prompt_tokens: 9,
-      completion_tokens: 21,
-      total_tokens: 30,
-      credits_used: 17,
-    },
-    "balance.updated": { ...person, new_balance: 999_983, amount_spent: 17, model: "gpt-4o-mini", endpoint: "/v1/chat/completions" },
-    "balance.low": { ...person, current_balance: 90_000, threshold: 100_000 },
-  };
   const id = `evt_${crypto.getRandomValues(new Uint32Array(2)).join("")}`;
-  return { id, type, created_at: now, data: { ...samples[type], ...data } } as unknown as Extract<QuotaEvent, { type: Type }>;
+  return { id, type, created_at: now, data: { ...eventSamples[type], ...data } } as unknown as Extract<QuotaEvent, { type: Type }>;
 }
 
 /**

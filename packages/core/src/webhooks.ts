@@ -1,46 +1,8 @@
 import { WebhookVerificationError } from "./errors.ts";
-
-/** Why a link ended: the app's request, the person's, or another wallet took its place under the same id. */
-export type DisconnectReason = "app" | "user" | "replaced" | (string & {});
-
-interface EventData {
-  "user.connected": { user_id: string; external_user_id: string; connected_at: string };
-  "user.disconnected": { user_id: string; external_user_id: string; disconnected_at: string; reason: DisconnectReason };
-  "usage.completed": {
-    user_id: string;
-    external_user_id: string;
-    request_id: string;
-    model: string;
-    prompt_tokens: number;
-    completion_tokens: number;
-    total_tokens: number;
-    credits_used: number;
-  };
-  "balance.updated": {
-    user_id: string;
-    external_user_id: string;
-    new_balance: number;
-    amount_spent: number;
-    model: string;
-    endpoint: string;
-  };
-  "balance.low": { user_id: string; external_user_id: string; current_balance: number; threshold: number };
-}
+import type { QuotaEvent } from "./wire.ts";
 
 /** The types of events. */
-export type QuotaEventType = keyof EventData;
-
-/** An event, told apart by `type`. Amounts are credits. */
-export type QuotaEvent = {
-  [Type in QuotaEventType]: {
-    /** The same in every delivery of this event: remember it, because each may come more than once. */
-    id: string;
-    type: Type;
-    /** ISO 8601, UTC. */
-    created_at: string;
-    data: EventData[Type];
-  };
-}[QuotaEventType];
+export type QuotaEventType = QuotaEvent["type"];
 
 /** The raw body, byte for byte: parsed and written again it has another signature. */
 export type WebhookPayload = string | Uint8Array | ArrayBuffer;

@@ -300,6 +300,124 @@ export type Funding = {
   transaction_id: string;
 };
 
+/** An endpoint of yours that hears of events. */
+export type Webhook = {
+  id: string;
+  url: string;
+  description: string | null;
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance_low_threshold: number;
+  /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+  sandbox: boolean;
+  enabled: boolean;
+  disabled_at: string | null;
+  disabled_reason: "owner" | "failing" | null;
+  /** The first failure after the last success. */
+  failing_since: string | null;
+  /** Until then the secret before the last rotation signs too. */
+  former_secret_until: string | null;
+  /** What is wrong with it, if anything. */
+  notice: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+};
+
+/** An endpoint, and its secret when it was just made or rotated. */
+export type WebhookWithSecret = {
+  id: string;
+  url: string;
+  description: string | null;
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance_low_threshold: number;
+  /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+  sandbox: boolean;
+  enabled: boolean;
+  disabled_at: string | null;
+  disabled_reason: "owner" | "failing" | null;
+  /** The first failure after the last success. */
+  failing_since: string | null;
+  /** Until then the secret before the last rotation signs too. */
+  former_secret_until: string | null;
+  /** What is wrong with it, if anything. */
+  notice: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+  /** `whsec_…`; here when it was just made or rotated, and never again. */
+  secret?: string | undefined;
+};
+
+/** Your endpoints. */
+export type WebhookList = {
+  data: Array<{
+    id: string;
+    url: string;
+    description: string | null;
+    events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    balance_low_threshold: number;
+    /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+    sandbox: boolean;
+    enabled: boolean;
+    disabled_at: string | null;
+    disabled_reason: "owner" | "failing" | null;
+    /** The first failure after the last success. */
+    failing_since: string | null;
+    /** Until then the secret before the last rotation signs too. */
+    former_secret_until: string | null;
+    /** What is wrong with it, if anything. */
+    notice: string | null;
+    /** ISO 8601, UTC. */
+    created_at: string;
+  }>;
+  has_more: false;
+};
+
+/** An endpoint to make. */
+export type WebhookParams = {
+  /** A public http(s) address. */
+  url: string;
+  /** The event types to send. */
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  description?: string | null | undefined;
+  /** `balance.low` is sent when a balance falls below this many credits. */
+  balance_low_threshold?: number | undefined;
+};
+
+/** What to change of an endpoint. */
+export type WebhookChange = {
+  /** A public http(s) address. */
+  url?: string | undefined;
+  /** The event types to send. */
+  events?: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low"> | undefined;
+  description?: string | null | undefined;
+  /** `balance.low` is sent when a balance falls below this many credits. */
+  balance_low_threshold?: number | undefined;
+  /** false gives up what is pending; true also enables an endpoint that was disabled for failing. */
+  enabled?: boolean | undefined;
+  /** Makes a new secret, which is in the answer. */
+  rotate_secret?: true | undefined;
+  /** With `rotate_secret`: how long the secret before signs too; a day unless given, 0 ends it at once. */
+  overlap_seconds?: number | undefined;
+};
+
+/** One event on its way to one endpoint. */
+export type WebhookDelivery = {
+  id: string;
+  /** The `id` of the body and the header `webhook-id`; the same in every attempt. */
+  event_id: string;
+  type: "user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low";
+  status: "pending" | "succeeded" | "failed";
+  /** Since it was made, or retried by hand. */
+  attempts: number;
+  next_attempt_at: string | null;
+  last_response_status: number | null;
+  last_error: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+};
+
 /** What every error of /v1 looks like. */
 export type ErrorBody = {
   error: {
@@ -333,3 +451,103 @@ export type QuotaErrorCode =
   | "provider_unavailable"
   | "overloaded"
   | "gateway_timeout";
+
+/** An event, told apart by `type`. Amounts are credits. */
+export type QuotaEvent =
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "user.connected";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** ISO 8601, UTC. */
+      connected_at: string;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "user.disconnected";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** ISO 8601, UTC. */
+      disconnected_at: string;
+      reason: "app" | "user" | "replaced";
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "usage.completed";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      request_id: string;
+      model: string;
+      prompt_tokens: number;
+      completion_tokens: number;
+      total_tokens: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      credits_used: number;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "balance.updated";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      new_balance: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      amount_spent: number;
+      model: string;
+      /** The path of the request, such as /v1/chat/completions. */
+      endpoint: string;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "balance.low";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      current_balance: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      threshold: number;
+    };
+  };
+
+/** @internal What each event says, for example. */
+export const eventSamples = {
+  "user.connected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","connected_at":"2026-11-22T12:00:00.000Z"},
+  "user.disconnected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","disconnected_at":"2026-11-22T12:00:00.000Z","reason":"user"},
+  "usage.completed": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","request_id":"req_0193e4b27c1a7d3e9f602b8c4d5e6f71","model":"gpt-4o-mini","prompt_tokens":120,"completion_tokens":45,"total_tokens":165,"credits_used":45},
+  "balance.updated": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","new_balance":4999955,"amount_spent":45,"model":"gpt-4o-mini","endpoint":"/v1/chat/completions"},
+  "balance.low": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","current_balance":99980,"threshold":100000},
+};

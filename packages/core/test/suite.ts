@@ -65,7 +65,7 @@ export const suite: Record<string, () => Promise<void>> = {
   },
 
   async "every method asks the path it says"() {
-    const api = fakeApi(Array.from({ length: 11 }, () => json({ data: [], url: "u" })));
+    const api = fakeApi(Array.from({ length: 16 }, () => json({ data: [], url: "u" })));
     const { client } = api;
     await client.getUser("u1");
     await client.listUsers({ limit: 2, starting_after: "u9" });
@@ -78,6 +78,11 @@ export const suite: Record<string, () => Promise<void>> = {
     await client.listPackages();
     await client.createCheckout({ packageId: "p", returnUrl: "https://app.test/" }, { externalUserId: "u1" });
     await client.listUsers();
+    await client.listWebhooks();
+    await client.createWebhook({ url: "https://app.test/hook", events: ["user.connected"] });
+    await client.updateWebhook("we_1", { enabled: false });
+    await client.deleteWebhook("we_1");
+    await client.testWebhook("we_1");
     equal(
       api.sent.map(({ method, url }) => `${method} ${url.replace("https://quota.test", "")}`),
       [
@@ -92,6 +97,11 @@ export const suite: Record<string, () => Promise<void>> = {
         "GET /v1/packages",
         "POST /v1/checkout",
         "GET /v1/users",
+        "GET /v1/webhooks",
+        "POST /v1/webhooks",
+        "PATCH /v1/webhooks/we_1",
+        "DELETE /v1/webhooks/we_1",
+        "POST /v1/webhooks/we_1/test",
       ],
     );
     equal(JSON.parse(api.sent[9]?.body ?? ""), { package_id: "p", return_url: "https://app.test/" });

@@ -21,7 +21,7 @@ export interface QuotaAuthConfig extends QuotaConfig {
   storageMode?: "hosted" | undefined;
   /**
    * Your own id for the person who sent this request, from your own session; null or
-   * undefined when nobody is signed in. It alone says whose wallet pays, whatever the
+   * undefined when nobody is signed in, and so does throwing. It alone says whose wallet pays, whatever the
    * `external_user_id` cookie says. Without it, people are known by that cookie, under
    * an id that Quota makes up.
    */

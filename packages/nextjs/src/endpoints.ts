@@ -54,8 +54,14 @@ export async function answer(config: QuotaAuthConfig, name: EndpointName, reques
 
 /** @internal Whose wallet a request may use: who the app says, and without an app's word whom the signed cookie names. */
 export async function externalUserIdOf(config: QuotaAuthConfig, request: NextRequest): Promise<string | null> {
-  if (config.getExternalUserId) return (await config.getExternalUserId(request)) || null;
-  return cookieUserId(config, request);
+  if (!config.getExternalUserId) return cookieUserId(config, request);
+  try {
+    return (await config.getExternalUserId(request)) || null;
+  } catch (error) {
+    // Such as reading the user of a session that is not there. Nobody is the safe answer, and the site stays up.
+    console.error("getExternalUserId failed, so nobody is signed in:", error);
+    return null;
+  }
 }
 
 /** @internal Whom the cookie names; null when it is absent, forged or over. */
@@ -241,8 +247,14 @@ export async function findUser(config: QuotaAuthConfig, externalUserId: string):
 export function ownPath(wanted: string | null, origin: string): string {
   if (wanted === null) return "/";
   // A browser reads a backslash as a slash, and drops tabs and line breaks.
-  const url = /^[\x20-\x7e]*$/.test(wanted) && !wanted.includes("\\") ? URL.parse(wanted, origin) : null;
-  if (url === null || url.origin !== origin || url.pathname.startsWith("//")) return "/";
+  if (!/^[\x20-\x7e]*$/.test(wanted) || wanted.includes("\\")) return "/";
+  let url: URL;
+  try {
+    url = new URL(wanted, origin);
+  } catch {
+    return "/";
+  }
+  if (url.origin !== origin || url.pathname.startsWith("//")) return "/";
   return url.pathname + url.search + url.hash;
 }
 

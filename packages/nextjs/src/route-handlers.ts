@@ -23,7 +23,9 @@ export interface QuotaRouteHandlers {
   logout: QuotaRouteHandler;
   /** `POST`: ends the link. */
   disconnect: QuotaRouteHandler;
+  /** All of the above that are read, by the last part of the path. */
   GET: QuotaRouteHandler;
+  /** All of the above that change something, by the last part of the path. */
   POST: QuotaRouteHandler;
 }
 

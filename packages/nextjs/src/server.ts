@@ -5,7 +5,7 @@ import { findUser, signerOf } from "./endpoints.ts";
 
 /** Whom to look up, when the cookie shall not decide. */
 export interface QuotaUserOptions extends QuotaConfig {
-  /** Your own id for the person, from your own session: the surest way. Without it, the signed `external_user_id` cookie names them. */
+  /** Your own id for the person, from your own session: the surest way; null or undefined is nobody. Left out, the signed `external_user_id` cookie names them. */
   externalUserId?: string | null | undefined;
 }
 
@@ -47,7 +47,8 @@ export async function clearQuotaAuth(): Promise<void> {
 }
 
 async function whoAsks(options: QuotaUserOptions): Promise<string | null> {
-  if (options.externalUserId !== undefined) return options.externalUserId || null;
+  // Named and undefined is a person who is signed out, and not a reason to believe a cookie that they left behind.
+  if ("externalUserId" in options) return options.externalUserId || null;
   const { cookies } = await import("next/headers.js");
   return open(signerOf(options), EXTERNAL_USER_ID, (await cookies()).get(EXTERNAL_USER_ID)?.value);
 }
