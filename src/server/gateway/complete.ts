@@ -201,7 +201,7 @@ async function frozen(verdict: Refused): Promise<AppError | null> {
   const debt = await debtOf((await database()).sql, verdict.payer.walletId);
   if (debt === 0n) return null;
   return new AppError("insufficient_credits", {
-    message: `This wallet is frozen: a refund or dispute left ${dollars(debt)} open. Adding credits repays that first.`,
+    message: `This wallet is frozen: a refund or dispute left ${verdict.payer.mayReadBalance ? dollars(debt) : "an amount"} open. Adding credits repays that first.`,
     detail: { reason: verdict.reason, payer: verdict.payer },
   });
 }
