@@ -60,10 +60,14 @@ async function start(): Promise<void> {
     if (await ensureBuild(() => step("Building the pages (about half a minute, once) …"))) step("Built the pages.");
   }
 
+  const { sandboxCreditsWarning } = await import("./payments/sandbox-credits.ts");
+  const warning = await sandboxCreditsWarning(db.sql);
+
   const { welcome } = await import("./start/welcome.ts");
   const greet = async (port: number) => {
     step(`Listening on ${env.HOST}:${port}.`);
     console.log(await welcome(demo));
+    if (warning !== null) console.warn(`  ${warning}\n`);
   };
   if (env.QUOTA_PROCESSES === 1) return serve(greet);
   if (db.kind === "embedded") throw new Error("the embedded database serves one process. Set DATABASE_URL, or leave QUOTA_PROCESSES at 1.");

@@ -26,15 +26,22 @@ export type FakeStripe = {
   pay(sessionId: string, options?: { card?: Card; late?: boolean }): Stripe.Event[];
   /** A late payment, such as a bank debit, ends. */
   settleLate(sessionId: string, ok: boolean): Stripe.Event[];
+  /** An automatic payment that takes its time arrives. */
+  arrive(intentId: string): void;
   expire(sessionId: string): Stripe.Event[];
   refund(intentId: string, cents: number): { id: string; events: Stripe.Event[] };
   failRefund(id: string): Stripe.Event[];
-  dispute(intentId: string, status?: string): { id: string; events: Stripe.Event[] };
+  /** `fields`: what else the dispute says, such as another currency. */
+  dispute(intentId: string, status?: string, fields?: object): { id: string; events: Stripe.Event[] };
+  /** The money of a dispute leaves our balance, whatever its status. */
+  withdraw(id: string): Stripe.Event[];
   changeDispute(id: string, status: string): Stripe.Event[];
   /** From now on a saved card behaves so. */
   setCard(paymentMethodId: string, card: Card): void;
   /** The next call to this path goes wrong. `lost`: it is carried out, and the answer never arrives. */
   failNext(path: string, how: "lost" | "error", times?: number): void;
+  /** Calls to this path get no answer until the function that is returned is called. */
+  hang(path: string): () => void;
   /** The events of automatic payments that nobody has taken yet. */
   takeEvents(): Stripe.Event[];
   /** An event as Stripe sends it. */
@@ -68,6 +75,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
   const cards = new Map<string, Card>();
   const answers = new Map<string, { request: string; status: number; body: unknown }>();
   const failures: { path: string; how: "lost" | "error" }[] = [];
+  const hanging = new Map<string, Promise<void>>();
   let waiting: Stripe.Event[] = [];
 
   const newId = (prefix: string) => `${prefix}_${randomBytes(12).toString("hex")}`;
@@ -99,6 +107,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
   function makeIntent(fields: { amount: number; customer: string | null; metadata: unknown; payment_method: string }) {
     return add("pi", {
       object: "payment_intent",
+      created: Math.floor(Date.now() / 1000),
       currency: "usd",
       amount_received: 0,
       status: "requires_payment_method",
@@ -199,6 +208,20 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         throw new Refusal(402, { ...error, payment_intent: intent });
       },
     },
+    "GET /v1/payment_intents": {
+      params: ["PaymentIntents", "PaymentIntentListParams"],
+      run: (_id, { customer, created, limit = "10", starting_after: after }) => {
+        get(customer as string);
+        const since = Number((created as { gte?: string } | undefined)?.gte ?? 0);
+        const all = [...things.values()].filter(
+          (each) => each.object === "payment_intent" && each.customer === customer && Number(each.created) >= since,
+        );
+        const newest = all.toReversed();
+        const from = newest.findIndex(({ id }) => id === after) + 1;
+        const data = newest.slice(from, from + Number(limit));
+        return { object: "list", url: "/v1/payment_intents", data, has_more: from + data.length < newest.length };
+      },
+    },
     "GET /v1/payment_intents/:id": {
       params: ["PaymentIntents", "PaymentIntentRetrieveParams"],
       run: (id, { expand }) => {
@@ -241,6 +264,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       if (how === "error") throw new Refusal(500, { type: "api_error", message: "An unknown error occurred" });
       const params = decodeForm(form);
       calls.push({ method, path: target.pathname, params, idempotencyKey: key });
+      await hanging.get(target.pathname);
       const before = key === null || method !== "POST" ? undefined : answers.get(key);
       if (before !== undefined && before.request !== request)
         throw new Refusal(400, {
@@ -333,6 +357,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       change(sessionId, { payment_status: "paid" });
       return [event("checkout.session.async_payment_succeeded", session), event("payment_intent.succeeded", get(intentId))];
     },
+    arrive: (intentId) => void succeed(intentId),
     expire: (sessionId) => [event("checkout.session.expired", change(sessionId, { status: "expired" }))],
     refund(intentId, cents) {
       const refund = add("re", {
@@ -347,7 +372,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       return { id: refund.id, events: [created, event("refund.updated", change(refund.id, { status: "succeeded" }))] };
     },
     failRefund: (id) => [event("refund.failed", change(id, { status: "failed" }))],
-    dispute(intentId, status = "needs_response") {
+    dispute(intentId, status = "needs_response", fields = {}) {
       const intent = get(intentId);
       const dispute = add("du", {
         object: "dispute",
@@ -356,6 +381,8 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         payment_intent: intentId,
         charge: intent.latest_charge,
         status,
+        balance_transactions: [],
+        ...fields,
       });
       return { id: dispute.id, events: [event("charge.dispute.created", dispute)] };
     },
@@ -368,9 +395,21 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         ...(status === "needs_response" ? [event("charge.dispute.funds_withdrawn", dispute)] : []),
       ];
     },
+    withdraw(id) {
+      const dispute = change(id, { balance_transactions: [{ object: "balance_transaction", amount: -(get(id).amount as number) }] });
+      return [event("charge.dispute.funds_withdrawn", dispute), event("charge.dispute.updated", dispute)];
+    },
     setCard: (paymentMethodId, card) => void cards.set(paymentMethodId, card),
     failNext(path, how, times = 1) {
       for (let n = 0; n < times; n++) failures.push({ path, how });
+    },
+    hang(path) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      hanging.set(path, promise);
+      return () => {
+        hanging.delete(path);
+        resolve();
+      };
     },
     takeEvents() {
       const events = waiting;

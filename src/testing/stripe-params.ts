@@ -71,6 +71,11 @@ function checkType(all: Declarations, scope: string[], type: string, value: unkn
     if (entries.length > 50 || entries.some(([key, text]) => key.length > 40 || String(text).length > 500)) return wrong("metadata");
     return null;
   }
+  if (type === "RangeQueryParam") {
+    if (typeof value !== "object" || value === null) return wrong("object");
+    const bad = Object.entries(value).find(([key, text]) => !/^[gl]te?$/.test(key) || !/^\d+$/.test(String(text)));
+    return bad === undefined ? null : wrong("range");
+  }
   const options = type.split("|").map((each) => each.trim());
   if (options.length > 1) {
     const literals = options.flatMap((option) => /^'(.*)'$/.exec(option)?.[1] ?? []);
@@ -93,6 +98,12 @@ function resolve(all: Declarations, scope: string[], name: string) {
   }
   return null;
 }
+
+const PAGINATION: readonly Member[] = [
+  { name: "limit", optional: true, type: "number" },
+  { name: "starting_after", optional: true, type: "string" },
+  { name: "ending_before", optional: true, type: "string" },
+];
 
 function within(at: string, key: string): string {
   return at === "" ? key : `${at}[${key}]`;
@@ -117,12 +128,13 @@ function parse(text: string): Declarations {
       if (member !== null) open.members.push({ name: member[1] as string, optional: member[2] === "?", type: member[3] as string });
       continue;
     }
-    const begun = /^(?:export )?(?:declare )?interface (\w+)(?:<.*>)?(?: extends .*)? \{(\})?$/.exec(line);
+    const begun = /^(?:export )?(?:declare )?interface (\w+)(?:<.*>)?(?: extends (.*))? \{(\})?$/.exec(line);
     const alias = /^(?:export )?(?:declare )?type (\w+) = (.*);$/.exec(line);
     const namespace = /^(?:export )?(?:declare )?namespace (\w+) \{$/.exec(line);
     if (begun !== null) {
-      if (begun[2] === "}") all.interfaces.set([...scope(), begun[1]].join("."), { scope: scope(), members: [] });
-      else open = { name: begun[1] as string, members: [] };
+      const members = begun[2] === "PaginationParams" ? [...PAGINATION] : [];
+      if (begun[3] === "}") all.interfaces.set([...scope(), begun[1]].join("."), { scope: scope(), members });
+      else open = { name: begun[1] as string, members };
     } else if (alias !== null) all.types.set([...scope(), alias[1]].join("."), { scope: scope(), type: alias[2] as string });
     else if (namespace !== null) scopes.push(namespace[1] as string);
     else if (line.endsWith("{")) scopes.push(null);

@@ -1,5 +1,6 @@
-import { repay, walletsToCollect } from "../ledger/debts.ts";
+import { walletsToCollect } from "../ledger/debts.ts";
 import { topUpAutomatically } from "../payments/auto-top-up.ts";
+import { repayDebt } from "../payments/fulfil.ts";
 import { lowBalanceWatch } from "../payments/low-balance.ts";
 import { syncOpenCheckouts } from "../payments/sync.ts";
 import { purgeStripeNews } from "../payments/webhook.ts";
@@ -10,28 +11,30 @@ import { log } from "../platform/log.ts";
 /**
  * What filling wallets needs now and then, by every server process: automatic top-ups,
  * collecting debts, mails about low balances, and asking Stripe after what it did not
- * tell. Each is safe in several processes at once. They wait for Stripe, so they have a
- * queue of their own beside the housekeeping.
+ * tell. Each is safe in several processes at once. What waits for Stripe has a queue of
+ * its own, so that a Stripe that hangs delays nothing that is only about the books; both
+ * are beside the housekeeping.
  */
 export function startPaymentJobs(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
-  let running: Promise<void> = Promise.resolve();
+  const running = { books: Promise.resolve(), stripe: Promise.resolve() };
+  let stopped = false;
   const watch = lowBalanceWatch(options.longestRequestMs);
   const timers = [
-    every(2_000, "collect debts", () => collectDebts(db)),
-    every(3_000, "top up automatically", () => topUpAutomatically(db)),
-    every(10_000, "tell about low balances", () => watch(db)),
-    every(60_000, "ask after open checkouts", () => syncOpenCheckouts()),
-    every(3_600_000, "forget Stripe's old news", () => purgeStripeNews()),
+    every("books", 2_000, "collect debts", () => collectDebts(db)),
+    every("stripe", 3_000, "top up automatically", () => topUpAutomatically(db)),
+    every("books", 10_000, "tell about low balances", () => watch(db)),
+    every("stripe", 60_000, "ask after open checkouts", () => syncOpenCheckouts()),
+    every("books", 3_600_000, "forget Stripe's old news", () => purgeStripeNews()),
   ];
 
-  function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
+  function every(queue: keyof typeof running, intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
     let waiting = false;
     const timer = setInterval(() => {
-      // Stripe may be slow; rounds must not pile up behind it.
+      // Rounds must not pile up behind one that takes long.
       if (waiting) return;
       waiting = true;
-      running = running
-        .then(work)
+      running[queue] = running[queue]
+        .then(() => (stopped ? undefined : work()))
         .catch((error: unknown) => log.error(`${name} failed`, { error }))
         .finally(() => {
           waiting = false;
@@ -43,13 +46,14 @@ export function startPaymentJobs(db: Database, options: { longestRequestMs: numb
 
   return {
     async stop() {
+      stopped = true;
       for (const timer of timers) clearInterval(timer);
-      await running;
+      await Promise.all([running.books, running.stripe]);
     },
   };
 }
 
 /** Takes what came back to wallets that owe. */
 export async function collectDebts(db: Database): Promise<void> {
-  for (const walletId of await walletsToCollect(db.sql)) await transaction((tx) => repay(tx, walletId), db);
+  for (const walletId of await walletsToCollect(db.sql)) await transaction((tx) => repayDebt(tx, walletId), db);
 }

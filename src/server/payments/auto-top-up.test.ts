@@ -1,11 +1,14 @@
 import { describe, expect, test, vi } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
+import { idIn } from "#testing/fake-stripe.ts";
+import { makeUser } from "#testing/makers.ts";
 import { withStripe } from "#testing/payments.ts";
 import { platformAccount } from "../ledger/accounts.ts";
 import { transfer } from "../ledger/transfer.ts";
 import { verify } from "../ledger/verify.ts";
 import { newId } from "../platform/ids.ts";
 import { autoTopUpOf, removeCard, startAutoTopUp, stopAutoTopUp, topUpAutomatically } from "./auto-top-up.ts";
+import { lowBalanceWatch } from "./low-balance.ts";
 
 onBothDatabases("automatic top-ups", (db) => {
   const { fake, deliverAll, mailsTo, person } = withStripe(db);
@@ -30,9 +33,17 @@ onBothDatabases("automatic top-ups", (db) => {
       spend: (amount: bigint) =>
         transfer(db().sql, { id: newId(), debitId: mara.walletId, creditId: platformAccount.revenue, amount, reason: "correction" }),
       settings: () => autoTopUpOf(mara.walletId),
-      charges: () => fake().calls.filter(({ path, params }) => path === INTENTS && params.customer === customerId),
+      charges: () =>
+        fake().calls.filter(({ method, path, params }) => method === "POST" && path === INTENTS && params.customer === customerId),
       charged: () => db().prisma.payment.count({ where: { walletId: mara.walletId, automatic: true, status: "paid" } }),
     };
+  }
+  /** The first charge goes wrong; `lost`: Stripe carried it out. */
+  async function firstChargeFails(how: "lost" | "error") {
+    fake().failNext(INTENTS, how, 3);
+    const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    await topUpAutomatically(db());
+    quiet.mockRestore();
   }
   /** A round of the job in several servers at once. */
   const rounds = (now?: Date) => Promise.all([1, 2, 3, 4].map(() => topUpAutomatically(db(), now)));
@@ -137,6 +148,146 @@ onBothDatabases("automatic top-ups", (db) => {
     await rounds(new Date(Date.now() + 61_000));
     expect([mara.charges().length, await mara.balance()]).toEqual([1, 1_000_000n]);
     expect(await mara.settings()).toMatchObject({ state: "on", addedThisMonth: 10_000_000n });
+  });
+
+  test("that take their time and whose news never comes are asked after", async () => {
+    const mara = await withCard();
+    fake().setCard(mara.card, "processing");
+    await mara.spend(9_000_000n);
+    fake().takeEvents();
+    await rounds();
+    const [processing] = fake().takeEvents();
+    fake().arrive(idIn(processing));
+    await rounds(new Date(Date.now() + 61_000));
+    expect([mara.charges().length, await mara.balance()]).toEqual([1, 11_000_000n]);
+  });
+
+  describe("that were stopped before Stripe could be reached", () => {
+    const inAMinute = () => rounds(new Date(Date.now() + 61_000));
+
+    test("charge nothing afterwards, and there is no mail", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      await firstChargeFails("error");
+      await stopAutoTopUp(mara.walletId);
+      await inAMinute();
+      expect([mara.charges().length, await mara.balance()]).toEqual([0, 1_000_000n]);
+      expect(await mara.settings()).toMatchObject({ state: "off", addedThisMonth: 0n });
+      const payment = await db().prisma.payment.findFirstOrThrow({ where: { walletId: mara.walletId, automatic: true } });
+      expect(payment.status).toBe("failed");
+      // The mail of a stop that is told comes after this one's would have.
+      const other = await withCard();
+      fake().setCard(other.card, "declined");
+      await other.spend(9_000_000n);
+      await rounds();
+      await vi.waitFor(() => expect(mailsTo(other.email).at(-1)).toContain("did not work"));
+      expect(mailsTo(mara.email).filter((mail) => mail.includes("did not work"))).toEqual([]);
+    });
+
+    test("are credited all the same when the charge had gone through and only its answer was lost", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      await firstChargeFails("lost");
+      await stopAutoTopUp(mara.walletId);
+      const calls = mara.charges().length;
+      await inAMinute();
+      expect([mara.charges().length, await mara.balance()]).toEqual([calls, 11_000_000n]);
+    });
+
+    test("or had another card left charge that one, and not the former", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      await firstChargeFails("error");
+      await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
+      await mara.spend(10_000_000n);
+      const { paymentMethodId } = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
+      await inAMinute();
+      await rounds();
+      expect(paymentMethodId).not.toBe(mara.card);
+      expect(mara.charges().map(({ params }) => params.payment_method)).toEqual([paymentMethodId]);
+    });
+  });
+
+  describe("go on", () => {
+    test("when a debt swallowed the last one", async () => {
+      const mara = await withCard();
+      const first = await db().prisma.payment.findFirstOrThrow({ where: { walletId: mara.walletId }, include: { intent: true } });
+      await mara.spend(9_000_000n);
+      fake().takeEvents();
+      await firstChargeFails("lost");
+      await deliverAll(fake().refund(first.intent?.id as string, 1_000).events);
+      await deliverAll(fake().takeEvents());
+      expect(await mara.balance()).toBe(1_000_000n);
+      await rounds();
+      expect([await mara.balance(), await mara.charged()]).toEqual([11_000_000n, 2]);
+    });
+
+    test("when credits that are no top-up have lifted the balance in between", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      await db().prisma.billing.update({ where: { userId: mara.id }, data: { autoArmed: false } });
+      await rounds();
+      expect(await mara.charged()).toBe(0);
+      const gift = { debitId: platformAccount.promotions, creditId: mara.walletId, amount: 5_000_000n, reason: "grant" } as const;
+      await transfer(db().sql, { id: newId(), ...gift });
+      await lowBalanceWatch(600_000)(db());
+      await mara.spend(5_000_000n);
+      await rounds();
+      expect([await mara.balance(), await mara.charged()]).toEqual([11_000_000n, 1]);
+    });
+
+    test("for others when more wallets than a page have to wait", async () => {
+      const stuck = await Promise.all(Array.from({ length: 105 }, () => makeUser(db())));
+      const wallets = stuck.map(({ id, walletId }, index) => ({ userId: id, walletId, kind: ["debt", "no card", "maximum"][index % 3] }));
+      const { prisma } = db();
+      await prisma.billing.createMany({
+        data: wallets.map(({ userId, walletId, kind }) => ({
+          userId,
+          walletId,
+          customerId: `cus_${userId}`,
+          paymentMethodId: kind === "no card" ? null : `pm_${userId}`,
+          autoTopUp: "on",
+          autoThreshold: 2_000_000n,
+          autoAmount: 10_000_000n,
+          autoMonthlyMaximum: 15_000_000n,
+        })),
+      });
+      const of = (wanted: string) => wallets.filter(({ kind }) => kind === wanted).map(({ userId, walletId }) => ({ userId, walletId }));
+      await prisma.debt.createMany({ data: of("debt").map(({ walletId }) => ({ walletId, amount: 1n })) });
+      const paid = {
+        provider: "stripe",
+        status: "paid",
+        automatic: true,
+        amount: 10_000_000n,
+        cents: 1_000,
+        expiresAt: new Date(),
+      } as const;
+      await prisma.payment.createMany({ data: of("maximum").map((owner) => ({ ...owner, ...paid, id: newId(), transferId: newId() })) });
+      try {
+        const mara = await withCard();
+        await mara.spend(9_000_000n);
+        await topUpAutomatically(db());
+        expect(await mara.charged()).toBe(1);
+        expect(fake().calls.filter(({ params }) => wallets.some(({ userId }) => params.customer === `cus_${userId}`))).toEqual([]);
+      } finally {
+        const where = { walletId: { in: wallets.map(({ walletId }) => walletId) } };
+        await prisma.payment.deleteMany({ where });
+        await prisma.debt.deleteMany({ where });
+        await prisma.billing.deleteMany({ where });
+      }
+    });
+  });
+
+  test("are charged in rounds that end in time; what one does not reach, the next one does", async () => {
+    const people = [await withCard(), await withCard()];
+    for (const mara of people) await mara.spend(9_000_000n);
+    const charges = () => people.flatMap((mara) => mara.charges()).length;
+    const seen = [];
+    for (let round = 0; round < 3; round++) {
+      await topUpAutomatically(db(), new Date(), 0);
+      seen.push(charges());
+    }
+    expect(seen).toEqual([1, 2, 2]);
   });
 
   test("charge nothing for a wallet that owes, or when they were turned off or the card removed", async () => {

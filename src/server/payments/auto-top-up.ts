@@ -1,5 +1,5 @@
 import Stripe from "stripe";
-import type { Billing, Payment } from "../../generated/prisma/client.ts";
+import type { Billing, Payment, Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { debtOf } from "../ledger/debts.ts";
 import type { Database, Tx } from "../platform/db.ts";
@@ -10,7 +10,7 @@ import { ensureBilling } from "./billing.ts";
 import { markOver, markProcessing } from "./fulfil.ts";
 import { mailAutoTopUpStopped } from "./mails.ts";
 import { creditsOfCents, findPackage, packages } from "./packages.ts";
-import { PAYMENT_ID, stripe } from "./stripe.ts";
+import { CARD_IS_GONE, PAYMENT_ID, stripe } from "./stripe.ts";
 import { takeSucceededIntent } from "./sync.ts";
 
 /**
@@ -72,31 +72,60 @@ export async function removeCard(walletId: string): Promise<void> {
     .catch((error: unknown) => log.warn("a card could not be detached at Stripe", { error }));
 }
 
+function monthOf(now: Date): Date {
+  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
+}
+
 /** What automatic top-ups added this month, those that are under way included. */
 export async function toppedUpThisMonth(db: Pick<Tx["prisma"], "payment">, walletId: string, now = new Date()): Promise<bigint> {
-  const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
   const sum = await db.payment.aggregate({
-    where: { walletId, automatic: true, status: { in: ["open", "processing", "paid"] }, createdAt: { gte: since } },
+    where: { walletId, automatic: true, status: { in: ["open", "processing", "paid"] }, createdAt: { gte: monthOf(now) } },
     _sum: { amount: true },
   });
   return sum._sum.amount ?? 0n;
 }
 
-/** One round of the job; safe in any number of processes. */
-export async function topUpAutomatically(db: Database, now = new Date()): Promise<void> {
+// A Stripe that hangs takes half a minute for each call. What a round does not reach, the next one does.
+const ROUND_MS = 10_000;
+const PAGE = 100;
+
+/** One round of the job; safe in any number of processes. Neither half of it begins another call to Stripe after `roundMs`. */
+export async function topUpAutomatically(db: Database, now = new Date(), roundMs = ROUND_MS): Promise<void> {
   if (stripe() === null) return;
-  for (const row of await db.sql.query(belowThresholdStatement, [])) {
-    const payment = await transaction((tx) => claim(tx, String(row.wallet_id), now), db);
-    if (payment !== null) await charge(payment);
-  }
-  await askAgain(db, now);
+  await chargeBelowThreshold(db, now, roundMs);
+  await askAgain(db, now, roundMs);
 }
 
+async function chargeBelowThreshold(db: Database, now: Date, roundMs: number): Promise<void> {
+  const until = performance.now() + roundMs;
+  let after = "00000000-0000-0000-0000-000000000000";
+  for (;;) {
+    const rows = await db.sql.query(belowThresholdStatement, [after, monthOf(now)]);
+    for (const row of rows) {
+      after = String(row.wallet_id);
+      const payment = await transaction((tx) => claim(tx, after, now), db);
+      if (payment === null) continue;
+      await charge(payment);
+      if (performance.now() >= until) return;
+    }
+    if (rows.length < PAGE) return;
+  }
+}
+
+/** Wallets that `claim` will probably agree about. One that has to wait for something, perhaps all month, is not in the way of others. */
 const belowThresholdStatement = {
   name: "payments_below_threshold",
   text: `
     SELECT b.wallet_id FROM billing b JOIN account a ON a.id = b.wallet_id
-    WHERE b.auto_top_up = 'on' AND b.auto_armed AND a.available + a.held < b.auto_threshold LIMIT 100`,
+    WHERE b.auto_top_up = 'on' AND b.auto_armed AND a.available + a.held < b.auto_threshold
+      AND b.customer_id IS NOT NULL AND b.payment_method_id IS NOT NULL AND b.wallet_id > $1::uuid
+      AND NOT EXISTS (SELECT 1 FROM debt d WHERE d.wallet_id = b.wallet_id AND d.amount > 0)
+      AND NOT EXISTS (SELECT 1 FROM payment p WHERE p.automatic_for = b.wallet_id)
+      AND b.auto_amount + coalesce((
+        SELECT sum(p.amount) FROM payment p
+        WHERE p.wallet_id = b.wallet_id AND p.automatic AND p.status IN ('open', 'processing', 'paid') AND p.created_at >= $2::timestamptz
+      ), 0) <= b.auto_monthly_maximum
+    ORDER BY b.wallet_id LIMIT ${PAGE}`,
 };
 
 /** Decides about one wallet with its row locked, and writes the payment down before anything is charged. */
@@ -145,16 +174,52 @@ const lockBillingStatement = {
 const KNOWN_MS = 20 * 60 * 60 * 1000;
 const ASK_AGAIN_MS = 60_000;
 
-/** What a call to Stripe left open: nobody knows whether the card was charged until it is asked again, with the same key. */
-async function askAgain(db: Database, now: Date): Promise<void> {
-  const due = { automatic: true, status: "open", askedAt: { lt: new Date(now.getTime() - ASK_AGAIN_MS) } } as const;
+/**
+ * Asks after payments of which nobody knows whether the card was charged: the answer was
+ * lost, or a bank takes its time and its news did not come.
+ */
+async function askAgain(db: Database, now: Date, roundMs: number): Promise<void> {
+  const until = performance.now() + roundMs;
+  const before = new Date(now.getTime() - ASK_AGAIN_MS);
+  const due = { automatic: true, status: { in: ["open", "processing"] }, askedAt: { lt: before } } satisfies Prisma.PaymentWhereInput;
   for (const payment of await db.prisma.payment.findMany({ where: due, take: 20, orderBy: { askedAt: "asc" } })) {
     const { count } = await db.prisma.payment.updateMany({ where: { id: payment.id, ...due }, data: { askedAt: now } });
     if (count === 0) continue;
-    if (payment.expiresAt > now) await charge(payment);
-    else await stop(payment, "Stripe did not answer for a day.");
+    await settleOpen(db, payment, now).catch((error: unknown) => {
+      log.warn("an automatic top-up could not be looked up at Stripe; it is asked again", { payment: payment.id, error });
+    });
+    if (performance.now() >= until) return;
   }
 }
+
+async function settleOpen(db: Database, payment: Payment, now: Date): Promise<void> {
+  const { walletId, paymentMethodId } = payment;
+  const wanted = (await db.prisma.billing.count({ where: { walletId, paymentMethodId, autoTopUp: "on" } })) > 0;
+  // The same call with the same key charges once, whether or not the first one arrived.
+  if (payment.status === "open" && wanted && payment.expiresAt > now) return charge(payment);
+  const intent = await findIntent(payment);
+  if (intent !== null) return void (await takeAutomaticIntent(intent));
+  if (payment.status === "processing") return;
+  if (wanted) await stop(payment, "Stripe did not answer for a day.");
+  else await giveUp(payment);
+}
+
+/** What became of a payment at Stripe, or null when no call of it ever arrived there. */
+async function findIntent({ id, customerId, createdAt }: Payment): Promise<Stripe.PaymentIntent | null> {
+  const client = stripe();
+  if (client === null || customerId === null) return null;
+  const gte = Math.floor((createdAt.getTime() - CLOCKS_DIFFER_MS) / 1000);
+  try {
+    for await (const intent of client.paymentIntents.list({ customer: customerId, created: { gte }, limit: 100 }))
+      if (intent.metadata[PAYMENT_ID] === id) return intent;
+  } catch (error) {
+    // A customer who was deleted has no card that could have been charged.
+    if (!(error instanceof Stripe.errors.StripeError && error.code === "resource_missing")) throw error;
+  }
+  return null;
+}
+
+const CLOCKS_DIFFER_MS = 10 * 60 * 1000;
 
 async function charge(payment: Payment): Promise<void> {
   const client = stripe();
@@ -203,8 +268,7 @@ const NEEDS_ITS_OWNER = "Your bank wants you to confirm the payment yourself.";
 /** Why Stripe certainly charged nothing; null when nobody knows. */
 function problemOf(error: unknown): string | null {
   if (error instanceof Stripe.errors.StripeCardError) return reasonOf(error.code, error.message);
-  if (error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing")
-    return "Your card is no longer on file.";
+  if (error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing") return CARD_IS_GONE;
   return null;
 }
 
@@ -225,6 +289,18 @@ async function stop(payment: Payment, problem: string): Promise<void> {
     return over;
   });
   if (ended) mailAutoTopUpStopped(payment, problem);
+}
+
+/**
+ * Ends a payment that never reached Stripe and that nobody wants any more: its person
+ * stopped automatic top-ups, or left another card. They did that themselves, so there is
+ * no mail; with another card the next round begins anew.
+ */
+async function giveUp(payment: Payment): Promise<void> {
+  await transaction(async (tx) => {
+    const { ended } = await markOver(tx, payment.id, "failed", "Automatic top-ups were changed before Stripe could be reached.");
+    if (ended) await tx.prisma.billing.updateMany({ where: { walletId: payment.walletId, autoTopUp: "on" }, data: { autoArmed: true } });
+  });
 }
 
 /** For the settings page. Amounts in credits. */

@@ -10,7 +10,7 @@ import { markOver } from "./fulfil.ts";
 import { findPackage, type Package } from "./packages.ts";
 import { paymentProvider } from "./provider.ts";
 import { checkReturnUrl, withOutcome } from "./return-url.ts";
-import { PAYMENT_ID, stripe } from "./stripe.ts";
+import { CARD_IS_GONE, PAYMENT_ID, stripe } from "./stripe.ts";
 import { syncCheckout } from "./sync.ts";
 
 /** How long a checkout can be paid. Stripe takes half an hour to a day. */
@@ -95,13 +95,21 @@ async function openSession(payment: Payment, bought: Package): Promise<string> {
     return await createSession(payment, bought, customer);
   } catch (error) {
     if (!isMissing(error, "customer")) throw error;
-    // Somebody deleted the customer at Stripe.
-    await (await prisma()).billing.updateMany({
-      where: { userId: payment.userId, customerId: customer },
-      data: { customerId: null, paymentMethodId: null, paymentMethod: null },
-    });
+    await forgetMissingCustomer(payment, customer);
     return createSession(payment, bought, await customerOf(payment.userId));
   }
+}
+
+/** Somebody deleted the customer at Stripe, and the card with it: automatic top-ups wait for the one that this checkout leaves, or stop. */
+async function forgetMissingCustomer({ userId, saveCard }: Payment, customerId: string): Promise<void> {
+  const without = { customerId: null, paymentMethodId: null, paymentMethod: null };
+  await transaction(async ({ prisma }) => {
+    await prisma.billing.updateMany({
+      where: { userId, customerId, autoTopUp: "on" },
+      data: saveCard ? { autoTopUp: "waiting_for_card" } : { autoTopUp: "stopped", autoProblem: CARD_IS_GONE },
+    });
+    await prisma.billing.updateMany({ where: { userId, customerId }, data: without });
+  });
 }
 
 async function createSession(payment: Payment, bought: Package, customer: string): Promise<string> {

@@ -44,7 +44,7 @@ export async function markPaid(
     for (const reversal of await tx.prisma.reversal.findMany({ where: { paymentIntentId: intentId }, orderBy: { id: "asc" } }))
       await book(tx, paid, reversal);
   }
-  const owes = await repay(tx, payment.walletId);
+  const owes = await repayDebt(tx, payment.walletId);
   await rearm(tx, payment.walletId);
   return { credited: true, payment: paid, owes };
 }
@@ -123,6 +123,18 @@ async function book(tx: Tx, payment: Payment, reversal: Reversal) {
   });
   await rearm(tx, payment.walletId);
   return { payment, change: "returned" as const, owed: 0n };
+}
+
+/**
+ * Pays what the wallet owes, as far as it can; what it still owes. A debt may have
+ * swallowed an automatic top-up, which then did not lift the balance; once it is gone
+ * the next one does.
+ */
+export async function repayDebt(tx: Tx, walletId: string): Promise<bigint> {
+  const debt = await lockDebt(tx, walletId);
+  const owes = await repay(tx, walletId);
+  if (debt > 0n && owes === 0n) await tx.prisma.billing.updateMany({ where: { walletId }, data: { autoArmed: true } });
+  return owes;
 }
 
 /** A balance that is high enough again may fall again: then there is a new mail, and a new automatic top-up. */

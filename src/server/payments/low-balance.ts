@@ -14,6 +14,7 @@ export function lowBalanceWatch(longestRequestMs: number): (db: Database, now?: 
   const lags = [0, 60_000, longestRequestMs + 120_000];
   let read: number[] | null = null;
   return async (db, now = Date.now()) => {
+    await db.sql.query(rearmStatement, [BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]);
     if (env.QUOTA_LOW_BALANCE_CREDITS === 0) return;
     // What a server that stopped had not read yet, the next one reads.
     read ??= lags.map((lag) => now - lag - 600_000);
@@ -23,7 +24,6 @@ export function lowBalanceWatch(longestRequestMs: number): (db: Database, now?: 
       // Clocks of several servers differ a little; what is read twice is told once.
       read[index] = now - lag - 5_000;
     }
-    await db.sql.query(rearmStatement, [BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]);
   };
 }
 
@@ -48,14 +48,21 @@ const lowStatement = {
     SELECT low.user_id, low.balance FROM told JOIN low ON low.wallet_id = told.wallet_id WHERE told.low_balance_mail`,
 };
 
-/** Balances that are not low any more may fall again. Top-ups say so themselves; this is for gifts and corrections. */
+/**
+ * Balances that are not low any more may fall again: then there is a new mail, and a new
+ * automatic top-up. Top-ups say so themselves; this is for gifts and corrections.
+ */
 const rearmStatement = {
   name: "payments_not_low_any_more",
   text: `
     WITH higher AS MATERIALIZED (
-      SELECT b.wallet_id FROM billing b JOIN account a ON a.id = b.wallet_id
-      WHERE b.low_since IS NOT NULL AND a.available + a.held >= $1::bigint
+      SELECT b.wallet_id, a.available + a.held AS balance FROM billing b JOIN account a ON a.id = b.wallet_id
+      WHERE (b.low_since IS NOT NULL AND a.available + a.held >= $1::bigint)
+        OR (b.auto_top_up = 'on' AND NOT b.auto_armed AND a.available + a.held >= b.auto_threshold)
       -- Whoever has one of them locked knows its balance better.
       FOR NO KEY UPDATE OF b SKIP LOCKED)
-    UPDATE billing b SET low_since = NULL FROM higher WHERE b.wallet_id = higher.wallet_id`,
+    UPDATE billing b SET
+      low_since = CASE WHEN h.balance < $1::bigint THEN b.low_since END,
+      auto_armed = b.auto_armed OR coalesce(h.balance >= b.auto_threshold, false)
+    FROM higher h WHERE b.wallet_id = h.wallet_id`,
 };

@@ -15,8 +15,10 @@ import { verify } from "../ledger/verify.ts";
 import { transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { statement } from "../usage/statement.ts";
+import { autoTopUpOf, startAutoTopUp } from "./auto-top-up.ts";
 import { returnFrom } from "./checkout.ts";
 import { topUps } from "./history.ts";
+import { openStripe } from "./stripe.ts";
 import { syncOpenCheckouts } from "./sync.ts";
 
 onBothDatabases("payments through Stripe", (db) => {
@@ -52,6 +54,19 @@ onBothDatabases("payments through Stripe", (db) => {
       const billing = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
       expect(billing.customerId).toMatch(/^cus_/);
       expect(billing.customerId).not.toBe(customerId);
+    });
+
+    test.each([
+      [false, { state: "stopped", problem: "Your card is no longer on file.", card: null }],
+      [true, { state: "on", problem: null, card: "Visa •••• 4242" }],
+    ])("a customer that was deleted at Stripe had the card of automatic top-ups; it is left again: %s", async (saveCard, settings) => {
+      const mara = await person();
+      await startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
+      await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
+      expect((await autoTopUpOf(mara.walletId)).state).toBe("on");
+      await db().prisma.billing.update({ where: { userId: mara.id }, data: { customerId: `cus_gone${mara.id}` } });
+      await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard })));
+      expect(await autoTopUpOf(mara.walletId)).toMatchObject(settings);
     });
 
     test("is not opened when Stripe fails, and the person is told", async () => {
@@ -152,6 +167,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await deliver(succeeded as never)).toBe(500);
       quiet.mockRestore();
       expect(await mara.balance()).toBe(10_000_000n);
+      await vi.waitFor(() => expect(mailsTo(mara.email)).toEqual([expect.stringContaining("Your receipt")]));
       expect(await deliver(succeeded as never)).toBe(200);
       expect(await mara.payment(session)).toMatchObject({ method: "Visa •••• 4242", receiptUrl: expect.stringContaining("https://") });
       expect(await mara.balance()).toBe(10_000_000n);
@@ -347,6 +363,44 @@ onBothDatabases("payments through Stripe", (db) => {
       await deliverAll(fake().changeDispute(dispute.id, "won"));
       expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([4_000_000n, 0n]);
       await booksAreInOrder();
+    });
+
+    test("is taken for a prevented dispute when money left for it, in whatever order that is told", async () => {
+      const [blocked, resolved, reversed] = [await paid(), await paid(), await paid()];
+      for (const each of [blocked, resolved, reversed]) await deliverAll(each.events);
+      await deliverAll(fake().dispute(blocked.intentId, "prevented").events);
+      const first = fake().dispute(resolved.intentId, "prevented");
+      await deliverAll([...first.events, ...fake().withdraw(first.id)]);
+      const second = fake().dispute(reversed.intentId, "prevented");
+      await deliverAll([...second.events, ...fake().withdraw(second.id).slice(1), ...second.events]);
+      expect(await Promise.all([blocked, resolved, reversed].map(({ mara }) => mara.balance()))).toEqual([10_000_000n, 0n, 0n]);
+      await booksAreInOrder();
+    });
+
+    test("in another currency is told of again until somebody looks, if the payment is ours", async () => {
+      const [known, early] = [await paid(), await paid()];
+      await deliverAll(known.events);
+      const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+      const statuses = [];
+      for (const { intentId } of [known, known, early]) {
+        const [created] = fake().dispute(intentId, "needs_response", { currency: "eur" }).events;
+        statuses.push(await deliver(created as never), await deliver(created as never));
+      }
+      quiet.mockRestore();
+      expect(statuses).toEqual([500, 500, 500, 500, 500, 500]);
+      const { mara } = known;
+      await deliverAll(fake().pay(await mara.checkout("usd_5", { saveCard: true })));
+      const { customerId, paymentMethodId } = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
+      const strangers = await openStripe(fake().secretKey, fake().url).paymentIntents.create({
+        amount: 500,
+        currency: "eur",
+        customer: customerId as string,
+        payment_method: paymentMethodId as string,
+        confirm: true,
+        off_session: true,
+        metadata: { order: "7" },
+      });
+      await deliverAll(fake().dispute(strangers.id, "needs_response", { currency: "eur" }).events);
     });
 
     test("shows on the receipt", async () => {

@@ -16,6 +16,6 @@ export function paymentProvider(settings: Settings = env, modelsCost: boolean = 
 }
 
 /** A key or an address of any provider of models is set. */
-function hasModelProvider(settings: object): boolean {
+export function hasModelProvider(settings: object): boolean {
   return Object.entries(settings).some(([name, value]) => /_(API_KEY|BASE_URL)$/.test(name) && value !== undefined);
 }

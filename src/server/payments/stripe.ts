@@ -7,6 +7,9 @@ export const STRIPE_API_VERSION = "2026-10-28.endive";
 /** The marks that our payments carry at Stripe, so that an event of anybody else's is known as such. */
 export const PAYMENT_ID = "quota_payment_id";
 
+/** Why a saved card can't be charged that Stripe does not have any more. */
+export const CARD_IS_GONE = "Your card is no longer on file.";
+
 const shared = globalThis as unknown as { quotaStripe?: Stripe };
 
 /** The way to Stripe, or null when the operator has not configured it. Every call has a time limit and is made three times at most. */

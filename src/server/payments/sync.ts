@@ -46,9 +46,10 @@ export async function paymentOf(id: string | undefined): Promise<Payment | null>
 
 async function credit(payment: Payment, intentId: string | null): Promise<void> {
   const { credited, payment: paid, owes } = await transaction((tx) => markPaid(tx, payment.id, intentId));
+  // Now: only this call knows that it is due, whatever goes wrong below.
+  if (credited) mailReceipt(paid, owes);
   // After the credits are safe; whoever brings the news again fills in what could not be had.
   if (intentId !== null && (paid.method === null || paid.saveCard)) await keepDetails(paid, intentId);
-  if (credited) mailReceipt(paid, owes);
 }
 
 /** What the receipt says, and the card when the person wanted it kept. */
@@ -87,6 +88,8 @@ export async function syncCheckout(payment: Payment): Promise<void> {
 }
 
 const ASK_AGAIN_MS = 15 * 60 * 1000;
+// A Stripe that hangs takes half a minute for each call; automatic top-ups wait behind this.
+const ROUND_MS = 10_000;
 
 /**
  * Asks after checkouts whose news did not come: those that are open or processing and
@@ -100,6 +103,7 @@ export async function syncOpenCheckouts(now = new Date()): Promise<void> {
   await db.payment.updateMany({ where: { ...over, provider: "sandbox" }, data: { status: "expired" } });
   await db.payment.updateMany({ where: { ...over, provider: "stripe", sessionId: null }, data: { status: "expired" } });
   if (stripe() === null) return;
+  const until = performance.now() + ROUND_MS;
   const before = new Date(now.getTime() - ASK_AGAIN_MS);
   const due = {
     provider: "stripe",
@@ -113,5 +117,6 @@ export async function syncOpenCheckouts(now = new Date()): Promise<void> {
     const { count } = await db.payment.updateMany({ where: { id: payment.id, ...due }, data: { askedAt: now } });
     if (count === 0) continue;
     await syncCheckout(payment).catch((error) => log.error("a checkout could not be looked up at Stripe", { payment: payment.id, error }));
+    if (performance.now() >= until) return;
   }
 }

@@ -5,7 +5,7 @@ import { takeAutomaticIntent } from "./auto-top-up.ts";
 import { applyReversal, markOver } from "./fulfil.ts";
 import { mailReversal } from "./mails.ts";
 import { creditsOfCents } from "./packages.ts";
-import { idOf, PAYMENT_ID } from "./stripe.ts";
+import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 import { paymentOf, takeSession } from "./sync.ts";
 
 /**
@@ -46,8 +46,10 @@ async function carryOut(event: Stripe.Event): Promise<void> {
     case "charge.dispute.created":
     case "charge.dispute.updated":
     case "charge.dispute.closed":
+      await dispute(event.data.object, stateOf(event.data.object));
+      return;
     case "charge.dispute.funds_withdrawn":
-      await dispute(event.data.object, stateOf(event.data.object.status));
+      await dispute(event.data.object, event.data.object.status === "won" ? "undone" : "standing");
       return;
     case "charge.dispute.funds_reinstated":
       await dispute(event.data.object, "undone");
@@ -72,11 +74,14 @@ async function dispute(dispute: Stripe.Dispute, state: ReversalState): Promise<v
   await reverse("dispute", dispute, state);
 }
 
-/** What a dispute's status says about the money. */
-function stateOf(status: Stripe.Dispute.Status): ReversalState {
+/** What a dispute says about the money. */
+function stateOf({ status, balance_transactions: moved }: Stripe.Dispute): ReversalState {
   // An inquiry; it may become a dispute.
   if (status.startsWith("warning_")) return "announced";
-  return status === "won" || status === "prevented" ? "undone" : "standing";
+  if (status === "won") return "undone";
+  // Either it was blocked and moved nothing, or settled by paying the cardholder. It may be told of before it moves anything.
+  if (status === "prevented") return moved.reduce((sum, { amount }) => sum + amount, 0) < 0 ? "standing" : "announced";
+  return "standing";
 }
 
 async function reverse(
@@ -86,9 +91,22 @@ async function reverse(
 ): Promise<void> {
   const intentId = idOf(news.payment_intent);
   // Without one it is about something that was never a payment of ours.
-  if (intentId === null || news.currency !== "usd" || news.amount <= 0) return;
+  if (intentId === null || news.amount <= 0) return;
+  if (news.currency !== "usd") {
+    // How many credits that is, is for a person to decide, and Stripe tells of it again until then.
+    if (state === "standing" && (await isOurs(intentId)))
+      throw new Error(`${kind} ${news.id} of payment ${intentId} is ${news.amount} ${news.currency} and not in usd`);
+    return;
+  }
   const done = await transaction((tx) => applyReversal(tx, { id: news.id, intentId, kind, state, amount: creditsOfCents(news.amount) }));
   if (done !== null) mailReversal(done.payment, kind, done.change, done.owed);
+}
+
+/** Whether a payment at Stripe is one of ours, also when its own news has not come yet. */
+async function isOurs(intentId: string): Promise<boolean> {
+  if ((await (await prisma()).paymentIntent.count({ where: { id: intentId, paymentId: { not: null } } })) > 0) return true;
+  const intent = await stripe()?.paymentIntents.retrieve(intentId);
+  return intent?.metadata[PAYMENT_ID] !== undefined;
 }
 
 const FORGET_AFTER_MS = 40 * 24 * 60 * 60 * 1000;
