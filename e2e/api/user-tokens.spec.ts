@@ -180,7 +180,7 @@ test.describe("a person's access token on /v1", () => {
     for (const as of [{ key: token }, { key: client.key, user: link.externalUserId }]) {
       const answer = await call(server, path, { ...as, body: chat("hi") });
       expect(answer.json.quota).toMatchObject({ credits_used: PRICE, balance_after: null });
-      const dear = await call(server, path, { ...as, body: { ...chat("hi ".repeat(150_000)), model: "gpt-4o" } });
+      const dear = await call(server, path, { ...as, body: { ...chat("hi ".repeat(500_000)), model: "gpt-4o" } });
       expect([dear.status, dear.json.error.code]).toEqual([402, "insufficient_credits"]);
       expect(dear.json.error.message).not.toContain("$");
     }
