@@ -22,9 +22,12 @@ export default function config(phase) {
       "pglite-prisma-adapter",
       "undici",
     ],
-    // Browsers ask for this one where a page names no icon, such as at an answer of the API.
+    // Browsers ask for the first where a page names no icon, such as at an answer of the API.
     async rewrites() {
-      return [{ source: "/favicon.ico", destination: "/icon.svg" }];
+      return [
+        { source: "/favicon.ico", destination: "/icon.svg" },
+        { source: "/docs/:page([a-z-]+).md", destination: "/docs/:page/markdown" },
+      ];
     },
     async headers() {
       return [

@@ -7,7 +7,7 @@ type State = "ready" | "copied" | "failed";
 const words: Record<State, string> = { ready: "Copy", copied: "Copied", failed: "Press Ctrl C" };
 
 /** `what` names the text for those who can't see what stands beside the button. */
-export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" }) {
+export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" | "quiet" }) {
   const [state, setState] = useState<State>("ready");
   useEffect(() => {
     if (state === "ready") return;

@@ -21,12 +21,17 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
             <Mark />
             <span className={user ? "max-sm:sr-only" : undefined}>Quota</span>
           </Link>
-          {user && (
-            <nav aria-label="Main" className="flex gap-1">
-              <NavLink href="/wallet">Wallet</NavLink>
-              <NavLink href="/dashboard">Dashboard</NavLink>
-            </nav>
-          )}
+          <nav aria-label="Main" className="flex gap-1">
+            {user && (
+              <>
+                <NavLink href="/wallet">Wallet</NavLink>
+                <NavLink href="/dashboard">Dashboard</NavLink>
+              </>
+            )}
+            <NavLink href="/docs" className={user ? "max-sm:hidden" : undefined}>
+              Docs
+            </NavLink>
+          </nav>
           <div className="ml-auto flex min-w-0 items-center gap-1 sm:gap-2">
             {user ? (
               <>

@@ -23,14 +23,16 @@ export const quota = z.object({
   external_user_id: z.string().optional(),
 });
 
-export const chatCompletionRequest = z.looseObject({
-  model: z.string().describe("A model from GET /v1/models."),
-  messages: z.array(z.looseObject({ role: z.string() })).min(1),
-  stream: z.boolean().nullish(),
-  max_tokens: z.int().min(1).nullish(),
-  max_completion_tokens: z.int().min(1).nullish(),
-  n: z.int().min(1).max(128).nullish(),
-});
+export const chatCompletionRequest = z
+  .looseObject({
+    model: z.string().describe("A model from GET /v1/models."),
+    messages: z.array(z.looseObject({ role: z.string() })).min(1),
+    stream: z.boolean().nullish().describe("Answer as server-sent events."),
+    max_tokens: z.int().min(1).nullish().describe("The older name of max_completion_tokens."),
+    max_completion_tokens: z.int().min(1).nullish().describe("The longest answer that is paid for."),
+    n: z.int().min(1).max(128).nullish().describe("How many answers."),
+  })
+  .meta({ examples: [{ model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] }] });
 export const chatCompletion = z.looseObject({
   id: z.string(),
   object: z.string(),
@@ -40,7 +42,9 @@ export const chatCompletion = z.looseObject({
   quota,
 });
 
-export const embeddingsRequest = z.looseObject({ model: z.string(), input: z.union([z.string(), z.array(z.unknown())]) });
+export const embeddingsRequest = z
+  .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
+  .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });
 export const embeddings = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
 
 export const linkedUser = z.object({
@@ -134,15 +138,17 @@ export const usagePage = z.union([
   z.object({ group_by: z.enum(["day", "model", "user"]), data: z.array(sums.extend({ group: z.string().nullable() })) }),
 ]);
 
-export const fundingRequest = z.strictObject({
-  external_user_id: externalUserId,
-  amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
-  description: z
-    .string()
-    .max(500)
-    .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
-    .optional(),
-});
+export const fundingRequest = z
+  .strictObject({
+    external_user_id: externalUserId,
+    amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
+    description: z
+      .string()
+      .max(500)
+      .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
+      .optional(),
+  })
+  .meta({ examples: [{ external_user_id: "user_123", amount: 1000 }] });
 export const funding = z.object({
   success: z.literal(true),
   external_user_id: z.string(),
