@@ -85,6 +85,14 @@ export class Visitor {
     return this.#send(url, { method: "POST", body: new URLSearchParams(form), headers });
   }
 
+  async postJson(url: string, body: unknown): Promise<Response> {
+    return this.#send(url, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  }
+
+  async request(method: string, url: string, headers: Record<string, string>): Promise<Response> {
+    return this.#send(url, { method, headers });
+  }
+
   async signIn(person: Person): Promise<void> {
     const { csrfToken } = (await (await this.get("/api/auth/csrf")).json()) as { csrfToken: string };
     const answer = await this.post("/api/auth/callback/credentials", {
@@ -230,3 +238,35 @@ export function redeem(
 }
 
 export const HOSTED = { storage_mode: "hosted" };
+
+/** All that introspection says of a token that is not good, or not the asking app's. */
+export const INACTIVE = { active: false };
+
+/** Tokens of an app that keeps them itself. */
+export async function tokens(
+  server: ServerProcess & { db: Database },
+  scope = "openid email credits.read credits.spend",
+  options: { client?: Client; person?: Person; authorize?: Record<string, string> } = {},
+) {
+  const person = options.person ?? (await makePerson(server.db));
+  const client = options.client ?? (await makeClient(server.db));
+  const issued = await codeFor(server, person, client, { authorize: { scope, ...options.authorize } });
+  const answer = await redeem(server, client, issued);
+  if (answer.status !== 200) throw new Error(`no tokens: ${answer.status} ${JSON.stringify(answer.json)}`);
+  return { person, client, issued, ...(answer.json as { access_token: string; refresh_token: string; id_token?: string; scope: string }) };
+}
+
+export const refresh = (server: ServerProcess, client: Client, refreshToken: string, over: Record<string, string> = {}) =>
+  formPost(server, "/oauth/token", client, { grant_type: "refresh_token", refresh_token: refreshToken, ...over });
+
+export const introspect = async (server: ServerProcess, client: Client, token: string) =>
+  (await formPost(server, "/oauth/introspect", client, { token })).json;
+
+export const userinfo = (server: ServerProcess, token: string) =>
+  fetch(`${originOf(server)}/oauth/userinfo`, { headers: { authorization: `Bearer ${token}` } });
+
+/** What the server answers to an app's link that nobody has looked at yet. */
+export async function opened(server: ServerProcess, url: string) {
+  const answer = await new Visitor(server).get(url);
+  return { status: answer.status, location: answer.headers.get("location"), html: await answer.text() };
+}

@@ -58,6 +58,8 @@ const schema = z.object({
 
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
+  /** Requests a minute from one address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */
+  QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** The largest request body, in bytes. */
   QUOTA_MAX_BODY_BYTES: z.coerce
     .number()

@@ -68,7 +68,7 @@ test.describe("kill -9 under load", () => {
     void send(first, path, { ...as, body: chat(stuck) }).catch(() => {});
     await hanging.next();
     const clients = load(first, as, text);
-    await expect.poll(() => seen.requests.length, { intervals: [50] }).toBeGreaterThan(150);
+    await expect.poll(() => seen.requests.length, { intervals: [50], timeout: 60_000 }).toBeGreaterThan(150);
     await first.kill9();
     const paid = await clients;
     expect(paid.length).toBeGreaterThan(50);
@@ -104,7 +104,7 @@ test.describe("kill -9 under load", () => {
     void send(first, path, { ...world.as, body: chat(stuck) }).catch(() => {});
     await hanging.next();
     const clients = load(first, world.as, text);
-    await expect.poll(() => seen.requests.length, { intervals: [50] }).toBeGreaterThan(1_000);
+    await expect.poll(() => seen.requests.length, { intervals: [50], timeout: 60_000 }).toBeGreaterThan(1_000);
     await first.kill9();
     const paid = await clients;
     expect(paid.length).toBeGreaterThan(300);

@@ -2,6 +2,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
+import { makeLink } from "../../src/testing/makers.ts";
 import { call, chat } from "../client.ts";
 import { test as base, expect, type PostgresServer } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
@@ -180,6 +181,200 @@ test("not you: somebody else signs in, sees their own wallet, and the link is th
   expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(1);
 });
 
+test("asked again, the page says what is allowed already and what is new, and proposes what was set before", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const { db } = server;
+  const person = await makePerson(db, { credits: 8_400_000n });
+  const client = await makeClient(db, { redirectUris: [app.url], markupBps: 2_000, name: "Acme Chat" });
+  const options = { externalUserId: "again", monthlyLimit: 3_210_000n, allowedModels: ["gpt-4o-mini"], agreedMarkupBps: 1_000 };
+  const { id } = await makeLink(db, client.appId, person, options);
+  await db.prisma.linkedUser.update({ where: { id }, data: { scope: "credits.spend" } });
+
+  const wider = pkce();
+  await page.goto(authorizeUrl(server, client, wider.challenge));
+  await signIn(page, person);
+  const lines = (title: string) => page.getByRole("region", { name: title }).getByRole("listitem").allInnerTexts();
+  await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
+  expect(await lines("New")).toEqual(["see your balance", "see your email address"]);
+  expect(await lines("Already allowed")).toEqual(["spend credits on AI requests you make"]);
+  await expect(page.getByText("Now it asks for more")).toBeVisible();
+  await expect(page.getByText("It was 10 % before")).toBeVisible();
+  await expect(page.getByLabel("Dollars a month")).toHaveValue("$3.21");
+  await expect(page.getByText(/only 1 of/)).toBeVisible();
+  // A slip of the hand loses nothing of it.
+  await page.getByLabel("Dollars a month").fill("3,2,1");
+  await page.getByRole("button", { name: "Allow" }).click();
+  await expect(page.getByText("Write an amount above zero")).toBeVisible();
+  await expect(page.getByText(/only 1 of/)).toBeVisible();
+  await page.getByLabel("Dollars a month").fill("3.21");
+  await page.getByRole("button", { name: "Allow" }).click();
+  await exchange(server, client, await codeIn(page), wider.verifier, "again");
+  const agreed = { monthlyLimit: 3_210_000n, allowedModels: ["gpt-4o-mini"], scope: "credits.read credits.spend", agreedMarkupBps: 2_000 };
+  expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id } })).toMatchObject(agreed);
+
+  // From another device, for the same: nothing is new.
+  const same = pkce();
+  await page.goto(authorizeUrl(server, client, same.challenge));
+  await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
+  await expect(page.getByRole("region", { name: "New" })).toHaveCount(0);
+  expect(await lines("Already allowed")).toHaveLength(3);
+  await expect(page.getByText("It asks for nothing new")).toBeVisible();
+  await expect(page.getByText("It was 10 % before")).toHaveCount(0);
+  await page.getByRole("button", { name: "Allow" }).click();
+  await exchange(server, client, await codeIn(page), same.verifier, "again");
+  expect(await db.prisma.linkedUser.findMany({ where: { appId: client.appId } })).toMatchObject([{ id, ...agreed }]);
+});
+
+test("an app that does not spend asks for no limit, and leaves the one that was set as it is", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const { db } = server;
+  const person = await makePerson(db);
+  const client = await makeClient(db, { redirectUris: [app.url], name: "Acme Chat" });
+  const connect = async (scope: string) => {
+    const { verifier, challenge } = pkce();
+    await page.goto(authorizeUrl(server, client, challenge, { scope }));
+    if (scope === "openid") await signIn(page, person);
+    await expect(page.getByText("spend anything")).toBeVisible();
+    await expect(page.getByLabel("Dollars a month")).toHaveCount(0);
+    await page.getByRole("button", { name: "Allow" }).click();
+    expect((await redeem(server, client, { code: await codeIn(page), verifier })).status).toBe(200);
+  };
+  await connect("openid");
+  expect(await db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
+  await connect("credits.read");
+  const { id } = await db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId } });
+
+  // Who was never asked for a limit has not chosen to have none.
+  const spending = pkce();
+  await page.goto(authorizeUrl(server, client, spending.challenge));
+  await expect(page.getByRole("radio", { name: "At most" })).toBeChecked();
+  await expect(page.getByLabel("Dollars a month")).toHaveValue("$5.00");
+  await page.getByLabel("Dollars a month").fill("2");
+  await page.getByRole("button", { name: "Allow" }).click();
+  expect((await redeem(server, client, { code: await codeIn(page), verifier: spending.verifier })).status).toBe(200);
+  await connect("credits.read");
+  expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id } })).toMatchObject({
+    monthlyLimit: 2_000_000n,
+    scope: "credits.read",
+  });
+});
+
+test("an app that asks for a fresh sign-in gets one, and one that lets the person choose does too", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const [person, other] = [await makePerson(server.db), await makePerson(server.db)];
+  const client = await makeClient(server.db, { redirectUris: [app.url], name: "Acme Chat" });
+  await page.goto(`${originOf(server)}/sign-in`);
+  await signIn(page, person);
+  await expect(page).toHaveURL(/\/wallet$/);
+
+  const fresh = pkce();
+  await page.goto(authorizeUrl(server, client, fresh.challenge, { prompt: "login" }));
+  await expect(page.getByRole("heading", { name: "Sign in again" })).toBeVisible();
+  await expect(page.getByLabel("Email")).toHaveValue(person.email);
+  await expect(page.getByLabel("Password")).toBeFocused();
+  await page.keyboard.type("not the password");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("do not belong together")).toBeVisible();
+  await page.getByLabel("Password").fill(person.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Allow" }).click();
+  expect((await exchange(server, client, await codeIn(page), fresh.verifier, "fresh")).user.id).toBe(person.id);
+
+  const mine = pkce();
+  await page.goto(authorizeUrl(server, client, mine.challenge, { prompt: "select_account" }));
+  await expect(page.getByRole("heading", { name: "Which account should Acme Chat use?" })).toBeVisible();
+  await page.getByRole("link", { name: `Continue as ${person.email}` }).click();
+  await page.getByRole("button", { name: "Allow" }).click();
+  expect((await exchange(server, client, await codeIn(page), mine.verifier, "mine")).user.id).toBe(person.id);
+
+  const theirs = pkce();
+  await page.goto(authorizeUrl(server, client, theirs.challenge, { prompt: "select_account" }));
+  await page.getByRole("button", { name: "Use another account" }).click();
+  await signIn(page, other);
+  await expect(page.getByText(other.email)).toBeVisible();
+  await page.getByRole("button", { name: "Allow" }).click();
+  expect((await exchange(server, client, await codeIn(page), theirs.verifier, "theirs")).user.id).toBe(other.id);
+});
+
+test("two browsers, two people, one app: whatever the order of clicks, stale tabs and the back button, each gets their own link", async ({
+  browser,
+  postgresServer: server,
+  app,
+}) => {
+  const client = await makeClient(server.db, { redirectUris: [app.url] });
+  const newcomer = async () => {
+    const person = await makePerson(server.db);
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${originOf(server)}/sign-in`);
+    await signIn(page, person);
+    await expect(page).toHaveURL(/\/wallet$/);
+    const tab = async () => {
+      const { verifier, challenge } = pkce();
+      const page = await context.newPage();
+      await page.goto(authorizeUrl(server, client, challenge));
+      await expect(page.getByText(person.email)).toBeVisible();
+      return { page, verifier };
+    };
+    return { person, context, tab };
+  };
+  const [mara, theo] = [await newcomer(), await newcomer()];
+  const over = (page: Page) => expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
+  const allow = async ({ page, verifier }: { page: Page; verifier: string }, as: string): Promise<string> => {
+    await page.getByRole("button", { name: "Allow" }).click();
+    return (await exchange(server, client, await codeIn(page), verifier, as)).user.id;
+  };
+
+  const [old, young, his, late] = [await mara.tab(), await mara.tab(), await theo.tab(), await mara.tab()];
+  // A page that somebody else began, by its address.
+  const borrowed = await theo.context.newPage();
+  await borrowed.goto(old.page.url());
+  await over(borrowed);
+  const lent = await mara.context.newPage();
+  await lent.goto(his.page.url());
+  await over(lent);
+
+  // The younger one first, then the other person, then the stale tab.
+  expect(await allow(young, "mara-2")).toBe(mara.person.id);
+  expect(await allow(his, "theo-1")).toBe(theo.person.id);
+  expect(await allow(old, "mara-1")).toBe(mara.person.id);
+  for (const { page } of [young, his, old]) {
+    await page.goBack();
+    await over(page);
+    await page.reload();
+    await over(page);
+  }
+
+  // Theo signs in where Mara was, while a page of hers is still open: it shows him, and asks again.
+  const switched = await mara.context.newPage();
+  await mara.context.clearCookies({ name: /session-token/ });
+  await switched.goto(`${originOf(server)}/sign-in`);
+  await signIn(switched, theo.person);
+  await expect(switched).toHaveURL(/\/wallet$/);
+  await late.page.getByRole("button", { name: "Allow" }).click();
+  await expect(late.page.getByText("Something changed since this page was shown")).toBeVisible();
+  await expect(late.page.getByText(theo.person.email)).toBeVisible();
+  expect(await allow(late, "theo-2")).toBe(theo.person.id);
+
+  const links = await server.db.prisma.linkedUser.findMany({ where: { appId: client.appId }, orderBy: { externalUserId: "asc" } });
+  expect(links.map(({ externalUserId, userId }) => [externalUserId, userId])).toEqual([
+    ["mara-1", mara.person.id],
+    ["mara-2", mara.person.id],
+    ["theo-1", theo.person.id],
+    ["theo-2", theo.person.id],
+  ]);
+  for (const { context } of [mara, theo]) await context.close();
+});
+
 test("a broken link says so to the person and to the developer", async ({ page, postgresServer: server }) => {
   await page.goto(`${originOf(server)}/oauth/authorize?client_id=quota_client_nobody`);
   await expect(page.getByRole("heading", { name: "This link is broken" })).toBeVisible();
@@ -206,6 +401,20 @@ for (const colorScheme of ["light", "dark"] as const) {
     await page.getByLabel("Dollars a month").fill("x");
     await page.getByRole("button", { name: "Allow" }).click();
     await expect(page.getByText("Write an amount above zero")).toBeVisible();
+    expect(await serious()).toEqual([]);
+    const person = await makePerson(server.db);
+    await makeLink(server.db, client.appId, person, { monthlyLimit: 3_000_000n });
+    await page.goto(
+      authorizeUrl(server, client, pkce().challenge, { prompt: "select_account", scope: "openid credits.read credits.spend" }),
+    );
+    await expect(page.getByRole("heading", { name: /Which account/ })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await page.getByRole("button", { name: "Use another account" }).click();
+    await signIn(page, person);
+    await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
+    expect(await serious()).toEqual([]);
+    await page.goto(authorizeUrl(server, client, pkce().challenge, { prompt: "login" }));
+    await expect(page.getByRole("heading", { name: "Sign in again" })).toBeVisible();
     expect(await serious()).toEqual([]);
     await page.goto(`${originOf(server)}/oauth/authorize?client_id=nobody`);
     expect(await serious()).toEqual([]);

@@ -39,7 +39,7 @@ describe("signing in through another provider", () => {
     vi.spyOn(globalThis, "fetch").mockResolvedValue(Response.json([{ email: mara.email, primary: true, verified: true }]));
     const { allowed, token } = await signInWith({ provider: "github", providerAccountId: crypto.randomUUID() }, {});
     expect(allowed).toBe(true);
-    expect(token).toEqual({ sub: mara.id, version: 3 });
+    expect(token).toEqual({ sub: mara.id, version: 3, signedInAt: expect.any(Number) });
   });
 
   test("opens an account on the first time, and finds it on the second", async () => {
@@ -47,8 +47,8 @@ describe("signing in through another provider", () => {
     const profile = { email: `${who.providerAccountId}@example.com`, email_verified: true };
     const first = await signInWith(who, profile);
     const user = await db().prisma.user.findUniqueOrThrow({ where: { email: profile.email } });
-    expect(first.token).toEqual({ sub: user.id, version: 0 });
-    expect(await signInWith(who, profile)).toEqual(first);
+    expect(first.token).toMatchObject({ sub: user.id, version: 0 });
+    expect((await signInWith(who, profile)).token).toMatchObject({ sub: user.id, version: 0 });
   });
 
   test("with an address that nobody verified leads back and opens nothing", async () => {
@@ -67,7 +67,8 @@ describe("signing in through another provider", () => {
   });
 });
 
-test("a session keeps the number it was made under", async () => {
+test("a session keeps the number it was made under, and the time of signing in", async () => {
   const { jwt } = await callbacks();
+  expect(await jwt({ token: { sub: "1", version: 2, signedInAt: 5 } })).toEqual({ sub: "1", version: 2, signedInAt: 5 });
   expect(await jwt({ token: { sub: "1", version: 2, other: true } })).toEqual({ sub: "1", version: 2 });
 });

@@ -15,7 +15,14 @@ import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-provid
 import { personOfProvider } from "./sign-up.ts";
 
 /** Who is signed in, as pages and procedures see them. */
-export type CurrentUser = { id: string; email: string; name: string | null; walletId: string };
+export type CurrentUser = {
+  id: string;
+  email: string;
+  name: string | null;
+  walletId: string;
+  /** When they last showed who they are; null in a session that does not know. */
+  signedInAt: Date | null;
+};
 
 // What src/app/sign-in reads from an attempt that came to nothing; next-auth itself says CredentialsSignin.
 const TOO_MANY_ATTEMPTS = "too_many_attempts";
@@ -77,13 +84,18 @@ export async function authOptions(): Promise<NextAuthOptions> {
           return `/sign-in?error=${UNAVAILABLE}`;
         }
       },
-      // Nothing but the id and the number that ends sessions: what else there is to know
-      // is read from the database, so it is never stale.
+      // Nothing but the id, the number that ends sessions and the time of signing in: what
+      // else there is to know is read from the database, so it is never stale.
       jwt: ({ token, user }) =>
         user
-          ? { sub: user.id, version: (user as { sessionVersion?: number }).sessionVersion ?? 0 }
-          : { sub: token.sub, version: token.version },
-      session: ({ session, token }) => ({ expires: session.expires, userId: token.sub, version: token.version }),
+          ? { sub: user.id, version: (user as { sessionVersion?: number }).sessionVersion ?? 0, signedInAt: Date.now() }
+          : { sub: token.sub, version: token.version, ...(token.signedInAt === undefined ? {} : { signedInAt: token.signedInAt }) },
+      session: ({ session, token }) => ({
+        expires: session.expires,
+        userId: token.sub,
+        version: token.version,
+        signedInAt: token.signedInAt,
+      }),
     },
   };
 }
@@ -99,13 +111,14 @@ export const currentUser = cache(async (): Promise<CurrentUser | null> => {
   // Visitors without a session cost nothing.
   const jar = await cookies();
   if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
-  const session = (await getServerSession(await authOptions())) as { userId?: string; version?: number } | null;
+  const session = (await getServerSession(await authOptions())) as { userId?: string; version?: number; signedInAt?: number } | null;
   if (session?.userId === undefined) return null;
-  return (await prisma()).user.findFirst({
+  const user = await (await prisma()).user.findFirst({
     // A session from before there were numbers is of the first one.
     where: { id: session.userId, sessionVersion: session.version ?? 0, deletedAt: null },
     select: { id: true, email: true, name: true, walletId: true },
   });
+  return user === null ? null : { ...user, signedInAt: session.signedInAt === undefined ? null : new Date(session.signedInAt) };
 });
 
 /** For pages: whoever is not signed in is asked to, and comes back to `path`. */

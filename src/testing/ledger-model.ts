@@ -22,9 +22,7 @@ export type ModelRequest = {
   desiredBase: bigint;
   minimumBase: bigint;
 };
-export type ModelVerdict =
-  | { kind: "held"; amount: bigint; wallet: string; limit: string | null }
-  | { kind: "refused"; reasons: readonly string[] };
+export type ModelVerdict = { kind: "held"; amount: bigint; wallet: string; limit: string | null } | { kind: "refused"; reason: string };
 type ModelHold = { amount: bigint; wallet: string; limit: string | null; revenue: string; earnings: string; resolved: boolean };
 
 export class LedgerModel {
@@ -72,11 +70,8 @@ export class LedgerModel {
     const [desired, minimum] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase)];
     const payer = this.account(wallet);
     const limit = link?.limit ? this.account(link.limit.account) : null;
-    const short: string[] = [];
-    if (minimum > payer.available) short.push("insufficient_credits");
-    // When both are short, the batch may have looked at the wallet before an earlier request emptied it.
-    if (limit !== null && minimum > limit.available) short.push("spending_limit_reached");
-    if (short.length > 0) return refused(...short);
+    if (minimum > payer.available) return refused("insufficient_credits");
+    if (limit !== null && minimum > limit.available) return refused("spending_limit_reached");
     const amount = least(desired, payer.available, limit?.available ?? desired);
     for (const account of limit === null ? [payer] : [payer, limit]) {
       account.available -= amount;
@@ -151,7 +146,7 @@ export class LedgerModel {
   }
 }
 
-const refused = (...reasons: string[]): ModelVerdict => ({ kind: "refused", reasons });
+const refused = (reason: string): ModelVerdict => ({ kind: "refused", reason });
 
 function least(first: bigint, ...others: bigint[]): bigint {
   return others.reduce((smallest, each) => (each < smallest ? each : smallest), first);

@@ -11,24 +11,28 @@ import { SignInForm } from "./sign-in-form.tsx";
 
 export const metadata: Metadata = { title: "Sign in" };
 
-type Search = { callbackUrl?: string | string[]; error?: string | string[] };
+type Search = { callbackUrl?: string | string[]; error?: string | string[]; again?: string | string[] };
 
 export default async function SignIn({ searchParams }: { searchParams: Promise<Search> }) {
-  const { callbackUrl, error } = await searchParams;
+  const { callbackUrl, error, again } = await searchParams;
   const goTo = callbackPath(callbackUrl, publicUrl(), "/wallet");
-  if ((await currentUser()) !== null) redirect(goTo);
+  const user = await currentUser();
+  // An app may ask that somebody who is signed in shows who they are once more.
+  if (user !== null && again === undefined) redirect(goTo);
   const providers = configuredProviders().map(({ id }) => id);
   return (
     <EntryPage
-      title="Sign in to Quota"
+      title={user === null ? "Sign in to Quota" : "Sign in again"}
       below={
         <>
-          <p>
-            New here?{" "}
-            <Link href={`/sign-up?callbackUrl=${encodeURIComponent(goTo)}`} className="prose-link">
-              Make an account
-            </Link>
-          </p>
+          {user === null && (
+            <p>
+              New here?{" "}
+              <Link href={`/sign-up?callbackUrl=${encodeURIComponent(goTo)}`} className="prose-link">
+                Make an account
+              </Link>
+            </p>
+          )}
           <p>
             <Link href="/forgot-password" className="prose-link">
               Forgot your password?
@@ -37,9 +41,11 @@ export default async function SignIn({ searchParams }: { searchParams: Promise<S
         </>
       }
     >
-      <p className="mt-1 text-soft">One account for your wallet and your apps.</p>
-      <ProviderButtons providers={providers} goTo={goTo} />
-      <SignInForm goTo={goTo} problem={problemOf(error)} />
+      <p className="mt-1 text-soft">
+        {user === null ? "One account for your wallet and your apps." : "The app that sent you here asks you to show that it is you."}
+      </p>
+      <ProviderButtons providers={providers} goTo={goTo} again={user !== null} />
+      <SignInForm goTo={goTo} problem={problemOf(error)} email={user?.email} />
     </EntryPage>
   );
 }

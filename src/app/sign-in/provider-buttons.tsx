@@ -7,8 +7,13 @@ import { FormError } from "#ui/field.tsx";
 
 const names = { google: "Google", github: "GitHub" } as const;
 
-/** Signs in, and on the first time up, through another provider. Nothing is there when none is configured. */
-export function ProviderButtons({ providers, goTo }: { providers: (keyof typeof names)[]; goTo: string }) {
+type Props = { providers: (keyof typeof names)[]; goTo: string; again?: boolean };
+
+/**
+ * Signs in, and on the first time up, through another provider. Nothing is there when
+ * none is configured. `again` asks the provider not to take an earlier sign-in for one.
+ */
+export function ProviderButtons({ providers, goTo, again = false }: Props) {
   const [going, setGoing] = useState<string | null>(null);
   const [failed, setFailed] = useState(false);
   if (providers.length === 0) return null;
@@ -17,7 +22,7 @@ export function ProviderButtons({ providers, goTo }: { providers: (keyof typeof 
     setGoing(provider);
     setFailed(false);
     try {
-      await signIn(provider, { callbackUrl: goTo });
+      await signIn(provider, { callbackUrl: goTo }, again ? { prompt: "login" } : undefined);
     } catch {
       setGoing(null);
       setFailed(true);

@@ -1,7 +1,10 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Duplex } from "node:stream";
 import { publicUrl } from "#env";
+import { busyPage } from "./error-page.ts";
 import { authorizationServer, PATHS } from "./provider.ts";
+import { countOAuthRequest } from "./rate-limit.ts";
+import { type SignedIn, signedInOn } from "./sign-in.ts";
 
 /**
  * oidc-provider is a Koa application and speaks node's requests and responses;
@@ -11,21 +14,24 @@ import { authorizationServer, PATHS } from "./provider.ts";
 
 const LARGEST_BODY_BYTES = 64 * 1024;
 
-/** Answers one request to the authorization server. `userId`: who is signed in, when the request comes from a browser. */
-export async function answerOAuth(request: Request, userId: string | null): Promise<Response> {
+/** Answers one request to the authorization server. `person`: who is signed in, when the request comes from a browser. `address`: where it comes from. */
+export async function answerOAuth(request: Request, from: { person: SignedIn | null; address: string }): Promise<Response> {
   const { pathname } = new URL(request.url);
   const method = request.method;
   const allowed = METHODS.get(pathname);
   if (allowed !== undefined && !allowed.includes(method))
     return new Response(null, { status: 405, headers: { allow: allowed.join(", "), "cache-control": "no-store" } });
+  const wait = method === "OPTIONS" ? null : await countOAuthRequest(pathname, from.address);
+  if (wait !== null) return tooMany(pathname, wait);
   const { provider } = await authorizationServer();
   const body = method === "POST" ? await readBody(request) : null;
   if (body === "too_large") return new Response(null, { status: 413, headers: { "cache-control": "no-store" } });
 
-  const stale = await forSomebodyElse(pathname, userId);
+  const stale = await forSomebodyElse(pathname, from.person?.userId ?? null);
   if (stale !== null) return new Response(null, { status: 303, headers: { location: stale, "cache-control": "no-store" } });
 
   const incoming = nodeRequest(request, body);
+  if (from.person !== null) signedInOn.set(incoming, from.person);
   const outgoing = new BufferedResponse(incoming);
   void provider.callback()(incoming, outgoing);
   await outgoing.ended;
@@ -55,6 +61,19 @@ async function forSomebodyElse(pathname: string, userId: string | null): Promise
   interaction.result = undefined;
   await interaction.persist();
   return `/connect/${uid}`;
+}
+
+function tooMany(pathname: string, seconds: number): Response {
+  const headers = { "retry-after": String(seconds), "cache-control": "no-store" };
+  if (pathname !== PATHS.token) {
+    return new Response(busyPage(seconds), { status: 429, headers: { ...headers, "content-type": "text/html; charset=utf-8" } });
+  }
+  const body = { error: "temporarily_unavailable", error_description: `Too many requests from this address; wait ${seconds} s.` };
+  // It tells nothing, so that any app in a browser may read why it has to wait.
+  return Response.json(body, {
+    status: 429,
+    headers: { ...headers, "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" },
+  });
 }
 
 /** A node request as Koa needs it, for a web request or just its head. */

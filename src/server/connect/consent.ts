@@ -3,6 +3,7 @@ import type { InteractionResults } from "oidc-provider";
 import { publicUrl } from "#env";
 import { balanceOf } from "../ledger/accounts.ts";
 import { database, prisma, transaction } from "../platform/db.ts";
+import { hashSecret } from "../platform/secrets.ts";
 import { BufferedResponse, nodeRequest } from "./bridge.ts";
 import { keepDecision } from "./grants.ts";
 import type { Keys } from "./keys.ts";
@@ -10,6 +11,7 @@ import { errors } from "./oidc.ts";
 import { authorizationServer } from "./provider.ts";
 import { within } from "./scope.ts";
 import { knownScopes, type Scope } from "./scopes.ts";
+import { type AskedOfSignIn, askedOfSignIn, mustSignInAgain, type SignedIn } from "./sign-in.ts";
 
 /** An app's request that waits for a person's answer, in the browser that began it. */
 export type PendingRequest = {
@@ -17,28 +19,50 @@ export type PendingRequest = {
   scopes: Scope[];
   /** Where the person returns to, as they would say it. */
   returnHost: string;
+  signIn: AskedOfSignIn;
 };
+
+export { mustSignInAgain };
 
 /** The request behind `/connect/{uid}`; null when it is over, or was begun in another browser. */
 export async function pendingRequest(uid: string, cookieHeader: string): Promise<PendingRequest | null> {
   const interaction = await find(uid, cookieHeader);
   if (interaction === null) return null;
-  const app = await (await prisma()).app.findUnique({
+  const db = await prisma();
+  const began = await db.oAuthRecord.findUnique({
+    where: { kind_idHash: { kind: "Interaction", idHash: hashSecret(uid) } },
+    select: { createdAt: true },
+  });
+  const app = await db.app.findUnique({
     where: { clientId: String(interaction.params.client_id) },
     select: { id: true, name: true, siteUrl: true, logoUrl: true, markupBps: true, allowedModels: true },
   });
-  if (app === null) return null;
-  return { app, scopes: knownScopes(interaction.params.scope), returnHost: new URL(String(interaction.params.redirect_uri)).host };
+  if (app === null || began === null) return null;
+  return {
+    app,
+    scopes: knownScopes(interaction.params.scope),
+    returnHost: new URL(String(interaction.params.redirect_uri)).host,
+    signIn: askedOfSignIn(interaction.params, began.createdAt),
+  };
 }
 
+/** What a person allowed an app before, the last time. */
+export type Earlier = { scopes: Scope[]; monthlyLimit: bigint | null; allowedModels: string[]; agreedMarkupBps: number };
+
 /** What the consent page shows of the person and what they allowed this app before. */
-export async function standing(
-  userId: string,
-  appId: string,
-): Promise<{ balance: bigint; earlier: { monthlyLimit: bigint | null } | null }> {
+export async function standing(userId: string, appId: string): Promise<{ balance: bigint; earlier: Earlier | null }> {
   const db = await prisma();
   const { walletId } = await db.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
-  const earlier = await db.linkedUser.findFirst({ where: { userId, appId }, orderBy: { id: "desc" }, select: { monthlyLimit: true } });
+  const link = await db.linkedUser.findFirst({
+    where: { userId, appId },
+    orderBy: { id: "desc" },
+    select: { scope: true, monthlyLimit: true, allowedModels: true, agreedMarkupBps: true },
+  });
+  let earlier: Earlier | null = null;
+  if (link !== null) {
+    const { scope, ...agreed } = link;
+    earlier = { scopes: knownScopes(scope), ...agreed };
+  }
   return { balance: (await balanceOf((await database()).sql, walletId)).available, earlier };
 }
 
@@ -69,13 +93,15 @@ export type Answer = { kind: "deny" } | { kind: "allow"; monthlyLimit: bigint | 
 /**
  * Takes a person's answer. `goTo`: where the browser goes on. `over`: nothing waits
  * for an answer. `again`: the page was shown to somebody else, or the app's markup
- * has changed since, so the person has to look at it once more.
+ * has changed since, so the person has to look at it once more. `signIn`: the app
+ * wants them to show first who they are.
  */
 export async function decide(
-  request: { uid: string; cookieHeader: string; userId: string; token: string },
+  request: { uid: string; cookieHeader: string; person: SignedIn; token: string },
   answer: Answer,
-): Promise<{ kind: "goTo"; url: string } | { kind: "over" } | { kind: "again" }> {
-  const { uid, userId } = request;
+): Promise<{ kind: "goTo"; url: string } | { kind: "over" } | { kind: "again" } | { kind: "signIn" }> {
+  const { uid } = request;
+  const { userId, signedInAt } = request.person;
   const interaction = await find(uid, request.cookieHeader);
   const pending = await pendingRequest(uid, request.cookieHeader);
   if (interaction === null || pending === null) return { kind: "over" };
@@ -87,6 +113,7 @@ export async function decide(
   if (answer.kind === "deny") {
     return { kind: "goTo", url: await finish({ error: "access_denied", error_description: "the person said no" }) };
   }
+  if (signedInAt === null || mustSignInAgain(pending.signIn, signedInAt)) return { kind: "signIn" };
   const url = await transaction((tx) =>
     within(tx, async () => {
       const grant = new provider.Grant({ accountId: userId, clientId: String(interaction.params.client_id) });
@@ -104,7 +131,8 @@ export async function decide(
         },
         new Date(Date.now() + REDEEM_WITHIN_MS),
       );
-      return finish({ login: { accountId: userId }, consent: { grantId } });
+      const ts = Math.floor(signedInAt.getTime() / 1000);
+      return finish({ login: { accountId: userId, ts }, select_account: {}, consent: { grantId } });
     }),
   );
   return { kind: "goTo", url };

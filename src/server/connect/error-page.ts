@@ -13,6 +13,20 @@ export function errorPage(problem: { error: string; description?: string | undef
     problem.returnTo === undefined
       ? ""
       : `<p><a href="${escaped(problem.returnTo.href)}" rel="noreferrer">Return to ${escaped(problem.returnTo.host)}</a></p>`;
+  const developer = `<p class="developer">For the app's developer: <code>${escaped(problem.error)}</code>${problem.description === undefined ? "" : `, ${escaped(problem.description)}`}.</p>`;
+  return pageOf(title, `<p>${sentence}</p>\n${back}\n${developer}`);
+}
+
+/** When more requests come from one address than people make. */
+export function busyPage(seconds: number): string {
+  const wait = seconds === 1 ? "a second" : `${seconds} seconds`;
+  return pageOf(
+    "Too many requests",
+    `<p>More requests came from your network than we answer in a minute. Nothing was shared. Wait ${wait}, then load this page again.</p>`,
+  );
+}
+
+function pageOf(title: string, body: string): string {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -35,9 +49,7 @@ code { font-family: ui-monospace, monospace; color: var(--ink); }
 <body>
 <main>
 <h1>${title}</h1>
-<p>${sentence}</p>
-${back}
-<p class="developer">For the app's developer: <code>${escaped(problem.error)}</code>${problem.description === undefined ? "" : `, ${escaped(problem.description)}`}.</p>
+${body}
 </main>
 </body>
 </html>`;

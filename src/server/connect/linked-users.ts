@@ -126,13 +126,15 @@ const linkColumns = {
 } satisfies Prisma.LinkedUserSelect;
 
 async function renew(tx: Tx, id: string, { scope, allowedModels, agreedMarkupBps, monthlyLimit }: Agreement): Promise<Link> {
+  // Who was not asked about spending has said nothing about limit, models and markup.
+  const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
     // Saying yes again ends a pause.
-    data: { scope, allowedModels, agreedMarkupBps, pausedAt: null },
+    data: { scope, pausedAt: null, ...(spends ? { allowedModels, agreedMarkupBps } : {}) },
     select: linkColumns,
   });
-  await setLimit(tx, id, monthlyLimit);
+  if (spends) await setLimit(tx, id, monthlyLimit);
   return renewed;
 }
 

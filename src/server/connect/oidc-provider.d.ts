@@ -6,3 +6,7 @@ declare module "oidc-provider/lib/helpers/errors.js" {
   import { errors } from "oidc-provider";
   export = errors;
 }
+declare module "oidc-provider/lib/helpers/interaction_policy/index.js" {
+  import { interactionPolicy } from "oidc-provider";
+  export = interactionPolicy;
+}

@@ -7,10 +7,11 @@ import { secretMatches } from "../platform/secrets.ts";
 import { adapterFor } from "./adapter.ts";
 import { errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
-import { errors, Provider } from "./oidc.ts";
+import { errors, interactionPolicy, Provider } from "./oidc.ts";
 import { redeem } from "./redeem.ts";
 import { store, within } from "./scope.ts";
 import { DEFAULT_SCOPE, knownScopes, SCOPES } from "./scopes.ts";
+import { askedOfSignIn, mustSignInAgain, signedInOn } from "./sign-in.ts";
 
 /**
  * The authorization server: oidc-provider, with what it leaves to us. Single use,
@@ -92,6 +93,7 @@ function configuration(keys: Keys): Configuration {
       long: { httpOnly: true, sameSite: "lax", secure },
     },
     interactions: {
+      policy: policy(),
       url(_ctx, interaction) {
         // Only now are client and redirect URI known to be good, so that the app can be told.
         if (knownScopes(interaction.params.scope).length === 0)
@@ -151,6 +153,27 @@ function configuration(keys: Keys): Configuration {
       ctx.body = errorPage({ error: out.error, description: out.error_description });
     },
   };
+}
+
+/**
+ * What an app can ask for with `prompt`. The consent page sees to it (consent.ts);
+ * with `prompt=none` there is no page, and the app is told which one it would take:
+ * to sign in, or, because each connection is asked for anew, the one for consent.
+ */
+function policy(): ReturnType<typeof interactionPolicy.base> {
+  const { base, Check, Prompt } = interactionPolicy;
+  const prompts = base();
+  prompts.add(new Prompt({ name: "select_account", requestable: true }), 0);
+  prompts.get("login")?.checks.add(
+    new Check("consent_needed", "the person has to be asked", "consent_required", (ctx) => {
+      if (!ctx.oidc.prompts.has("none")) return Check.NO_NEED_TO_PROMPT;
+      const person = signedInOn.get(ctx.req);
+      const again = person === undefined || mustSignInAgain(askedOfSignIn({ ...ctx.oidc.params }, new Date()), person.signedInAt);
+      return again ? Check.NO_NEED_TO_PROMPT : Check.REQUEST_PROMPT;
+    }),
+    0,
+  );
+  return prompts;
 }
 
 type Middleware = (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>;

@@ -65,37 +65,6 @@ describe("Batcher", () => {
     expect(batches).toEqual([[1, 2, 3], [4, 5, 6], [7]]);
   });
 
-  test("undecided items go in front of the next batch, in their old order", async () => {
-    const batches: number[][] = [];
-    const first = gate();
-    const started = gate();
-    const batcher = new Batcher<number, number>(async (items) => {
-      batches.push([...items]);
-      if (batches.length > 1) return [...items];
-      started.open();
-      await first.opened;
-      return items.map((item) => (item % 2 === 0 ? undefined : item));
-    });
-    const early = [1, 2, 3, 4].map((item) => batcher.push(item));
-    await started.opened;
-    const late = [5, 6].map((item) => batcher.push(item));
-    first.open();
-    expect(await Promise.all([...early, ...late])).toEqual([1, 2, 3, 4, 5, 6]);
-    expect(batches).toEqual([
-      [1, 2, 3, 4],
-      [2, 4, 5, 6],
-    ]);
-  });
-
-  test("an item is answered by its own answer, whoever else is put off", async () => {
-    // One item a run is decided, always the first: the slowest that may happen.
-    const batcher = new Batcher<number, number>(async (items) => items.map((item, index) => (index === 0 ? item * 10 : undefined)), {
-      maxBatch: 4,
-    });
-    const items = Array.from({ length: 12 }, (_, index) => index);
-    expect(await Promise.all(items.map((item) => batcher.push(item)))).toEqual(items.map((item) => item * 10));
-  });
-
   test.each(["22003", "22021", "23505", "23514", "55P03", "57014", "40P01"])(
     "one bad item, or one locked account (SQLSTATE %s), fails alone",
     async (code) => {

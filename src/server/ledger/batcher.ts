@@ -2,7 +2,7 @@
  * Requests that arrive while a statement is under way go together in the next
  * one: one commit for all of them, each with an answer of its own.
  */
-export type BatchRun<Item, Answer> = (items: readonly Item[]) => Promise<(Answer | undefined)[]>;
+export type BatchRun<Item, Answer> = (items: readonly Item[]) => Promise<Answer[]>;
 
 export class QueueFullError extends Error {
   constructor() {
@@ -31,9 +31,12 @@ export class Batcher<Item, Answer> {
     return this.#waiting.length;
   }
 
-  /** Resolves with the item's own answer once its batch has committed. Throws QueueFullError instead of growing without end. */
-  push(item: Item): Promise<Answer> {
-    if (this.#waiting.length >= this.#maxWaiting) return Promise.reject(new QueueFullError());
+  /**
+   * Resolves with the item's own answer once its batch has committed. Throws
+   * QueueFullError instead of growing without end, unless the item may not be refused.
+   */
+  push(item: Item, { always = false }: { always?: boolean } = {}): Promise<Answer> {
+    if (!always && this.#waiting.length >= this.#maxWaiting) return Promise.reject(new QueueFullError());
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
       this.#wake();
@@ -60,14 +63,11 @@ export class Batcher<Item, Answer> {
     }
   }
 
-  #answer(batch: readonly Waiting<Item, Answer>[], answers: readonly (Answer | undefined)[]): void {
-    const undecided: Waiting<Item, Answer>[] = [];
+  #answer(batch: readonly Waiting<Item, Answer>[], answers: readonly Answer[]): void {
+    if (answers.length !== batch.length) throw new Error(`${answers.length} answers for ${batch.length} items`);
     batch.forEach((each, index) => {
-      const answer = answers[index];
-      if (answer === undefined) undecided.push(each);
-      else each.resolve(answer);
+      each.resolve(answers[index] as Answer);
     });
-    if (undecided.length > 0) this.#waiting = undecided.concat(this.#waiting);
   }
 
   /** One bad item must not fail the others: the statement changed nothing, so each may try alone. */

@@ -5,12 +5,12 @@ import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
 import { LedgerModel, type ModelApp, type ModelKey, type ModelLink } from "#testing/ledger-model.ts";
 import { holdRequest, settlement } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { foldDeltas, platformAccount } from "./accounts.ts";
 import { Batcher } from "./batcher.ts";
-import { type HoldRequest, type HoldVerdict, hold, settle } from "./hold.ts";
+import { type HoldRequest, type HoldVerdict, hold, post, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
 import { endOfMonth, refillLimit, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
@@ -24,6 +24,8 @@ const credits = (max: number) => fc.integer({ min: 1, max }).map(BigInt);
 
 const aRequest = fc.record({
   key: small,
+  /** With an access token of a link instead of a key. */
+  byToken: fc.constantFrom(false, false, false, true),
   user: fc.oneof(
     { weight: 5, arbitrary: small },
     { weight: 3, arbitrary: fc.constantFrom(null, "sandbox_empty", "sandbox_missing", `no"bo\\dy,{}`, "") },
@@ -39,6 +41,14 @@ const aSettlement = fc.record({
   markup: fc.oneof(fc.constant(0n), credits(40)),
 });
 const operation = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("post" as const),
+      settlements: fc.array(aSettlement, { maxLength: 6 }),
+      requests: fc.array(aRequest, { maxLength: 8 }),
+    }),
+  },
   {
     weight: 9,
     arbitrary: fc.record({
@@ -70,7 +80,10 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("revoke" as const), key: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const) }) },
 );
-type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
+type Made<A> = A extends fc.Arbitrary<infer T> ? T : never;
+type Operation = Made<typeof operation>;
+type ARequest = Made<typeof aRequest>;
+type ASettlement = Made<typeof aSettlement>;
 
 /** Three people, two apps of two of them, keys of every mode, and links that share wallets. */
 async function world(db: Database, markups: readonly [number, number]) {
@@ -111,7 +124,7 @@ async function world(db: Database, markups: readonly [number, number]) {
       keys.push({ id: key.id, hash: key.hash, model: { app, mode, valid: true } });
     }
   }
-  const links: { id: string; model: ModelLink }[] = [];
+  const links: { id: string; token: Uint8Array; model: ModelLink }[] = [];
   for (const [app, person, externalUserId, monthlyLimit, allowedModels] of [
     [0, 1, `o'b"r\\ien,{🙂}`, 300n, []],
     [0, 2, "plain", undefined, ["a", "c"]],
@@ -132,7 +145,7 @@ async function world(db: Database, markups: readonly [number, number]) {
       model.account(made.limitId).available = monthlyLimit;
     }
     model.links.push(link);
-    links.push({ id: made.id, model: link });
+    links.push({ id: made.id, token: (await makeToken(db, made)).hash, model: link });
   }
   return { model, people, apps, keys, links };
 }
@@ -168,45 +181,61 @@ async function run(db: Database, markups: readonly [number, number], operations:
   const transfers: { id: string; debitId: string; creditId: string; amount: bigint }[] = [];
   let now = new Date();
 
+  /** Requests, and what the model has to be asked for each. */
+  const ask = (requests: readonly ARequest[]) =>
+    requests.map((each) => {
+      const key = at(keys, each.key);
+      const link = typeof each.user === "number" ? at(links, each.user) : null;
+      const minimumBase = (each.desired * each.minimum) / 100n;
+      const terms = { model: each.model, desiredBase: each.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n };
+      if (each.byToken && link !== null) {
+        const request = holdRequest({ hash: link.token }, { byToken: true, ...terms });
+        holds.push(request.id);
+        // A token is as good as a user key that names its link, for as long as there is one.
+        const valid = model.links.includes(link.model);
+        const asKey: ModelKey = { app: link.model.app, mode: "user", valid };
+        return { request, asked: { ...request, key: asKey, externalUserId: link.model.externalUserId } };
+      }
+      const externalUserId = link === null ? (each.user as string | null) : link.model.externalUserId;
+      const request = holdRequest(key, { externalUserId, ...terms });
+      holds.push(request.id);
+      return { request, asked: { ...request, key: key.model } };
+    });
+  const compare = (asked: ReturnType<typeof ask>, verdicts: readonly HoldVerdict[]) => {
+    for (const [index, { request, asked: question }] of asked.entries()) {
+      const expected = model.hold(question);
+      expect(verdicts[index]).toMatchObject(
+        expected.kind === "held"
+          ? { kind: "held", id: request.id, amount: expected.amount, payer: { walletId: expected.wallet, limitId: expected.limit } }
+          : { kind: "refused", reason: expected.reason },
+      );
+    }
+  };
+  const settling = (settlements: readonly ASettlement[]) =>
+    settlements.map((each) => ({ id: at(holds, each.hold), base: each.base, markup: each.markup }));
+
   for (const step of operations) {
     switch (step.kind) {
+      case "post": {
+        const settlements = settling(step.settlements);
+        const asked = ask(step.requests);
+        const answers = await post(
+          db.sql,
+          settlements.map(({ id, base, markup }) => settlement(id, base, markup)),
+          asked.map(({ request }) => request),
+        );
+        expect(answers.settlements).toEqual(settlements.map(({ id, base, markup }) => model.settle(id, base, markup)));
+        compare(asked, answers.holds);
+        break;
+      }
       case "hold": {
-        const asked = step.requests.map((each) => {
-          const key = at(keys, each.key);
-          const externalUserId = typeof each.user === "number" ? at(links, each.user).model.externalUserId : each.user;
-          const minimumBase = (each.desired * each.minimum) / 100n;
-          const request = holdRequest(key, {
-            externalUserId,
-            model: each.model,
-            desiredBase: each.desired,
-            minimumBase: minimumBase > 0n ? minimumBase : 1n,
-          });
-          holds.push(request.id);
-          return { request, key: key.model };
-        });
+        const asked = ask(step.requests);
         const batcher = new Batcher<HoldRequest, HoldVerdict>((requests) => hold(db.sql, requests), { maxBatch: step.maxBatch });
-        const verdicts = await Promise.all(asked.map(({ request }) => batcher.push(request)));
-        for (const [index, { request, key }] of asked.entries()) {
-          const expected = model.hold({ ...request, key });
-          const verdict = verdicts[index];
-          if (expected.kind === "held") {
-            expect(verdict).toMatchObject({
-              kind: "held",
-              id: request.id,
-              amount: expected.amount,
-              payer: { walletId: expected.wallet, limitId: expected.limit },
-            });
-          } else {
-            expect(verdict?.kind).toBe("refused");
-            expect(expected.reasons).toContain(verdict?.kind === "refused" && verdict.reason);
-          }
-        }
+        compare(asked, await Promise.all(asked.map(({ request }) => batcher.push(request))));
         break;
       }
       case "settle": {
-        const asked = step.settlements.map((each) => ({ id: at(holds, each.hold), base: each.base, markup: each.markup }));
-        // A hold nobody made that comes twice in one batch is outside of what the ledger promises.
-        const batch = asked.filter((each, index) => model.holds.has(each.id) || asked.findIndex(({ id }) => id === each.id) === index);
+        const batch = settling(step.settlements);
         const verdicts = await settle(
           db.sql,
           batch.map(({ id, base, markup }) => settlement(id, base, markup)),

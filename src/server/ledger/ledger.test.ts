@@ -10,20 +10,18 @@ import { QueueFullError } from "./batcher.ts";
 import { openLedger } from "./ledger.ts";
 import { sweepHolds } from "./sweep.ts";
 
-/** A database of which only the ledger's lane works, with a part for holds and one for settlements. */
-function lanes(holdLane: Sql["query"], settleLane: Sql["query"], rest: Partial<Database> = {}): Database {
-  return {
-    ...rest,
-    lane: () => ({
-      query: (statement, parameters) => (statement.name === "ledger_hold" ? holdLane : settleLane)(statement, parameters),
-    }),
-  } as Database;
+/** A database of which only the ledger's lane works. */
+function lane(query: Sql["query"], rest: Partial<Database> = {}): Database {
+  return { ...rest, lane: () => ({ query }) } as Database;
 }
 
-const unused = async (): Promise<Row[]> => {
-  throw new Error("this lane is not used");
-};
-const settledRow: Row = { n: 1, known: true, won: true, charged: 5n, balance_after: 95n };
+/** What the function in the database answers, when every settlement succeeds and every key is unknown. */
+function answer(parameters: readonly unknown[]): Row[] {
+  const count = (array: unknown) => (array === "{}" ? 0 : String(array).split(",").length);
+  const [settlements, holds] = [count(parameters[0]), count(parameters[14])];
+  const each = <T>(length: number, value: T) => new Array<T>(length).fill(value);
+  return [{ settled: each(settlements, 0), charged: each(settlements, 5n), balance: each(settlements, 95n), verdict: each(holds, 1) }];
+}
 const gone = () => new Error("Connection terminated unexpectedly");
 
 /** Runs the clock on until `outcome` is there; real turns of the event loop between, because batches wait for one. */
@@ -58,9 +56,9 @@ describe("settling while the database is away", () => {
   test("keeps trying until it is back, and says so in the log", async () => {
     let calls = 0;
     const ledger = openLedger(
-      lanes(unused, async () => {
+      lane(async (_statement, parameters) => {
         if (++calls <= 2) throw gone();
-        return [settledRow];
+        return answer(parameters);
       }),
     );
     const settling = ledger.settle(settlement("a", 5n), 60_000);
@@ -74,10 +72,10 @@ describe("settling while the database is away", () => {
   test("waits longer every time, up to five seconds, instead of storming the database", async () => {
     const times: number[] = [];
     const ledger = openLedger(
-      lanes(unused, async () => {
+      lane(async (_statement, parameters) => {
         times.push(Date.now());
         if (times.length <= 12) throw gone();
-        return [settledRow];
+        return answer(parameters);
       }),
     );
     await passTime(ledger.settle(settlement("a", 5n), 600_000));
@@ -89,7 +87,7 @@ describe("settling while the database is away", () => {
     const start = Date.now();
     let last = 0;
     const ledger = openLedger(
-      lanes(unused, async () => {
+      lane(async () => {
         last = Date.now();
         throw gone();
       }),
@@ -103,11 +101,9 @@ describe("settling while the database is away", () => {
 
   test("a bad settlement does not keep the others of its batch waiting", async () => {
     const ledger = openLedger(
-      lanes(unused, async (_statement, [ids]) => {
-        if (String(ids).includes("bad")) throw Object.assign(new Error("out of range"), { code: "22003" });
-        return String(ids)
-          .split(",")
-          .map((_, index) => ({ ...settledRow, n: index + 1 }));
+      lane(async (_statement, parameters) => {
+        if (String(parameters[0]).includes("bad")) throw Object.assign(new Error("out of range"), { code: "22003" });
+        return answer(parameters);
       }),
     );
     const bad = ledger.settle(settlement("bad", 5n), 1_000);
@@ -124,11 +120,9 @@ describe("settling while the database is away", () => {
       release = resolve;
     });
     const ledger = openLedger(
-      lanes(unused, async (_statement, [ids]) => {
+      lane(async (_statement, parameters) => {
         await away;
-        return String(ids)
-          .split(",")
-          .map((_, index) => ({ ...settledRow, n: index + 1 }));
+        return answer(parameters);
       }),
     );
     const settling = Array.from({ length: 10_500 }, (_, index) => ledger.settle(settlement(`s${index}`, 5n), 60_000));
@@ -143,10 +137,10 @@ describe("holding while the database is away", () => {
   test("fails at once, because nobody has been served yet", async () => {
     let calls = 0;
     const ledger = openLedger(
-      lanes(async () => {
+      lane(async () => {
         calls++;
         throw gone();
-      }, unused),
+      }),
     );
     await expect(ledger.hold(holdRequest({ hash: new Uint8Array(32) }))).rejects.toThrow("Connection terminated");
     expect(calls).toBe(1);
@@ -158,12 +152,10 @@ describe("holding while the database is away", () => {
       release = resolve;
     });
     const ledger = openLedger(
-      lanes(async (_statement, [hashes]) => {
+      lane(async (_statement, parameters) => {
         await away;
-        return String(hashes)
-          .split(",")
-          .map((_, index) => ({ n: index + 1, verdict: 1, wallet_id: null, can_spend: null, minimum: null }));
-      }, unused),
+        return answer(parameters);
+      }),
     );
     const request = holdRequest({ hash: new Uint8Array(32) });
     const outcomes = Promise.allSettled(Array.from({ length: 10_300 }, () => ledger.hold(request)));
@@ -172,6 +164,27 @@ describe("holding while the database is away", () => {
     const refused = (await outcomes).filter((outcome) => outcome.status === "rejected");
     expect(refused).toHaveLength(300);
     expect(refused.every((outcome) => outcome.reason instanceof QueueFullError)).toBe(true);
+  });
+});
+
+describe("holds and settlements", () => {
+  test("go together in one batch, and each hears its own answer", async () => {
+    const batches: string[] = [];
+    const ledger = openLedger(
+      lane(async (_statement, parameters) => {
+        batches.push(`${String(parameters[0]).split(",").length} settled, ${String(parameters[14]).split(",").length} held`);
+        return answer(parameters);
+      }),
+    );
+    const request = holdRequest({ hash: new Uint8Array(32) });
+    const answers = await Promise.all([
+      ledger.hold(request),
+      ledger.settle(settlement("a", 5n), 60_000),
+      ledger.hold(request),
+      ledger.settle(settlement("b", 5n), 60_000),
+    ]);
+    expect(answers.map(({ kind }) => kind)).toEqual(["refused", "settled", "refused", "settled"]);
+    expect(batches).toEqual(["2 settled, 2 held"]);
   });
 });
 
@@ -192,7 +205,7 @@ describe("on a database whose answers get lost", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     const key = await makeKey(db(), app.id);
     const held = await holdOne(db().sql, holdRequest(key));
-    const ledger = openLedger(lanes(unused, deaf(2)));
+    const ledger = openLedger(lane(deaf(2)));
     expect(await ledger.settle(settlement(held.id, 40n, 4n), 60_000)).toEqual({ kind: "already_resolved" });
     expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 956n, held: 0n, available: 956n });
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(4n);
@@ -201,7 +214,7 @@ describe("on a database whose answers get lost", () => {
   test("a hold that was committed unheard is an error to its caller, and the sweeper returns it", async () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);
-    const ledger = openLedger(lanes(deaf(1), unused));
+    const ledger = openLedger(lane(deaf(1)));
     const request = holdRequest(key, { lifetimeMs: -1 });
     await expect(ledger.hold(request)).rejects.toThrow("Connection terminated");
     expect((await balanceOf(db().sql, owner.walletId)).held).toBe(100n);
@@ -222,12 +235,11 @@ describe("on a database of another machine", () => {
     // One refill must do. The lane gives out after some more, so that asking for ever ends as a failure.
     let asked = 0;
     const ledger = openLedger(
-      lanes(
+      lane(
         async (statement, parameters) => {
           if (++asked > 5) throw new Error("asked again and again");
           return db().sql.query(statement, parameters);
         },
-        unused,
         { prisma: db().prisma },
       ),
     );

@@ -3,12 +3,12 @@ import { database, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
-import { type HoldRequest, type HoldVerdict, hold, type Settlement, type SettleVerdict, settle } from "./hold.ts";
+import { type HoldRequest, type HoldVerdict, post, type Settlement, type SettleVerdict } from "./hold.ts";
 import { refillLimit } from "./limits.ts";
 
 /**
- * The ledger as the gateway sees it: holds and settles from all requests of this
- * process, each kind in batches.
+ * The ledger as the gateway sees it: holds and settlements from all requests of this
+ * process, in batches of both.
  */
 export type Ledger = {
   /** Decides one request; see `hold` for what that means. Throws QueueFullError. */
@@ -36,20 +36,15 @@ async function databaseTime(sql: Sql): Promise<Date> {
 }
 
 export function openLedger(db: Database): Ledger {
-  // One connection for both: while one kind of batch is under way the other grows, and
-  // larger batches cost less than two at a time (docs/performance.md).
+  // Both kinds in one batch, one commit for all of it.
   const lane = db.lane();
-  const holds = new Batcher<HoldRequest, HoldVerdict>((requests) => hold(lane, requests));
-  const settles = new Batcher<Settlement, SettleVerdict>((settlements) => settle(lane, settlements), {
-    // Never refuse to write down what was delivered.
-    maxWaiting: Number.POSITIVE_INFINITY,
-  });
+  const batcher = new Batcher<Posting, HoldVerdict | SettleVerdict>((postings) => postAll(lane, postings));
   let unsettled = 0;
 
   return {
     async hold(request) {
       for (;;) {
-        const verdict = await holds.push(request);
+        const verdict = (await batcher.push({ kind: "hold", request })) as HoldVerdict;
         if (verdict.kind !== "limit_due") return verdict;
         // By the database's clock, which found the month over: a clock that is behind would find it not over, for ever.
         await transaction(async (tx) => refillLimit(tx, verdict.linkedUserId, await databaseTime(tx)), db);
@@ -61,7 +56,8 @@ export function openLedger(db: Database): Ledger {
       try {
         for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
           try {
-            return await settles.push(settlement);
+            // Never refuse to write down what was delivered.
+            return (await batcher.push({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
           } catch (error) {
             // Settling is idempotent, so an unknown outcome is simply asked again.
             log.error("settle failed", { request_id: settlement.id, error });
@@ -80,4 +76,15 @@ export function openLedger(db: Database): Ledger {
       return unsettled;
     },
   };
+}
+
+type Posting = { kind: "hold"; request: HoldRequest } | { kind: "settle"; settlement: Settlement };
+
+/** Answers in the order of the postings. */
+async function postAll(lane: Sql, postings: readonly Posting[]): Promise<(HoldVerdict | SettleVerdict)[]> {
+  const settlements = postings.flatMap((each) => (each.kind === "settle" ? each.settlement : []));
+  const requests = postings.flatMap((each) => (each.kind === "hold" ? each.request : []));
+  const answers = await post(lane, settlements, requests);
+  const [settled, held] = [answers.settlements.values(), answers.holds.values()];
+  return postings.map(({ kind }) => (kind === "settle" ? settled : held).next().value as HoldVerdict | SettleVerdict);
 }

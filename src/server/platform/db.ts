@@ -119,11 +119,6 @@ async function openPostgres(url: string): Promise<Database> {
         "SET statement_timeout = 15000",
         // Whoever waits for an account here keeps others waiting, so not for long.
         "SET lock_timeout = 2000",
-        // The planner takes every batch for ten rows and would choose nested
-        // loops that are quadratic in the size of the batch.
-        "SET enable_nestloop = off",
-        "SET plan_cache_mode = force_generic_plan",
-        "SET jit = off",
       ]);
       lanes.push(lane);
       return poolSql(lane);

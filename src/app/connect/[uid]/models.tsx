@@ -2,9 +2,11 @@
 
 import { useState } from "react";
 
+type Props = { appName: string; ids: string[]; ofThisApp: boolean; ticked: string[] };
+
 /** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
-export function Models({ appName, ids, ofThisApp }: { appName: string; ids: string[]; ofThisApp: boolean }) {
-  const [chosen, setChosen] = useState(0);
+export function Models({ appName, ids, ofThisApp, ticked }: Props) {
+  const [chosen, setChosen] = useState(ids.filter((id) => ticked.includes(id)).length);
   const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
   return (
     <details className="mt-4">
@@ -20,7 +22,13 @@ export function Models({ appName, ids, ofThisApp }: { appName: string; ids: stri
         <div className="grid gap-x-4 sm:grid-cols-2">
           {ids.map((id) => (
             <label key={id} className="flex min-w-0 items-center gap-2 py-1 text-sm">
-              <input type="checkbox" name="model" value={id} className="size-4 shrink-0 accent-accent" />
+              <input
+                type="checkbox"
+                name="model"
+                value={id}
+                defaultChecked={ticked.includes(id)}
+                className="size-4 shrink-0 accent-accent"
+              />
               <span className="truncate font-mono text-[0.8125rem]" title={id}>
                 {id}
               </span>

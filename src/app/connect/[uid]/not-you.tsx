@@ -1,10 +1,11 @@
 "use client";
 
 import { signOut } from "next-auth/react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
+import { Button } from "#ui/button.tsx";
 
 /** Signs out and asks who it is; then they come back to `page`. */
-export function NotYou({ page }: { page: string }) {
+export function NotYou({ page, look = "link", children }: { page: string; look?: "link" | "button"; children: ReactNode }) {
   const [busy, setBusy] = useState(false);
   async function change() {
     setBusy(true);
@@ -15,9 +16,16 @@ export function NotYou({ page }: { page: string }) {
       setBusy(false);
     }
   }
+  if (look === "button") {
+    return (
+      <Button onClick={change} disabled={busy}>
+        {children}
+      </Button>
+    );
+  }
   return (
     <button type="button" className="prose-link rounded" onClick={change} disabled={busy}>
-      not you?
+      {children}
     </button>
   );
 }

@@ -3,7 +3,10 @@ import NextAuth from "next-auth";
 import { authOptions } from "#server/auth.ts";
 
 async function handler(request: NextRequest, context: { params: Promise<{ nextauth: string[] }> }) {
-  return NextAuth(request as never, context as never, await authOptions());
+  const response: Response = await NextAuth(request as never, context as never, await authOptions());
+  // RFC 9700 §4.12: after a form 303, or a browser could send the password on.
+  if (request.method !== "POST" || response.status !== 302) return response;
+  return new Response(response.body, { status: 303, headers: response.headers });
 }
 
 export { handler as GET, handler as POST };

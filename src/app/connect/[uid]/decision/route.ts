@@ -14,15 +14,20 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
   const user = await currentUser();
   if (user === null) return goTo(`/sign-in?callbackUrl=${encodeURIComponent(page)}`);
   const form = await request.formData().catch(() => new FormData());
-  const asked = { uid, cookieHeader: request.headers.get("cookie") ?? "", userId: user.id, token: String(form.get("token") ?? "") };
+  const asked = {
+    uid,
+    cookieHeader: request.headers.get("cookie") ?? "",
+    person: { userId: user.id, signedInAt: user.signedInAt },
+    token: String(form.get("token") ?? ""),
+  };
 
   if (form.get("decision") !== "allow") return follow(await decide(asked, { kind: "deny" }), page);
 
+  const ticked = form.getAll("model").map(String);
   const typed = String(form.get("limit") ?? "");
   const monthlyLimit = form.get("limited") === "no" ? null : creditsOf(typed);
   if (form.get("limited") !== "no" && (monthlyLimit === null || monthlyLimit === 0n))
-    return goTo(`${page}?limit=${encodeURIComponent(typed.slice(0, 20))}`);
-  const ticked = form.getAll("model").map(String);
+    return goTo(`${page}?${new URLSearchParams([["limit", typed.slice(0, 20)], ...ticked.slice(0, 100).map((id) => ["model", id])])}`);
   const models = allModels();
   const allowedModels = ticked.filter((id) => models.has(id));
   // None means any, which is not what somebody said who ticked models that are gone by now.
@@ -32,6 +37,7 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
 
 function follow(outcome: Awaited<ReturnType<typeof decide>>, page: string): Response {
   if (outcome.kind === "goTo") return goTo(outcome.url);
+  // The page sends them to sign in.
   return goTo(outcome.kind === "again" ? `${page}?again=1` : page);
 }
 

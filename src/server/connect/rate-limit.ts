@@ -1,0 +1,24 @@
+import { RateLimiterMemory } from "rate-limiter-flexible";
+import { env } from "#env";
+
+/**
+ * Requests that one address makes in a minute, counted by this process: to
+ * /oauth/authorize, the way back to the app included, and to /oauth/token.
+ */
+// Next loads this file once for each of its bundles; what is counted must be one.
+const shared = globalThis as unknown as { quotaOAuthRateLimiter?: RateLimiterMemory };
+shared.quotaOAuthRateLimiter ??= new RateLimiterMemory({ points: env.QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE, duration: 60 });
+const limiter = shared.quotaOAuthRateLimiter;
+
+/** Counts one request; null when it may go on, else how many seconds to wait. */
+export async function countOAuthRequest(pathname: string, address: string): Promise<number | null> {
+  const counted = /^\/oauth\/(authorize|token)(?:\/|$)/.exec(pathname)?.[1];
+  if (counted === undefined) return null;
+  try {
+    await limiter.consume(`${counted} ${address}`);
+    return null;
+  } catch (refusal) {
+    if (refusal instanceof Error) throw refusal;
+    return Math.max(1, Math.ceil((refusal as { msBeforeNext: number }).msBeforeNext / 1000));
+  }
+}
