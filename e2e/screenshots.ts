@@ -14,9 +14,9 @@ import { originOf, pkce } from "./oauth.ts";
  */
 const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), "../public/screenshots");
 const SHOTS = [
-  { name: "consent", width: 440, height: 620, scale: 2 },
-  { name: "wallet", width: 440, height: 620, scale: 2 },
-  { name: "dashboard", width: 1000, height: 800, scale: 1.6 },
+  { name: "consent", width: 440, height: 860, scale: 2 },
+  { name: "wallet", width: 440, height: 860, scale: 2 },
+  { name: "dashboard", width: 1280, height: 1180, scale: 1.5 },
 ] as const;
 
 const server = await startServer();
@@ -25,7 +25,8 @@ const server = await startServer();
 const open: Record<(typeof SHOTS)[number]["name"], (page: Page) => Promise<void>> = {
   async consent(page) {
     const { demo } = server;
-    await signIn(page, "/wallet", demo.user);
+    // Somebody who has not connected this app yet.
+    await signIn(page, "/wallet", demo.developer);
     const parameters = new URLSearchParams({
       response_type: "code",
       client_id: demo.app.client_id,
@@ -87,11 +88,11 @@ async function someUse({ demo }: ServerProcess): Promise<void> {
     "Write a haiku about ledgers.",
     "Explain PKCE.",
   ];
-  const models = ["gpt-4o-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "gpt-4.1-mini"];
+  const models = ["gpt-4o", "gpt-4.1", "gpt-4o-mini", "gpt-4o", "gpt-4.1-mini"];
   for (let n = 0; n < 40; n++) {
     const body = {
       model: models[n % models.length],
-      messages: [{ role: "user", content: `simulate: long ${120 + ((n * 37) % 400)} ${questions[n % questions.length]}` }],
+      messages: [{ role: "user", content: `simulate: long ${900 + ((n * 1370) % 4000)} ${questions[n % questions.length]}` }],
     };
     await call(server, "/v1/chat/completions", { key: demo.api_keys.user, user: demo.user.external_user_id, body });
   }

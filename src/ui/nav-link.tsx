@@ -9,11 +9,14 @@ import { classes } from "./classes.ts";
 export function NavLink({
   href,
   exact = false,
+  prefetch,
   className,
   children,
 }: {
   href: string;
   exact?: boolean;
+  /** false: fetched when it is pressed, for pages that need much and where few go. */
+  prefetch?: false;
   className?: string;
   children: ReactNode;
 }) {
@@ -22,6 +25,7 @@ export function NavLink({
   return (
     <Link
       href={href}
+      prefetch={prefetch}
       aria-current={here ? "page" : undefined}
       className={classes(
         "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium text-soft hover:bg-sunken hover:text-ink",

@@ -1,6 +1,5 @@
 "use client";
 
-import { signOut } from "next-auth/react";
 import { useState } from "react";
 import { Button } from "./button.tsx";
 
@@ -9,6 +8,8 @@ export function SignOutButton() {
   async function leave() {
     setBusy(true);
     try {
+      // Fetched when it is needed: every page has this button, and few people press it.
+      const { signOut } = await import("next-auth/react");
       await signOut({ redirect: false });
       // A full load, so that nothing of the session stays in memory.
       window.location.assign("/");

@@ -11,16 +11,16 @@ export function SiteFooter() {
           Quota
         </span>
         <nav aria-label="Footer" className="flex flex-wrap gap-x-5 gap-y-1">
-          <Link href="/docs" className="hover:text-ink hover:underline">
+          <Link prefetch={false} href="/docs" className="hover:text-ink hover:underline">
             Docs
           </Link>
-          <Link href="/docs/api" className="hover:text-ink hover:underline">
+          <Link prefetch={false} href="/docs/api" className="hover:text-ink hover:underline">
             API
           </Link>
-          <Link href="/docs/security" className="hover:text-ink hover:underline">
+          <Link prefetch={false} href="/docs/security" className="hover:text-ink hover:underline">
             Security
           </Link>
-          <Link href="/docs/self-hosting" className="hover:text-ink hover:underline">
+          <Link prefetch={false} href="/docs/self-hosting" className="hover:text-ink hover:underline">
             Run your own
           </Link>
           <a href="/llms.txt" className="hover:text-ink hover:underline">

@@ -28,7 +28,7 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
                 <NavLink href="/dashboard">Dashboard</NavLink>
               </>
             )}
-            <NavLink href="/docs" className={user ? "max-sm:hidden" : undefined}>
+            <NavLink href="/docs" prefetch={false} className={user ? "max-sm:hidden" : undefined}>
               Docs
             </NavLink>
           </nav>
@@ -43,10 +43,14 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
             ) : (
               <>
                 <Button asChild kind="quiet" size="small">
-                  <Link href="/sign-up">Sign up</Link>
+                  <Link href="/sign-up" prefetch={false}>
+                    Sign up
+                  </Link>
                 </Button>
                 <Button asChild size="small">
-                  <Link href="/sign-in">Sign in</Link>
+                  <Link href="/sign-in" prefetch={false}>
+                    Sign in
+                  </Link>
                 </Button>
               </>
             )}

@@ -10,11 +10,11 @@ import { FlowDiagram } from "#ui/flow-diagram.tsx";
 import { Screenshot } from "./screenshot.tsx";
 
 const ANSWER = `{
-  "choices": [{ "message": { "content": "…" } }],
-  "usage": { "total_tokens": 21 },
+  "choices": [{ "message": { "content": "Hello! …" } }],
+  "usage": { "prompt_tokens": 8, "completion_tokens": 43 },
   "quota": {
-    "credits_used": 12,
-    "balance_after": 9999988,
+    "credits_used": 33,
+    "balance_after": 9999967,
     "billing_mode": "user",
     "external_user_id": "user_123"
   }
@@ -33,10 +33,14 @@ export default async function Home() {
           </p>
           <div className="mt-7 flex flex-wrap gap-3">
             <Button asChild kind="primary">
-              <Link href={user ? "/wallet" : "/sign-up"}>{user ? "Open your wallet" : "Make a wallet"}</Link>
+              <Link prefetch={false} href={user ? "/wallet" : "/sign-up"}>
+                {user ? "Open your wallet" : "Make a wallet"}
+              </Link>
             </Button>
             <Button asChild>
-              <Link href="/docs/quickstart">Quickstart for developers</Link>
+              <Link prefetch={false} href="/docs/quickstart">
+                Quickstart for developers
+              </Link>
             </Button>
           </div>
         </div>
@@ -75,11 +79,11 @@ export default async function Home() {
       </div>
 
       <Heading>What people see</Heading>
-      <div className="mt-6 grid gap-x-8 gap-y-10 lg:grid-cols-[minmax(0,4fr)_minmax(0,4fr)_minmax(0,7fr)]">
-        <Screenshot name="consent" width={880} height={1240} alt="The consent page: what the app may do, a monthly limit, Cancel and Allow">
+      <div className="mt-6 grid gap-x-8 gap-y-10 sm:grid-cols-2 lg:grid-cols-[minmax(0,1fr)_minmax(0,1fr)_minmax(0,2fr)]">
+        <Screenshot name="consent" width={880} height={1720} alt="The consent page: what the app may do, a monthly limit, Cancel and Allow">
           Whoever connects a wallet reads what an app may do and sets the most it may spend.
         </Screenshot>
-        <Screenshot name="wallet" width={880} height={1240} alt="A wallet: the balance, a connected app with its limit, and what was spent">
+        <Screenshot name="wallet" width={880} height={1720} alt="A wallet: the balance, a connected app with its limit, and what was spent">
           The wallet has the balance, the connected apps, and a receipt for each request.
         </Screenshot>
         <Screenshot
@@ -102,15 +106,15 @@ export default async function Home() {
         <Guarantee title="Books that prove themselves">Every credit is in a journal that is only added to and sums to zero.</Guarantee>
       </ul>
       <p className="mt-8">
-        <Link href="/docs/billing" className="prose-link">
+        <Link prefetch={false} href="/docs/billing" className="prose-link">
           What is billed when a stream breaks
         </Link>
         <span className="px-2 text-soft">·</span>
-        <Link href="/docs/security" className="prose-link">
+        <Link prefetch={false} href="/docs/security" className="prose-link">
           The security model
         </Link>
         <span className="px-2 text-soft">·</span>
-        <Link href="/docs/errors" className="prose-link">
+        <Link prefetch={false} href="/docs/errors" className="prose-link">
           Every error
         </Link>
       </p>
@@ -128,7 +132,11 @@ function Reader({ title, href, action, children }: { title: string; href: string
       <h2 className="font-semibold">{title}</h2>
       <p className="mt-1 flex-1 text-pretty text-soft">{children}</p>
       <p className="mt-2">
-        <Link href={href} className="inline-flex items-center gap-1 font-medium text-accent underline-offset-4 hover:underline">
+        <Link
+          prefetch={false}
+          href={href}
+          className="inline-flex items-center gap-1 font-medium text-accent underline-offset-4 hover:underline"
+        >
           {action}
           <ArrowRight size={15} aria-hidden="true" />
         </Link>

@@ -94,14 +94,14 @@ function heading({ depth, text, tokens }: Tokens.Heading, { anchor }: Around): R
 function table({ header, rows }: Tokens.Table): ReactNode {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
-    <section aria-label="Table" tabIndex={0} className="my-5 overflow-x-auto rounded-lg border border-line bg-surface">
+    <div tabIndex={0} className="my-5 overflow-x-auto rounded-lg border border-line bg-surface">
       <table className="w-full text-sm leading-5">
         <thead>
           <tr>{together(header.map(tableHead))}</tr>
         </thead>
         <tbody>{together(rows.map(tableRow))}</tbody>
       </table>
-    </section>
+    </div>
   );
 }
 

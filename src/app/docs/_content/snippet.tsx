@@ -1,4 +1,3 @@
-import { CodeBlock } from "#ui/code-block.tsx";
 import { CopyButton } from "#ui/copy-button.tsx";
 import { highlight } from "./code.ts";
 import { Tabs } from "./tabs.tsx";
@@ -28,7 +27,7 @@ export function Snippet({ text, language, file }: { text: string; language: stri
         <span className={file === undefined ? "text-[0.8125rem] text-soft" : "truncate font-mono text-[0.8125rem] text-soft"}>{label}</span>
         <CopyButton text={text} what={`this ${label}`} kind="quiet" />
       </figcaption>
-      <Code text={text} language={language} label={label} />
+      <Code text={text} language={language} />
     </figure>
   );
 }
@@ -41,17 +40,18 @@ export function Snippets({ tabs }: { tabs: readonly { tab: string; text: string;
       tabs={tabs.map(({ tab, text, language }) => ({
         name: tab,
         text,
-        content: <Code text={text} language={language} label={tab} />,
+        content: <Code text={text} language={language} />,
       }))}
     />
   );
 }
 
-function Code({ text, language, label }: { text: string; language: string; label: string }) {
+function Code({ text, language }: { text: string; language: string }) {
   return (
-    <CodeBlock label={label} className="rounded-t-none">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
+    <pre tabIndex={0} className="overflow-x-auto p-4 font-mono text-[0.8125rem] leading-5">
       {/* biome-ignore lint/security/noDangerouslySetInnerHtml: the highlighter escapes the text, which is this repository's own. */}
       <code className="code" dangerouslySetInnerHTML={{ __html: highlight(text, language) }} />
-    </CodeBlock>
+    </pre>
   );
 }
