@@ -1,6 +1,7 @@
 import { purgeOAuth } from "../connect/grants.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
+import { preparePartitions } from "../ledger/partitions.ts";
 import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
 import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
@@ -25,6 +26,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
+    every(3_600_000, "prepare partitions", () => preparePartitions(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
@@ -34,6 +36,9 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
     }),
   ];
+
+  // A server that stood still for months has none for today.
+  running = preparePartitions(db.sql).catch((error: unknown) => log.error("prepare partitions failed", { error }));
 
   function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
     const timer = setInterval(() => {

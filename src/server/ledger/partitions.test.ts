@@ -1,0 +1,60 @@
+import { v7 as uuidv7 } from "uuid";
+import { expect, test } from "vitest";
+import { onBothDatabases } from "#testing/database.ts";
+import { makeUser } from "#testing/makers.ts";
+import { platformAccount } from "./accounts.ts";
+import { preparePartitions } from "./partitions.ts";
+import { transfer } from "./transfer.ts";
+import { verify } from "./verify.ts";
+
+onBothDatabases("the journal by month", (db) => {
+  const query = (text: string, parameters: unknown[] = []) => db().sql.query({ name: "", text }, parameters);
+  const moveAt = async (moment: Date) => {
+    const { walletId } = await makeUser(db());
+    const id = uuidv7({ msecs: moment.getTime() });
+    await transfer(db().sql, { id, debitId: platformAccount.world, creditId: walletId, amount: 5n, reason: "top_up" });
+    const [row] = await query(`SELECT tableoid::regclass::text AS home FROM transfer WHERE id = $1::uuid`, [id]);
+    return String(row?.home);
+  };
+  const partOf = (moment: Date) => `transfer_${moment.toISOString().slice(0, 7).replace("-", "_")}`;
+  const monthsFromNow = (months: number) => {
+    const now = new Date();
+    return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + months, 1));
+  };
+
+  test("goes by the moment in the id, to the millisecond, and what is older than the partitions has a place too", async () => {
+    const next = monthsFromNow(1);
+    expect(await moveAt(new Date())).toBe(partOf(new Date()));
+    expect(await moveAt(next)).toBe(partOf(next));
+    expect(await moveAt(new Date(next.getTime() - 1))).toBe(partOf(new Date()));
+    expect(await moveAt(new Date(0))).toBe(partOf(new Date()));
+  });
+
+  test("has partitions for months ahead; a month that nobody prepared loses nothing and stays where it is", async () => {
+    await preparePartitions(db().sql);
+    expect(await moveAt(monthsFromNow(3))).toBe(partOf(monthsFromNow(3)));
+    expect(await moveAt(monthsFromNow(5))).toBe("transfer_other");
+    // The month that began elsewhere is passed over; the ones around it are made.
+    const [made] = await query("SELECT prepare_partitions(6) AS made");
+    expect(Number(made?.made)).toBe(2 * 3 - 1);
+    expect(await moveAt(monthsFromNow(4))).toBe(partOf(monthsFromNow(4)));
+    expect(await moveAt(monthsFromNow(5))).toBe("transfer_other");
+    expect((await verify(db().sql)).ok).toBe(true);
+  });
+
+  test("may be prepared by several at once", async () => {
+    await Promise.all([1, 2, 3].map(() => query("SELECT prepare_partitions(8)")));
+    expect(await moveAt(monthsFromNow(8))).toBe(partOf(monthsFromNow(8)));
+  });
+
+  test("is added to and never rewritten, in no partition", async () => {
+    const parts = await query(
+      `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent IN ('usage'::regclass, 'transfer'::regclass)`,
+    );
+    expect(parts.length).toBeGreaterThan(8);
+    for (const name of ["usage", "transfer", ...parts.map((part) => String(part.name))]) {
+      await expect(query(`DELETE FROM ${name}`), name).rejects.toThrow("never changed or removed");
+      await expect(query(`UPDATE ${name} SET created_at = now()`), name).rejects.toThrow("never changed or removed");
+    }
+  });
+});
