@@ -1,7 +1,6 @@
 import { cva, type VariantProps } from "class-variance-authority";
 import { Slot } from "radix-ui";
 import type { ComponentProps } from "react";
-import { classes } from "./classes.ts";
 
 const look = cva(
   "inline-flex shrink-0 items-center justify-center gap-2 whitespace-nowrap rounded-md font-medium transition-colors disabled:cursor-not-allowed disabled:opacity-55",
@@ -23,7 +22,10 @@ const look = cva(
   },
 );
 
-/** `asChild` lends the look to a link. */
+/**
+ * `asChild` lends the look to a link. What `className` says against the look needs Tailwind's
+ * `!`: merging would cost every page a library.
+ */
 export function Button({
   kind,
   size,
@@ -32,5 +34,5 @@ export function Button({
   ...props
 }: ComponentProps<"button"> & VariantProps<typeof look> & { asChild?: boolean }) {
   const Element = asChild ? Slot.Root : "button";
-  return <Element type={asChild ? undefined : "button"} className={classes(look({ kind, size }), className)} {...props} />;
+  return <Element type={asChild ? undefined : "button"} className={look({ kind, size, className })} {...props} />;
 }

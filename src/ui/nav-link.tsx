@@ -1,9 +1,9 @@
 "use client";
 
+import { clsx } from "clsx";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
 import type { ReactNode } from "react";
-import { classes } from "./classes.ts";
 
 /** A link that knows whether it leads to where one is. `exact`: pages below it don't count. */
 export function NavLink({
@@ -27,9 +27,9 @@ export function NavLink({
       href={href}
       prefetch={prefetch}
       aria-current={here ? "page" : undefined}
-      className={classes(
-        "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium text-soft hover:bg-sunken hover:text-ink",
-        here && "bg-sunken text-ink",
+      className={clsx(
+        "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium",
+        here ? "bg-sunken text-ink" : "text-soft hover:bg-sunken hover:text-ink",
         className,
       )}
     >

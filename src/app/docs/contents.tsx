@@ -1,10 +1,10 @@
 "use client";
 
+import { clsx } from "clsx";
 import { ChevronDown } from "lucide-react";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
 import { useEffect, useState } from "react";
-import { classes } from "#ui/classes.ts";
 
 type Groups = readonly { title: string; pages: readonly { path: string; title: string }[] }[];
 
@@ -26,7 +26,7 @@ export function Contents({ groups }: { groups: Groups }) {
         {current?.title ?? "All pages"}
         <ChevronDown size={16} aria-hidden="true" className={open ? "rotate-180" : undefined} />
       </button>
-      <div className={classes("mt-4 space-y-6 lg:mt-0 lg:block", !open && "hidden")}>
+      <div className={clsx("mt-4 space-y-6 lg:mt-0 lg:block", !open && "hidden")}>
         {groups.map(({ title, pages }) => (
           <div key={title}>
             <p className="px-3 text-[0.8125rem] font-medium text-soft">{title}</p>
@@ -36,9 +36,9 @@ export function Contents({ groups }: { groups: Groups }) {
                   <Link
                     href={path}
                     aria-current={path === here ? "page" : undefined}
-                    className={classes(
-                      "block rounded-md px-3 py-1 text-sm leading-6 text-soft hover:bg-sunken hover:text-ink",
-                      path === here && "bg-sunken font-medium text-ink",
+                    className={clsx(
+                      "block rounded-md px-3 py-1 text-sm leading-6",
+                      path === here ? "bg-sunken font-medium text-ink" : "text-soft hover:bg-sunken hover:text-ink",
                     )}
                   >
                     {name}

@@ -68,7 +68,7 @@ export function Search() {
     <>
       <Button
         onClick={() => setOpen(true)}
-        className="w-full justify-between px-3 font-normal text-soft"
+        className="w-full justify-between! px-3! font-normal! text-soft!"
         aria-keyshortcuts="Control+K Meta+K /"
       >
         <span className="flex items-center gap-2">
