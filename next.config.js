@@ -31,8 +31,9 @@ export default function config(phase) {
     },
     async headers() {
       return [
-        // The API answers programs and sets its own headers.
-        { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
+        // The API answers programs and sets its own headers; scripts and styles are no pages.
+        { source: "/((?!v1(?:/|$)|_next/static/).*)", headers: pageHeaders(development) },
+        { source: "/_next/static/:rest*", headers: [{ key: "X-Content-Type-Options", value: "nosniff" }] },
         // The consent page's form ends at the app's redirect URI, and browsers apply form-action
         // to every redirect on the way. An app's address is https, or http on this machine.
         // What addresses these pages have is nobody else's business.

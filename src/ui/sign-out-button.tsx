@@ -1,7 +1,7 @@
 "use client";
 
 import { useState } from "react";
-import { Button } from "./button.tsx";
+import { look } from "./button-look.ts";
 
 export function SignOutButton() {
   const [busy, setBusy] = useState(false);
@@ -18,8 +18,8 @@ export function SignOutButton() {
     }
   }
   return (
-    <Button kind="quiet" size="small" onClick={leave} disabled={busy}>
+    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} disabled={busy}>
       Sign out
-    </Button>
+    </button>
   );
 }

@@ -6,7 +6,7 @@ import { NavLink } from "./nav-link.tsx";
 import { SignOutButton } from "./sign-out-button.tsx";
 
 /** What every page has around it. */
-export function SiteFrame({ user, children }: { user: { email: string } | null; children: ReactNode }) {
+export function SiteFrame({ user, footer, children }: { user: { email: string } | null; footer?: ReactNode; children: ReactNode }) {
   return (
     <>
       <a
@@ -60,6 +60,7 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
       <main id="content" tabIndex={-1} className="flex flex-1 flex-col outline-none">
         {children}
       </main>
+      {footer}
     </>
   );
 }

@@ -5,9 +5,8 @@ import { SiteFrame } from "#ui/site-frame.tsx";
 
 export default async function Layout({ children }: { children: ReactNode }) {
   return (
-    <SiteFrame user={await currentUser()}>
+    <SiteFrame user={await currentUser()} footer={<SiteFooter />}>
       {children}
-      <SiteFooter />
     </SiteFrame>
   );
 }

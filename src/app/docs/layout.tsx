@@ -17,7 +17,7 @@ export default async function Layout({ children }: { children: ReactNode }) {
     }),
   }));
   return (
-    <SiteFrame user={await currentUser()}>
+    <SiteFrame user={await currentUser()} footer={<SiteFooter />}>
       <div className="mx-auto grid w-full max-w-6xl flex-1 px-4 sm:px-6 lg:grid-cols-[13rem_minmax(0,1fr)] lg:gap-x-12">
         <aside className="lg:border-r lg:border-line lg:pr-6">
           <div className="pt-5 lg:sticky lg:top-0 lg:max-h-dvh lg:overflow-y-auto lg:py-8">
@@ -27,7 +27,6 @@ export default async function Layout({ children }: { children: ReactNode }) {
         </aside>
         <div className="min-w-0 pb-16 pt-8">{children}</div>
       </div>
-      <SiteFooter />
     </SiteFrame>
   );
 }

@@ -139,6 +139,8 @@ function span(token: MarkedToken): ReactNode {
     case "codespan":
       return <code className="rounded-sm bg-sunken px-1 py-0.5 font-mono text-[0.85em] [overflow-wrap:anywhere]">{token.text}</code>;
     case "link":
+      // An address in the middle of a sentence is a name, not somewhere to go.
+      if (!token.raw.startsWith("[")) return token.text;
       return <TextLink href={token.href}>{inline(token.tokens)}</TextLink>;
     case "br":
       return <br />;
