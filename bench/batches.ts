@@ -26,7 +26,19 @@ try {
     users.push((await makeLink(db, app.id, user, index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {})).externalUserId);
   }
   const lane = db.lane();
-  for (const size of [1, 5, 16, 64]) {
+  const sizes = [1, 5, 16, 64];
+  for (const [index, size] of [...sizes, ...sizes].entries()) {
+    if (index === sizes.length) {
+      console.log("the same with a webhook endpoint for all that a settlement makes known:");
+      await db.prisma.webhookEndpoint.create({
+        data: {
+          appId: app.id,
+          url: "http://127.0.0.1/",
+          secret: Buffer.alloc(1),
+          events: ["usage.completed", "balance.updated", "balance.low"],
+        },
+      });
+    }
     const rounds = Math.ceil(PAIRS / size);
     const before = cpuMs(postgresPids(postgres.dataDir));
     let holdMs = 0;

@@ -1,6 +1,8 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { cpus, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,6 +10,7 @@ import { parseArgs } from "node:util";
 import { migrate } from "../prisma/migrate.ts";
 import { verify } from "../src/server/ledger/verify.ts";
 import { openDatabase } from "../src/server/platform/db.ts";
+import type { Sql } from "../src/server/platform/sql.ts";
 import { makeApp, makeLink, makeUser } from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
@@ -16,7 +19,8 @@ import type { LoadOrder, LoadReport } from "./load.ts";
 /**
  * `npm run bench`: what billing costs. The same load goes to a raw pass-through and
  * to Quota on a real Postgres with durable commits, in turns within one run; the
- * figures that count are the ratios between the two.
+ * figures that count are the ratios between the two. A third takes part: the same
+ * requests with an app that has a webhook endpoint for everything that they make known.
  */
 const { values: options } = parseArgs({
   options: {
@@ -63,6 +67,17 @@ async function main(): Promise<void> {
   await db.prisma.apiKey.create({
     data: { appId: app.id, name: "bench", hash: createHash("sha256").update(secret).digest(), fragment: "sk-quota-…", billingMode: "user" },
   });
+  const listening = await makeApp(db, { markupBps: 2_000 });
+  const listeningSecret = `sk-quota-${randomBytes(16).toString("hex")}`;
+  await db.prisma.apiKey.create({
+    data: {
+      appId: listening.id,
+      name: "bench",
+      hash: createHash("sha256").update(listeningSecret).digest(),
+      fragment: "sk-quota-…",
+      billingMode: "user",
+    },
+  });
   const users: string[] = [];
   for (let index = 0; index < Number(options.wallets); index++) {
     const user = await makeUser(db, { credits: 1_000_000_000n });
@@ -71,10 +86,19 @@ async function main(): Promise<void> {
       ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}),
     });
     users.push(link.externalUserId);
+    await makeLink(db, listening.id, user, {
+      externalUserId: `user_${index}`,
+      ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}),
+    });
   }
 
   const upstreamPort = await startChild("upstream.ts", []);
-  const raw = { name: "raw", port: await startChild("raw.ts", [`http://127.0.0.1:${upstreamPort}`]), pid: children.at(-1)?.pid ?? 0 };
+  const raw = {
+    name: "raw",
+    key: secret,
+    port: await startChild("raw.ts", [`http://127.0.0.1:${upstreamPort}`]),
+    pid: children.at(-1)?.pid ?? 0,
+  };
   const quotaPort = await freePort();
   const server = fork(options.entry ?? "", [], {
     env: {
@@ -85,6 +109,7 @@ async function main(): Promise<void> {
       QUOTA_DATA_DIR: folder,
       QUOTA_DEMO: "0",
       QUOTA_RATE_LIMIT_PER_MINUTE: "1000000000",
+      QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1",
       OPENAI_API_KEY: "bench",
       OPENAI_BASE_URL: `http://127.0.0.1:${upstreamPort}/v1`,
     },
@@ -92,40 +117,62 @@ async function main(): Promise<void> {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
   children.push(server);
-  const quota = { name: "quota", port: quotaPort, pid: server.pid ?? 0 };
+  const quota = { name: "quota", key: secret, port: quotaPort, pid: server.pid ?? 0 };
   await waitUntilReady(quotaPort);
+  const delivered = { count: 0 };
+  const receiver = createServer((incoming, outgoing) => {
+    delivered.count++;
+    incoming.resume();
+    outgoing.writeHead(204).end();
+  });
+  await new Promise<void>((resolve) => receiver.listen(0, "127.0.0.1", resolve));
+  const subscribed = await fetch(`http://127.0.0.1:${quotaPort}/v1/webhooks`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${listeningSecret}`, "content-type": "application/json" },
+    body: JSON.stringify({
+      url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`,
+      events: ["usage.completed", "balance.updated", "balance.low"],
+    }),
+  });
+  if (!subscribed.ok) throw new Error(`the endpoint could not be made: ${await subscribed.text()}`);
   const load = fork(path.join(here, "load.ts"), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   children.push(load);
   await message(load);
 
-  const request = (stream: boolean, port: number, user: string) => {
+  const request = (stream: boolean, { port, key }: { port: number; key: string }, user: string) => {
     const body = JSON.stringify({
       model: "gpt-4o-mini",
       max_tokens: 100,
       ...(stream ? { stream: true } : {}),
       messages: [{ role: "user", content: "Hello!" }],
     });
-    return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${secret}\r\nX-Quota-User: ${user}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${key}\r\nX-Quota-User: ${user}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
   };
 
   for (const mode of (options.modes ?? "").split(",")) {
     for (const concurrency of (options.concurrency ?? "").split(",").map(Number)) {
-      const results = { raw: [] as Measured[], quota: [] as Measured[] };
+      const results = { raw: [] as Measured[], quota: [] as Measured[], told: [] as Measured[] };
       const measure = (target: typeof raw, duration: number) =>
         run(
           load,
-          { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target.port, user)) },
+          { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target, user)) },
           target.pid,
         );
       for (const target of [raw, quota]) await measure(target, 1);
       for (let round = 0; round < rounds; round++) {
         results.raw.push(await measure(raw, seconds));
         results.quota.push(await measure(quota, seconds));
+        results.told.push(await measure({ ...quota, key: listeningSecret }, seconds));
+        // The next round begins with nothing left to deliver, so that each pays for its own news.
+        await allDelivered(db.sql);
       }
       report(mode, concurrency, results);
     }
   }
 
+  console.log(`\n${delivered.count} webhooks delivered.`);
+  receiver.closeAllConnections();
+  receiver.close();
   const stopped = new Promise((resolve) => server.once("exit", resolve));
   server.kill("SIGTERM");
   await stopped;
@@ -156,7 +203,15 @@ async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<M
   };
 }
 
-function report(mode: string, concurrency: number, results: { raw: Measured[]; quota: Measured[] }): void {
+async function allDelivered(sql: Sql): Promise<void> {
+  const left = {
+    name: "bench_left",
+    text: `SELECT EXISTS (SELECT 1 FROM outbox_event WHERE relayed_at IS NULL) OR EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS left`,
+  };
+  while ((await sql.query(left, []))[0]?.left === true) await new Promise((resolve) => setTimeout(resolve, 250));
+}
+
+function report(mode: string, concurrency: number, results: { raw: Measured[]; quota: Measured[]; told: Measured[] }): void {
   const ratios = results.quota.map((each, round) => each.rps / (results.raw[round]?.rps ?? 1));
   const line = (name: string, list: Measured[]) =>
     `  ${name.padEnd(6)} ${median(list.map((each) => each.rps))
@@ -169,6 +224,11 @@ function report(mode: string, concurrency: number, results: { raw: Measured[]; q
   );
   console.log(line("raw", results.raw));
   console.log(line("quota", results.quota));
+  console.log(line("+hooks", results.told));
+  const told = results.told.map((each, round) => each.rps / (results.quota[round]?.rps ?? 1));
+  console.log(
+    `  with an endpoint: ${median(told).toFixed(2)} of without [${Math.min(...told).toFixed(2)} to ${Math.max(...told).toFixed(2)}]`,
+  );
 }
 
 function ms(list: (number | null)[]): string {

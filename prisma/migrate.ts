@@ -39,7 +39,7 @@ export async function drift(db: Database): Promise<string> {
   const content = await readSchema();
   const engine = await schemaEngine(db.adapterFactory, content);
   const introspected = await engine.introspect({
-    schema: { files: [{ path: "schema.prisma", content: 'datasource db {\n  provider = "postgresql"\n}\n' }] },
+    schema: { files: [{ path: "schema.prisma", content: EMPTY_SCHEMA }] },
     baseDirectoryPath: here,
     force: true,
     compositeTypeDepth: 0,
@@ -55,6 +55,16 @@ export async function drift(db: Database): Promise<string> {
   });
   return (stdout ?? "").replace("-- This is an empty migration.", "").trim();
 }
+
+/** What the database is read into; partial indexes are read only when asked for. */
+const EMPTY_SCHEMA = `
+  generator client {
+    provider        = "prisma-client"
+    previewFeatures = ["partialIndexes"]
+  }
+  datasource db {
+    provider = "postgresql"
+  }`;
 
 async function readSchema(): Promise<string> {
   return readFile(path.join(here, "schema.prisma"), "utf8");

@@ -75,6 +75,13 @@ const schema = z.object({
   /** How long a stopping server waits for requests that are under way. */
   QUOTA_SHUTDOWN_TIMEOUT_MS: milliseconds.default(30_000),
 
+  /** 1 lets webhooks go to this machine itself, for development and tests; other private addresses are never called. */
+  QUOTA_WEBHOOK_ALLOW_LOOPBACK: flag,
+  /** How long a webhook's receiver may take in all. */
+  QUOTA_WEBHOOK_TIMEOUT_MS: milliseconds.default(10_000),
+  /** The wait before the second attempt; each later one is three times as long, and at most 4,320 times as long as the first. */
+  QUOTA_WEBHOOK_FIRST_RETRY_MS: milliseconds.default(10_000),
+
   /**
    * The simulator answers as long as no provider is configured. auto: on the embedded
    * database and with demo data only, because elsewhere it would bill real credits

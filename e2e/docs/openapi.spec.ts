@@ -6,6 +6,7 @@ import { validate } from "@scalar/openapi-parser";
 import type { Door } from "../../src/server/http/endpoint.ts";
 import { completion, usage } from "../../src/testing/fake-upstream.ts";
 import { makeKey, makeToken } from "../../src/testing/makers.ts";
+import { startReceiver } from "../../src/testing/receiver.ts";
 import { type Call, call, chat, marker } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { openApiDocument, schemaOf } from "../openapi.ts";
@@ -46,11 +47,13 @@ test("every door of /v1 is documented, and every documented operation has a door
   expect((await doors()).sort()).toEqual(written.sort());
 });
 
-test("every documented operation answers as documented: each status, each field", async ({ postgresServer, upstream }) => {
+test("every documented operation answers as documented: each status, each field", async ({ postgresServer, upstream, atTheEnd }) => {
   test.setTimeout(120_000);
   const { paths } = await openApiDocument();
+  const receiver = await startReceiver();
+  atTheEnd.push(() => receiver.close());
   const world = await arrange(postgresServer.db, { developerBalance: 10_000_000n, monthlyLimit: 1_000_000n });
-  const scene = await prepare(postgresServer, world);
+  const scene = await prepare(postgresServer, world, receiver.url);
   const text = marker();
   using _answer = upstream.on(text, completion({ usage: usage(10, 5) }));
 
@@ -104,9 +107,17 @@ test("429 of every operation is as documented", async ({ start }) => {
 /** Statuses that need a provider or a server in trouble: upstream-errors, streams, crash and http have them, and 429 is below. */
 const ELSEWHERE = new Set(["429", "500", "502", "503", "504", "4XX"]);
 
-type Scene = { world: World; token: string; scopeless: string; paused: string; poor: World; test: string };
+type Scene = {
+  webhooks: { receiver: string; webhook: string; delivery: string; spare: string };
+  world: World;
+  token: string;
+  scopeless: string;
+  paused: string;
+  poor: World;
+  test: string;
+};
 
-async function prepare(server: PostgresServer, world: World): Promise<Scene> {
+async function prepare(server: PostgresServer, world: World, receiver: string): Promise<Scene> {
   const poor = await arrange(server.db, { balance: 0n });
   const away = await arrange(server.db);
   await server.db.prisma.linkedUser.update({ where: { id: away.link.id }, data: { pausedAt: new Date() } });
@@ -114,11 +125,20 @@ async function prepare(server: PostgresServer, world: World): Promise<Scene> {
   const { token } = await makeToken(server.db, world.link, { scope: "credits.read credits.spend email" });
   const { token: scopeless } = await makeToken(server.db, world.link, { scope: "openid" });
   const testKey = await makeKey(server.db, world.app.id, "test");
-  return { world, token, scopeless, paused, poor, test: testKey.secret };
+  // An endpoint with a delivery that was attempted, and one to be removed.
+  const byKey = { key: world.key.secret };
+  const subscription = { url: `${receiver}/hook`, events: ["user.connected"] };
+  const [hook, spare] = await Promise.all([1, 2].map(() => call(server, "/v1/webhooks", { ...byKey, body: subscription })));
+  const webhook = `/v1/webhooks/${hook?.json.id}`;
+  const sent = await call(server, `${webhook}/test`, { ...byKey, body: {} });
+  const delivery = `${webhook}/deliveries/${sent.json.id}`;
+  await expect.poll(async () => (await call(server, delivery, byKey)).json.log.length).toBeGreaterThan(0);
+  const webhooks = { receiver, webhook, delivery, spare: `/v1/webhooks/${spare?.json.id}` };
+  return { webhooks, world, token, scopeless, paused, poor, test: testKey.secret };
 }
 
 /** For each operation, requests that succeed; together their answers have every documented field. */
-function successes({ world, token, test: testKey }: Scene, text: string): Record<string, Request[]> {
+function successes({ world, token, test: testKey, webhooks }: Scene, text: string): Record<string, Request[]> {
   const { as, key } = world;
   const byKey = { key: key.secret };
   const id = encodeURIComponent(as.user);
@@ -149,6 +169,15 @@ function successes({ world, token, test: testKey }: Scene, text: string): Record
     "POST /v1/funding/credit": [
       { path: "/v1/funding/credit", ...byKey, ...idempotent(), body: { external_user_id: as.user, amount: 10, description: "A gift" } },
     ],
+    "GET /v1/webhooks": [{ path: "/v1/webhooks", ...byKey }],
+    "POST /v1/webhooks": [{ path: "/v1/webhooks", ...byKey, body: { url: `${webhooks.receiver}/more`, events: ["balance.low"] } }],
+    "GET /v1/webhooks/{id}": [{ path: webhooks.webhook, ...byKey }],
+    "PATCH /v1/webhooks/{id}": [{ path: webhooks.webhook, ...byKey, body: { rotate_secret: true } }],
+    "DELETE /v1/webhooks/{id}": [{ path: webhooks.spare, ...byKey }],
+    "POST /v1/webhooks/{id}/test": [{ path: `${webhooks.webhook}/test`, ...byKey, body: {} }],
+    "GET /v1/webhooks/{id}/deliveries": [{ path: `${webhooks.webhook}/deliveries`, ...byKey }],
+    "GET /v1/webhooks/{id}/deliveries/{delivery_id}": [{ path: webhooks.delivery, ...byKey }],
+    "POST /v1/webhooks/{id}/deliveries/{delivery_id}/retry": [{ path: `${webhooks.delivery}/retry`, ...byKey }],
   };
 }
 

@@ -68,6 +68,8 @@ async function start(): Promise<void> {
     server.listen(env.PORT, env.HOST, resolve);
   });
   const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
+  const { startDeliveries } = await import("./jobs/deliveries.ts");
+  const deliveries = await startDeliveries(db);
   step(`Listening on ${env.HOST}:${(server.address() as AddressInfo).port}.`);
   const { welcome } = await import("./start/welcome.ts");
   console.log(await welcome(demo));
@@ -98,7 +100,7 @@ async function start(): Promise<void> {
     const left = openSales();
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
-    await housekeeping.stop();
+    await Promise.all([housekeeping.stop(), deliveries.stop()]);
     await pages.close();
     await closeDatabase();
     process.exit(left > 0 ? 1 : 0);

@@ -60,6 +60,8 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       QUOTA_RATE_LIMIT_PER_MINUTE: "1000000",
       QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: "1000000",
       QUOTA_SIMULATOR_TOKENS_PER_SECOND: "0",
+      // Receivers of tests are on this machine.
+      QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1",
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
       ...(options.upstream === undefined ? {} : { OPENAI_BASE_URL: options.upstream.url, OPENAI_API_KEY: options.upstream.key }),
       ...options.env,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { publicUrl } from "#env";
 import { errorTable } from "../platform/errors.ts";
+import { type EventType, eventBodies, eventTable, eventTypes } from "../webhooks/events.ts";
 import type { AnyOperation, Door } from "./endpoint.ts";
 import { errorBody } from "./shapes.ts";
 
@@ -27,6 +28,7 @@ export function openApi(doors: readonly Door[]) {
       description: `What is under /v1/${name}.`,
     })),
     paths,
+    webhooks: Object.fromEntries(eventTypes.map((type) => [type, { post: describeEvent(type) }])),
     components: {
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "An API key: sk-quota-…" },
@@ -112,6 +114,42 @@ function headersOf(operation: AnyOperation, more: readonly HeaderName[] = []) {
   const limits: HeaderName[] = operation.public === true ? [] : ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
   const names: HeaderName[] = ["X-Request-Id", ...limits, ...more];
   return Object.fromEntries(names.map((name) => [name, { description: HEADERS[name], schema: { type: "string" } }]));
+}
+
+const SIGNATURES = {
+  "webhook-id": "The event's id; the same in every attempt.",
+  "webhook-timestamp": "Seconds since 1970.",
+  "webhook-signature": "Standard Webhooks: `v1,` and base64, once for each secret that is valid, separated by spaces.",
+  "X-Quota-Signature": "Hex HMAC-SHA256 of the raw body, with the whole text of the newest secret as key.",
+};
+
+function describeEvent(type: EventType) {
+  return {
+    summary: type,
+    description: eventTable[type].when,
+    parameters: Object.entries(SIGNATURES).map(([name, description]) => ({
+      name,
+      in: "header",
+      required: true,
+      description,
+      schema: { type: "string" },
+    })),
+    requestBody: {
+      required: true,
+      content: {
+        "application/json": {
+          schema: jsonSchema(eventBodies[type], "output"),
+          example: {
+            id: "evt_0193e4b27c1a7d3e9f602b8c4d5e6f72",
+            type,
+            created_at: "2026-11-22T12:00:00.000Z",
+            data: eventTable[type].sample,
+          },
+        },
+      },
+    },
+    responses: { "2XX": { description: "Received. Anything else, and no answer in 10 seconds, is tried again for about 3 days." } },
+  };
 }
 
 function headerParameters(operation: AnyOperation) {

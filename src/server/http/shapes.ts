@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { deliveryStatuses } from "../webhooks/deliveries.ts";
+import { MOST_ENDPOINTS } from "../webhooks/endpoints.ts";
+import { eventType } from "../webhooks/events.ts";
 
 /** The shapes of /v1, from which requests are checked and the API reference is made. */
 
@@ -155,6 +158,99 @@ export const funding = z.object({
   amount: credits,
   balance_after: credits,
   transaction_id: z.string(),
+});
+
+const webhookUrl = z.string().min(1).max(2_000).describe("A public http(s) address.");
+const webhookEvents = z.array(eventType).min(1).describe("The event types to send.");
+const webhookDescription = z
+  .string()
+  .max(500)
+  .regex(/^[^\p{Cc}]*$/u, "must be printable characters");
+const lowThreshold = z.int().min(1).max(1_000_000_000_000).describe("`balance.low` is sent when a balance falls below this many credits.");
+export const webhookCreation = z
+  .strictObject({
+    url: webhookUrl,
+    events: webhookEvents,
+    description: webhookDescription.nullable().optional(),
+    balance_low_threshold: lowThreshold.default(100_000),
+  })
+  .meta({ examples: [{ url: "https://example.com/quota", events: ["user.disconnected", "balance.low"], balance_low_threshold: 500_000 }] });
+export const webhookChange = z
+  .strictObject({
+    url: webhookUrl.optional(),
+    events: webhookEvents.optional(),
+    description: webhookDescription.nullable().optional(),
+    balance_low_threshold: lowThreshold.optional(),
+    enabled: z
+      .boolean()
+      .optional()
+      .describe("false gives up what is pending; true also enables an endpoint that was disabled for failing."),
+    rotate_secret: z.literal(true).optional().describe("Makes a new secret, which is in the answer."),
+    overlap_seconds: z
+      .int()
+      .min(0)
+      .max(604_800)
+      .optional()
+      .describe("With `rotate_secret`: how long the secret before signs too; a day unless given, 0 ends it at once."),
+  })
+  .meta({ examples: [{ events: ["user.disconnected"] }] });
+export const webhook = z.object({
+  id: z.string(),
+  url: z.string(),
+  description: z.string().nullable(),
+  events: z.array(eventType),
+  balance_low_threshold: credits,
+  sandbox: z.boolean().describe("Hears of requests with `test` keys, and of nothing else. As the key it was made with."),
+  enabled: z.boolean(),
+  disabled_at: moment.nullable(),
+  disabled_reason: z.enum(["owner", "failing"]).nullable(),
+  failing_since: moment.nullable().describe("The first failure after the last success."),
+  former_secret_until: moment.nullable().describe("Until then the secret before the last rotation signs too."),
+  notice: z.string().nullable().describe("What is wrong with it, if anything."),
+  created_at: moment,
+});
+export const webhookWithSecret = webhook.extend({
+  secret: z.string().optional().describe("`whsec_…`; here when it was just made or rotated, and never again."),
+});
+export const webhookList = z.object({ data: z.array(webhook).max(2 * MOST_ENDPOINTS), has_more: z.literal(false) });
+export const webhookTest = z
+  .strictObject({
+    type: eventType.optional().describe("By default the first type that the endpoint subscribes to."),
+  })
+  .meta({ examples: [{}] });
+export const webhookDelivery = z.object({
+  id: z.string(),
+  event_id: z.string().describe("The `id` of the body and the header `webhook-id`; the same in every attempt."),
+  type: eventType,
+  status: z.enum(deliveryStatuses),
+  attempts: z.int().describe("Since it was made, or retried by hand."),
+  next_attempt_at: moment.nullable(),
+  last_response_status: z.int().nullable(),
+  last_error: z.string().nullable(),
+  created_at: moment,
+});
+export const webhookDeliveryQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  starting_after: printable.optional().describe("The id of the last delivery of the page before."),
+  status: z.enum(deliveryStatuses).optional(),
+  type: eventType.optional(),
+});
+export const webhookDeliveryList = z.object({ data: z.array(webhookDelivery), has_more: z.boolean() });
+export const webhookDeliveryRecord = webhookDelivery.extend({
+  request_body: z.string().nullable().describe("What was, or will be, sent, byte for byte."),
+  log: z
+    .array(
+      z.object({
+        url: z.string(),
+        request_headers: z.record(z.string(), z.string()),
+        response_status: z.int().nullable(),
+        response_body: z.string().nullable().describe("The first 2 kB."),
+        error: z.string().nullable(),
+        started_at: moment,
+        duration_ms: z.int(),
+      }),
+    )
+    .describe("Each attempt, newest first."),
 });
 
 export const errorBody = z.object({

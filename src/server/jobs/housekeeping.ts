@@ -7,11 +7,12 @@ import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
+import { purgeDeliveries } from "../webhooks/deliveries.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, sign-ups, resets and what the authorization server no longer needs, and once
+ * keys, sign-ups, resets, deliveries and what the authorization server no longer needs, and once
  * a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
@@ -30,6 +31,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
     every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
+    every(3_600_000, "forget old deliveries and events", () => purgeDeliveries()),
     every(86_400_000, "verify the books", async () => {
       const report = await db.unhurried((sql) => verify(sql));
       if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });

@@ -22,6 +22,8 @@ export type Database = {
   lane(): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
   unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** What a job queue needs to keep its jobs in this database. */
+  readonly jobStore: { pglite: PGlite } | { connectionString: string };
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
   /** Runs alone among all processes that share this database, on connections that end with the work. */
@@ -86,6 +88,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     sql,
     lane: () => sql,
     unhurried: (work) => work(sql),
+    jobStore: { pglite },
     adapterFactory,
     exclusively: (work) => work(adapterFactory),
     close: async () => {
@@ -131,6 +134,7 @@ async function openPostgres(url: string): Promise<Database> {
         await own.end();
       }
     },
+    jobStore: { connectionString: url },
     adapterFactory,
     exclusively: (work) =>
       withAdvisoryLock(url, async () => {

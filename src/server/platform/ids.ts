@@ -28,6 +28,16 @@ export function isUuid(text: string): boolean {
 
 /** The UUID behind a shown request id; null for anything else. */
 export function idOfRequest(shown: string): string | null {
-  const hex = /^req_([0-9a-f]{32})$/.exec(shown)?.[1];
-  return hex === undefined ? null : hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+  return idOfShown("req", shown);
+}
+
+/** How an id is shown: what it names, and 32 hexadecimal digits. */
+export function shownId(kind: "evt" | "whk" | "dlv", id: string): string {
+  return `${kind}_${id.replaceAll("-", "")}`;
+}
+
+/** The UUID behind a shown id of this kind; null for anything else. */
+export function idOfShown(kind: "req" | "evt" | "whk" | "dlv", shown: string): string | null {
+  const hex = /^([a-z]{3})_([0-9a-f]{32})$/.exec(shown);
+  return hex === null || hex[1] !== kind ? null : (hex[2] as string).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

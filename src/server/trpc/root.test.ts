@@ -5,6 +5,7 @@ import { withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
 import { firstIdAt } from "../usage/dashboard.ts";
+import { createEndpoint, listEndpoints, sendTestEvent } from "../webhooks/endpoints.ts";
 import { appRouter, createCaller } from "./root.ts";
 
 // `database()` finds what hangs here instead of opening one of its own.
@@ -57,6 +58,18 @@ const aboutOneApp: Record<string, Record<string, unknown>> = {
   "usage.models": {},
   "usage.overview": {},
   "usage.requests": {},
+  "webhooks.create": { url: "https://1.1.1.1/hook", events: ["user.connected"] },
+  "webhooks.deliveries": { endpointId: uuidv7() },
+  "webhooks.delivery": { endpointId: uuidv7(), deliveryId: uuidv7() },
+  "webhooks.eventTypes": {},
+  "webhooks.get": { endpointId: uuidv7() },
+  "webhooks.list": {},
+  "webhooks.remove": { endpointId: uuidv7() },
+  "webhooks.retry": { endpointId: uuidv7(), deliveryId: uuidv7() },
+  "webhooks.revealSecret": { endpointId: uuidv7() },
+  "webhooks.rotateSecret": { endpointId: uuidv7() },
+  "webhooks.sendTest": { endpointId: uuidv7() },
+  "webhooks.update": { endpointId: uuidv7(), enabled: false },
 };
 /** The same for what is about one app that a person connected; they want `linkId`. */
 const aboutOneLink: Record<string, Record<string, unknown>> = {
@@ -111,7 +124,10 @@ describe("a stranger's app", () => {
     const stranger = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const key = await makeKey(db(), app.id);
-    const input = "apiKeyId" in extra ? { ...extra, apiKeyId: key.id } : extra;
+    const { endpoint } = await createEndpoint(app.id, { url: "https://1.1.1.1/hook", events: ["user.connected"] });
+    const delivery = await sendTestEvent(app.id, endpoint.id);
+    const own: Record<string, string | undefined> = { apiKeyId: key.id, endpointId: endpoint.id, deliveryId: delivery?.id };
+    const input = Object.fromEntries(Object.entries(extra).map(([name, value]) => [name, own[name] ?? value]));
     const ask = procedureOf(stranger, path);
 
     const strangers = await codeOf(ask({ ...input, appId: app.id }));
@@ -123,6 +139,7 @@ describe("a stranger's app", () => {
     expect(garbage).toEqual(strangers);
     expect((await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } })).name).toBe(app.name);
     expect(await db().prisma.apiKey.count({ where: { appId: app.id, revokedAt: null } })).toBe(1);
+    expect(await listEndpoints(app.id)).toEqual([endpoint]);
     expect((await codeOf(procedureOf(owner, path)({ ...input, appId: app.id }))).code).toBe("no error");
   });
 

@@ -4,6 +4,7 @@ import { appsRouter } from "./routers/apps.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
+import { webhooksRouter } from "./routers/webhooks.ts";
 import { createCallerFactory, router } from "./trpc.ts";
 
 export const appRouter = router({
@@ -13,6 +14,7 @@ export const appRouter = router({
   linkedUsers: linkedUsersRouter,
   usage: usageRouter,
   wallet: walletRouter,
+  webhooks: webhooksRouter,
 });
 
 export type AppRouter = typeof appRouter;

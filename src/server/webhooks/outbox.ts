@@ -1,14 +1,15 @@
 import type { Tx } from "../platform/db.ts";
+import { newId } from "../platform/ids.ts";
+import type { QuotaEvent } from "./events.ts";
+import { nudge } from "./nudge.ts";
 
-/** The news that can be told. `data` holds what an app may know, and ids only it gave. */
-export type QuotaEvent =
-  | { type: "user.connected"; data: { user_id: string; external_user_id: string; connected_at: string } }
-  | {
-      type: "user.disconnected";
-      data: { user_id: string; external_user_id: string; disconnected_at: string; reason: "app" | "user" | "replaced" };
-    };
+export type { QuotaEvent } from "./events.ts";
 
-/** Writes an event down in the transaction of what it reports: both happen, or neither. */
+/**
+ * Writes an event down in the transaction of what it reports: both happen, or neither.
+ * What a settlement reports, the ledger's statement writes down itself.
+ */
 export async function emit(tx: Tx, appId: string, event: QuotaEvent): Promise<void> {
-  await tx.prisma.outboxEvent.create({ data: { appId, type: event.type, data: event.data } });
+  await tx.prisma.outboxEvent.create({ data: { id: newId(), appId, type: event.type, data: event.data } });
+  nudge();
 }

@@ -1,7 +1,7 @@
 /** The pages of /docs, in reading order. Each is `docs/site/{slug}.md`; `index` is /docs itself. */
 export const book: readonly { title: string; pages: readonly string[] }[] = [
   { title: "Start", pages: ["index", "quickstart", "connect-wallet"] },
-  { title: "Build", pages: ["billing", "tokens", "testing", "limits", "errors"] },
+  { title: "Build", pages: ["billing", "tokens", "webhooks", "testing", "limits", "errors"] },
   { title: "Reference", pages: ["api"] },
   { title: "Run it", pages: ["self-hosting", "security"] },
 ];

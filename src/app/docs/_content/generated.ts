@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseEnv } from "#env";
 import { errorTable } from "#server/platform/errors.ts";
+import { eventTable } from "#server/webhooks/events.ts";
 import { apiMarkdown } from "./api.ts";
 
 /** The parts of pages that are made from the code, so that they are as true as it is. */
@@ -9,6 +10,7 @@ const parts: Record<string, () => string | Promise<string>> = {
   errors: errorSections,
   api: apiMarkdown,
   settings,
+  events,
 };
 
 export function generated(name: string | undefined): string | Promise<string> {
@@ -39,6 +41,13 @@ function advice(status: number): string {
   return status >= 500
     ? "Send the request again after a pause. If it goes on, tell whoever runs the server the `X-Request-Id` of the answer."
     : "Correct the request and send it again; as it is, it would fail again.";
+}
+
+/** What each event means, and the `data` of its sample. */
+function events(): string {
+  return Object.entries(eventTable)
+    .map(([type, { when, sample }]) => `### ${type}\n\n${when}\n\n\`\`\`json\n${JSON.stringify(sample, null, 2)}\n\`\`\``)
+    .join("\n\n");
 }
 
 /** Every setting with its default and the sentence that src/env.ts says about it. */

@@ -11,6 +11,12 @@ import * as usage from "../usage/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
 import * as user from "../users/[external_user_id]/route.ts";
 import * as users from "../users/route.ts";
+import * as retry from "../webhooks/[id]/deliveries/[delivery_id]/retry/route.ts";
+import * as delivery from "../webhooks/[id]/deliveries/[delivery_id]/route.ts";
+import * as deliveries from "../webhooks/[id]/deliveries/route.ts";
+import * as webhook from "../webhooks/[id]/route.ts";
+import * as webhookTest from "../webhooks/[id]/test/route.ts";
+import * as webhooks from "../webhooks/route.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -26,6 +32,15 @@ const doors = [
   me.GET,
   usage.GET,
   funding.POST,
+  webhooks.GET,
+  webhooks.POST,
+  webhook.GET,
+  webhook.PATCH,
+  webhook.DELETE,
+  webhookTest.POST,
+  deliveries.GET,
+  delivery.GET,
+  retry.POST,
 ];
 
 export const GET = asDoor(async () => ({

@@ -1,0 +1,28 @@
+import { endpoint, preflight } from "#server/http/endpoint.ts";
+import { webhookDelivery } from "#server/http/shapes.ts";
+import { deliveryParams, deliveryView, visibleEndpoint } from "#server/http/webhooks-view.ts";
+import { AppError } from "#server/platform/errors.ts";
+import { retryDelivery } from "#server/webhooks/deliveries.ts";
+
+export const dynamic = "force-dynamic";
+
+export const POST = endpoint(
+  {
+    method: "POST",
+    path: "/v1/webhooks/{id}/deliveries/{delivery_id}/retry",
+    summary: "Retry a delivery",
+    description: "Attempts it now, whatever became of it so far; if that fails, retries begin anew.",
+    params: deliveryParams,
+    response: webhookDelivery,
+    errors: ["bad_request", "invalid_api_key", "not_found", "rate_limit_exceeded", "internal_error"],
+  },
+  async ({ caller, params }) => {
+    await visibleEndpoint(caller, params.id);
+    const outcome = await retryDelivery(caller.appId, params.id, params.delivery_id);
+    if (outcome.kind === "not_found") throw new AppError("not_found");
+    if (outcome.kind === "disabled") throw new AppError("bad_request", { message: "This endpoint is disabled. Enable it first." });
+    return deliveryView(outcome.delivery);
+  },
+);
+
+export const OPTIONS = preflight;

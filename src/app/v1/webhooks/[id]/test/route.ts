@@ -1,0 +1,29 @@
+import { endpoint, preflight } from "#server/http/endpoint.ts";
+import { webhookDelivery, webhookTest } from "#server/http/shapes.ts";
+import { deliveryView, orBadRequest, visibleEndpoint, webhookParams } from "#server/http/webhooks-view.ts";
+import { AppError } from "#server/platform/errors.ts";
+import { sendTestEvent } from "#server/webhooks/endpoints.ts";
+
+export const dynamic = "force-dynamic";
+
+export const POST = endpoint(
+  {
+    method: "POST",
+    path: "/v1/webhooks/{id}/test",
+    summary: "Send a test event",
+    description:
+      "An event with sample data, delivered to this endpoint alone, signed and retried like any other. Send `{}` for the default.",
+    params: webhookParams,
+    body: webhookTest,
+    response: webhookDelivery,
+    errors: ["bad_request", "invalid_api_key", "not_found", "request_too_large", "rate_limit_exceeded", "internal_error"],
+  },
+  async ({ caller, params, body }) => {
+    await visibleEndpoint(caller, params.id);
+    const delivery = await orBadRequest(sendTestEvent(caller.appId, params.id, body.type));
+    if (delivery === null) throw new AppError("not_found");
+    return deliveryView(delivery);
+  },
+);
+
+export const OPTIONS = preflight;

@@ -1,0 +1,25 @@
+import { expect, test, vi } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { makeApp, makeUser } from "#testing/makers.ts";
+import { tellOwner } from "./deliveries.ts";
+
+const db = withDatabase("embedded");
+
+test("the owner of an endpoint that was given up gets a mail that says which one, and where to go", async () => {
+  const owner = await makeUser(db());
+  const app = await makeApp(db(), { ownerId: owner.id });
+  // Without a mail server mails go to the output.
+  const output = vi.spyOn(console, "log").mockImplementation(() => {});
+  try {
+    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook" });
+    const written = output.mock.calls.flat().join("\n");
+    for (const part of [owner.email, app.name, "https://example.com/hook", `/dashboard/${app.id}/webhooks`])
+      expect(written).toContain(part);
+    output.mockClear();
+    await db().prisma.user.update({ where: { id: owner.id }, data: { deletedAt: new Date() } });
+    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook" });
+    expect(output.mock.calls).toEqual([]);
+  } finally {
+    output.mockRestore();
+  }
+});

@@ -1,0 +1,36 @@
+import { env, publicUrl } from "#env";
+import { sendLater } from "../mail.ts";
+import type { Database } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
+import { sessionSecret } from "../sessions.ts";
+import { type Courier, type DisabledEndpoint, startCourier } from "../webhooks/courier.ts";
+
+/** Delivers webhooks, in every server process. */
+export async function startDeliveries(db: Database): Promise<Courier> {
+  return startCourier(db, {
+    serverSecret: await sessionSecret(),
+    allowLoopback: env.QUOTA_WEBHOOK_ALLOW_LOOPBACK,
+    timeoutMs: env.QUOTA_WEBHOOK_TIMEOUT_MS,
+    firstRetryMs: env.QUOTA_WEBHOOK_FIRST_RETRY_MS,
+    onDisabled: (endpoint) =>
+      void tellOwner(db, endpoint).catch((error) => log.warn("an owner could not be told of an endpoint", { error })),
+  });
+}
+
+/** The mail about an endpoint that was given up. */
+export async function tellOwner(db: Database, endpoint: DisabledEndpoint): Promise<void> {
+  const app = await db.prisma.app.findUnique({
+    where: { id: endpoint.appId },
+    select: { name: true, owner: { select: { email: true, deletedAt: true } } },
+  });
+  if (app === null || app.owner.deletedAt !== null) return;
+  sendLater({
+    to: app.owner.email,
+    subject: `A webhook endpoint of ${app.name} was disabled`,
+    text: [
+      `Every delivery to ${endpoint.url} has failed for five days, so Quota sends nothing there any more.`,
+      "When the receiver works again, enable the endpoint and retry what it missed:",
+      `${publicUrl()}/dashboard/${endpoint.appId}/webhooks`,
+    ].join("\n\n"),
+  });
+}

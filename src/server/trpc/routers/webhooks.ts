@@ -1,0 +1,147 @@
+import { TRPCError } from "@trpc/server";
+import { z } from "zod";
+import { deliveryStatuses, findDelivery, listDeliveries, retryDelivery } from "../../webhooks/deliveries.ts";
+import {
+  createEndpoint,
+  DEFAULT_LOW_THRESHOLD,
+  DEFAULT_OVERLAP_MS,
+  EndpointError,
+  findEndpoint,
+  LONGEST_OVERLAP_MS,
+  listEndpoints,
+  removeEndpoint,
+  revealSecret,
+  rotateSecret,
+  sendTestEvent,
+  updateEndpoint,
+} from "../../webhooks/endpoints.ts";
+import { eventTable, eventType, eventTypes } from "../../webhooks/events.ts";
+import { appProcedure, router } from "../trpc.ts";
+
+const url = z.string().trim().min(1, "Write the whole address, such as https://example.com/webhooks.");
+const events = z.array(eventType).min(1, "Choose at least one event.");
+const description = z
+  .string()
+  .trim()
+  .max(500, "A description has at most 500 characters.")
+  .regex(/^[^\p{Cc}]*$/u, "A description has only printable characters.")
+  .transform((text) => (text === "" ? null : text))
+  .nullable();
+const balanceLowThreshold = z.bigint().min(1n, "A threshold is above zero.").max(1_000_000_000_000n, "A threshold is at most $1,000,000.");
+
+/** For one endpoint of one's own app. */
+const endpointProcedure = appProcedure.input(z.object({ endpointId: z.uuid() }));
+
+export const webhooksRouter = router({
+  /** The event types there are, with what they mean and a sample of their data. */
+  eventTypes: appProcedure.query(() => eventTypes.map((type) => ({ type, when: eventTable[type].when, sample: eventTable[type].sample }))),
+
+  /** An app's endpoints, newest first, those of the sandbox included. */
+  list: appProcedure.query(({ ctx }) => listEndpoints(ctx.app.id)),
+
+  get: endpointProcedure.query(async ({ ctx, input }) => found(await findEndpoint(ctx.app.id, input.endpointId))),
+
+  /** Makes an endpoint. `secret` is what its deliveries are signed with. */
+  create: appProcedure
+    .input(
+      z.object({
+        url,
+        events,
+        description: description.default(null),
+        balanceLowThreshold: balanceLowThreshold.default(DEFAULT_LOW_THRESHOLD),
+        sandbox: z.boolean().default(false),
+      }),
+    )
+    .mutation(({ ctx, input: { appId: _, ...endpoint } }) => orFieldError(createEndpoint(ctx.app.id, endpoint))),
+
+  /** Changes what is given and leaves the rest. `enabled: true` also ends a disabling for failing. */
+  update: endpointProcedure
+    .input(
+      z.object({
+        url: url.optional(),
+        events: events.optional(),
+        description: description.optional(),
+        balanceLowThreshold: balanceLowThreshold.optional(),
+        enabled: z.boolean().optional(),
+      }),
+    )
+    .mutation(async ({ ctx, input: { appId: _, endpointId, ...changes } }) =>
+      found(await orFieldError(updateEndpoint(ctx.app.id, endpointId, changes))),
+    ),
+
+  /** Removes an endpoint with its deliveries. */
+  remove: endpointProcedure.mutation(async ({ ctx, input }) => {
+    if (!(await removeEndpoint(ctx.app.id, input.endpointId))) throw noSuchEndpoint();
+  }),
+
+  /** The secret again, for its owner. A mutation, so that no cache keeps it. */
+  revealSecret: endpointProcedure.mutation(async ({ ctx, input }) => ({
+    secret: found(await orFieldError(revealSecret(ctx.app.id, input.endpointId))),
+  })),
+
+  /** Makes a new secret; the one before signs too for `overlapMs`, 0 ends it at once. */
+  rotateSecret: endpointProcedure
+    .input(z.object({ overlapMs: z.number().int().min(0).max(LONGEST_OVERLAP_MS).default(DEFAULT_OVERLAP_MS) }))
+    .mutation(async ({ ctx, input }) => found(await rotateSecret(ctx.app.id, input.endpointId, input.overlapMs))),
+
+  /** Sends an event with sample data; the delivery can be watched with `delivery`. */
+  sendTest: endpointProcedure
+    .input(z.object({ type: eventType.optional() }))
+    .mutation(async ({ ctx, input }) => found(await orFieldError(sendTestEvent(ctx.app.id, input.endpointId, input.type)))),
+
+  /** One page of deliveries, newest first. */
+  deliveries: endpointProcedure
+    .input(
+      z.object({
+        status: z.enum(deliveryStatuses).optional(),
+        type: eventType.optional(),
+        cursor: z.uuid().nullish(),
+        take: z.number().int().min(1).max(100).default(50),
+      }),
+    )
+    .query(async ({ ctx, input }) => {
+      const { endpointId, cursor, take, status, type } = input;
+      return listDeliveries(ctx.app.id, endpointId, { take, status, type, before: cursor ?? undefined });
+    }),
+
+  /** One delivery: what was sent, and how each attempt went. */
+  delivery: endpointProcedure.input(z.object({ deliveryId: z.uuid() })).query(async ({ ctx, input }) => {
+    const record = await findDelivery(ctx.app.id, input.endpointId, input.deliveryId);
+    if (record === null) throw noSuchDelivery();
+    return record;
+  }),
+
+  /** Attempts a delivery now, whatever became of it so far. */
+  retry: endpointProcedure.input(z.object({ deliveryId: z.uuid() })).mutation(async ({ ctx, input }) => {
+    const outcome = await retryDelivery(ctx.app.id, input.endpointId, input.deliveryId);
+    if (outcome.kind === "not_found") throw noSuchDelivery();
+    if (outcome.kind === "disabled")
+      throw new TRPCError({ code: "PRECONDITION_FAILED", message: "This endpoint is disabled. Enable it first." });
+    return outcome.delivery;
+  }),
+});
+
+function found<T>(value: T | null): T {
+  if (value === null) throw noSuchEndpoint();
+  return value;
+}
+
+function noSuchEndpoint(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "There is no such endpoint." });
+}
+
+function noSuchDelivery(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "There is no such delivery." });
+}
+
+/** What can't be is said at its field, as for a field that has the wrong shape. */
+async function orFieldError<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof EndpointError)) throw error;
+    if (error.field === null) throw new TRPCError({ code: "PRECONDITION_FAILED", message: error.message });
+    const cause = new z.ZodRealError([{ code: "custom", path: [error.field], message: error.message, input: undefined }]);
+    throw new TRPCError({ code: "BAD_REQUEST", message: error.message, cause });
+  }
+}

@@ -1,0 +1,484 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { Webhook as StandardWebhook } from "standardwebhooks";
+import { Webhook as Svix } from "svix";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { env } from "#env";
+import { onBothDatabases } from "#testing/database.ts";
+import { makeApp } from "#testing/makers.ts";
+import {
+  accept,
+  answer,
+  type Behaviour,
+  closeEarly,
+  drip,
+  flood,
+  hang,
+  type Received,
+  type Receiver,
+  startReceiver,
+} from "#testing/receiver.ts";
+import { type Database, transaction } from "../platform/db.ts";
+import { idOfShown, newId } from "../platform/ids.ts";
+import { type Courier, type CourierOptions, type DisabledEndpoint, GIVES_UP_AFTER_MS, startCourier } from "./courier.ts";
+import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDelivery } from "./deliveries.ts";
+import { createEndpoint, findEndpoint, removeEndpoint, revealSecret, rotateSecret, sendTestEvent, updateEndpoint } from "./endpoints.ts";
+import { type EventType, eventTable, eventTypes, type QuotaEvent } from "./events.ts";
+import { emit } from "./outbox.ts";
+import { openQueue } from "./queue.ts";
+
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+const SERVER_SECRET = "a server's secret";
+
+onBothDatabases("webhooks", (db) => {
+  let receiver: Receiver;
+  const couriers: Courier[] = [];
+  beforeAll(async () => {
+    receiver = await startReceiver();
+    env.NEXTAUTH_SECRET = SERVER_SECRET;
+    env.QUOTA_WEBHOOK_ALLOW_LOOPBACK = true;
+  });
+  beforeEach(() => {
+    shared.quotaDatabase = Promise.resolve(db());
+  });
+  afterEach(async () => {
+    await Promise.all(couriers.splice(0).map((courier) => courier.stop()));
+    shared.quotaDatabase = undefined;
+  });
+  afterAll(() => receiver.close());
+
+  const disabled: DisabledEndpoint[] = [];
+  function courier(options: Partial<CourierOptions> = {}): Courier {
+    const started = startCourier(db(), {
+      serverSecret: SERVER_SECRET,
+      allowLoopback: true,
+      timeoutMs: 5_000,
+      firstRetryMs: 20,
+      pollMs: 20,
+      onDisabled: (endpoint) => void disabled.push(endpoint),
+      ...options,
+    });
+    couriers.push(started);
+    return started;
+  }
+  const stopAll = () => Promise.all(couriers.splice(0).map((each) => each.stop()));
+
+  /** An app with an endpoint at a path of its own. */
+  async function listener(options: { events?: EventType[]; sandbox?: boolean; appId?: string } = {}) {
+    const appId = options.appId ?? (await makeApp(db())).id;
+    const path = `/${newId()}`;
+    const { endpoint, secret } = await createEndpoint(appId, {
+      url: receiver.url + path,
+      events: options.events ?? ["user.connected"],
+      sandbox: options.sandbox ?? false,
+    });
+    const deliveries = async () => (await listDeliveries(appId, endpoint.id, { take: 100 })).items;
+    return {
+      appId,
+      path,
+      id: endpoint.id,
+      secret,
+      deliveries,
+      arrived: () => receiver.at(path),
+      statuses: async () => (await deliveries()).map(({ status }) => status),
+    };
+  }
+
+  const connected = (external_user_id = "user_1"): QuotaEvent => ({
+    type: "user.connected",
+    data: { user_id: newId(), external_user_id, connected_at: new Date().toISOString() },
+  });
+  const tell = (appId: string, event: QuotaEvent = connected()) => transaction((tx) => emit(tx, appId, event), db());
+  const eventually = (check: () => unknown) => expect.poll(check, { timeout: 30_000, interval: 10 });
+
+  test("an event goes to the endpoints of its app that asked for it, and to nobody else", async () => {
+    const mine = await listener();
+    const also = await listener({ appId: mine.appId });
+    const other = await listener({ appId: mine.appId, events: ["user.disconnected"] });
+    const play = await listener({ appId: mine.appId, sandbox: true });
+    const stranger = await listener();
+    await tell(mine.appId);
+    courier();
+    await eventually(async () => [await mine.statuses(), await also.statuses()]).toEqual([["succeeded"], ["succeeded"]]);
+    expect([other, play, stranger].map((each) => each.arrived().length)).toEqual([0, 0, 0]);
+    expect(mine.arrived()).toHaveLength(1);
+    expect(mine.arrived()[0]?.headers["webhook-id"]).toBe(also.arrived()[0]?.headers["webhook-id"]);
+  });
+
+  test("an event of a transaction that did not happen is not told", async () => {
+    const mine = await listener();
+    await transaction(async (tx) => {
+      await emit(tx, mine.appId, connected());
+      throw new Error("taken back");
+    }, db()).catch(() => {});
+    await tell(mine.appId, connected("after"));
+    courier();
+    await eventually(() => mine.arrived().map(({ body }) => JSON.parse(body).data.external_user_id)).toEqual(["after"]);
+  });
+
+  test("standardwebhooks, svix and ten lines of node:crypto verify a delivery, and no other body", async () => {
+    const mine = await listener();
+    await tell(mine.appId);
+    courier();
+    await eventually(() => mine.arrived().length).toBe(1);
+    const { headers, body } = mine.arrived()[0] as Received;
+    expect(new StandardWebhook(mine.secret).verify(body, headers)).toEqual(JSON.parse(body));
+    expect(() => new Svix(mine.secret).verify(body, headers)).not.toThrow();
+    expect(() => new Svix(mine.secret).verify(`${body} `, headers)).toThrow();
+
+    const verify = (rawBody: string) => {
+      const expected = createHmac("sha256", mine.secret).update(rawBody).digest();
+      const given = Buffer.from(headers["x-quota-signature"] as string, "hex");
+      return given.length === expected.length && timingSafeEqual(given, expected);
+    };
+    expect([verify(body), verify(`${body} `)]).toEqual([true, false]);
+  });
+
+  test("after a rotation both secrets verify, until the overlap is over; with none, only the new one", async () => {
+    const mine = await listener();
+    let now = Date.now();
+    courier({ now: () => now });
+    const deliver = async () => {
+      const before = mine.arrived().length;
+      await tell(mine.appId);
+      await eventually(() => mine.arrived().length).toBe(before + 1);
+      const { headers, body } = mine.arrived().at(-1) as { headers: Record<string, string>; body: string };
+      return (secret: string) => {
+        try {
+          // The libraries compare with the real time.
+          const [signed] = (headers["webhook-signature"] as string).split(" ").filter(
+            (each) =>
+              each ===
+              `v1,${createHmac("sha256", Buffer.from(secret.slice(6), "base64"))
+                .update(`${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`)
+                .digest("base64")}`,
+          );
+          if (Math.abs(now - Date.now()) < 60_000) new Svix(secret).verify(body, headers);
+          return signed !== undefined;
+        } catch {
+          return false;
+        }
+      };
+    };
+    const rotated = await rotateSecret(mine.appId, mine.id, 60_000);
+    expect(await revealSecret(mine.appId, mine.id)).toBe(rotated?.secret);
+    const during = await deliver();
+    expect([during(mine.secret), during(rotated?.secret as string)]).toEqual([true, true]);
+    now += 61_000;
+    const later = await deliver();
+    expect([later(mine.secret), later(rotated?.secret as string)]).toEqual([false, true]);
+    now = Date.now();
+    const last = await rotateSecret(mine.appId, mine.id, 0);
+    const atOnce = await deliver();
+    expect([mine.secret, rotated?.secret, last?.secret].map((secret) => atOnce(secret as string))).toEqual([false, false, true]);
+  });
+
+  test("a secret is stored so that the table alone does not tell it", async () => {
+    const mine = await listener();
+    const { secret } = await db().prisma.webhookEndpoint.findUniqueOrThrow({ where: { id: mine.id } });
+    expect(Buffer.from(secret).includes(mine.secret)).toBe(false);
+    expect(Buffer.from(secret).includes(Buffer.from(mine.secret.slice(6), "base64"))).toBe(false);
+  });
+
+  test("with another server secret nothing is sent, the log says why, and rotating repairs it", async () => {
+    const mine = await listener();
+    courier({ serverSecret: "another" });
+    await tell(mine.appId);
+    await eventually(async () => (await mine.deliveries())[0]?.lastError).toContain("Rotate it");
+    expect(mine.arrived()).toHaveLength(0);
+    await stopAll();
+    courier();
+    await eventually(mine.statuses).toEqual(["succeeded"]);
+  });
+
+  describe("a receiver that misbehaves", () => {
+    const ways: [name: string, behaviour: Behaviour, error: string, status: number | null][] = [
+      ["is slow", hang, "no complete answer within", null],
+      ["answers 500", answer(500, "broken"), "answered 500", 500],
+      [
+        "answers 301",
+        (_received, outgoing) => void outgoing.writeHead(301, { location: "/elsewhere" }).end(),
+        "redirects are not followed",
+        301,
+      ],
+      ["closes without an answer", (_received, outgoing) => void outgoing.destroy(), "closed", null],
+      ["closes early", closeEarly, "", 200],
+      ["says yes and drips without end", drip, "no complete answer within", 200],
+      ["says no and streams without end", flood(503), "answered 503", 503],
+    ];
+
+    test("loses nothing and blocks nobody: each gets every event once it behaves, and what happened is in the log", async () => {
+      const bad = await Promise.all(ways.map(() => listener()));
+      const good = await listener();
+      for (const [index, [, behaviour]] of ways.entries()) receiver.behave(bad[index]?.path as string, behaviour);
+      for (const each of bad) for (const user of ["a", "b", "c"]) await tell(each.appId, connected(user));
+      courier({ timeoutMs: 300 });
+      // Everybody is failing by now.
+      await eventually(async () =>
+        (await Promise.all(bad.map((each) => each.deliveries()))).every(
+          (each) => each.every(({ attempts }) => attempts > 0) && each.length === 3,
+        ),
+      ).toBe(true);
+      await tell(good.appId);
+      await eventually(good.statuses).toEqual(["succeeded"]);
+
+      for (const [index, [name, , error, status]] of ways.entries()) {
+        const each = bad[index] as Awaited<ReturnType<typeof listener>>;
+        const [delivery] = await each.deliveries();
+        const tries = async () => (await findDelivery(each.appId, each.id, delivery?.id as string))?.tries ?? [];
+        // On a busy machine an attempt may also be too late.
+        await eventually(tries).toContainEqual(
+          expect.objectContaining({
+            responseStatus: status,
+            error: expect.stringContaining(error),
+            url: receiver.url + each.path,
+            requestHeaders: expect.objectContaining({ "webhook-signature": expect.stringMatching(/^v1,/) }),
+          }),
+        );
+        for (const { responseBody } of await tries()) expect((responseBody ?? "").length, name).toBeLessThanOrEqual(2_048);
+      }
+      for (const each of bad) receiver.behave(each.path, accept);
+      for (const [index, each] of bad.entries()) {
+        await eventually(each.statuses).toEqual(["succeeded", "succeeded", "succeeded"]);
+        const users = each.arrived().map(({ body }) => JSON.parse(body).data.external_user_id);
+        expect(new Set(users), ways[index]?.[0]).toEqual(new Set(["a", "b", "c"]));
+      }
+      expect(receiver.at("/elsewhere")).toHaveLength(0);
+    });
+
+    test("a yes that streams without end is a yes, of which 2 kB are kept", async () => {
+      const mine = await listener();
+      receiver.behave(mine.path, flood(200));
+      await tell(mine.appId);
+      courier();
+      await eventually(mine.statuses).toEqual(["succeeded"]);
+      const [delivery] = await mine.deliveries();
+      expect((await findDelivery(mine.appId, mine.id, delivery?.id as string))?.tries[0]?.responseBody).toHaveLength(2_048);
+    });
+
+    test("one that is down gets its events when it is up again, with the same id and body in every attempt", async () => {
+      const own = await startReceiver();
+      const { id: appId } = await makeApp(db());
+      const { endpoint } = await createEndpoint(appId, { url: `${own.url}/hook`, events: ["user.connected"] });
+      own.behave("/hook", answer(500));
+      await tell(appId);
+      courier();
+      await eventually(() => own.received.length).toBeGreaterThan(0);
+      await own.down();
+      await eventually(async () => (await listDeliveries(appId, endpoint.id, { take: 1 })).items[0]?.lastError).toContain("refused");
+      own.behave("/hook", accept);
+      await own.up();
+      await eventually(async () => (await listDeliveries(appId, endpoint.id, { take: 1 })).items[0]?.status).toBe("succeeded");
+      expect(new Set(own.received.map(({ body, headers }) => `${headers["webhook-id"]} ${body}`)).size).toBe(1);
+      await own.close();
+    });
+  });
+
+  test("one slow endpoint does not keep another one waiting, however much is queued for it", async () => {
+    const slow = await listener();
+    const quick = await listener();
+    receiver.behave(slow.path, hang);
+    for (let index = 0; index < 100; index++) await tell(slow.appId);
+    courier({ timeoutMs: 2_000 });
+    await eventually(() => slow.arrived().length).toBeGreaterThanOrEqual(8);
+    const waiting = slow.arrived().length;
+    for (let index = 0; index < 20; index++) await tell(quick.appId);
+    await eventually(() => quick.arrived().length).toBe(20);
+    // Never more than its share at a time.
+    expect(waiting).toBeLessThanOrEqual(16);
+    await updateEndpoint(slow.appId, slow.id, { enabled: false });
+  });
+
+  test("much news arrives, each once, also when two servers share the work", async () => {
+    const mine = await listener();
+    const count = 1_000;
+    await db().prisma.outboxEvent.createMany({
+      data: Array.from({ length: count }, (_each, index) => ({
+        id: newId(),
+        appId: mine.appId,
+        type: "user.connected",
+        data: connected(`user_${index}`).data,
+      })),
+    });
+    const seen = new Map<string, number>();
+    receiver.behave(mine.path, (received, outgoing, incoming) => {
+      seen.set(received.headers["webhook-id"] as string, (seen.get(received.headers["webhook-id"] as string) ?? 0) + 1);
+      accept(received, outgoing, incoming);
+    });
+    courier();
+    // The embedded database belongs to one server.
+    if (db().kind === "postgres") courier();
+    await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, status: "succeeded" } })).toBe(count);
+    expect([seen.size, Math.max(...seen.values())]).toEqual([count, 1]);
+  });
+
+  test("a job that a dead process took comes back", async () => {
+    const mine = await listener();
+    await tell(mine.appId);
+    courier();
+    await eventually(mine.statuses).toEqual(["succeeded"]);
+    await stopAll();
+    // As a process does that dies right after it took a job.
+    const queue = await openQueue(db(), { leaseSeconds: 1 });
+    const delivery = (await sendTestEvent(mine.appId, mine.id)) as { id: string };
+    const job = newId();
+    await db().prisma.webhookDelivery.update({ where: { id: delivery.id }, data: { jobId: job } });
+    await transaction((tx) => queue.add(tx, [{ id: job, deliveryId: delivery.id, endpointId: mine.id, dueAt: new Date() }]), db());
+    expect(await queue.take(1_000, 1_000)).toContainEqual({ id: job, deliveryId: delivery.id });
+    await queue.stop();
+    // On Postgres its lease has to end first.
+    await db().prisma.$executeRawUnsafe(`UPDATE pgboss.job SET started_on = started_on - interval '1 hour' WHERE id = '${job}'::uuid`);
+    courier({ timeoutMs: 200, leaseMarginSeconds: 1 });
+    await eventually(mine.statuses).toEqual(["succeeded", "succeeded"]);
+  });
+
+  test("after the last attempt it has failed; a retry by hand sends it again, as it was", async () => {
+    const mine = await listener();
+    receiver.behave(mine.path, answer(500, "no\u0000thing"));
+    await tell(mine.appId);
+    courier({ firstRetryMs: 0.001 });
+    await eventually(mine.statuses).toEqual(["failed"]);
+    const [delivery] = await mine.deliveries();
+    expect(delivery).toMatchObject({ attempts: 14, lastResponseStatus: 500, nextAttemptAt: null });
+    receiver.behave(mine.path, accept);
+    expect(await retryDelivery(mine.appId, mine.id, delivery?.id as string)).toMatchObject({ kind: "retried" });
+    await eventually(mine.statuses).toEqual(["succeeded"]);
+    expect(new Set(mine.arrived().map(({ body }) => body)).size).toBe(1);
+    const record = await findDelivery(mine.appId, mine.id, delivery?.id as string);
+    expect([record?.tries.length, record?.body]).toEqual([15, mine.arrived()[0]?.body]);
+    expect(await retryDelivery((await makeApp(db())).id, mine.id, delivery?.id as string)).toEqual({ kind: "not_found" });
+  });
+
+  test("a retry by hand does not wait for the next attempt, and takes its place", async () => {
+    const mine = await listener();
+    receiver.behave(mine.path, answer(500));
+    await tell(mine.appId);
+    courier({ firstRetryMs: 3_600_000 });
+    await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
+    receiver.behave(mine.path, accept);
+    await retryDelivery(mine.appId, mine.id, (await mine.deliveries())[0]?.id as string);
+    await eventually(mine.statuses).toEqual(["succeeded"]);
+    expect(mine.arrived()).toHaveLength(2);
+  });
+
+  test("an endpoint that only fails for five days is disabled, once, and its owner is told; one success starts anew", async () => {
+    const mine = await listener();
+    receiver.behave(mine.path, answer(500));
+    let now = Date.now();
+    const options = { now: () => now, firstRetryMs: 3_600_000 };
+    courier(options);
+    if (db().kind === "postgres") courier(options);
+    const fail = async () => {
+      const delivery = (await sendTestEvent(mine.appId, mine.id)) as { id: string };
+      await eventually(async () => (await findDelivery(mine.appId, mine.id, delivery.id))?.tries.length).toBe(1);
+    };
+    await fail();
+    expect(await findEndpoint(mine.appId, mine.id)).toMatchObject({ disabledAt: null, notice: expect.stringContaining("failing") });
+    now += GIVES_UP_AFTER_MS - 60_000;
+    await fail();
+    receiver.behave(mine.path, accept);
+    await sendTestEvent(mine.appId, mine.id);
+    await eventually(async () => (await findEndpoint(mine.appId, mine.id))?.failingSince).toBe(null);
+    receiver.behave(mine.path, answer(500));
+    now += 120_000;
+    await fail();
+    expect((await findEndpoint(mine.appId, mine.id))?.disabledAt).toBe(null);
+    now += GIVES_UP_AFTER_MS + 60_000;
+    await fail();
+    expect(await findEndpoint(mine.appId, mine.id)).toMatchObject({
+      disabledReason: "failing",
+      notice: expect.stringContaining("disabled"),
+    });
+    expect(disabled.filter(({ id }) => id === mine.id)).toEqual([{ id: mine.id, appId: mine.appId, url: receiver.url + mine.path }]);
+    // What was on its way is given up, and can be retried once it is enabled.
+    expect(new Set(await mine.statuses())).toEqual(new Set(["failed", "succeeded"]));
+    const [last] = await mine.deliveries();
+    expect(await retryDelivery(mine.appId, mine.id, last?.id as string)).toEqual({ kind: "disabled" });
+    await updateEndpoint(mine.appId, mine.id, { enabled: true });
+    receiver.behave(mine.path, accept);
+    expect(await retryDelivery(mine.appId, mine.id, last?.id as string)).toMatchObject({ kind: "retried" });
+    await eventually(async () => (await mine.statuses())[0]).toBe("succeeded");
+  });
+
+  test("a disabled endpoint hears nothing, and a removed one is gone with its deliveries", async () => {
+    const off = await listener();
+    const gone = await listener();
+    const there = await listener();
+    await updateEndpoint(off.appId, off.id, { enabled: false });
+    courier({ firstRetryMs: 3_600_000 });
+    receiver.behave(gone.path, answer(500));
+    await tell(gone.appId);
+    await eventually(async () => (await gone.deliveries())[0]?.attempts).toBe(1);
+    expect([await removeEndpoint(there.appId, gone.id), await removeEndpoint(gone.appId, gone.id)]).toEqual([false, true]);
+    expect(await gone.deliveries()).toEqual([]);
+    for (const each of [off, gone, there]) await tell(each.appId);
+    await eventually(there.statuses).toEqual(["succeeded"]);
+    expect([await off.statuses(), off.arrived().length, gone.arrived().length]).toEqual([[], 0, 1]);
+  });
+
+  test("what is made for an endpoint at the moment it is disabled is given up, not left waiting", async () => {
+    const mine = await listener();
+    const sent = await sendTestEvent(mine.appId, mine.id);
+    await db().prisma.webhookEndpoint.update({ where: { id: mine.id }, data: { disabledAt: new Date(), disabledReason: "owner" } });
+    courier();
+    await eventually(mine.statuses).toEqual(["failed"]);
+    expect([(await findDelivery(mine.appId, mine.id, sent?.id as string))?.lastError, mine.arrived()]).toEqual([
+      "the endpoint was disabled",
+      [],
+    ]);
+  });
+
+  test("each type can be tried out, and arrives in its documented shape, without an email address", async () => {
+    const mine = await listener();
+    courier();
+    for (const type of eventTypes) await sendTestEvent(mine.appId, mine.id, type);
+    await eventually(() => mine.arrived().length).toBe(eventTypes.length);
+    const bodies = mine.arrived().map(({ body }) => JSON.parse(body) as { id: string; type: EventType; created_at: string; data: object });
+    expect(new Set(bodies.map(({ type }) => type))).toEqual(new Set(eventTypes));
+    for (const { id, type, data, created_at, ...rest } of bodies) {
+      expect([idOfShown("evt", id) !== null, new Date(created_at).toISOString(), rest]).toEqual([true, created_at, {}]);
+      expect(eventTable[type].data.strict().safeParse(data).error).toBe(undefined);
+      expect(Object.keys(data)).toEqual(Object.keys(eventTable[type].data.shape));
+      expect(JSON.stringify(data)).not.toMatch(/@|email/);
+    }
+  });
+
+  test("what is over for a month is forgotten, and nothing else", async () => {
+    const mine = await listener();
+    courier();
+    await tell(mine.appId);
+    await eventually(mine.statuses).toEqual(["succeeded"]);
+    await stopAll();
+    receiver.behave(mine.path, answer(500));
+    await tell(mine.appId, connected("pending"));
+    courier({ firstRetryMs: 3_600_000 });
+    await eventually(async () => (await mine.deliveries()).filter(({ attempts }) => attempts === 1).length).toBe(2);
+    await purgeDeliveries(new Date(Date.now() + KEPT_MS - 60_000));
+    expect(await mine.deliveries()).toHaveLength(2);
+    await purgeDeliveries(new Date(Date.now() + KEPT_MS + 60_000));
+    expect(await mine.statuses()).toEqual(["pending"]);
+    expect(await db().prisma.outboxEvent.count({ where: { appId: mine.appId } })).toBe(1);
+  });
+
+  test("pages of deliveries go back in time, with filters", async () => {
+    const mine = await listener({ events: ["user.connected", "user.disconnected"] });
+    courier();
+    for (let index = 0; index < 5; index++) await sendTestEvent(mine.appId, mine.id, index === 2 ? "user.disconnected" : "user.connected");
+    await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
+    const all = await mine.deliveries();
+    const first = await listDeliveries(mine.appId, mine.id, { take: 3 });
+    const second = await listDeliveries(mine.appId, mine.id, { take: 3, before: first.next as string });
+    expect([...first.items, ...second.items]).toEqual(all);
+    expect([first.next, second.next]).toEqual([all[2]?.id, null]);
+    expect((await listDeliveries(mine.appId, mine.id, { take: 9, type: "user.disconnected" })).items).toEqual([all[2]]);
+    expect((await listDeliveries(mine.appId, mine.id, { take: 9, status: "failed" })).items).toEqual([]);
+    expect((await listDeliveries((await makeApp(db())).id, mine.id, { take: 9 })).items).toEqual([]);
+    expect(
+      bodyOf({
+        id: newId(),
+        type: "user.connected",
+        createdAt: new Date(),
+        data: { external_user_id: "x", user_id: "y", connected_at: "2026-01-01T00:00:00.000Z" },
+      }),
+    ).toMatch(/"data":\{"user_id":"y","external_user_id":"x","connected_at"/);
+  });
+});

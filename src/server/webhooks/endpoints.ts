@@ -1,0 +1,254 @@
+import { env } from "#env";
+import type { Prisma } from "../../generated/prisma/client.ts";
+import { prisma, type Tx, transaction } from "../platform/db.ts";
+import { newId } from "../platform/ids.ts";
+import { sessionSecret } from "../sessions.ts";
+import { addressProblem } from "./address.ts";
+import { type DeliveryItem, deliveryItem } from "./deliveries.ts";
+import { type EventType, eventTable } from "./events.ts";
+import { nudge } from "./nudge.ts";
+import { mintSigningSecret, seal, unseal } from "./secret.ts";
+
+/** What may be shown of an endpoint. Its secret is never in it. */
+export const endpointItem = {
+  id: true,
+  url: true,
+  description: true,
+  events: true,
+  sandbox: true,
+  balanceLowThreshold: true,
+  formerSecretUntil: true,
+  failingSince: true,
+  disabledAt: true,
+  disabledReason: true,
+  createdAt: true,
+} satisfies Prisma.WebhookEndpointSelect;
+
+type Row = Prisma.WebhookEndpointGetPayload<{ select: typeof endpointItem }>;
+export type EndpointItem = Omit<Row, "events" | "disabledReason"> & {
+  events: EventType[];
+  disabledReason: "owner" | "failing" | null;
+  /** A sentence for its owner when something is wrong; null when all is well. */
+  notice: string | null;
+};
+
+export const MOST_ENDPOINTS = 20;
+export const DEFAULT_LOW_THRESHOLD = 100_000n;
+/** How long the secret before a rotation signs too, unless the owner says otherwise. */
+export const DEFAULT_OVERLAP_MS = 24 * 60 * 60 * 1000;
+export const LONGEST_OVERLAP_MS = 7 * DEFAULT_OVERLAP_MS;
+
+/** Something about an endpoint that can't be; `field` names it. */
+export class EndpointError extends Error {
+  readonly field: "url" | "events" | null;
+  constructor(field: EndpointError["field"], message: string) {
+    super(message);
+    this.name = "EndpointError";
+    this.field = field;
+  }
+}
+
+export type EndpointInput = {
+  url: string;
+  events: EventType[];
+  description?: string | null | undefined;
+  balanceLowThreshold?: bigint | undefined;
+  /** Hears of requests with `test` keys, and of nothing else. */
+  sandbox?: boolean | undefined;
+};
+
+/** An app's endpoints, newest first; with `sandbox` only those of that side. */
+export async function listEndpoints(appId: string, only: { sandbox?: boolean } = {}): Promise<EndpointItem[]> {
+  const rows = await (await prisma()).webhookEndpoint.findMany({
+    where: { appId, ...only },
+    select: endpointItem,
+    orderBy: { id: "desc" },
+    take: 2 * MOST_ENDPOINTS,
+  });
+  return rows.map(item);
+}
+
+/** One of the app's endpoints; null when it has no such one. */
+export async function findEndpoint(appId: string, id: string, only: { sandbox?: boolean } = {}): Promise<EndpointItem | null> {
+  const row = await (await prisma()).webhookEndpoint.findFirst({ where: { id, appId, ...only }, select: endpointItem });
+  return row === null ? null : item(row);
+}
+
+/** Makes an endpoint and its secret. Throws EndpointError when the address can't be called or the app has too many. */
+export async function createEndpoint(appId: string, input: EndpointInput): Promise<{ endpoint: EndpointItem; secret: string }> {
+  const url = await checkedUrl(input.url);
+  const id = newId();
+  const secret = mintSigningSecret();
+  const sealed = seal(await sessionSecret(), id, secret);
+  const row = await transaction(async (tx) => {
+    // Two that are made at once come one after the other, so that the most is the most.
+    await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
+    if ((await tx.prisma.webhookEndpoint.count({ where: { appId } })) >= MOST_ENDPOINTS)
+      throw new EndpointError(null, `An app has at most ${MOST_ENDPOINTS} endpoints.`);
+    return tx.prisma.webhookEndpoint.create({
+      data: {
+        id,
+        appId,
+        url,
+        secret: sealed,
+        events: unique(input.events),
+        description: input.description ?? null,
+        sandbox: input.sandbox ?? false,
+        balanceLowThreshold: input.balanceLowThreshold ?? DEFAULT_LOW_THRESHOLD,
+      },
+      select: endpointItem,
+    });
+  });
+  return { endpoint: item(row), secret };
+}
+
+export type EndpointChanges = Partial<Omit<EndpointInput, "sandbox">> & { enabled?: boolean | undefined };
+
+/** Changes what is given and leaves the rest. Null when the app has no such endpoint. */
+export async function updateEndpoint(appId: string, id: string, changes: EndpointChanges): Promise<EndpointItem | null> {
+  const url = changes.url === undefined ? undefined : await checkedUrl(changes.url);
+  return transaction(async (tx) => {
+    const [there] = await tx.prisma.$queryRaw<{ disabled: boolean }[]>`
+      SELECT disabled_at IS NOT NULL AS disabled FROM webhook_endpoint WHERE id = ${id}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
+    if (there === undefined) return null;
+    const switched =
+      changes.enabled === true && there.disabled
+        ? { disabledAt: null, disabledReason: null, failingSince: null }
+        : changes.enabled === false && !there.disabled
+          ? { disabledAt: new Date(), disabledReason: "owner" }
+          : {};
+    const row = await tx.prisma.webhookEndpoint.update({
+      where: { id },
+      data: {
+        ...(url === undefined ? {} : { url }),
+        ...(changes.events === undefined ? {} : { events: unique(changes.events) }),
+        ...(changes.description === undefined ? {} : { description: changes.description }),
+        ...(changes.balanceLowThreshold === undefined ? {} : { balanceLowThreshold: changes.balanceLowThreshold }),
+        ...switched,
+      },
+      select: endpointItem,
+    });
+    if (switched.disabledReason === "owner") await giveUpPending(tx, [id], "the endpoint was disabled");
+    return item(row);
+  });
+}
+
+/** Ends what is on its way to endpoints that were just disabled. Each can be retried by hand. */
+export async function giveUpPending(tx: Tx, endpointIds: readonly string[], reason: string): Promise<void> {
+  await tx.prisma.webhookDelivery.updateMany({
+    where: { endpointId: { in: [...endpointIds] }, status: "pending" },
+    data: { status: "failed", nextAttemptAt: null, jobId: null, lastError: reason, updatedAt: new Date() },
+  });
+}
+
+/** Removes an endpoint with its deliveries. False when the app has no such endpoint. */
+export async function removeEndpoint(appId: string, id: string): Promise<boolean> {
+  return (await (await prisma()).webhookEndpoint.deleteMany({ where: { id, appId } })).count > 0;
+}
+
+/** The secret that signs; null when the app has no such endpoint. Throws EndpointError when it can't be read any more. */
+export async function revealSecret(appId: string, id: string): Promise<string | null> {
+  const row = await (await prisma()).webhookEndpoint.findFirst({ where: { id, appId }, select: { secret: true } });
+  if (row === null) return null;
+  const secret = unseal(await sessionSecret(), id, row.secret);
+  if (secret === null) throw new EndpointError(null, SECRET_UNREADABLE);
+  return secret;
+}
+
+export const SECRET_UNREADABLE = "The server's secret has changed, so this endpoint's secret can't be read. Rotate it.";
+
+/**
+ * Gives an endpoint a new secret; the one before signs too for a while, so that a
+ * receiver can be changed without missing anything. With an overlap of 0 it ends at
+ * once, as for a secret that became known. Null when the app has no such endpoint.
+ */
+export async function rotateSecret(
+  appId: string,
+  id: string,
+  overlapMs: number = DEFAULT_OVERLAP_MS,
+): Promise<{ endpoint: EndpointItem; secret: string } | null> {
+  const secret = mintSigningSecret();
+  const sealed = seal(await sessionSecret(), id, secret);
+  return transaction(async (tx) => {
+    // The row is locked, so that of two rotations the second keeps the first one's secret.
+    const rows = await tx.prisma.$queryRaw<unknown[]>`
+      SELECT id FROM webhook_endpoint WHERE id = ${id}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
+    if (rows.length === 0) return null;
+    const { secret: former } = await tx.prisma.webhookEndpoint.findUniqueOrThrow({ where: { id }, select: { secret: true } });
+    const row = await tx.prisma.webhookEndpoint.update({
+      where: { id },
+      data: {
+        secret: sealed,
+        formerSecret: overlapMs > 0 ? former : null,
+        formerSecretUntil: overlapMs > 0 ? new Date(Date.now() + overlapMs) : null,
+      },
+      select: endpointItem,
+    });
+    return { endpoint: item(row), secret };
+  });
+}
+
+/**
+ * Sends an event with sample data to one endpoint, whatever it subscribed to. It is
+ * delivered, signed and retried like any other. Null when the app has no such endpoint.
+ */
+export async function sendTestEvent(appId: string, id: string, type?: EventType): Promise<DeliveryItem | null> {
+  const delivery = await transaction(async (tx) => {
+    const endpoint = await tx.prisma.webhookEndpoint.findFirst({ where: { id, appId }, select: endpointItem });
+    if (endpoint === null) return null;
+    if (endpoint.disabledAt !== null) throw new EndpointError(null, "This endpoint is disabled. Enable it first.");
+    const sent = type ?? (endpoint.events[0] as EventType);
+    const now = new Date();
+    const event = await tx.prisma.outboxEvent.create({
+      data: {
+        id: newId(),
+        appId,
+        endpointId: id,
+        sandbox: endpoint.sandbox,
+        type: sent,
+        data: { ...eventTable[sent].sample },
+        relayedAt: now,
+      },
+    });
+    return tx.prisma.webhookDelivery.create({
+      data: { id: newId(), appId, endpointId: id, eventId: event.id, type: sent, nextAttemptAt: now },
+      select: deliveryItem,
+    });
+  });
+  nudge();
+  return delivery;
+}
+
+async function checkedUrl(text: string): Promise<string> {
+  const url = URL.parse(text);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
+  if (url === null || !/^https?:\/\//i.test(text) || /[\u0000-\u0020\u007f]/.test(text))
+    throw new EndpointError("url", "Write the whole address, such as https://example.com/webhooks.");
+  if (text.length > 2_000) throw new EndpointError("url", "An address has at most 2,000 characters.");
+  if (url.username !== "" || url.password !== "") throw new EndpointError("url", "An address has no user name or password.");
+  if (url.hash !== "") throw new EndpointError("url", "An address for webhooks has no # part.");
+  const problem = await addressProblem(url, { allowLoopback: env.QUOTA_WEBHOOK_ALLOW_LOOPBACK });
+  if (problem !== null) throw new EndpointError("url", `Webhooks go to public addresses only: ${problem}.`);
+  return url.href;
+}
+
+function unique(events: readonly EventType[]): EventType[] {
+  return [...new Set(events)];
+}
+
+function item(row: Row): EndpointItem {
+  return {
+    ...row,
+    events: row.events as EventType[],
+    disabledReason: row.disabledReason as EndpointItem["disabledReason"],
+    notice: noticeOf(row),
+  };
+}
+
+function noticeOf(row: Row): string | null {
+  if (row.disabledReason === "failing")
+    return "This endpoint was disabled because every delivery failed for five days. Repair it, enable it, and retry what it missed.";
+  if (row.disabledAt === null && row.failingSince !== null)
+    return "Deliveries to this endpoint have been failing. After five days without a success it is disabled.";
+  return null;
+}

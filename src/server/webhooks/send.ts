@@ -1,0 +1,108 @@
+import { type Dispatcher, request } from "undici";
+
+/** One request to a receiver, and what became of it. */
+export type Attempt = {
+  delivered: boolean;
+  requestHeaders: Record<string, string>;
+  responseStatus: number | null;
+  /** The first 2 kB of the answer, as text that a database can hold. */
+  responseBody: string | null;
+  /** Why it counts as failed, for the developer; null when it was delivered. */
+  error: string | null;
+  durationMs: number;
+};
+
+const KEPT_BYTES = 2_048;
+
+/**
+ * Posts a body and says how that went; never throws. Delivered means: status 2xx, and
+ * an answer that came to its end, or to its first 2 kB, within the time given for all
+ * of it. Redirects are not followed.
+ */
+export async function post(
+  agent: Dispatcher,
+  url: string,
+  message: { headers: Record<string, string>; body: string; timeoutMs: number },
+): Promise<Attempt> {
+  const startedAt = performance.now();
+  const requestHeaders = { "content-type": "application/json; charset=utf-8", "user-agent": "Quota-Webhooks/1", ...message.headers };
+  const ended = (how: Pick<Attempt, "responseStatus" | "responseBody" | "error">): Attempt => ({
+    delivered: how.error === null,
+    requestHeaders,
+    durationMs: Math.round(performance.now() - startedAt),
+    ...how,
+  });
+  // One clock for name look-up, connecting, headers and body.
+  const signal = AbortSignal.timeout(message.timeoutMs);
+  let status: number | null = null;
+  let kept = Buffer.alloc(0);
+  try {
+    const response = await within(
+      signal,
+      request(url, {
+        method: "POST",
+        dispatcher: agent,
+        headers: requestHeaders,
+        body: message.body,
+        signal,
+        headersTimeout: message.timeoutMs,
+        bodyTimeout: message.timeoutMs,
+      }),
+    );
+    status = response.statusCode;
+    for await (const part of response.body) {
+      kept = Buffer.concat([kept, (part as Buffer).subarray(0, KEPT_BYTES - kept.length)]);
+      // Leaving the loop ends the connection: nobody makes us read without end.
+      if (kept.length >= KEPT_BYTES) break;
+    }
+    const error =
+      status >= 200 && status < 300
+        ? null
+        : status >= 300 && status < 400
+          ? `answered ${status}; redirects are not followed`
+          : `answered ${status}`;
+    return ended({ responseStatus: status, responseBody: storable(kept), error });
+  } catch (error) {
+    const reason = signal.aborted ? `no complete answer within ${message.timeoutMs / 1000} s` : reasonOf(error);
+    return ended({ responseStatus: status, responseBody: status === null ? null : storable(kept), error: reason });
+  }
+}
+
+/** Resolving a name can't be aborted; waiting for it can. */
+async function within<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  let stop = () => {};
+  const late = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    // If it does come to something later, nobody reads it.
+    work.catch(() => {});
+  }
+}
+
+/** What a person can make something of. Addresses inside of errors are those of the receiver. */
+function reasonOf(error: unknown): string {
+  const { message, code } = error as { message?: unknown; code?: unknown };
+  const known: Record<string, string> = {
+    ECONNREFUSED: "the connection was refused",
+    ECONNRESET: "the connection was reset",
+    UND_ERR_SOCKET: "the connection was closed before the answer was complete",
+    ENOTFOUND: "the name can't be resolved",
+    EAI_AGAIN: "the name can't be resolved at the moment",
+    UND_ERR_CONNECT_TIMEOUT: "no connection in time",
+    UND_ERR_HEADERS_OVERFLOW: "the answer's headers are too long",
+  };
+  const inner = (error as { errors?: unknown[] }).errors?.[0];
+  if (inner !== undefined) return reasonOf(inner);
+  return (typeof code === "string" && known[code]) || String(message ?? error).slice(0, 300);
+}
+
+/** Text that Postgres can hold: UTF-8 without NUL. */
+function storable(bytes: Buffer): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: NUL is what is looked for.
+  return bytes.toString("utf8").replace(/\u0000/g, "\uFFFD");
+}

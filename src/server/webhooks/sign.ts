@@ -1,0 +1,28 @@
+import { createHmac } from "node:crypto";
+
+/**
+ * The headers that prove a delivery is ours. `webhook-*` are those of Standard
+ * Webhooks: one signature for each secret, with the bytes that the secret's base64
+ * stands for as key. `X-Quota-Signature` is the hex HMAC-SHA256 of the body, with the
+ * newest secret's text, as it is shown, as key.
+ */
+export function signatureHeaders(
+  secrets: readonly [newest: string, ...former: string[]],
+  message: { id: string; timestampSeconds: number; body: string },
+): Record<string, string> {
+  const { id, timestampSeconds, body } = message;
+  const signed = `${id}.${timestampSeconds}.${body}`;
+  return {
+    "webhook-id": id,
+    "webhook-timestamp": String(timestampSeconds),
+    "webhook-signature": secrets
+      .map(
+        (secret) =>
+          `v1,${createHmac("sha256", Buffer.from(secret.replace(/^whsec_/, ""), "base64"))
+            .update(signed)
+            .digest("base64")}`,
+      )
+      .join(" "),
+    "x-quota-signature": createHmac("sha256", secrets[0]).update(body).digest("hex"),
+  };
+}
