@@ -108,7 +108,7 @@ test("429 of every operation is as documented", async ({ start }) => {
 const ELSEWHERE = new Set(["429", "500", "502", "503", "504", "4XX"]);
 
 type Scene = {
-  webhooks: { receiver: string; webhook: string; delivery: string; spare: string };
+  webhooks: { disabled: string; receiver: string; webhook: string; delivery: string; spare: string };
   world: World;
   token: string;
   scopeless: string;
@@ -128,12 +128,21 @@ async function prepare(server: PostgresServer, world: World, receiver: string): 
   // An endpoint with a delivery that was attempted, and one to be removed.
   const byKey = { key: world.key.secret };
   const subscription = { url: `${receiver}/hook`, events: ["user.connected"] };
-  const [hook, spare] = await Promise.all([1, 2].map(() => call(server, "/v1/webhooks", { ...byKey, body: subscription })));
+  const [hook, spare, off] = await Promise.all([1, 2, 3].map(() => call(server, "/v1/webhooks", { ...byKey, body: subscription })));
   const webhook = `/v1/webhooks/${hook?.json.id}`;
   const sent = await call(server, `${webhook}/test`, { ...byKey, body: {} });
   const delivery = `${webhook}/deliveries/${sent.json.id}`;
   await expect.poll(async () => (await call(server, delivery, byKey)).json.log.length).toBeGreaterThan(0);
-  const webhooks = { receiver, webhook, delivery, spare: `/v1/webhooks/${spare?.json.id}` };
+  const disabled = `/v1/webhooks/${off?.json.id}`;
+  const late = await call(server, `${disabled}/test`, { ...byKey, body: {} });
+  await call(server, disabled, { ...byKey, method: "PATCH", body: { enabled: false } });
+  const webhooks = {
+    disabled: `${disabled}/deliveries/${late.json.id}`,
+    receiver,
+    webhook,
+    delivery,
+    spare: `/v1/webhooks/${spare?.json.id}`,
+  };
   return { webhooks, world, token, scopeless, paused, poor, test: testKey.secret };
 }
 
@@ -182,7 +191,7 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
 }
 
 /** Requests that meet each documented refusal of an operation. */
-function failures(name: string, operation: Any, good: Request, { world, token, scopeless, paused, poor }: Scene): Request[] {
+function failures(name: string, operation: Any, good: Request, { webhooks, world, token, scopeless, paused, poor }: Scene): Request[] {
   if (operation.security.length === 0) return name.includes("{id}") ? [{ path: "/v1/models/no-such-model" }] : [];
   const { user: _user, ...withoutUser } = good;
   const known = Object.keys(operation.responses);
@@ -204,6 +213,7 @@ function failures(name: string, operation: Any, good: Request, { world, token, s
     const separator = good.path.includes("?") ? "&" : "?";
     if (good.body !== undefined) requests.push({ ...good, body: "{" });
     else if (takesUser) requests.push({ ...good, user: "" });
+    else if (name.endsWith("/retry")) requests.push({ ...good, path: `${webhooks.disabled}/retry` });
     else requests.push({ ...good, path: `${good.path}${separator}limit=0` });
   }
   if (known.includes("402")) {

@@ -125,6 +125,7 @@ const SIGNATURES = {
 
 function describeEvent(type: EventType) {
   return {
+    operationId: `on${type.replace(/(?:^|[._])(.)/g, (_match, letter: string) => letter.toUpperCase())}`,
     summary: type,
     description: eventTable[type].when,
     parameters: Object.entries(SIGNATURES).map(([name, description]) => ({
