@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { request } from "node:http";
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
 import { verify } from "../../src/server/ledger/verify.ts";
@@ -314,5 +315,38 @@ test.describe("two servers on one Postgres", () => {
     const { revoke } = await import("../../src/server/apps/api-keys.ts");
     await revoke(db.prisma, world.app.id, world.key.id);
     for (const server of [one, two]) expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(401);
+  });
+});
+
+test.describe("QUOTA_PROCESSES", () => {
+  test("serve on one port as one server does; one that dies is replaced, and all of them stop in order", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
+    const { db, url } = ownDatabase;
+    const server = await start({ upstream, databaseUrl: url, env: { QUOTA_PROCESSES: "2" } });
+    const text = marker();
+    const body = JSON.stringify(chat(text, { max_tokens: 100 }));
+    const prompt = Buffer.byteLength(body) + 16;
+    using _ = upstream.on(text, completion({ usage: usage(prompt, 100) }));
+    const world = await arrange(db, { balance: price(prompt, 100) * 10n });
+    const answers = await Promise.all(Array.from({ length: 60 }, () => call(server, path, { ...world.as, body })));
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(10);
+    await settled(db, world);
+
+    const processes = () =>
+      execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
+        .split("\n")
+        .filter(Boolean);
+    await expect.poll(() => processes().length).toBe(2);
+    const [one, other] = processes();
+    process.kill(Number(one), "SIGKILL");
+    await expect.poll(() => processes().filter((pid) => pid !== one && pid !== other).length, { timeout: 60_000 }).toBe(1);
+    expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(200);
+  });
+
+  test("is refused on the embedded database, which has one", async ({ start }) => {
+    await expect(start({ env: { QUOTA_PROCESSES: "2" } })).rejects.toThrow("the embedded database serves one process");
   });
 });

@@ -1,3 +1,4 @@
+import cluster from "node:cluster";
 import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { generateClient } from "../../prisma/generate.ts";
@@ -5,14 +6,15 @@ import { env, publicUrl } from "../env.ts";
 
 /**
  * `npm start`: prepares what is missing (Prisma's client, migrations, the build,
- * demo data) and serves until it is told to stop.
+ * demo data) and serves until it is told to stop. With QUOTA_PROCESSES it prepares,
+ * and that many processes serve on the same port.
  */
 process.env.NEXT_TELEMETRY_DISABLED = "1";
 const development = process.argv.includes("--dev");
 if (!development) (process.env as Record<string, string>).NODE_ENV ??= "production";
 
 try {
-  await start();
+  await (cluster.isWorker ? serve(null) : start());
 } catch (error) {
   console.error(`\nQuota could not start: ${reasonOf(error)}`);
   if (env.NODE_ENV === "development") console.error(error);
@@ -51,12 +53,28 @@ async function start(): Promise<void> {
   const wantsDemo = env.QUOTA_DEMO === undefined ? db.kind === "embedded" : env.QUOTA_DEMO === "1";
   const demo = wantsDemo ? await (await import("../../prisma/seed.ts")).seedDemo(db) : null;
 
-  process.env.NEXTAUTH_URL ??= publicUrl();
   if (!development) {
     const { ensureBuild } = await import("./start/build.ts");
     if (await ensureBuild(() => step("Building the pages (about half a minute, once) …"))) step("Built the pages.");
   }
 
+  const { welcome } = await import("./start/welcome.ts");
+  const greet = async (port: number) => {
+    step(`Listening on ${env.HOST}:${port}.`);
+    console.log(await welcome(demo));
+  };
+  if (env.QUOTA_PROCESSES === 1) return serve(greet);
+  if (db.kind === "embedded") throw new Error("the embedded database serves one process. Set DATABASE_URL, or leave QUOTA_PROCESSES at 1.");
+  await closeDatabase();
+  const { superviseProcesses } = await import("./start/processes.ts");
+  superviseProcesses(env.QUOTA_PROCESSES, greet);
+}
+
+/** Serves in this process until it is told to stop. */
+async function serve(greet: ((port: number) => Promise<void>) | null): Promise<void> {
+  const { closeDatabase, database } = await import("./platform/db.ts");
+  const db = await database();
+  process.env.NEXTAUTH_URL ??= publicUrl();
   const { pageHandler } = await import("./start/pages.ts");
   const { loadRoutes } = await import("./start/routes.ts");
   const { createQuotaServer } = await import("./start/listen.ts");
@@ -70,9 +88,7 @@ async function start(): Promise<void> {
   const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
   const { startDeliveries } = await import("./jobs/deliveries.ts");
   const deliveries = await startDeliveries(db);
-  step(`Listening on ${env.HOST}:${(server.address() as AddressInfo).port}.`);
-  const { welcome } = await import("./start/welcome.ts");
-  console.log(await welcome(demo));
+  await greet?.((server.address() as AddressInfo).port);
 
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -1,0 +1,44 @@
+import cluster from "node:cluster";
+import { log } from "../platform/log.ts";
+
+/** A process that ends by itself is replaced after this long, so that one that can't start does not storm the database. */
+const REPLACE_AFTER_MS = 1_000;
+
+/**
+ * Runs so many processes on one port; each is a whole server. One that ends by
+ * itself is replaced. SIGTERM and SIGINT go to all of them, and this process ends
+ * when they have, with 1 if one of them left something undone.
+ */
+export function superviseProcesses(count: number, onListening: (port: number) => Promise<void>): void {
+  let stopping = false;
+  let code = 0;
+  let greeted = false;
+  const fork = () => {
+    if (!stopping) cluster.fork();
+  };
+  cluster.on("listening", (_worker, { port }) => {
+    if (greeted) return;
+    greeted = true;
+    void onListening(port);
+  });
+  cluster.on("exit", (worker, exitCode, signal) => {
+    if (!stopping) {
+      log.warn("a server process ended and is replaced", { pid: worker.process.pid, code: exitCode, signal });
+      setTimeout(fork, REPLACE_AFTER_MS);
+      return;
+    }
+    // One that SIGTERM ended by itself had not begun to serve.
+    if (exitCode !== 0 && signal !== "SIGTERM") code = 1;
+    if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(code);
+  });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      // A second time: at once.
+      if (stopping) process.exit(1);
+      stopping = true;
+      for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGTERM");
+      if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(code);
+    });
+  }
+  for (let index = 0; index < count; index++) fork();
+}
