@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Fence, readFence } from "../../src/app/docs/_content/code.ts";
+import { signatureHeaders } from "../../src/server/webhooks/sign.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { codeFor, makePerson, originOf, redeem } from "../oauth.ts";
 
@@ -17,6 +18,7 @@ import { codeFor, makePerson, originOf, redeem } from "../oauth.ts";
  * - `status=402`: the snippet gets this status; without it, a success.
  * - `setup`: sets something up that the test has already; not run.
  * - `app`: a file of an app, run by nextjs.spec.ts.
+ * - `verify`: checks a webhook's signature, in one language of five.
  * - `skip="why"`: not run, for this reason; a test of its own shows it.
  */
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -27,8 +29,13 @@ type Snippet = Fence & { text: string; line: number; status: number; answer: boo
 
 for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
   const snippets = snippetsOf(readFileSync(path.join(folder, file), "utf8"));
-  const run = snippets.filter(({ language, setup, app, skip }) => RUN.has(language) && !setup && !app && skip === undefined);
-  for (const { skip, line } of snippets) if (skip !== undefined) test(`${file}:${line} is not run: ${skip}`, () => test.skip(true, skip));
+  const run = snippets.filter(
+    ({ language, setup, app, verify, skip }) => RUN.has(language) && !setup && !app && !verify && skip === undefined,
+  );
+  for (const { skip, line } of snippets) if (skip !== undefined) test(`${file}:${line} is not run: ${skip}`, () => {
+        console.log(`${file}:${line} is not run: ${skip}`);
+        test.skip(true, skip);
+      });
   if (run.length === 0) continue;
   test(`the snippets of ${file} do what they say`, async ({ postgresServer }) => {
     test.setTimeout(120_000);
@@ -54,6 +61,109 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
     }
   });
 }
+
+/** How each language is run, and a program around the page's function that says whether it accepts a delivery. */
+const LANGUAGES: Record<
+  string,
+  { command: string[]; version: string; file: string; program: string; source: string; more?: Record<string, string> }
+> = {
+  js: {
+    command: [process.execPath, "program.mjs"],
+    version: "--version",
+    file: "check.mjs",
+    program: "program.mjs",
+    source: `import { isFromQuota } from "./check.mjs";
+console.log(isFromQuota(process.env.BODY, process.env.SIGNATURE, process.env.SECRET));`,
+  },
+  python: {
+    command: ["python3", "program.py"],
+    version: "--version",
+    file: "check.py",
+    program: "program.py",
+    source: `import os
+from check import is_from_quota
+print(str(is_from_quota(os.environ["BODY"].encode(), os.environ["SIGNATURE"], os.environ["SECRET"])).lower())`,
+  },
+  go: {
+    command: ["go", "run", "."],
+    version: "version",
+    file: "check.go",
+    program: "main.go",
+    source: `package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Println(isFromQuota([]byte(os.Getenv("BODY")), os.Getenv("SIGNATURE"), os.Getenv("SECRET")))
+}`,
+    more: { "go.mod": "module check\n\ngo 1.20\n" },
+  },
+  ruby: {
+    command: ["ruby", "program.rb"],
+    version: "--version",
+    file: "check.rb",
+    program: "program.rb",
+    source: `require_relative "check"
+puts from_quota?(ENV["BODY"], ENV["SIGNATURE"], ENV["SECRET"])`,
+  },
+  php: {
+    command: ["php", "program.php"],
+    version: "--version",
+    file: "check.php",
+    program: "program.php",
+    source: `<?php
+require "check.php";
+echo is_from_quota(getenv("BODY"), getenv("SIGNATURE"), getenv("SECRET")) ? "true" : "false";`,
+  },
+};
+
+test.describe("a webhook's signature", () => {
+  const page = readFileSync(path.join(folder, "webhooks.md"), "utf8");
+  const reference = (row: string) => new RegExp(`^\\| ${row} \\| \\\`(.+)\\\` \\|$`, "m").exec(page)?.[1] as string;
+  const secret = reference("Secret");
+  const body = reference("Body");
+  const signature = reference("Signature");
+
+  test("the page's reference values are what the server signs", () => {
+    const headers = signatureHeaders([secret], { id: "evt_1", timestampSeconds: 0, body });
+    expect(headers["x-quota-signature"]).toBe(signature);
+  });
+
+  const checks = snippetsOf(page).filter(({ verify }) => verify);
+  test("is checked in five languages", () => {
+    expect(checks.map(({ language }) => language)).toEqual(Object.keys(LANGUAGES));
+  });
+
+  for (const { language, text } of checks) {
+    const how = LANGUAGES[language];
+    if (how === undefined) continue;
+    const [command = "", ...args] = how.command;
+    test(`is checked by the ${language} of the page`, async () => {
+      const there = await run(command, [how.version], tmpdir(), {}).catch(() => null);
+      const missing = `${language} of webhooks.md was not run: there is no ${command} on this machine. That the page's reference signature is right is tested.`;
+      if (there?.code !== 0) console.log(missing);
+      test.skip(there?.code !== 0, missing);
+      const place = await mkdtemp(path.join(tmpdir(), "quota-check-"));
+      try {
+        await writeFile(path.join(place, how.file), text);
+        await writeFile(path.join(place, how.program), how.source);
+        for (const [name, content] of Object.entries(how.more ?? {})) await writeFile(path.join(place, name), content);
+        const accepts = async (over: Record<string, string>) =>
+          (await run(command, args, place, { BODY: body, SIGNATURE: signature, SECRET: secret, ...over })).output.trim();
+        expect(await accepts({})).toBe("true");
+        expect(await accepts({ BODY: body.replace("99980", "99981") })).toBe("false");
+        expect(await accepts({ SECRET: `${secret}x` })).toBe("false");
+        expect(await accepts({ SIGNATURE: "" })).toBe("false");
+        expect(await accepts({ SIGNATURE: signature.slice(2) })).toBe("false");
+      } finally {
+        await rm(place, { recursive: true, force: true });
+      }
+    });
+  }
+});
 
 test("every page has been read by the test above, and says in Markdown what it says in HTML", async ({ postgresServer }) => {
   const { slugs } = await import("../../src/app/docs/_content/book.ts");

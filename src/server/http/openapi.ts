@@ -127,6 +127,8 @@ function describeEvent(type: EventType) {
   return {
     operationId: `on${type.replace(/(?:^|[._])(.)/g, (_match, letter: string) => letter.toUpperCase())}`,
     summary: type,
+    // What it is proved with is in its headers, for which OpenAPI has no scheme.
+    security: [],
     description: eventTable[type].when,
     parameters: Object.entries(SIGNATURES).map(([name, description]) => ({
       name,

@@ -25,7 +25,16 @@ export function highlight(text: string, language: string): string {
  * the page, `file=` (where it belongs) and `tab=` (blocks in a row become tabs). The
  * rest tells the tests what to do with it and is on no page; see e2e/docs/snippets.spec.ts.
  */
-export type Fence = { language: string; file?: string; tab?: string; answer: boolean; setup: boolean; app: boolean; skip?: string };
+export type Fence = {
+  language: string;
+  file?: string;
+  tab?: string;
+  answer: boolean;
+  setup: boolean;
+  app: boolean;
+  verify: boolean;
+  skip?: string;
+};
 
 export function readFence(info: string | undefined): Fence {
   const [language = "", ...rest] = (info ?? "").split(" ");
@@ -43,6 +52,7 @@ export function readFence(info: string | undefined): Fence {
     answer: flag("answer"),
     setup: flag("setup"),
     app: flag("app"),
+    verify: flag("verify"),
   };
 }
 
