@@ -61,7 +61,7 @@ async function readDemo(): Promise<Demo | null> {
 
 async function isAlive(db: Database, demo: Demo): Promise<boolean> {
   const hash = keyHash(demo.api_keys.developer);
-  const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id }, select: { id: true } });
+  const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id, deletedAt: null }, select: { id: true } });
   // One of the two may have deleted their account.
   const people = await db.prisma.user.count({ where: { email: { in: [demo.developer.email, demo.user.email] } } });
   return (
@@ -89,7 +89,7 @@ async function makeDemo(db: Database): Promise<Demo> {
       sandboxWalletId: await openAccount(tx, "sandbox_wallet"),
     });
     const key = async (billingMode: "developer" | "user" | "test", name: string) =>
-      (await mint(tx.prisma, { appId: app.id, name, billingMode })).secret;
+      (await mint(tx.prisma, { appId: app.id, name, billingMode, createdById: developer.id })).secret;
     return {
       base_url: publicUrl(),
       developer: { email: DEVELOPER, password: developerPassword },

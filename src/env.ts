@@ -72,6 +72,8 @@ const schema = z.object({
   QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(120_000),
   /** How long one request may take in all; a hold older than this is swept. */
   QUOTA_REQUEST_TIMEOUT_MS: milliseconds.default(600_000),
+  /** Proxies in front of the server, each of which adds to X-Forwarded-For whom it heard from. 0: nobody vouches, the connection tells. */
+  QUOTA_TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),
   /** Processes that serve, on one port and one Postgres; about one for each core that Postgres does not need. */
   QUOTA_PROCESSES: z.coerce.number().int().min(1).max(64).default(1),
   /** How long a stopping server waits for requests that are under way. */

@@ -10,7 +10,11 @@ test.describe("how often one address may come", () => {
     start,
     ownDatabase,
   }) => {
-    const server = await start({ pages: true, databaseUrl: ownDatabase.url, env: { QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: "5" } });
+    const server = await start({
+      pages: true,
+      databaseUrl: ownDatabase.url,
+      env: { QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: "5", QUOTA_TRUSTED_PROXIES: "1" },
+    });
     const client = await makeClient(ownDatabase.db);
     const issued = await codeFor(server, await makePerson(ownDatabase.db), client);
     const url = authorizeUrl(server, client, pkce().challenge);

@@ -174,6 +174,26 @@ test.describe("a person's access token on /v1", () => {
     expect(await server.db.prisma.usage.count({ where: { appId: client.appId } })).toBe(2);
   });
 
+  test("and an API key, without credits.read, learn nothing of the balance", async ({ postgresServer: server }) => {
+    const { token, client, person } = await connect(server, { scope: "credits.spend" });
+    const link = await server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId, userId: person.id } });
+    for (const as of [{ key: token }, { key: client.key, user: link.externalUserId }]) {
+      const answer = await call(server, path, { ...as, body: chat("hi") });
+      expect(answer.json.quota).toMatchObject({ credits_used: PRICE, balance_after: null });
+      const dear = await call(server, path, { ...as, body: { ...chat("hi ".repeat(150_000)), model: "gpt-4o" } });
+      expect([dear.status, dear.json.error.code]).toEqual([402, "insufficient_credits"]);
+      expect(dear.json.error.message).not.toContain("$");
+    }
+  });
+
+  test("replays a kept answer only as long as it may still ask", async ({ postgresServer: server }) => {
+    const { token, client } = await connect(server);
+    const ask = () => call(server, path, { key: token, headers: { "idempotency-key": "once" }, body: chat("hi") });
+    expect((await ask()).status).toBe(200);
+    await server.db.prisma.linkedUser.updateMany({ where: { appId: client.appId }, data: { pausedAt: new Date() } });
+    expect((await ask()).status).toBe(404);
+  });
+
   test("and an API key together never pass a wallet's last credits", async ({ postgresServer: server }) => {
     // Seven requests of this size can be held at once.
     const world = await arrange(server.db, { balance: 7n * 12n });

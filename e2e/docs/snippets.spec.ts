@@ -32,7 +32,9 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
   const run = snippets.filter(
     ({ language, setup, app, verify, skip }) => RUN.has(language) && !setup && !app && !verify && skip === undefined,
   );
-  for (const { skip, line } of snippets) if (skip !== undefined) test(`${file}:${line} is not run: ${skip}`, () => {
+  for (const { skip, line } of snippets)
+    if (skip !== undefined)
+      test(`${file}:${line} is not run: ${skip}`, () => {
         console.log(`${file}:${line} is not run: ${skip}`);
         test.skip(true, skip);
       });

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { publicUrl } from "#env";
+import { closeApp } from "./apps/apps.ts";
 import { countAttempt } from "./attempts.ts";
 import { unlink } from "./connect/linked-users.ts";
 import { sendLater } from "./mail.ts";
@@ -78,6 +79,11 @@ export async function signOutEverywhere(userId: string): Promise<void> {
   await (await prisma()).user.update({ where: { id: userId }, data: { sessionVersion: { increment: 1 } } });
 }
 
+/** What a person is called; null for nothing in particular. */
+export async function rename(userId: string, name: string | null): Promise<void> {
+  await (await prisma()).user.update({ where: { id: userId }, data: { name } });
+}
+
 /** How a person can sign in. */
 export async function waysToSignIn(userId: string): Promise<{ password: boolean; providers: string[] }> {
   const user = await (await prisma()).user.findUniqueOrThrow({
@@ -110,21 +116,15 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
 export async function deleteAccount(userId: string): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> {
   return transaction(async (tx) => {
     await tx.query(lockUserStatement, [userId]);
+    // Who is connecting to one of the apps right now is waited for, and counted.
+    await tx.query(lockAppsStatement, [userId]);
     const inUse = await appsInUseOf(tx.prisma.app, userId);
     if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
     const links = await tx.prisma.linkedUser.findMany({ where: { userId }, select: { appId: true, externalUserId: true } });
     for (const link of links) await unlink(tx, link.appId, link.externalUserId, "user");
     // Their apps stop: no key works any more, nobody can connect, and no secret fits.
-    const apps = await tx.prisma.app.findMany({ where: { ownerId: userId }, select: { id: true } });
-    await tx.prisma.apiKey.updateMany({
-      where: { appId: { in: apps.map(({ id }) => id) }, revokedAt: null },
-      data: { revokedAt: new Date() },
-    });
-    for (const { id } of apps)
-      await tx.prisma.app.update({
-        where: { id },
-        data: { redirectUris: [], clientSecretHash: hashSecret(randomBytes(32).toString("hex")) },
-      });
+    const apps = await tx.prisma.app.findMany({ where: { ownerId: userId, deletedAt: null }, select: { id: true } });
+    for (const { id } of apps) await closeApp(tx, id);
     await tx.prisma.identity.deleteMany({ where: { userId } });
     await tx.prisma.passwordReset.deleteMany({ where: { userId } });
     await tx.prisma.user.update({
@@ -142,4 +142,5 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
   });
 }
 
+const lockAppsStatement = { name: "account_lock_apps", text: `SELECT id FROM app WHERE owner_id = $1::uuid ORDER BY id FOR NO KEY UPDATE` };
 const lockUserStatement = { name: "account_lock_user", text: `SELECT id FROM "user" WHERE id = $1::uuid FOR UPDATE` };

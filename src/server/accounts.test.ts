@@ -1,12 +1,14 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { someoneWaits, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { appsInUse, changePassword, deleteAccount, requestReset, resetIsOpen, resetPassword, signOutEverywhere } from "./account.ts";
 import { TooManyAttempts } from "./attempts.ts";
+import { link } from "./connect/linked-users.ts";
 import { balanceOf } from "./ledger/accounts.ts";
 import { verify } from "./ledger/verify.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
-import type { Database } from "./platform/db.ts";
+import { type Database, transaction } from "./platform/db.ts";
 import { finishSignUp, personOfProvider, purgeExpired, startSignUp } from "./sign-up.ts";
 
 const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
@@ -232,5 +234,43 @@ onBothDatabases("accounts", (db) => {
       expect(await deleteAccount(owner.id)).toEqual({ kind: "apps in use", names: [app.name] });
       expect(await person(owner.email)).toMatchObject({ id: owner.id, deletedAt: null });
     });
+  });
+});
+
+describe("deleting an account on Postgres", () => {
+  const db = withDatabase("postgres");
+  beforeAll(() => {
+    shared.quotaDatabase = Promise.resolve(db());
+  });
+  afterAll(() => {
+    shared.quotaDatabase = undefined;
+  });
+
+  const agreement = (appId: string, userId: string) => ({
+    appId,
+    userId,
+    scope: "credits.read credits.spend",
+    monthlyLimit: null,
+    allowedModels: [],
+    agreedMarkupBps: 0,
+  });
+
+  test("while somebody connects to one of its apps waits for them, and is refused", async () => {
+    const [owner, person] = [await makeUser(db()), await makeUser(db())];
+    const app = await makeApp(db(), { ownerId: owner.id });
+    let deleting: ReturnType<typeof deleteAccount> | undefined;
+    await transaction(async (tx) => {
+      await link(tx, "somebody", agreement(app.id, person.id));
+      deleting = deleteAccount(owner.id);
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    expect(await deleting).toEqual({ kind: "apps in use", names: [app.name] });
+  });
+
+  test("and then nobody connects any more", async () => {
+    const [owner, person] = [await makeUser(db()), await makeUser(db())];
+    const app = await makeApp(db(), { ownerId: owner.id });
+    expect(await deleteAccount(owner.id)).toEqual({ kind: "deleted" });
+    await expect(transaction((tx) => link(tx, "somebody", agreement(app.id, person.id)), db())).rejects.toThrow("is gone");
   });
 });

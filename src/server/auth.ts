@@ -129,7 +129,7 @@ export async function requireUser(path: string): Promise<CurrentUser> {
 // next-auth splits a long cookie into numbered ones.
 const SESSION_COOKIE = /^(__Secure-)?next-auth\.session-token(\.\d+)?$/;
 
-/** Where a request comes from, as far as the proxy in front vouches for it. */
+/** Where a request comes from, as our server found out (http/address.ts). */
 export function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
   const forwarded = headers?.["x-forwarded-for"];
   const first = Array.isArray(forwarded) ? forwarded[0] : forwarded;

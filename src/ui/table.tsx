@@ -1,3 +1,4 @@
+import { ArrowDown, ArrowUp, ChevronsUpDown } from "lucide-react";
 import type { ComponentProps } from "react";
 import { classes } from "./classes.ts";
 
@@ -21,6 +22,24 @@ export function Th({ className, numeric = false, ...props }: ComponentProps<"th"
       )}
       {...props}
     />
+  );
+}
+
+/** The head of a column that can be sorted by. */
+export function SortTh({
+  sorted,
+  onSort,
+  children,
+  ...props
+}: ComponentProps<typeof Th> & { sorted: false | "asc" | "desc"; onSort: () => void }) {
+  const Arrow = sorted === "asc" ? ArrowUp : sorted === "desc" ? ArrowDown : ChevronsUpDown;
+  return (
+    <Th aria-sort={sorted === false ? "none" : sorted === "asc" ? "ascending" : "descending"} {...props}>
+      <button type="button" onClick={onSort} className="-mx-1.5 inline-flex items-center gap-1 rounded px-1.5 hover:text-ink">
+        {children}
+        <Arrow size={14} aria-hidden="true" className={sorted === false ? "opacity-50" : "text-ink"} />
+      </button>
+    </Th>
   );
 }
 

@@ -6,7 +6,18 @@ import { useSyncExternalStore } from "react";
  * A moment in the reader's own time zone, exact on hover. The server does not know
  * that zone and writes UTC; the browser replaces it when it takes over.
  */
-export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?: boolean; className?: string }) {
+export function Time({
+  at,
+  dateOnly = false,
+  exact = false,
+  className,
+}: {
+  at: Date;
+  dateOnly?: boolean;
+  /** To the millisecond, in UTC. */
+  exact?: boolean;
+  className?: string;
+}) {
   const inBrowser = useSyncExternalStore(
     nothingChanges,
     () => true,
@@ -14,9 +25,36 @@ export function Time({ at, dateOnly = false, className }: { at: Date; dateOnly?:
   );
   return (
     <time dateTime={at.toISOString()} title={at.toISOString()} className={className}>
-      {written(at, dateOnly, inBrowser ? undefined : "UTC")}
+      {exact ? at.toISOString() : written(at, dateOnly, inBrowser ? undefined : "UTC")}
     </time>
   );
+}
+
+/** How long ago a moment was, for what is read at a glance; exact on hover. */
+export function Ago({ at, className }: { at: Date; className?: string }) {
+  // The server's clock and the browser's may differ by a unit.
+  return (
+    <time dateTime={at.toISOString()} title={at.toISOString()} className={className} suppressHydrationWarning>
+      {ago(Date.now() - at.getTime())}
+    </time>
+  );
+}
+
+const UNITS = [
+  [365 * 24 * 60 * 60_000, "year"],
+  [30 * 24 * 60 * 60_000, "month"],
+  [24 * 60 * 60_000, "day"],
+  [60 * 60_000, "hour"],
+  [60_000, "minute"],
+] as const;
+
+/** `2 hours ago`, in the largest unit that it fills. */
+export function ago(milliseconds: number): string {
+  for (const [length, name] of UNITS) {
+    const count = Math.floor(milliseconds / length);
+    if (count >= 1) return `${count} ${name}${count === 1 ? "" : "s"} ago`;
+  }
+  return "just now";
 }
 
 const nothingChanges = () => () => {};

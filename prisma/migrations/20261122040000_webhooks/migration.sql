@@ -160,8 +160,15 @@ BEGIN
   SELECT overlay(gen_random_uuid()::text PLACING left(batch::text, 15) FROM 1 FOR 15)::uuid, n.app_id, n.endpoint_id, n.sandbox, n.type, n.data FROM news n;
 END $$;
 
--- As before, and at the end of settling it tells.
-CREATE OR REPLACE FUNCTION "ledger_post"(
+-- One call of the ledger: settlements, then holds, each as if it came alone and in
+-- this order, all in one commit. src/server/ledger/hold.ts says what goes in and
+-- comes out; every array has one element for each settlement or request.
+--
+-- A function, because its plans are made once for a connection and each step is a
+-- small one; as one large statement it cost more, and five times as much on the
+-- embedded database, which plans a statement every time. Every step takes its rows
+-- by index, whatever the planner believes about the size of a batch.
+CREATE FUNCTION "ledger_post"(
   settle_ids uuid[], settle_base bigint[], settle_markup bigint[], settle_outcome text[], settle_endpoint text[], settle_provider text[],
   settle_prompt int[], settle_cached int[], settle_completion int[], settle_counted text[], settle_streamed bool[], settle_status int[],
   settle_duration int[], batch uuid,
@@ -169,7 +176,7 @@ CREATE OR REPLACE FUNCTION "ledger_post"(
   hold_model text[], hold_lifetime int[],
   OUT settled int[], OUT charged bigint[], OUT balance bigint[],
   OUT verdict int[], OUT granted bigint[], OUT can_spend bigint[], OUT needed bigint[], OUT app_ids uuid[], OUT key_ids uuid[],
-  OUT modes text[], OUT markups int[], OUT link_ids uuid[], OUT wallet_ids uuid[], OUT limit_ids uuid[])
+  OUT modes text[], OUT markups int[], OUT link_ids uuid[], OUT wallet_ids uuid[], OUT limit_ids uuid[], OUT may_read bool[])
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
@@ -178,7 +185,7 @@ DECLARE
   -- Of each settlement: what its hold says, and how much of the cost that covers.
   from_wallet uuid[]; from_limit uuid[]; was_held bigint[]; paid_base bigint[]; paid_markup bigint[]; entered uuid[];
   -- Of each request: who pays, and where the money will go.
-  earning uuid[]; users text[]; desired bigint[]; lock_wallet uuid[]; lock_limit uuid[];
+  earning uuid[]; users text[]; desired bigint[]; lock_wallet uuid[]; lock_limit uuid[]; changed int[];
   -- Wallets and limits of the batch, locked, as they are after what was decided so far.
   accounts uuid[]; left_over bigint[]; on_hold bigint[];
   token record; w int; l int; amount bigint;
@@ -197,11 +204,12 @@ BEGIN
   IF cardinality(hold_ids) > 0 THEN
     -- A person pays the markup they agreed to, or less; a later rise needs their consent.
     SELECT array_agg(r.verdict), array_agg(r.app_id), array_agg(r.key_id), array_agg(r.mode), array_agg(r.markup_bps), array_agg(r.earnings_id),
-      array_agg(r.link_id), array_agg(r.wallet_id), array_agg(r.limit_id),
+      array_agg(r.link_id), array_agg(r.wallet_id), array_agg(r.limit_id), array_agg(r.may_read),
       array_agg(r.desired + (r.desired * r.markup_bps + 9999) / 10000), array_agg(r.minimum + (r.minimum * r.markup_bps + 9999) / 10000)
-    INTO verdict, app_ids, key_ids, modes, markups, earning, link_ids, wallet_ids, limit_ids, desired, needed
+    INTO verdict, app_ids, key_ids, modes, markups, earning, link_ids, wallet_ids, limit_ids, may_read, desired, needed
     FROM (
       SELECT k.app_id, k.id AS key_id, a.earnings_id, l.id AS link_id, l.limit_id, q.desired, q.minimum,
+        l.id IS NULL OR l.scope LIKE '%credits.read%' AS may_read,
         least(a.markup_bps, l.agreed_markup_bps) AS markup_bps,
         CASE WHEN k.billing_mode <> 'test' AND q.ext IS NOT NULL THEN 'user' ELSE k.billing_mode::text END AS mode,
         CASE WHEN k.billing_mode = 'test' THEN a.sandbox_wallet_id WHEN q.ext IS NULL THEN o.wallet_id ELSE l.wallet_id END AS wallet_id,
@@ -225,7 +233,7 @@ BEGIN
         SELECT a.owner_id, a.markup_bps, a.allowed_models, a.earnings_id, a.sandbox_wallet_id FROM app a WHERE a.id = k.app_id OFFSET 0) a ON true
       LEFT JOIN LATERAL (SELECT u.wallet_id FROM "user" u WHERE u.id = a.owner_id AND q.ext IS NULL OFFSET 0) o ON true
       LEFT JOIN LATERAL (
-        SELECT l.id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps FROM linked_user l
+        SELECT l.id, l.wallet_id, l.limit_id, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps, l.scope FROM linked_user l
         WHERE l.app_id = k.app_id AND l.external_user_id = q.ext AND l.paused_at IS NULL AND l.scope LIKE '%credits.spend%'
           AND k.billing_mode <> 'test' OFFSET 0) l ON true
       ORDER BY q.n) r;
@@ -238,6 +246,7 @@ BEGIN
       FOR token IN
         SELECT q.n, l.app_id, l.external_user_id, least(a.markup_bps, l.agreed_markup_bps) AS markup_bps, a.earnings_id, l.id AS link_id,
           l.wallet_id, l.limit_id,
+          coalesce('credits.read' = ANY (string_to_array(t.scope, ' ')) AND 'credits.read' = ANY (string_to_array(l.scope, ' ')), false) AS may_read,
           CASE WHEN g.id IS NULL THEN 1
             WHEN 'credits.spend' <> ALL (string_to_array(coalesce(t.scope, ''), ' ')) THEN 8
             WHEN l.id IS NULL THEN 1
@@ -267,6 +276,7 @@ BEGIN
         link_ids[token.n] := token.link_id;
         wallet_ids[token.n] := token.wallet_id;
         limit_ids[token.n] := token.limit_id;
+        may_read[token.n] := token.may_read;
         desired[token.n] := hold_desired[token.n] + (hold_desired[token.n] * token.markup_bps + 9999) / 10000;
         needed[token.n] := hold_minimum[token.n] + (hold_minimum[token.n] * token.markup_bps + 9999) / 10000;
       END LOOP;
@@ -340,6 +350,17 @@ BEGIN
   END IF;
 
   IF cardinality(hold_ids) > 0 THEN
+    -- What a person changed while the batch waited for the accounts counts: a link that
+    -- is gone or paused, another limit. Who changes a limit locks its account first, so
+    -- that from here on nothing does. Those requests are asked for again.
+    SELECT array_agg(q.n) INTO changed
+    FROM unnest(link_ids, limit_ids, verdict) WITH ORDINALITY q(link_id, limit_id, verdict, n)
+    LEFT JOIN LATERAL (SELECT l.id, l.limit_id, l.paused_at FROM linked_user l WHERE l.id = q.link_id OFFSET 0) l ON true
+    WHERE q.verdict = 0 AND q.link_id IS NOT NULL AND (l.id IS NULL OR l.paused_at IS NOT NULL OR l.limit_id IS DISTINCT FROM q.limit_id);
+    FOREACH w IN ARRAY coalesce(changed, '{}') LOOP
+      verdict[w] := 7;
+    END LOOP;
+
     FOR i IN 1..cardinality(hold_ids) LOOP
       granted[i] := NULL;
       can_spend[i] := NULL;

@@ -1,29 +1,33 @@
 "use client";
 
+import { zodResolver } from "@hookform/resolvers/zod";
 import { useRouter } from "next/navigation";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
+import { useForm } from "react-hook-form";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
-import { CopyBox, ShownOnce } from "#ui/copy-box.tsx";
+import { CopyBox } from "#ui/copy-box.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { SecretDialog } from "#ui/secret-dialog.tsx";
+import { appForm } from "./[appId]/settings/app-form.ts";
+
+const newApp = appForm.pick({ name: true, siteUrl: true });
 
 export function NewAppButton({ kind }: { kind: "primary" | "secondary" }) {
   const [open, setOpen] = useState(false);
   const router = useRouter();
+  const form = useForm({ resolver: zodResolver(newApp), defaultValues: { name: "", siteUrl: "" } });
+  const { errors } = form.formState;
   const create = trpc.apps.create.useMutation();
   const failure = failureOf(create.error);
   const made = create.data;
 
-  function submit(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    create.mutate({ name: String(form.get("name")), siteUrl: String(form.get("siteUrl")).trim() || null });
-  }
-
   function change(next: boolean) {
     setOpen(next);
-    if (!next) create.reset();
+    if (next) return;
+    create.reset();
+    form.reset();
   }
 
   return (
@@ -36,27 +40,26 @@ export function NewAppButton({ kind }: { kind: "primary" | "secondary" }) {
           open={open}
           onOpenChange={change}
           title="New app"
-          description="People see the name and the site when they connect their wallet."
+          description="People see the name and the site when they connect their wallet. Everything can be changed later."
         >
-          <form onSubmit={submit} className="space-y-4">
+          <form onSubmit={form.handleSubmit((typed) => create.mutate(typed))} noValidate className="space-y-4">
             {failure.message !== null && <FormError>{failure.message}</FormError>}
             <TextField
               label="Name"
-              name="name"
               placeholder="Acme Chat"
               maxLength={80}
-              required
               autoComplete="off"
-              error={failure.fields.name}
+              error={errors.name?.message ?? failure.fields.name}
+              {...form.register("name")}
             />
             <TextField
               label="Site"
-              name="siteUrl"
               type="url"
               placeholder="https://acme.chat"
               optional
               autoComplete="off"
-              error={failure.fields.siteUrl}
+              error={errors.siteUrl?.message ?? failure.fields.siteUrl}
+              {...form.register("siteUrl")}
             />
             <DialogActions>
               <Button onClick={() => change(false)}>Cancel</Button>
@@ -67,18 +70,18 @@ export function NewAppButton({ kind }: { kind: "primary" | "secondary" }) {
           </form>
         </Dialog>
       ) : (
-        <Dialog open={open} onOpenChange={change} dismissible={false} title={`${made.app.name} is registered`}>
-          <div className="space-y-4">
-            <ShownOnce what="the client secret" />
-            <CopyBox label="Client id" text={made.app.clientId} />
-            <CopyBox label="Client secret" text={made.clientSecret} />
-          </div>
-          <DialogActions>
-            <Button kind="primary" onClick={() => router.push(`/dashboard/${made.app.id}`)}>
-              I have saved it
-            </Button>
-          </DialogActions>
-        </Dialog>
+        <SecretDialog
+          title={`${made.app.name} is registered`}
+          what="the client secret"
+          label="Client secret"
+          secret={made.clientSecret}
+          onSaved={() => router.push(`/dashboard/${made.app.id}/get-started`)}
+        >
+          <CopyBox label="Client id" text={made.app.clientId} />
+          <p className="text-sm text-soft">
+            Both are for connecting wallets, later. If you lose the secret, the settings make a new one. API keys come next.
+          </p>
+        </SecretDialog>
       )}
     </>
   );

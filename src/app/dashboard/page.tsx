@@ -45,7 +45,7 @@ async function Apps() {
         {apps.map((app) => (
           <li key={app.id}>
             <Link href={`/dashboard/${app.id}`} className="flex items-center gap-4 px-4 py-3.5 -outline-offset-2 hover:bg-sunken sm:px-5">
-              <AppTile name={app.name} />
+              <AppTile name={app.name} logoUrl={app.logoUrl} />
               <span className="min-w-0 flex-1">
                 <span className="block truncate font-medium">{app.name}</span>
                 <span className="block truncate text-sm leading-5 text-soft">

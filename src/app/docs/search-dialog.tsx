@@ -1,10 +1,8 @@
 "use client";
 
-import { Search as Glass } from "lucide-react";
 import type MiniSearch from "minisearch";
 import { useRouter } from "next/navigation";
 import { useEffect, useId, useRef, useState } from "react";
-import { Button } from "#ui/button.tsx";
 import { classes } from "#ui/classes.ts";
 import { Dialog } from "#ui/dialog.tsx";
 
@@ -12,27 +10,14 @@ import { Dialog } from "#ui/dialog.tsx";
 type Entry = { id: string; path: string; page: string; title: string; text: string };
 type Found = Pick<Entry, "id" | "path" | "page" | "title" | "text">;
 
-/** Finds sections of all pages as one types. The index is fetched when somebody first searches. */
-export function Search() {
+/** What is seen of the search while somebody searches. */
+export function SearchDialog({ open, onOpenChange: setOpen }: { open: boolean; onOpenChange: (open: boolean) => void }) {
   const router = useRouter();
   const id = useId();
-  const [open, setOpen] = useState(false);
   const [text, setText] = useState("");
   const [index, setIndex] = useState<MiniSearch<Entry> | "failed" | null>(null);
   const [chosen, setChosen] = useState(0);
   const list = useRef<HTMLDivElement>(null);
-
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const typing = event.target instanceof HTMLElement && event.target.closest("input, textarea, select, [contenteditable]");
-      if ((event.key === "k" && (event.metaKey || event.ctrlKey)) || (event.key === "/" && !typing)) {
-        event.preventDefault();
-        setOpen(true);
-      }
-    };
-    window.addEventListener("keydown", onKey);
-    return () => window.removeEventListener("keydown", onKey);
-  }, []);
 
   useEffect(() => {
     if (!open || (index !== null && index !== "failed")) return;
@@ -65,75 +50,62 @@ export function Search() {
   }
 
   return (
-    <>
-      <Button
-        onClick={() => setOpen(true)}
-        className="w-full justify-between! px-3! font-normal! text-soft!"
-        aria-keyshortcuts="Control+K Meta+K /"
-      >
-        <span className="flex items-center gap-2">
-          <Glass size={15} aria-hidden="true" />
-          Search
-        </span>
-        <kbd className="hidden rounded border border-line px-1.5 font-mono text-xs lg:inline">/</kbd>
-      </Button>
-      <Dialog open={open} onOpenChange={setOpen} title="Search the documentation">
-        <input
-          autoFocus
-          type="search"
-          role="combobox"
-          aria-label="Search the documentation"
-          aria-expanded={found.length > 0}
-          aria-controls={id}
-          aria-activedescendant={found.length > 0 ? `${id}-${current}` : undefined}
-          placeholder="spending limit, X-Quota-User, 402 …"
-          value={text}
-          onChange={(event) => {
-            setText(event.target.value);
-            setChosen(0);
-          }}
-          onKeyDown={(event) => {
-            if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-              event.preventDefault();
-              move(event.key === "ArrowDown" ? 1 : -1);
-            }
-            if (event.key === "Enter") go(found[current]);
-          }}
-          className="h-10 w-full rounded-md border border-line-strong/70 bg-surface px-3 text-ink placeholder:text-soft/80"
-        />
-        <p aria-live="polite" className={found.length > 0 ? "sr-only" : "mt-3 text-sm text-soft"}>
-          {index === "failed"
-            ? "The search could not be loaded. Close this and try again."
-            : words === ""
-              ? "Type a word, a header, or an error code."
-              : index === null
-                ? "Loading …"
-                : found.length === 0
-                  ? `Nothing about “${words}”.`
-                  : `${found.length} found`}
-        </p>
-        <div ref={list} id={id} role="listbox" aria-label="Results" tabIndex={-1} className="mt-3 max-h-[55dvh] overflow-y-auto">
-          {found.map((entry, n) => (
-            // biome-ignore lint/a11y/useKeyWithClickEvents: the keys are the input's, which keeps the focus.
-            <div
-              key={entry.id}
-              id={`${id}-${n}`}
-              role="option"
-              tabIndex={-1}
-              aria-selected={n === current}
-              onClick={() => go(entry)}
-              className={classes("cursor-pointer rounded-md px-3 py-2", n === current ? "bg-accent-wash" : "hover:bg-sunken")}
-            >
-              <span className="block text-sm font-medium">
-                {entry.title}
-                {entry.page !== entry.title && <span className="font-normal text-soft"> · {entry.page}</span>}
-              </span>
-              <span className="line-clamp-2 text-[0.8125rem] leading-5 text-soft">{around(entry.text, words)}</span>
-            </div>
-          ))}
-        </div>
-      </Dialog>
-    </>
+    <Dialog open={open} onOpenChange={setOpen} title="Search the documentation">
+      <input
+        autoFocus
+        type="search"
+        role="combobox"
+        aria-label="Search the documentation"
+        aria-expanded={found.length > 0}
+        aria-controls={id}
+        aria-activedescendant={found.length > 0 ? `${id}-${current}` : undefined}
+        placeholder="spending limit, X-Quota-User, 402 …"
+        value={text}
+        onChange={(event) => {
+          setText(event.target.value);
+          setChosen(0);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+            event.preventDefault();
+            move(event.key === "ArrowDown" ? 1 : -1);
+          }
+          if (event.key === "Enter") go(found[current]);
+        }}
+        className="h-10 w-full rounded-md border border-line-strong/70 bg-surface px-3 text-ink placeholder:text-soft/80"
+      />
+      <p aria-live="polite" className={found.length > 0 ? "sr-only" : "mt-3 text-sm text-soft"}>
+        {index === "failed"
+          ? "The search could not be loaded. Close this and try again."
+          : words === ""
+            ? "Type a word, a header, or an error code."
+            : index === null
+              ? "Loading …"
+              : found.length === 0
+                ? `Nothing about “${words}”.`
+                : `${found.length} found`}
+      </p>
+      <div ref={list} id={id} role="listbox" aria-label="Results" tabIndex={-1} className="mt-3 max-h-[55dvh] overflow-y-auto">
+        {found.map((entry, n) => (
+          // biome-ignore lint/a11y/useKeyWithClickEvents: the keys are the input's, which keeps the focus.
+          <div
+            key={entry.id}
+            id={`${id}-${n}`}
+            role="option"
+            tabIndex={-1}
+            aria-selected={n === current}
+            onClick={() => go(entry)}
+            className={classes("cursor-pointer rounded-md px-3 py-2", n === current ? "bg-accent-wash" : "hover:bg-sunken")}
+          >
+            <span className="block text-sm font-medium">
+              {entry.title}
+              {entry.page !== entry.title && <span className="font-normal text-soft"> · {entry.page}</span>}
+            </span>
+            <span className="line-clamp-2 text-[0.8125rem] leading-5 text-soft">{around(entry.text, words)}</span>
+          </div>
+        ))}
+      </div>
+    </Dialog>
   );
 }
 

@@ -7,6 +7,9 @@ import { FormError } from "#ui/field.tsx";
 
 const names = { google: "Google", github: "GitHub" } as const;
 
+/** Google knows `select_account` and refuses `login`; GitHub passes over what it does not know. */
+const PROMPT_AGAIN = { google: "select_account", github: "login" } as const;
+
 type Props = { providers: (keyof typeof names)[]; goTo: string; again?: boolean };
 
 /**
@@ -18,11 +21,11 @@ export function ProviderButtons({ providers, goTo, again = false }: Props) {
   const [failed, setFailed] = useState(false);
   if (providers.length === 0) return null;
 
-  async function go(provider: string) {
+  async function go(provider: keyof typeof names) {
     setGoing(provider);
     setFailed(false);
     try {
-      await signIn(provider, { callbackUrl: goTo }, again ? { prompt: "login" } : undefined);
+      await signIn(provider, { callbackUrl: goTo }, again ? { prompt: PROMPT_AGAIN[provider] } : undefined);
     } catch {
       setGoing(null);
       setFailed(true);

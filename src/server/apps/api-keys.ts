@@ -1,7 +1,9 @@
 import type { Prisma, PrismaClient } from "../../generated/prisma/client.ts";
 import type { BillingMode } from "../../generated/prisma/enums.ts";
+import type { Tx } from "../platform/db.ts";
 import { hashSecret, mintSecret } from "../platform/secrets.ts";
 import type { Sql } from "../platform/sql.ts";
+import { noteUse } from "./last-used.ts";
 
 type Db = PrismaClient | Prisma.TransactionClient;
 
@@ -12,21 +14,90 @@ export const apiKeyListItem = {
   fragment: true,
   billingMode: true,
   createdAt: true,
+  createdBy: { select: { id: true, name: true, email: true } },
   expiresAt: true,
   revokedAt: true,
+  rolledTo: { select: { fragment: true } },
+  lastUsedAt: true,
 } satisfies Prisma.ApiKeySelect;
 
+export type ApiKeyItem = Prisma.ApiKeyGetPayload<{ select: typeof apiKeyListItem }>;
+
+/** Keys that work, of one app. Ended ones are kept for the record, however many. */
+export const MOST_KEYS = 100;
+
+type NewKey = { appId: string; name: string; billingMode: BillingMode; expiresAt?: Date | null; createdById?: string | null };
+
 /** Makes a key for an app. `secret` is in the answer and nowhere else, ever again. */
-export async function mint(
-  db: Db,
-  input: { appId: string; name: string; billingMode: BillingMode; expiresAt?: Date | null },
-): Promise<{ secret: string; key: Prisma.ApiKeyGetPayload<{ select: typeof apiKeyListItem }> }> {
+export async function mint(db: Db, input: NewKey): Promise<{ secret: string; key: ApiKeyItem }> {
   const { secret, hash, fragment } = mintSecret("sk-quota-");
+  const { appId, name, billingMode, expiresAt = null, createdById = null } = input;
   const key = await db.apiKey.create({
-    data: { appId: input.appId, name: input.name, billingMode: input.billingMode, expiresAt: input.expiresAt ?? null, hash, fragment },
+    data: { appId, name, billingMode, expiresAt, createdById, hash, fragment },
     select: apiKeyListItem,
   });
   return { secret, key };
+}
+
+const works = (now: Date) => ({ revokedAt: null, OR: [{ expiresAt: null }, { expiresAt: { gt: now } }] }) satisfies Prisma.ApiKeyWhereInput;
+
+/** Whether the app has as many keys that work as it may have. */
+export async function hasMostKeys(db: Db, appId: string): Promise<boolean> {
+  return (await db.apiKey.count({ where: { appId, ...works(new Date()) } })) >= MOST_KEYS;
+}
+
+/** The keys that work, newest first. */
+export async function workingKeys(db: Db, appId: string): Promise<ApiKeyItem[]> {
+  // Making some at the same moment may pass the limit by a few.
+  return db.apiKey.findMany({
+    where: { appId, ...works(new Date()) },
+    select: apiKeyListItem,
+    orderBy: { id: "desc" },
+    take: 2 * MOST_KEYS,
+  });
+}
+
+/** One page of the keys that were revoked or have expired, newest first, made before `before`. */
+export async function endedKeys(
+  db: Db,
+  ask: { appId: string; before?: string | undefined; take: number },
+): Promise<{ items: ApiKeyItem[]; next: string | null }> {
+  const rows = await db.apiKey.findMany({
+    where: { appId: ask.appId, NOT: works(new Date()), id: ask.before === undefined ? undefined : { lt: ask.before } },
+    select: apiKeyListItem,
+    orderBy: { id: "desc" },
+    take: ask.take + 1,
+  });
+  const items = rows.slice(0, ask.take);
+  return { items, next: rows.length > ask.take ? (items.at(-1)?.id ?? null) : null };
+}
+
+/**
+ * Puts a new key in the place of one that works: same name, same payer, and if the
+ * old one had an end, as long a life. The old one works for `overlapMs` more, so that
+ * no request is refused while servers change over; with 0 it ends at once. Of two who
+ * roll one key together, the second is told that it was rolled.
+ */
+export async function roll(
+  tx: Tx,
+  ask: { appId: string; apiKeyId: string; overlapMs: number; createdById: string },
+): Promise<{ kind: "rolled"; secret: string; key: ApiKeyItem; endsAt: Date } | { kind: "missing" | "ended" | "rolled before" }> {
+  await tx.prisma.$queryRaw`SELECT id FROM api_key WHERE id = ${ask.apiKeyId}::uuid AND app_id = ${ask.appId}::uuid FOR UPDATE`;
+  const old = await tx.prisma.apiKey.findFirst({ where: { id: ask.apiKeyId, appId: ask.appId } });
+  if (old === null) return { kind: "missing" };
+  const now = new Date();
+  if (old.revokedAt !== null || (old.expiresAt !== null && old.expiresAt <= now)) return { kind: "ended" };
+  if (old.rolledToId !== null) return { kind: "rolled before" };
+  const { appId, name, billingMode } = old;
+  const expiresAt = old.expiresAt === null ? null : new Date(now.getTime() + old.expiresAt.getTime() - old.createdAt.getTime());
+  const made = await mint(tx.prisma, { appId, name, billingMode, expiresAt, createdById: ask.createdById });
+  const wanted = new Date(now.getTime() + ask.overlapMs);
+  const endsAt = old.expiresAt !== null && old.expiresAt < wanted ? old.expiresAt : wanted;
+  await tx.prisma.apiKey.update({
+    where: { id: old.id },
+    data: { rolledToId: made.key.id, ...(ask.overlapMs > 0 ? { expiresAt: endsAt } : { revokedAt: now }) },
+  });
+  return { kind: "rolled", ...made, endsAt };
 }
 
 /** Ends a key; the very next request with it is refused. Says whether the app has such a key. */
@@ -60,6 +131,7 @@ export function keyHash(key: string): Buffer<ArrayBuffer> | null {
 export async function verifyKey(sql: Sql, hash: Uint8Array): Promise<Caller | null> {
   const [row] = await sql.query(verifyStatement, [hash]);
   if (row === undefined) return null;
+  noteUse(String(row.api_key_id));
   return {
     apiKeyId: String(row.api_key_id),
     appId: String(row.app_id),

@@ -1,6 +1,7 @@
+import { randomBytes } from "node:crypto";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import type { Tx } from "../platform/db.ts";
-import { mintClientId, mintSecret } from "../platform/secrets.ts";
+import { hashSecret, mintClientId, mintSecret } from "../platform/secrets.ts";
 
 /** What may be shown of an app to its owner. The secret's hash is never in it. */
 export const appItem = {
@@ -12,10 +13,15 @@ export const appItem = {
   allowedModels: true,
   clientId: true,
   clientSecretFragment: true,
+  formerSecretFragment: true,
+  formerSecretEndsAt: true,
+  scopes: true,
   redirectUris: true,
   publicClient: true,
   createdAt: true,
 } satisfies Prisma.AppSelect;
+
+export type AppItem = Prisma.AppGetPayload<{ select: typeof appItem }>;
 
 export type NewApp = {
   ownerId: string;
@@ -30,10 +36,7 @@ export type NewApp = {
 };
 
 /** Registers an app. Its client secret is in the answer and nowhere else, ever again. */
-export async function registerApp(
-  tx: Tx,
-  input: NewApp,
-): Promise<{ app: Prisma.AppGetPayload<{ select: typeof appItem }>; clientSecret: string }> {
+export async function registerApp(tx: Tx, input: NewApp): Promise<{ app: AppItem; clientSecret: string }> {
   const { secret, hash, fragment } = mintSecret("quota_secret_");
   const app = await tx.prisma.app.create({
     data: {
@@ -51,4 +54,59 @@ export async function registerApp(
     select: appItem,
   });
   return { app, clientSecret: secret };
+}
+
+/**
+ * Gives an app a new client secret, which is in the answer and nowhere else, ever
+ * again. The one before it works for `overlapMs` more; with 0, or when the app is
+ * rotated a second time meanwhile, it ends at once.
+ */
+export async function rotateClientSecret(tx: Tx, appId: string, overlapMs: number): Promise<{ app: AppItem; clientSecret: string }> {
+  const { secret, hash, fragment } = mintSecret("quota_secret_");
+  // One statement, so that of two who rotate together each one's former secret is the other's.
+  await tx.prisma.$executeRaw`
+    UPDATE app SET client_secret_hash = ${hash}, client_secret_fragment = ${fragment},
+      former_secret_hash = CASE WHEN ${overlapMs > 0} THEN client_secret_hash END,
+      former_secret_fragment = CASE WHEN ${overlapMs > 0} THEN client_secret_fragment END,
+      former_secret_ends_at = CASE WHEN ${overlapMs > 0} THEN ${new Date(Date.now() + overlapMs)}::timestamptz END
+    WHERE id = ${appId}::uuid`;
+  return { app: await tx.prisma.app.findUniqueOrThrow({ where: { id: appId }, select: appItem }), clientSecret: secret };
+}
+
+/** Ends the secret before the present one now. */
+export async function endFormerSecret(tx: Tx, appId: string): Promise<void> {
+  await tx.prisma.app.update({
+    where: { id: appId },
+    data: { formerSecretHash: null, formerSecretFragment: null, formerSecretEndsAt: null },
+  });
+}
+
+/**
+ * Ends what an app can do: no key and no secret of it works any more, and nobody can
+ * connect. The row stays, because the ledger's history names it. Links and grants end
+ * in src/server/connect.
+ */
+export async function closeApp(tx: Tx, appId: string): Promise<void> {
+  const now = new Date();
+  // Whoever is about to make a key of it waits here, and then finds no app.
+  await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR UPDATE`;
+  await tx.prisma.app.update({
+    where: { id: appId },
+    data: {
+      redirectUris: [],
+      clientSecretHash: hashSecret(randomBytes(32).toString("hex")),
+      formerSecretHash: null,
+      formerSecretFragment: null,
+      formerSecretEndsAt: null,
+      deletedAt: now,
+    },
+  });
+  await tx.prisma.apiKey.updateMany({ where: { appId, revokedAt: null }, data: { revokedAt: now } });
+}
+
+/** Keeps an app from being deleted until the transaction is over. False when it is deleted already. */
+export async function keepApp(tx: Tx, appId: string): Promise<boolean> {
+  const there = await tx.prisma.$queryRaw<unknown[]>`
+    SELECT id FROM app WHERE id = ${appId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
+  return there.length > 0;
 }

@@ -53,7 +53,7 @@ const verifyStatement = {
     FROM oauth_record t
     JOIN oauth_record g ON g.grant_id = t.grant_id AND g.kind = 'Grant' AND g.expires_at > now()
     JOIN "user" u ON u.id = (t.payload->>'accountId')::uuid AND u.deleted_at IS NULL
-    JOIN app a ON a.client_id = t.payload->>'clientId'
+    JOIN app a ON a.client_id = t.payload->>'clientId' AND a.deleted_at IS NULL
     LEFT JOIN linked_user l ON l.id = g.linked_user_id
     WHERE t.kind = 'AccessToken' AND t.id_hash = $1::bytea AND t.expires_at > now() AND (g.linked_user_id IS NULL OR l.id IS NOT NULL)`,
 };

@@ -3,6 +3,7 @@ import type { Prisma } from "../../generated/prisma/client.ts";
 import { hashSecret } from "../platform/secrets.ts";
 import { lockGrant } from "./grants.ts";
 import { errors } from "./oidc.ts";
+import { redirectUriProblem } from "./redirect-uris.ts";
 import { inTransaction, store } from "./scope.ts";
 
 /**
@@ -109,23 +110,42 @@ const clients: Adapter = {
   ...noSessions,
   async find(clientId) {
     const app = await (await store()).app.findUnique({
-      where: { clientId },
-      select: { clientSecretHash: true, redirectUris: true, publicClient: true },
+      where: { clientId, deletedAt: null },
+      select: {
+        clientSecretHash: true,
+        formerSecretHash: true,
+        formerSecretEndsAt: true,
+        redirectUris: true,
+        publicClient: true,
+        scopes: true,
+      },
     });
+    const redirectUris = app?.redirectUris.filter((uri) => redirectUriProblem(uri) === null) ?? [];
     // Without an address to return to nobody can be sent anywhere.
-    if (app === null || app.redirectUris.length === 0) return undefined;
+    if (app === null || redirectUris.length === 0) return undefined;
+    const former = app.formerSecretHash !== null && app.formerSecretEndsAt !== null && app.formerSecretEndsAt > new Date();
     return {
       client_id: clientId,
-      redirect_uris: app.redirectUris,
+      redirect_uris: redirectUris,
+      scope: app.scopes.join(" "),
       grant_types: ["authorization_code", "refresh_token"],
       response_types: ["code"],
       ...(app.publicClient
         ? { token_endpoint_auth_method: "none" }
         : {
-            // Its hash; provider.ts compares accordingly. client_secret_post is accepted as well.
+            // client_secret_post is accepted as well.
             token_endpoint_auth_method: "client_secret_basic",
-            client_secret: Buffer.from(app.clientSecretHash).toString("base64url"),
+            client_secret: joinHashes(former ? [app.clientSecretHash, app.formerSecretHash as Uint8Array] : [app.clientSecretHash]),
           }),
     };
   },
 };
+
+/** oidc-provider knows of one secret in plain text. What it gets are the hashes of those that work; provider.ts compares accordingly. */
+function joinHashes(hashes: readonly Uint8Array[]): string {
+  return hashes.map((hash) => Buffer.from(hash).toString("base64url")).join(".");
+}
+
+export function hashesOf(clientSecret: string): Buffer[] {
+  return clientSecret.split(".").map((hash) => Buffer.from(hash, "base64url"));
+}

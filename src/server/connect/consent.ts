@@ -34,7 +34,7 @@ export async function pendingRequest(uid: string, cookieHeader: string): Promise
     select: { createdAt: true },
   });
   const app = await db.app.findUnique({
-    where: { clientId: String(interaction.params.client_id) },
+    where: { clientId: String(interaction.params.client_id), deletedAt: null },
     select: { id: true, name: true, siteUrl: true, logoUrl: true, markupBps: true, allowedModels: true },
   });
   if (app === null || began === null) return null;

@@ -49,6 +49,16 @@ export async function endGrantsOf(tx: Tx, linkedUserId: string): Promise<void> {
   if (ids.length > 0) await tx.prisma.oAuthRecord.deleteMany({ where: { grantId: { in: ids } } });
 }
 
+/** Ends up to `most` grants of an app's client, with every code and token that came of them; how many there were. */
+export async function endGrantsOfClient(tx: Tx, clientId: string, most: number): Promise<number> {
+  // Locked first: what a request with one of their tokens is about to add is then seen and ended too.
+  const grants = await tx.prisma.$queryRaw<{ grant_id: string }[]>`
+    SELECT grant_id FROM oauth_record WHERE kind = 'Grant' AND payload ->> 'clientId' = ${clientId} ORDER BY id_hash LIMIT ${most} FOR UPDATE`;
+  const ids = grants.map(({ grant_id }) => grant_id);
+  if (ids.length > 0) await tx.prisma.oAuthRecord.deleteMany({ where: { grantId: { in: ids } } });
+  return ids.length;
+}
+
 /** Forgets what expired, and grants that have nothing left that could be used. */
 export async function purgeOAuth(db: Database): Promise<void> {
   await db.prisma.oAuthRecord.deleteMany({ where: { expiresAt: { lt: new Date(Date.now() - 60_000) } } });

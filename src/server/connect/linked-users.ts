@@ -109,13 +109,18 @@ export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agr
 
 /**
  * Two that link to the same app come one after the other, so that the second sees
- * what the first one did; and nobody's account is deleted meanwhile. Throws when it is.
+ * what the first one did; and neither the person's account nor the app is deleted meanwhile. Throws when one is.
  */
 async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
   const there = await tx.prisma.$queryRaw<unknown[]>`
     SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
   if (there.length === 0) throw new Error("the account to link is gone");
-  await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
+  const app = await tx.prisma.$queryRaw<unknown[]>`
+    SELECT id FROM app WHERE id = ${appId}::uuid AND deleted_at IS NULL FOR NO KEY UPDATE`;
+  if (app.length === 0) throw new Error("the app to link to is gone");
+  // Read after the lock: an account that is being deleted takes its apps first.
+  const owner = await tx.prisma.user.findFirst({ where: { apps: { some: { id: appId } } }, select: { deletedAt: true } });
+  if (owner === null || owner.deletedAt !== null) throw new Error("the app to link to is gone");
 }
 
 const linkColumns = {
@@ -166,6 +171,23 @@ export async function unlink(tx: Tx, appId: string, externalUserId: string, reas
   return link !== null && end(tx, { ...link, appId, externalUserId }, reason);
 }
 
+/** Pauses every link of an app that is being deleted, until each is ended. */
+export async function pauseAll(tx: Tx, appId: string): Promise<void> {
+  await tx.prisma.linkedUser.updateMany({ where: { appId, pausedAt: null }, data: { pausedAt: new Date() } });
+}
+
+/** Ends up to `most` links of an app that was deleted; how many there were. */
+export async function unlinkAll(tx: Tx, appId: string, most: number): Promise<number> {
+  const links = await tx.prisma.linkedUser.findMany({
+    where: { appId },
+    select: { id: true, appId: true, userId: true, externalUserId: true },
+    orderBy: { id: "asc" },
+    take: most,
+  });
+  for (const link of links) await end(tx, link, "app");
+  return links.length;
+}
+
 async function end(
   tx: Tx,
   link: { id: string; appId: string; userId: string; externalUserId: string },
@@ -174,6 +196,7 @@ async function end(
   // Two that unlink at once: one deletes the row, and only that one tells of it.
   const { count } = await tx.prisma.linkedUser.deleteMany({ where: { id: link.id } });
   if (count === 0) return false;
+  await tx.prisma.formerLink.create({ data: { id: link.id, appId: link.appId, externalUserId: link.externalUserId, reason } });
   await endGrantsOf(tx, link.id);
   await emit(tx, link.appId, {
     type: "user.disconnected",

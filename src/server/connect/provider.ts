@@ -3,8 +3,8 @@ import type { Configuration, KoaContextWithOIDC } from "oidc-provider";
 import { publicUrl } from "#env";
 import { transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
-import { secretMatches } from "../platform/secrets.ts";
-import { adapterFor } from "./adapter.ts";
+import { secretMatchesOneOf } from "../platform/secrets.ts";
+import { adapterFor, hashesOf } from "./adapter.ts";
 import { errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
 import { errors, interactionPolicy, Provider } from "./oidc.ts";
@@ -58,7 +58,7 @@ function build(keys: Keys): Provider {
     // A code in a fragment or a form would need pages of its own; nobody asks for them.
     responseModeAllowed: (mode: string | undefined, type: string) => mode === undefined || mode === "query" || type !== "code",
     compareClientSecret(this: { clientSecret: string }, secret: string) {
-      return secretMatches(secret, Buffer.from(this.clientSecret, "base64url"));
+      return secretMatchesOneOf(secret, hashesOf(this.clientSecret));
     },
   });
 

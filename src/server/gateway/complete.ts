@@ -1,6 +1,7 @@
 import type { Readable } from "node:stream";
 import { errors as undiciErrors } from "undici";
 import { env } from "#env";
+import { noteUse } from "../apps/last-used.ts";
 import { QueueFullError } from "../ledger/batcher.ts";
 import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
 import { settle, unused } from "../ledger/hold.ts";
@@ -85,6 +86,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
   const day = today();
   let bound = purchase.request.promptBound;
   let verdict = await tryHold(books, purchase, bound, day);
+  if (verdict.payer?.apiKeyId) noteUse(verdict.payer.apiKeyId);
   if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
     await refillSandbox(verdict.payer.walletId);
     verdict = await tryHold(books, purchase, bound, day);
@@ -194,7 +196,8 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
 
 function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
   const detail = { reason: verdict.reason, payer: verdict.payer };
-  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null) {
+  // Figures are for those who may see the balance.
+  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
     const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
     return new AppError(verdict.reason, {
       message: `${whose} ${dollars(verdict.available)} left and the request may need ${dollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
@@ -522,7 +525,7 @@ class Sale {
     // The sweeper came first: nothing was billed. Without a verdict the bill is still being written.
     const charged = settled?.charged ?? (verdict === null ? settlement.base + settlement.markup : 0n);
     const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
-    return `{"credits_used":${charged},"balance_after":${settled?.balanceAfter ?? null},"billing_mode":"${payer.billingMode}"${user}}`;
+    return `{"credits_used":${charged},"balance_after":${payer.mayReadBalance ? (settled?.balanceAfter ?? null) : null},"billing_mode":"${payer.billingMode}"${user}}`;
   }
 
   #headers(): Record<string, string> {

@@ -4,7 +4,7 @@ import type { CompletionRequest } from "../gateway/completion-request.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
-import { type Door, door } from "./endpoint.ts";
+import { checkToken, type Door, door } from "./endpoint.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -57,12 +57,9 @@ export function completionDoor(declared: {
       const reply = (answer: Answer) => ({ status: 200, headers: { ...headers, ...answer.headers }, body: answer.body });
       const key = completion.stream ? null : incoming.header("idempotency-key");
       if (key === null) return reply(await complete(purchase));
-      const claimed = await claim(
-        byToken ? await authenticateToken(hash) : await authenticate(hash),
-        key,
-        { method: "POST", path: declared.path, externalUserId, body: text },
-        headers,
-      );
+      // Asked here already, because a replay asks no ledger.
+      const claimant = byToken ? checkToken({ tokenScope: "credits.spend" }, await authenticateToken(hash)) : await authenticate(hash);
+      const claimed = await claim(claimant, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
       if (claimed.kind === "replay") return claimed.reply;
       const { idempotency } = claimed;
       try {

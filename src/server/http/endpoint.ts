@@ -129,7 +129,7 @@ function errorsOfTokens(operation: AnyErrors): ErrorCode[] {
 type AnyErrors = Pick<AnyOperation, "public" | "tokenScope" | "errors">;
 
 /** RFC 6750 §3.1. A person who paused the app is, for it, as if they were not there. */
-function checkToken(operation: { tokenScope?: Scope }, caller: TokenCaller): TokenCaller {
+export function checkToken(operation: { tokenScope?: Scope }, caller: TokenCaller): TokenCaller {
   if (operation.tokenScope === undefined) {
     throw new AppError("insufficient_scope", { message: "This is for your app's API key; no access token may do it." });
   }

@@ -21,7 +21,9 @@ export const quota = z.object({
   credits_used: credits,
   balance_after: credits
     .nullable()
-    .describe("The payer's balance after this request; null in the rare case that the books could not be read in time."),
+    .describe(
+      "The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time.",
+    ),
   billing_mode: z.enum(["developer", "user", "test"]),
   external_user_id: z.string().optional(),
 });

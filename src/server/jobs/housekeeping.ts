@@ -1,4 +1,6 @@
+import { writeUses } from "../apps/last-used.ts";
 import { purgeOAuth } from "../connect/grants.ts";
+import { finishDeletedApps } from "../delete-app.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { preparePartitions } from "../ledger/partitions.ts";
@@ -7,12 +9,14 @@ import { verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
+import { foldUsage } from "../usage/rollup.ts";
 import { purgeDeliveries } from "../webhooks/deliveries.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
- * credits of orphaned holds, folding summed accounts, forgetting old idempotency
- * keys, sign-ups, resets, deliveries and what the authorization server no longer needs, and once
+ * credits of orphaned holds, folding summed accounts and usage, writing down when keys
+ * were used, ending the links of deleted apps, forgetting old idempotency keys, sign-ups,
+ * resets, deliveries and what the authorization server no longer needs, and once
  * a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
@@ -27,6 +31,9 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
       if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
     }),
     every(5_000, "fold accounts", () => foldDeltas(db.sql)),
+    every(20_000, "write down when keys were used", () => writeUses(db.sql)),
+    every(600_000, "end the links of deleted apps", () => finishDeletedApps(db)),
+    every(30_000, "fold usage", () => foldUsage(db)),
     every(3_600_000, "prepare partitions", () => preparePartitions(db.sql)),
     every(3_600_000, "purge idempotency keys", purgeIdempotency),
     every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
@@ -55,6 +62,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
     async stop() {
       for (const timer of timers) clearInterval(timer);
       await running;
+      await writeUses(db.sql).catch((error: unknown) => log.error("write down when keys were used failed", { error }));
     },
   };
 }

@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Sql } from "../platform/sql.ts";
-import { toBigInt } from "../platform/sql.ts";
+import { plainArray, toBigInt } from "../platform/sql.ts";
 
 /** The platform's accounts, made by the first migration. */
 export const platformAccount = {
@@ -55,6 +55,37 @@ const balanceStatement = {
         THEN coalesce((SELECT sum(d.amount) FROM account_delta d WHERE d.account_id = a.id), 0)::bigint
         ELSE 0 END AS waiting
     FROM account a WHERE a.id = $1::uuid`,
+};
+
+/** Balances of bounded accounts, by id; what there is no account for is absent. */
+export async function balancesOf(sql: Sql, accountIds: readonly string[]): Promise<Map<string, bigint>> {
+  if (accountIds.length === 0) return new Map();
+  const rows = await sql.query(balancesStatement, [plainArray(accountIds)]);
+  return new Map(rows.map((row) => [String(row.id), toBigInt(row.balance)]));
+}
+
+const balancesStatement = {
+  name: "ledger_balances",
+  text: `SELECT id, available + held AS balance FROM account WHERE id = ANY ($1::uuid[]) AND bounded AND kind <> 'earnings'`,
+};
+
+/**
+ * What an app's requests under way hold, and how much of it is markup at most, by the
+ * markup that their payers agreed to. \`since\`: no request under way began before this id.
+ */
+export async function underWay(sql: Sql, appId: string, since: string): Promise<{ requests: number; held: bigint; markup: bigint }> {
+  const [row] = await sql.query(underWayStatement, [appId, since]);
+  return { requests: Number(toBigInt(row?.requests ?? 0)), held: toBigInt(row?.held ?? 0), markup: toBigInt(row?.markup ?? 0) };
+}
+
+// A hold is base and markup in one; the base is what is left of it without the markup.
+const underWayStatement = {
+  name: "ledger_under_way",
+  text: `
+    SELECT count(*) AS requests, coalesce(sum(h.amount), 0)::bigint AS held,
+      coalesce(sum(h.amount - h.amount * 10000 / (10000 + least(a.markup_bps, l.agreed_markup_bps))), 0)::bigint AS markup
+    FROM hold h JOIN app a ON a.id = h.app_id LEFT JOIN linked_user l ON l.id = h.linked_user_id
+    WHERE h.app_id = $1::uuid AND h.id >= $2::uuid AND h.billing_mode <> 'test' AND NOT EXISTS (SELECT 1 FROM usage u WHERE u.id = h.id)`,
 };
 
 /**

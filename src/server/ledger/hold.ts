@@ -50,7 +50,7 @@ export type HoldVerdict =
       available: bigint | null;
       needed: bigint | null;
     }
-  /** A new month began: run `refillLimit` for this linked user, then ask again. */
+  /** A new month began, or the person changed the link meanwhile: run `refillLimit` for this linked user, then ask again. */
   | { kind: "limit_due"; linkedUserId: string };
 
 /** Whose credits one request spends, and under which terms. */
@@ -64,6 +64,8 @@ export type Payer = {
   linkedUserId: string | null;
   walletId: string;
   limitId: string | null;
+  /** Whoever asks may know the wallet's balance: it is the developer's own, or the person granted `credits.read`. */
+  mayReadBalance: boolean;
 };
 
 /**
@@ -106,6 +108,7 @@ function readVerdict(columns: Columns, index: number, id: string): HoldVerdict {
           linkedUserId: text("link_ids"),
           walletId,
           limitId: text("limit_ids"),
+          mayReadBalance: at("may_read") === true,
         };
   if (code === 0 && payer !== null) return { kind: "held", id, amount: toBigInt(at("granted")), payer };
   const reason = refusals[code];

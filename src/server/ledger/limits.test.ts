@@ -261,6 +261,43 @@ describe("a limit on Postgres", () => {
     expect(await waiting).toMatchObject({ kind: "refused", reason: "spending_limit_reached", available: 50n });
   });
 
+  test("lowered below what is held while a request waits: nothing is granted from the account it gave up", async () => {
+    const it = await limited(db(), 100n);
+    const first = await holdOne(db().sql, it.request(60n));
+    const ledger = openLedger(db());
+    let waiting: Promise<HoldVerdict> | undefined;
+    await transaction(async (tx) => {
+      await setLimit(tx, it.link.id, 50n);
+      waiting = ledger.hold(it.request(40n));
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    expect(await waiting).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+    await settle(db().sql, [settlement(first.id, 60n)]);
+    expect(await it.state()).toEqual({ limit: 50n, spent: 60n });
+    await it.set(120n);
+    expect(await it.left()).toBe(60n);
+  });
+
+  for (const [what, change] of [
+    ["unlinked", { end: true }],
+    ["paused", { pausedAt: new Date() }],
+  ] as const) {
+    test(`${what} while a request waits for the wallet: the request is refused`, async () => {
+      const it = await limited(db(), 100n);
+      const ledger = openLedger(db());
+      let waiting: Promise<HoldVerdict> | undefined;
+      await transaction(async (tx) => {
+        await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${it.link.walletId}::uuid FOR UPDATE`;
+        waiting = ledger.hold(it.request(40n));
+        await until(() => someoneWaits(db().sql));
+        const where = { id: it.link.id };
+        if ("end" in change) await db().prisma.linkedUser.delete({ where });
+        else await db().prisma.linkedUser.update({ where, data: change });
+      }, db());
+      expect(await waiting).toMatchObject({ kind: "refused", reason: "not_found" });
+    });
+  }
+
   test("changed by many beside requests never lets more through than the largest, and the books stay right", async () => {
     const it = await limited(db(), 1_000n);
     const ledger = openLedger(db());

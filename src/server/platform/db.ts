@@ -102,6 +102,8 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
 async function openPostgres(url: string): Promise<Database> {
   const pool = postgresPool(url, env.DATABASE_POOL_SIZE, [
     "SET statement_timeout = 30000",
+    // Compiling a report takes longer than answering it.
+    "SET jit = off",
     // A process that stops in the middle of a transaction must not keep its locks.
     "SET idle_in_transaction_session_timeout = 15000",
   ]);

@@ -28,6 +28,11 @@ export function secretMatches(secret: string, hash: Uint8Array): boolean {
   return given.length === hash.length && timingSafeEqual(given, hash);
 }
 
+/** Whether a secret is one of several. All are compared, so that the time tells nothing of which. */
+export function secretMatchesOneOf(secret: string, hashes: readonly Uint8Array[]): boolean {
+  return hashes.map((hash) => secretMatches(secret, hash)).includes(true);
+}
+
 /** Every character equally likely: bytes above the last multiple of 62 are drawn again. */
 function randomBase62(length: number): string {
   let text = "";

@@ -39,6 +39,12 @@ export function markupOn(base: bigint, markupBps: number): bigint {
   return divideRoundingUp(base * BigInt(markupBps), BPS_PER_WHOLE);
 }
 
+/** How many times a balance pays for something of this base cost; null for what costs nothing. */
+export function timesPaid(balance: bigint, base: bigint, markupBps: number): bigint | null {
+  const cost = base + markupOn(base, markupBps);
+  return cost === 0n ? null : balance / cost;
+}
+
 /** The most that a prompt of up to `promptTokens` and an answer of up to `outputTokens` can cost, without markup. */
 export function worstCase(model: Priced, promptTokens: number, outputTokens: number, day: string): bigint {
   const price = priceOn(model, promptTokens, day);

@@ -1,4 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { env } from "#env";
+import { trustAddress } from "../http/address.ts";
 import { errorReply } from "../http/errors.ts";
 import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
 import { database } from "../platform/db.ts";
@@ -17,7 +19,7 @@ export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
       ? answerApi(routes, incoming, outgoing)
       : url === "/healthz"
         ? answerHealth(incoming, outgoing)
-        : pages(incoming, outgoing);
+        : answerPage(pages, incoming, outgoing);
     answered.catch((error: unknown) => {
       // The client is gone, or the stream broke after its head was sent: nobody is left to tell.
       if (!outgoing.destroyed) log.error("request failed", { error });
@@ -29,6 +31,11 @@ export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
   server.headersTimeout = 30_000;
   server.keepAliveTimeout = 65_000;
   return server;
+}
+
+async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
+  return pages(incoming, outgoing);
 }
 
 async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {

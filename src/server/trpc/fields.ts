@@ -1,4 +1,7 @@
 import { z } from "zod";
+import { logoProblem } from "../apps/logo.ts";
+import { redirectUriProblem } from "../connect/redirect-uris.ts";
+import { SCOPES } from "../connect/scopes.ts";
 
 /** Fields of forms and filters. The sentences are for people who fill in forms. */
 
@@ -56,23 +59,31 @@ export const redirectUris = z
     if (new Set(uris).size < uris.length) context.addIssue({ code: "custom", message: "The same redirect URI is there twice." });
   });
 
-/**
- * Why an address can't be a redirect URI, or null when it can.
- * RFC 6749 §3.1.2: absolute, without a fragment. RFC 9700 §4.1.3 lets plain http
- * through only on the loopback interface, where nobody can listen in.
- */
-export function redirectUriProblem(uri: string): string | null {
-  const url = URL.parse(uri);
-  if (url === null || !/^https?:\/\//i.test(uri) || !storable(uri) || /\s/.test(uri))
-    return "write the whole address, such as https://acme.chat/callback.";
-  if (uri.length > 2000) return "an address has at most 2,000 characters.";
-  if (uri.includes("#")) return "a redirect URI has no # part.";
-  if (url.username !== "" || url.password !== "") return "a redirect URI has no user name or password.";
-  if (url.protocol === "http:" && !LOOPBACK.has(url.hostname)) return "http works only on localhost; use https.";
-  return null;
-}
+/** A small picture, as a data: address. */
+export const logoUrl = z.string().superRefine((address, context) => {
+  const problem = logoProblem(address);
+  if (problem !== null) context.addIssue({ code: "custom", message: problem });
+});
 
-const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+/** What an app may ask people for, in our order. */
+export const scopes = z
+  .array(z.enum(SCOPES))
+  .min(1, "An app that may ask for nothing can't connect anybody. Choose at least one.")
+  .transform((chosen) => SCOPES.filter((scope) => chosen.includes(scope)));
+
+/** Empty means any. */
+export const allowedModels = z.array(z.string().max(200)).max(1000);
+
+const HOUR_MS = 60 * 60 * 1000;
+/** How long what was replaced works beside what replaces it. */
+export const overlaps = {
+  none: { ms: 0, words: "Not at all: it ends now" },
+  hour: { ms: HOUR_MS, words: "For an hour" },
+  day: { ms: 24 * HOUR_MS, words: "For a day" },
+  week: { ms: 7 * 24 * HOUR_MS, words: "For 7 days" },
+} as const;
+export type Overlap = keyof typeof overlaps;
+export const overlap = z.enum(Object.keys(overlaps) as [Overlap, ...Overlap[]]);
 
 function isHttpUrl(text: string): boolean {
   const url = URL.parse(text);

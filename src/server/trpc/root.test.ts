@@ -4,9 +4,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
-import { firstIdAt } from "../usage/dashboard.ts";
-import { createEndpoint, listEndpoints, sendTestEvent } from "../webhooks/endpoints.ts";
-import { appRouter, createCaller } from "./root.ts";
+import { firstIdAt } from "../usage/moments.ts";
+import { createCaller } from "./root.ts";
 
 // `database()` finds what hangs here instead of opening one of its own.
 const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
@@ -20,9 +19,6 @@ afterAll(() => {
 });
 
 type Procedure = (input: unknown) => Promise<unknown>;
-
-/** Every procedure there is, by its path. */
-const paths = Object.keys(appRouter._def.procedures).sort();
 
 function procedureOf(user: { id: string; email: string; walletId: string } | null, path: string): Procedure {
   const [group, verb] = path.split(".") as [string, string];
@@ -41,37 +37,7 @@ async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: 
   return { code: "no error", message: "" };
 }
 
-/** The names of what a procedure takes. */
-function fieldsOf(path: string): string[] {
-  const procedures = appRouter._def.procedures as unknown as Record<string, { _def: { inputs: { shape?: object }[] } }>;
-  return procedures[path]?._def.inputs.flatMap((input) => Object.keys(input.shape ?? {})) ?? [];
-}
-
-/** What each procedure about one app wants besides `appId`; a procedure that is in no list fails the first test. */
-const aboutOneApp: Record<string, Record<string, unknown>> = {
-  "apiKeys.list": {},
-  "apiKeys.mint": { name: "Mine now", billingMode: "user" },
-  "apiKeys.revoke": { apiKeyId: uuidv7() },
-  "apps.get": {},
-  "apps.update": { name: "Mine now" },
-  "linkedUsers.list": {},
-  "usage.models": {},
-  "usage.overview": {},
-  "usage.requests": {},
-  "webhooks.create": { url: "https://1.1.1.1/hook", events: ["user.connected"] },
-  "webhooks.deliveries": { endpointId: uuidv7() },
-  "webhooks.delivery": { endpointId: uuidv7(), deliveryId: uuidv7() },
-  "webhooks.eventTypes": {},
-  "webhooks.get": { endpointId: uuidv7() },
-  "webhooks.list": {},
-  "webhooks.remove": { endpointId: uuidv7() },
-  "webhooks.retry": { endpointId: uuidv7(), deliveryId: uuidv7() },
-  "webhooks.revealSecret": { endpointId: uuidv7() },
-  "webhooks.rotateSecret": { endpointId: uuidv7() },
-  "webhooks.sendTest": { endpointId: uuidv7() },
-  "webhooks.update": { endpointId: uuidv7(), enabled: false },
-};
-/** The same for what is about one app that a person connected; they want `linkId`. */
+/** What each procedure about one app that a person connected wants besides `linkId`. */
 const aboutOneLink: Record<string, Record<string, unknown>> = {
   "wallet.setLimit": { monthlyLimit: 1n },
   "wallet.setModels": { allowedModels: ["gpt-4o"] },
@@ -79,77 +45,16 @@ const aboutOneLink: Record<string, Record<string, unknown>> = {
   "wallet.resume": {},
   "wallet.disconnect": {},
 };
-const aboutOneself = [
-  "account.changePassword",
-  "account.delete",
-  "account.overview",
-  "account.signOutEverywhere",
-  "apps.create",
-  "apps.list",
-  "wallet.appsPaid",
-  "wallet.balance",
-  "wallet.connectedApps",
-  "wallet.models",
-  "wallet.statement",
-];
-/** What somebody may ask who is not signed in. */
-const forVisitors = ["account.finishSignUp", "account.requestReset", "account.resetPassword", "account.startSignUp"];
 
-describe("procedures", () => {
-  test("each is about one app, about one link or about oneself, or is for visitors", () => {
-    expect(paths).toEqual([...Object.keys(aboutOneApp), ...Object.keys(aboutOneLink), ...aboutOneself, ...forVisitors].sort());
-  });
-
-  test("what is about oneself takes nobody's id", () => {
-    for (const path of aboutOneself)
-      expect(
-        // The statement's is a filter within one's own wallet, which has a test below.
-        fieldsOf(path).filter((field) => /id$/i.test(field) && !(path === "wallet.statement" && field === "appId")),
-        path,
-      ).toEqual([]);
-    for (const path of Object.keys(aboutOneLink)) expect(fieldsOf(path), path).toContain("linkId");
-    for (const path of Object.keys(aboutOneApp)) expect(fieldsOf(path), path).toContain("appId");
-  });
-
-  test.each(paths.filter((path) => !forVisitors.includes(path)))("%s asks a visitor to sign in", async (path) => {
-    const app = await makeApp(db());
-    const input = { appId: app.id, name: "x", ...aboutOneApp[path] };
-    expect((await codeOf(procedureOf(null, path)(input))).code).toBe("UNAUTHORIZED");
-  });
-});
-
-describe("a stranger's app", () => {
-  test.each(Object.entries(aboutOneApp))("%s answers as if it did not exist, and changes nothing", async (path, extra) => {
-    const owner = await makeUser(db());
-    const stranger = await makeUser(db());
-    const app = await makeApp(db(), { ownerId: owner.id });
-    const key = await makeKey(db(), app.id);
-    const { endpoint } = await createEndpoint(app.id, { url: "https://1.1.1.1/hook", events: ["user.connected"] });
-    const delivery = await sendTestEvent(app.id, endpoint.id);
-    const own: Record<string, string | undefined> = { apiKeyId: key.id, endpointId: endpoint.id, deliveryId: delivery?.id };
-    const input = Object.fromEntries(Object.entries(extra).map(([name, value]) => [name, own[name] ?? value]));
-    const ask = procedureOf(stranger, path);
-
-    const strangers = await codeOf(ask({ ...input, appId: app.id }));
-    const missing = await codeOf(ask({ ...input, appId: uuidv7() }));
-    const garbage = await codeOf(ask({ ...input, appId: "no-such-app" }));
-
-    expect(strangers).toEqual({ code: "NOT_FOUND", message: "There is no such app." });
-    expect(missing).toEqual(strangers);
-    expect(garbage).toEqual(strangers);
-    expect((await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } })).name).toBe(app.name);
-    expect(await db().prisma.apiKey.count({ where: { appId: app.id, revokedAt: null } })).toBe(1);
-    expect(await listEndpoints(app.id)).toEqual([endpoint]);
-    expect((await codeOf(procedureOf(owner, path)({ ...input, appId: app.id }))).code).toBe("no error");
-  });
-
-  test("another app's key cannot be revoked through an app of one's own", async () => {
+describe("an app of one's own", () => {
+  test.each(["revoke", "roll"] as const)("does not reach another app's key: %s", async (verb) => {
     const me = await makeUser(db());
     const mine = await makeApp(db(), { ownerId: me.id });
     const key = await makeKey(db(), (await makeApp(db())).id);
-    const answer = await codeOf(createCaller({ user: me }).apiKeys.revoke({ appId: mine.id, apiKeyId: key.id }));
-    expect(answer.code).toBe("NOT_FOUND");
-    expect((await db().prisma.apiKey.findUniqueOrThrow({ where: { id: key.id } })).revokedAt).toBeNull();
+    const answer = await codeOf(createCaller({ user: me }).apiKeys[verb]({ appId: mine.id, apiKeyId: key.id, overlap: "day" }));
+    expect(answer).toEqual({ code: "NOT_FOUND", message: "There is no such key." });
+    const kept = await db().prisma.apiKey.findUniqueOrThrow({ where: { id: key.id } });
+    expect(kept).toMatchObject({ revokedAt: null, expiresAt: null, rolledToId: null });
   });
 });
 
@@ -191,7 +96,20 @@ describe("an app", () => {
     expect(updated).toMatchObject({ name: app.name, markupBps: 2000, redirectUris: ["https://acme.chat/callback"] });
   });
 
-  test("a key's secret is in the answer to minting it and in no list", async () => {
+  test("may ask only for models that exist, and for scopes that do", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const { update } = createCaller({ user: owner }).apps;
+    const updated = await update({ appId: app.id, allowedModels: ["gpt-4o", "gpt-4o"], scopes: ["credits.spend", "openid"] });
+    expect(updated).toMatchObject({ allowedModels: ["gpt-4o"], scopes: ["openid", "credits.spend"] });
+    expect(await codeOf(update({ appId: app.id, allowedModels: ["gpt-0"] }))).toEqual({
+      code: "BAD_REQUEST",
+      message: "There is no model gpt-0.",
+    });
+    expect((await codeOf(update({ appId: app.id, scopes: [] }))).code).toBe("BAD_REQUEST");
+  });
+
+  test("a key's secret is in the answer to minting it and in no list, which says who made it", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const me = createCaller({ user: owner });
@@ -199,6 +117,7 @@ describe("an app", () => {
     expect(secret).toMatch(/^sk-quota-[0-9A-Za-z]{32}$/);
     const listed = await me.apiKeys.list({ appId: app.id });
     expect(listed).toEqual([key]);
+    expect(listed[0]).toMatchObject({ createdBy: { id: owner.id, email: owner.email }, lastUsedAt: null, rolledTo: null });
     expect(Object.keys(listed[0] ?? {})).not.toContain("hash");
   });
 
@@ -231,11 +150,32 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     for (const externalUserId of ["user_1", "userX1", "50%", "500", "a\\b"])
       await makeLink(db(), app.id, await makeUser(db()), { externalUserId });
-    const find = async (externalUserId: string) =>
-      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, externalUserId })).items.map((item) => item.externalUserId);
+    const find = async (search: string) =>
+      (await createCaller({ user: owner }).linkedUsers.list({ appId: app.id, search })).items.map((item) => item.externalUserId);
     expect(await find("R_1")).toEqual(["user_1"]);
     expect(await find("0%")).toEqual(["50%"]);
     expect(await find("\\")).toEqual(["a\\b"]);
+  });
+
+  test("a gift is given once, however often it is sent, and never more than the developer has", async () => {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const mara = await makeUser(db());
+    const link = await makeLink(db(), app.id, mara);
+    const me = createCaller({ user: owner }).linkedUsers;
+    const { giftId } = await me.get({ appId: app.id, linkedUserId: link.id });
+    const gift = { appId: app.id, linkedUserId: link.id, giftId, amount: 400n };
+    await Promise.all([me.fund(gift), me.fund(gift), me.fund(gift)]);
+    const balance = async () => (await createCaller({ user: mara }).wallet.balance()).balance;
+    expect(await balance()).toBe(400n);
+    const another = { ...gift, giftId: uuidv7() };
+    expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PRECONDITION_FAILED");
+    expect((await codeOf(me.fund({ ...another, giftId: uuidv7({ msecs: 0 }) }))).code).toBe("BAD_REQUEST");
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: new Date() } });
+    expect((await codeOf(me.fund(another))).code).toBe("PRECONDITION_FAILED");
+    expect(await balance()).toBe(400n);
+    const { items } = await createCaller({ user: owner }).developerWallet.statement({ show: "funding" });
+    expect(items).toMatchObject([{ amount: -400n, to: { externalUserId: link.externalUserId } }]);
   });
 
   test("an app's owner does not see what is in a wallet", async () => {
@@ -243,7 +183,18 @@ describe("linked users", () => {
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
     const { items } = await createCaller({ user: owner }).linkedUsers.list({ appId: app.id });
-    expect(Object.keys(items[0] ?? {}).sort()).toEqual(["email", "externalUserId", "id", "linkedAt", "monthlyLimit", "pausedAt", "spent"]);
+    expect(Object.keys(items[0] ?? {}).sort()).toEqual([
+      "earned",
+      "email",
+      "externalUserId",
+      "id",
+      "lastSeenAt",
+      "limit",
+      "linkedAt",
+      "pausedAt",
+      "requests",
+      "spent",
+    ]);
   });
 });
 

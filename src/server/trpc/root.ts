@@ -1,6 +1,8 @@
 import { accountRouter } from "./routers/account.ts";
 import { apiKeysRouter } from "./routers/api-keys.ts";
 import { appsRouter } from "./routers/apps.ts";
+import { developerWalletRouter } from "./routers/developer-wallet.ts";
+import { earningsRouter } from "./routers/earnings.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
@@ -11,6 +13,8 @@ export const appRouter = router({
   account: accountRouter,
   apps: appsRouter,
   apiKeys: apiKeysRouter,
+  developerWallet: developerWalletRouter,
+  earnings: earningsRouter,
   linkedUsers: linkedUsersRouter,
   usage: usageRouter,
   wallet: walletRouter,

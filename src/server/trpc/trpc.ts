@@ -50,11 +50,15 @@ export const userProcedure = t.procedure.use(({ ctx, next }) => {
 /** For the owner of one app. A stranger's app and one that does not exist look the same. */
 export const appProcedure = userProcedure.input(z.object({ appId: z.string() })).use(async ({ ctx, input, next }) => {
   const app = isUuid(input.appId)
-    ? await (await prisma()).app.findFirst({ where: { id: input.appId, ownerId: ctx.user.id }, select: appItem })
+    ? await (await prisma()).app.findFirst({ where: { id: input.appId, ownerId: ctx.user.id, deletedAt: null }, select: appItem })
     : null;
-  if (app === null) throw new TRPCError({ code: "NOT_FOUND", message: "There is no such app." });
+  if (app === null) throw noSuchApp();
   return next({ ctx: { app } });
 });
+
+export function noSuchApp(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "There is no such app." });
+}
 
 /** For the person who allowed one app to spend. A stranger's link and one that does not exist look the same. */
 export const linkProcedure = userProcedure.input(z.object({ linkId: z.string() })).use(async ({ ctx, input, next }) => {

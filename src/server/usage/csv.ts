@@ -27,9 +27,9 @@ export function csvRow(entry: StatementEntry): string {
           time: entry.at.toISOString(),
           id: entry.requestId,
           kind: "request",
-          app: text(entry.appName),
-          external_user_id: text(entry.externalUserId ?? ""),
-          model: text(entry.model),
+          app: cell(entry.appName),
+          external_user_id: cell(entry.externalUserId ?? ""),
+          model: cell(entry.model),
           input_tokens: String(entry.promptTokens),
           output_tokens: String(entry.completionTokens),
           reserved_credits: String(entry.held),
@@ -51,13 +51,13 @@ export function csvRow(entry: StatementEntry): string {
           base_credits: "",
           markup_credits: "",
           amount_credits: String(entry.amount),
-          description: text(entry.description ?? ""),
+          description: cell(entry.description ?? ""),
         };
   return `${columns.map((column) => cells[column]).join(",")}\r\n`;
 }
 
 /** Texts come from others: quoted (RFC 4180), and with nothing in front that a spreadsheet takes for a formula. */
-function text(value: string): string {
+export function cell(value: string): string {
   const harmless = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }

@@ -1,5 +1,10 @@
 import type { Prisma, PrismaClient } from "../../generated/prisma/client.ts";
-import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
+import { idOfRequest } from "../platform/ids.ts";
+import { type Sql, toBigInt } from "../platform/sql.ts";
+import { firstIdAt, longestRequestMs } from "./moments.ts";
+import { DAY_MS, type Period, stepsOf } from "./period.ts";
+import { momentOf, NO_API_KEY } from "./rollup.ts";
+import { type Group, NOTHING, plus, type Sums, sumsByHour, sumsByUser, sumsOfUserByDay, walletsOf } from "./sums.ts";
 
 // What an app's owner reads in the dashboard; src/server/usage/reports.ts is what the API answers.
 
@@ -12,6 +17,7 @@ export const requestItem = {
   held: true,
   base: true,
   markup: true,
+  shortfall: true,
   outcome: true,
   endpoint: true,
   model: true,
@@ -28,23 +34,67 @@ export const requestItem = {
 
 export type RequestItem = Prisma.UsageGetPayload<{ select: typeof requestItem }>;
 
-/** One page of an app's requests, newest first, begun before `before`. */
+/** Which requests of an app a list is about. */
+export type RequestFilter = {
+  appId: string;
+  /** Only those with play credits, or only those with real ones. */
+  sandbox?: boolean | undefined;
+  model?: string | undefined;
+  /** null: those that came with a user's access token. */
+  apiKeyId?: string | null | undefined;
+  externalUserId?: string | undefined;
+  outcome?: "billed" | "failed" | undefined;
+  /** As it is shown: `req_…`. */
+  requestId?: string | undefined;
+  /** Settled from this moment on. */
+  from?: Date | undefined;
+};
+
+const billed = ["completed", "interrupted"] as const;
+const failed = ["failed", "swept"] as const;
+
+/**
+ * One page of an app's requests, newest first, begun before `before`. Where a filter
+ * finds little, a page may have fewer items than asked for, or none, and still a `next`:
+ * it looked through as many requests as it may at once.
+ */
 export async function requests(
-  db: PrismaClient,
-  ask: { appId: string; model?: string | undefined; externalUserId?: string | undefined; before?: string | undefined; take: number },
+  db: { prisma: PrismaClient; sql: Sql },
+  filter: RequestFilter,
+  page: { before?: string | undefined; take: number },
 ): Promise<Page<RequestItem>> {
-  const rows = await db.usage.findMany({
-    where: {
-      appId: ask.appId,
-      model: ask.model,
-      externalUserId: ask.externalUserId,
-      id: ask.before === undefined ? undefined : { lt: ask.before },
-    },
-    select: requestItem,
-    orderBy: { id: "desc" },
-    take: ask.take + 1,
-  });
-  return pageOf(rows, ask.take);
+  const { appId, sandbox, model, apiKeyId, externalUserId, outcome, requestId, from } = filter;
+  const where: Prisma.UsageWhereInput = {
+    appId,
+    billingMode: sandbox === undefined ? undefined : sandbox ? "test" : { not: "test" },
+    model,
+    apiKeyId,
+    externalUserId,
+    outcome: outcome === undefined ? undefined : { in: outcome === "failed" ? [...failed] : [...billed] },
+    createdAt: from === undefined ? undefined : { gte: from },
+    AND: [
+      page.before === undefined ? {} : { id: { lt: page.before } },
+      from === undefined ? {} : { id: { gte: firstIdAt(new Date(from.getTime() - longestRequestMs())) } },
+    ],
+  };
+  const read = (more: Prisma.UsageWhereInput) =>
+    db.prisma.usage.findMany({ where: { ...where, ...more }, select: requestItem, orderBy: { id: "desc" }, take: page.take + 1 });
+  if (requestId !== undefined) {
+    const id = idOfRequest(requestId.trim());
+    return { items: id === null ? [] : await read({ id }), next: null };
+  }
+  if (externalUserId !== undefined) {
+    // By the wallets that paid: there is no index on the app's users, and it would cost every request.
+    return pageOf(await read({ walletId: { in: await walletsOf(db.sql, appId, externalUserId) } }), page.take);
+  }
+  if (sandbox === undefined && model === undefined && apiKeyId === undefined && outcome === undefined)
+    return pageOf(await read({}), page.take);
+  const found = await search(db.sql, filter, page);
+  const items =
+    found.ids.length === 0
+      ? []
+      : await db.prisma.usage.findMany({ where: { id: { in: found.ids } }, select: requestItem, orderBy: { id: "desc" } });
+  return { items: items.slice(0, page.take), next: items.length > page.take ? (items[page.take - 1]?.id ?? null) : found.goOnAt };
 }
 
 /** `next` is the cursor of the page after this one, when there is one. */
@@ -56,129 +106,179 @@ export function pageOf<Item extends { id: string }>(rows: Item[], take: number):
   return { items, next: rows.length > take ? (items.at(-1)?.id ?? null) : null };
 }
 
-export type Day = { day: string; requests: number; spent: bigint; earned: bigint };
-export type Totals = {
-  requests: number;
-  failed: number;
-  promptTokens: bigint;
-  completionTokens: bigint;
-  /** What payers were billed, in credits. */
-  spent: bigint;
-  /** What came to the developer of it. */
-  earned: bigint;
-  /** Requests with sandbox keys, which are in none of the other figures. */
-  sandboxRequests: number;
-};
+const REQUESTS_AT_ONCE = 10_000;
+const LOOKS = 3;
 
-/** The last 30 days (UTC, today included) of an app, in all and day by day. */
-export async function lastThirtyDays(sql: Sql, appId: string, now = new Date()): Promise<{ totals: Totals; days: Day[] }> {
-  const since = thirtyDaysBefore(now);
-  const rows = await sql.query(dailyStatement, [appId, firstIdAt(since), since.toISOString()]);
-  const days = new Map<string, Day>();
-  for (let at = since.getTime(); at <= now.getTime(); at += DAY_MS) {
-    const day = new Date(at).toISOString().slice(0, 10);
-    days.set(day, { day, requests: 0, spent: 0n, earned: 0n });
-  }
-  const totals: Totals = { requests: 0, failed: 0, promptTokens: 0n, completionTokens: 0n, spent: 0n, earned: 0n, sandboxRequests: 0 };
-  for (const row of rows) {
-    if (row.sandbox === true) {
-      totals.sandboxRequests += Number(row.requests);
-      continue;
+/**
+ * The ids of the newest requests that match, looked for in a few thousand requests at a
+ * time; hours in which, by the sums, nothing matches are skipped.
+ */
+async function search(
+  sql: Sql,
+  filter: RequestFilter,
+  page: { before?: string | undefined; take: number },
+): Promise<{ ids: string[]; goOnAt: string | null }> {
+  const matching = [
+    filter.appId,
+    filter.sandbox ?? null,
+    filter.model ?? null,
+    filter.apiKeyId === undefined ? null : (filter.apiKeyId ?? NO_API_KEY),
+    filter.outcome ?? null,
+  ];
+  const lowest = filter.from === undefined ? firstIdAt(new Date(0)) : firstIdAt(new Date(filter.from.getTime() - longestRequestMs()));
+  const ids: string[] = [];
+  let before = page.before ?? LAST_ID;
+  for (let look = 0; look < LOOKS; look++) {
+    // Whatever was begun before this moment is settled and in the sums, unless a server left it and was away for a day.
+    const summedBy = new Date(Math.min(timeOf(before) + DAY_MS, LAST_MOMENT));
+    const [sums] = await sql.query(latestHourStatement, [...matching, summedBy.toISOString()]);
+    if (sums !== undefined && momentOf(sums.until) > summedBy) {
+      if (sums.hour === null) return { ids, goOnAt: null };
+      // An id is made by a server, whose clock may be a little ahead.
+      const end = firstIdAt(new Date(momentOf(sums.hour).getTime() + HOUR_MS + CLOCKS_DIFFER_MS));
+      if (end < before) before = end;
     }
-    totals.requests += Number(row.requests);
-    totals.failed += Number(row.failed);
-    totals.promptTokens += toBigInt(row.prompt_tokens);
-    totals.completionTokens += toBigInt(row.completion_tokens);
-    totals.spent += toBigInt(row.spent);
-    totals.earned += toBigInt(row.earned);
-    const day = days.get(String(row.day));
-    if (day === undefined) continue;
-    day.requests += Number(row.requests);
-    day.spent += toBigInt(row.spent);
-    day.earned += toBigInt(row.earned);
+    const [row] = await sql.query(searchStatement, [
+      ...matching,
+      before,
+      lowest,
+      filter.from?.toISOString() ?? null,
+      REQUESTS_AT_ONCE,
+      page.take + 1 - ids.length,
+    ]);
+    if (row?.ids) ids.push(...String(row.ids).split(","));
+    const looked = Number(row?.looked ?? 0);
+    if (looked < REQUESTS_AT_ONCE) return { ids, goOnAt: null };
+    before = String(row?.lowest);
+    if (ids.length > page.take) break;
   }
-  return { totals, days: [...days.values()] };
+  return { ids, goOnAt: before };
 }
 
-const dailyStatement = {
-  name: "dashboard_daily",
+const HOUR_MS = 60 * 60 * 1000;
+const CLOCKS_DIFFER_MS = 5 * 60 * 1000;
+const LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+const LAST_MOMENT = Date.UTC(9999, 0, 1);
+
+function timeOf(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+const latestHourStatement = {
+  name: "dashboard_latest_hour",
   text: `
-    SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, billing_mode = 'test' AS sandbox,
-      count(*)::int AS requests, (count(*) FILTER (WHERE outcome IN ('failed', 'swept')))::int AS failed,
-      sum(prompt_tokens)::bigint AS prompt_tokens, sum(completion_tokens)::bigint AS completion_tokens,
-      sum(base + markup)::bigint AS spent, sum(markup)::bigint AS earned
-    FROM usage WHERE app_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz
-    GROUP BY 1, 2`,
+    SELECT f.until, (
+      SELECT max(hour) FROM usage_hour
+      WHERE app_id = $1::uuid AND ($2::bool IS NULL OR sandbox = $2::bool) AND ($3::text IS NULL OR model = $3::text)
+        AND ($4::uuid IS NULL OR api_key_id = $4::uuid) AND hour <= $6::timestamptz
+        AND CASE $5::text WHEN 'failed' THEN failed > 0 WHEN 'billed' THEN requests > 0 ELSE true END) AS hour
+    FROM usage_fold f WHERE f.id = 1`,
 };
+
+const searchStatement = {
+  name: "dashboard_search",
+  text: `
+    WITH looked AS MATERIALIZED (
+      SELECT id, billing_mode, model, api_key_id, outcome, created_at FROM usage
+      WHERE app_id = $1::uuid AND id < $6::uuid AND id >= $7::uuid ORDER BY id DESC LIMIT $9::int),
+    found AS (
+      SELECT id FROM looked
+      WHERE ($2::bool IS NULL OR (billing_mode = 'test') = $2::bool) AND ($3::text IS NULL OR model = $3::text)
+        AND ($4::uuid IS NULL OR coalesce(api_key_id, '${NO_API_KEY}'::uuid) = $4::uuid)
+        AND ($5::text IS NULL OR (outcome IN ('failed', 'swept')) = ($5::text = 'failed'))
+        AND ($8::timestamptz IS NULL OR created_at >= $8::timestamptz)
+      ORDER BY id DESC LIMIT $10::int)
+    SELECT (SELECT count(*)::int FROM looked) AS looked, (SELECT id::text FROM looked ORDER BY id LIMIT 1) AS lowest,
+      (SELECT string_agg(id::text, ',' ORDER BY id DESC) FROM found) AS ids`,
+};
+
+/** One step of a chart. */
+export type Step = Sums & { at: string };
+export type Report = { from: Date; step: Period["step"]; steps: Step[]; totals: Sums };
+
+/** What an app's requests of a period come to, step by step and in all; steps without requests are in it. */
+export async function report(
+  sql: Sql,
+  of: {
+    appId: string;
+    sandbox: boolean;
+    model?: string | undefined;
+    apiKeyId?: string | null | undefined;
+    externalUserId?: string | undefined;
+  },
+  period: Period,
+  now = new Date(),
+): Promise<Report> {
+  const { from, step } = period;
+  const groups = await groupsOf();
+  const byStep = new Map(groups.map((group) => [group.group, group]));
+  // A clock of the database that is ahead of ours may have begun the next step already.
+  const names = [...new Set([...stepsOf(period, now), ...groups.map((group) => String(group.group))])].sort();
+  return {
+    from,
+    step,
+    steps: names.map((at) => {
+      const { group: _, ...sums } = byStep.get(at) ?? { ...NOTHING, group: at };
+      return { ...sums, at };
+    }),
+    totals: groups.reduce<Sums>(plus, NOTHING),
+  };
+
+  function groupsOf(): Promise<Group[]> {
+    const { externalUserId, ...rest } = of;
+    if (externalUserId === undefined) return sumsByHour(sql, { ...rest, from }, step);
+    if (of.model === undefined && of.apiKeyId === undefined && step === "day")
+      return sumsByUser(sql, { ...rest, from, externalUserIds: [externalUserId] }, step).then((groups) => groups.map(withoutLast));
+    return sumsOfUserByDay(sql, { ...rest, externalUserId, from }, step);
+  }
+}
+
+function withoutLast({ group, requests, failed, promptTokens, completionTokens, base, markup }: Group): Group {
+  return { group, requests, failed, promptTokens, completionTokens, base, markup };
+}
 
 export type Health = {
   requests: number;
   failed: number;
-  lastFailure: { at: Date; model: string; upstreamStatus: number | null; outcome: "failed" | "swept" } | null;
+  /** The last one ever. */
+  lastFailure: {
+    id: string;
+    at: Date;
+    model: string;
+    upstreamStatus: number | null;
+    provider: string | null;
+    outcome: "failed" | "swept";
+  } | null;
 };
 
-/** Whether an app works: its last hour, sandbox keys included. */
-export async function lastHour(db: PrismaClient, appId: string, now = new Date()): Promise<Health> {
-  const where = { appId, id: { gte: firstIdAt(new Date(now.getTime() - 60 * 60 * 1000)) } };
-  const failing = { ...where, outcome: { in: ["failed", "swept"] } } satisfies Prisma.UsageWhereInput;
-  const [requests, failed, last] = await Promise.all([
-    db.usage.count({ where }),
-    db.usage.count({ where: failing }),
-    db.usage.findFirst({
-      where: failing,
-      orderBy: { id: "desc" },
-      select: { createdAt: true, model: true, upstreamStatus: true, outcome: true },
-    }),
+/** Whether an app works: its last hour, sandbox keys included, and its last failure in 30 days. */
+export async function lastHour(db: { prisma: PrismaClient; sql: Sql }, appId: string, now = new Date()): Promise<Health> {
+  const since = new Date(now.getTime() - HOUR_MS);
+  const [[hour], { items }] = await Promise.all([
+    db.sql.query(lastHourStatement, [appId, firstIdAt(new Date(since.getTime() - longestRequestMs())), since.toISOString()]),
+    requests(db, { appId, outcome: "failed", from: new Date(now.getTime() - 30 * DAY_MS) }, { take: 1 }),
   ]);
-  if (last === null) return { requests, failed, lastFailure: null };
-  const outcome = last.outcome === "swept" ? "swept" : "failed";
-  return { requests, failed, lastFailure: { at: last.createdAt, model: last.model, upstreamStatus: last.upstreamStatus, outcome } };
+  const [last] = items;
+  return {
+    requests: Number(toBigInt(hour?.requests ?? 0)),
+    failed: Number(toBigInt(hour?.failed ?? 0)),
+    lastFailure:
+      last === undefined
+        ? null
+        : {
+            id: last.id,
+            at: last.createdAt,
+            model: last.model,
+            upstreamStatus: last.upstreamStatus,
+            provider: last.provider,
+            outcome: last.outcome === "swept" ? "swept" : "failed",
+          },
+  };
 }
 
-/** The models that an app asked for in the last 30 days, by name. */
-export async function modelsUsed(sql: Sql, appId: string, now = new Date()): Promise<string[]> {
-  const rows = await sql.query(modelsStatement, [appId, firstIdAt(thirtyDaysBefore(now))]);
-  return rows.map((row) => String(row.model));
-}
-
-const modelsStatement = {
-  name: "dashboard_models",
-  text: `SELECT DISTINCT model FROM usage WHERE app_id = $1::uuid AND id >= $2::uuid ORDER BY model LIMIT 200`,
-};
-
-/** What some linked users of an app spent there in the last 30 days, in credits; who spent nothing is absent. */
-export async function spentByLinkedUser(
-  sql: Sql,
-  appId: string,
-  linkedUserIds: readonly string[],
-  now = new Date(),
-): Promise<Map<string, bigint>> {
-  if (linkedUserIds.length === 0) return new Map();
-  const since = thirtyDaysBefore(now);
-  const rows = await sql.query(spentStatement, [appId, firstIdAt(since), since.toISOString(), plainArray(linkedUserIds)]);
-  return new Map(rows.map((row) => [String(row.linked_user_id), toBigInt(row.spent)]));
-}
-
-const spentStatement = {
-  name: "dashboard_spent_by_linked_user",
+const lastHourStatement = {
+  name: "dashboard_last_hour",
   text: `
-    SELECT linked_user_id, sum(base + markup)::bigint AS spent
-    FROM usage WHERE app_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz AND linked_user_id = ANY ($4::uuid[])
-    GROUP BY linked_user_id`,
+    SELECT count(*) AS requests, count(*) FILTER (WHERE outcome IN ('failed', 'swept')) AS failed
+    FROM usage WHERE app_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz`,
 };
-
-const DAY_MS = 24 * 60 * 60 * 1000;
-
-/** The first moment of the day (UTC) with which 30 days end today. */
-function thirtyDaysBefore(now: Date): Date {
-  return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate()) - 29 * DAY_MS);
-}
-
-/**
- * The smallest UUIDv7 of a moment: ids sort by time, so a range of time is a range
- * of ids, and the index on (app, id) serves both.
- */
-export function firstIdAt(moment: Date): string {
-  const time = moment.getTime().toString(16).padStart(12, "0");
-  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
-}

@@ -5,7 +5,7 @@ import Link from "next/link";
 import { DropdownMenu } from "radix-ui";
 import { AppTile } from "#ui/app-tile.tsx";
 
-type App = { id: string; name: string };
+type App = { id: string; name: string; logoUrl: string | null };
 
 const item = "flex items-center gap-2.5 rounded-md px-2 py-1.5 text-sm outline-none data-highlighted:bg-sunken";
 
@@ -13,7 +13,7 @@ export function AppSwitcher({ current, apps }: { current: App; apps: App[] }) {
   return (
     <DropdownMenu.Root>
       <DropdownMenu.Trigger className="flex w-full items-center gap-2.5 rounded-md border border-line bg-surface p-2 text-left text-sm font-medium hover:bg-sunken">
-        <AppTile name={current.name} small />
+        <AppTile name={current.name} logoUrl={current.logoUrl} small />
         <span className="min-w-0 flex-1 truncate">
           <span className="sr-only">App: </span>
           {current.name}
@@ -29,7 +29,7 @@ export function AppSwitcher({ current, apps }: { current: App; apps: App[] }) {
           {apps.map((app) => (
             <DropdownMenu.Item key={app.id} asChild className={item}>
               <Link href={`/dashboard/${app.id}`} aria-current={app.id === current.id ? "true" : undefined}>
-                <AppTile name={app.name} small />
+                <AppTile name={app.name} logoUrl={app.logoUrl} small />
                 <span className="min-w-0 flex-1 truncate">{app.name}</span>
                 {app.id === current.id && <Check size={16} className="text-accent" aria-hidden="true" />}
               </Link>

@@ -2,6 +2,7 @@ import type { ReactNode } from "react";
 import { currentUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { NavLink } from "#ui/nav-link.tsx";
+import { NavStrip } from "#ui/nav-strip.tsx";
 import { AppSwitcher } from "./app-switcher.tsx";
 
 export default async function Layout({ params, children }: { params: Promise<{ appId: string }>; children: ReactNode }) {
@@ -14,21 +15,30 @@ export default async function Layout({ params, children }: { params: Promise<{ a
   return (
     <div className="mx-auto grid w-full max-w-6xl flex-1 grid-cols-[minmax(0,1fr)] content-start gap-x-8 px-4 sm:px-6 lg:grid-cols-[13rem_minmax(0,1fr)]">
       <aside className="pt-4 lg:py-8">
-        <AppSwitcher current={app} apps={apps.map(({ id, name }) => ({ id, name }))} />
-        <nav
-          aria-label={app.name}
-          className="-mx-4 mt-2 flex overflow-x-auto border-b border-line px-2 pb-2 sm:gap-1 sm:px-4 max-sm:[&>a]:px-2 max-sm:[&>a]:text-[0.8125rem] lg:mx-0 lg:mt-4 lg:flex-col lg:border-b-0 lg:px-0"
-        >
-          <NavLink href={home} exact>
-            Overview
-          </NavLink>
-          <NavLink href={`${home}/api-keys`}>API keys</NavLink>
-          <NavLink href={`${home}/linked-users`}>Linked users</NavLink>
-          <NavLink href={`${home}/usage`}>Usage</NavLink>
-          <NavLink href={`${home}/settings`}>Settings</NavLink>
-        </nav>
+        <div className="lg:sticky lg:top-8">
+          <AppSwitcher current={app} apps={apps.map(({ id, name, logoUrl }) => ({ id, name, logoUrl }))} />
+          <NavStrip label={app.name}>
+            {pages.map(({ path, name }) => (
+              <NavLink key={path} href={home + path} exact={path === ""}>
+                {name}
+              </NavLink>
+            ))}
+            <NavLink href="/dashboard/wallet">Developer wallet</NavLink>
+          </NavStrip>
+        </div>
       </aside>
       <div className="min-w-0 py-6 lg:py-8">{children}</div>
     </div>
   );
 }
+
+const pages = [
+  { path: "", name: "Overview" },
+  { path: "/get-started", name: "Get started" },
+  { path: "/api-keys", name: "API keys" },
+  { path: "/linked-users", name: "Linked users" },
+  { path: "/usage", name: "Usage" },
+  { path: "/webhooks", name: "Webhooks" },
+  { path: "/earnings", name: "Earnings" },
+  { path: "/settings", name: "Settings" },
+];

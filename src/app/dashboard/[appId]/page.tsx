@@ -1,18 +1,21 @@
+import type { inferRouterOutputs } from "@trpc/server";
 import type { Metadata } from "next";
 import Link from "next/link";
-import { Suspense } from "react";
+import { type ReactNode, Suspense } from "react";
 import { publicUrl } from "#env";
 import { requireUser } from "#server/auth.ts";
+import { requestIdOf } from "#server/platform/ids.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
+import type { AppRouter } from "#server/trpc/root.ts";
 import { grouped } from "#ui/amounts.ts";
-import { BarChart } from "#ui/bar-chart.tsx";
 import { Button } from "#ui/button.tsx";
-import { Card, EmptyState, Figure } from "#ui/card.tsx";
+import { Card, EmptyState } from "#ui/card.tsx";
 import { Curl } from "#ui/curl.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
-import { Loading } from "#ui/skeleton.tsx";
+import { Loading, Skeleton } from "#ui/skeleton.tsx";
 import { Time } from "#ui/time.tsx";
+import { UsageChart } from "#ui/usage-chart.tsx";
 import { RequestTable } from "./usage/request-table.tsx";
 
 type Props = { params: Promise<{ appId: string }> };
@@ -28,9 +31,23 @@ export default async function Overview({ params }: Props) {
   return (
     <>
       <PageHeading title={app.name} />
-      <Suspense fallback={<Loading figures={4} />}>
+      <Suspense fallback={<LoadingOverview />}>
         <Content appId={app.id} />
       </Suspense>
+    </>
+  );
+}
+
+function LoadingOverview() {
+  return (
+    <>
+      <div className="mb-4 grid gap-4 md:grid-cols-3">
+        <Skeleton className="h-32" />
+        <Skeleton className="h-32" />
+        <Skeleton className="h-32" />
+      </div>
+      <Skeleton className="mb-10 h-80" />
+      <Loading rows={6} />
     </>
   );
 }
@@ -38,45 +55,39 @@ export default async function Overview({ params }: Props) {
 async function Content({ appId }: { appId: string }) {
   const api = await caller();
   const [overview, recent] = await Promise.all([api.usage.overview({ appId }), api.usage.requests({ appId, take: 8 })]);
-  const { totals, hour, days, linkedUsers } = overview;
+  const { totals, health, steps, links, sandboxRequests } = overview;
   const home = `/dashboard/${appId}`;
   const neverUsed = recent.items.length === 0;
   return (
     <>
-      <Health hour={hour} />
-      <Card>
-        <dl className="grid grid-cols-2 divide-line max-lg:[&>*:nth-child(even)]:border-l max-lg:[&>*:nth-child(n+3)]:border-t lg:grid-cols-4 lg:divide-x">
-          <Figure
-            label="Requests"
-            note={
-              totals.failed > 0 ? `${grouped(totals.failed)} failed` : `${grouped(totals.promptTokens + totals.completionTokens)} tokens`
-            }
-          >
-            {grouped(totals.requests)}
-          </Figure>
-          <Figure
-            label="Linked users"
-            note={
-              <Link className="prose-link" href={`${home}/linked-users`}>
-                See who
-              </Link>
-            }
-          >
-            {grouped(linkedUsers)}
-          </Figure>
-          <Figure label="Spent by payers" note="price and markup">
-            <Money credits={totals.spent} />
-          </Figure>
-          <Figure label="Earned by you" note="the markup">
-            <Money credits={totals.earned} />
-          </Figure>
-        </dl>
-      </Card>
-      <p className="mt-2 text-sm text-soft">
-        Last 30 days, UTC.
-        {totals.sandboxRequests > 0 &&
-          ` Without ${grouped(totals.sandboxRequests)} sandbox ${totals.sandboxRequests === 1 ? "request" : "requests"}.`}
-      </p>
+      <div className="grid gap-4 md:grid-cols-3">
+        <Question title="Is it working" note="The last hour">
+          <Working health={health} home={home} />
+        </Question>
+        <Question title="Who uses it" note="Linked users, 30 days">
+          <p className="text-2xl font-semibold tracking-tight tabular-nums">
+            <Link href={`${home}/linked-users`} className="hover:underline">
+              {grouped(links.now)} <span className="text-base font-normal text-soft">linked {links.now === 1 ? "user" : "users"}</span>
+            </Link>
+          </p>
+          <p className="mt-1 text-sm text-soft">
+            <span className={links.new > 0 ? "font-medium text-accent" : undefined}>{grouped(links.new)} new</span>
+            {", "}
+            <span className={links.lost > 0 ? "font-medium text-warning" : undefined}>{grouped(links.lost)} lost</span>
+          </p>
+        </Question>
+        <Question title="What comes in" note="30 days, UTC">
+          <p className="text-2xl font-semibold tracking-tight tabular-nums">
+            <Link href={`${home}/earnings`} className="hover:underline">
+              <Money credits={totals.markup} /> <span className="text-base font-normal text-soft">earned</span>
+            </Link>
+          </p>
+          <p className="mt-1 text-sm text-soft">
+            of <Money credits={totals.base + totals.markup} /> spent in {grouped(totals.requests)}{" "}
+            {totals.requests === 1 ? "request" : "requests"}
+          </p>
+        </Question>
+      </div>
       {neverUsed ? (
         <div className="mt-8">
           <EmptyState
@@ -95,10 +106,14 @@ async function Content({ appId }: { appId: string }) {
         </div>
       ) : (
         <>
-          <SectionHeading>Spend by day</SectionHeading>
-          <Card className="p-4 sm:p-5">
-            <BarChart days={days} />
+          <Card className="mt-4 p-4 sm:p-5">
+            <UsageChart steps={steps} show={["cost", "earnings", "requests", "tokens"]} />
           </Card>
+          {sandboxRequests > 0 && (
+            <p className="mt-2 text-sm text-soft">
+              Without {grouped(sandboxRequests)} sandbox {sandboxRequests === 1 ? "request" : "requests"}.
+            </p>
+          )}
           <SectionHeading
             action={
               <Link href={`${home}/usage`} className="prose-link text-sm">
@@ -115,33 +130,58 @@ async function Content({ appId }: { appId: string }) {
   );
 }
 
-function Health({
-  hour,
-}: {
-  hour: {
-    requests: number;
-    failed: number;
-    lastFailure: { at: Date; model: string; upstreamStatus: number | null; outcome: "failed" | "swept" } | null;
-  };
-}) {
-  if (hour.requests === 0) return null;
-  const { failed, requests, lastFailure } = hour;
+function Question({ title, note, children }: { title: string; note: string; children: ReactNode }) {
   return (
-    <p className="mb-4 flex flex-wrap items-baseline gap-x-2 text-sm">
-      <span aria-hidden="true" className={failed === 0 ? "size-2 rounded-full bg-accent" : "size-2 rounded-full bg-danger"} />
-      {failed === 0
-        ? `Working: ${grouped(requests)} ${requests === 1 ? "request" : "requests"} in the last hour, none failed.`
-        : `${grouped(failed)} of ${grouped(requests)} requests failed in the last hour.`}
-      {lastFailure && (
-        <span className="text-soft">
-          The last one: <code className="font-mono">{lastFailure.model}</code> at <Time at={lastFailure.at} />,{" "}
-          {lastFailure.outcome === "swept"
-            ? "when this server stopped."
-            : lastFailure.upstreamStatus === null
-              ? "the provider did not answer."
-              : `the provider answered ${lastFailure.upstreamStatus}.`}
-        </span>
-      )}
-    </p>
+    <Card className="p-4 sm:p-5">
+      <h2 className="mb-2 flex items-baseline justify-between gap-3 font-medium">
+        {title}
+        <span className="text-sm font-normal text-soft">{note}</span>
+      </h2>
+      {children}
+    </Card>
   );
+}
+
+type Health = inferRouterOutputs<AppRouter>["usage"]["overview"]["health"];
+
+function Working({ health, home }: { health: Health; home: string }) {
+  const { failed, requests, lastFailure } = health;
+  const share = requests === 0 ? 0 : (failed / requests) * 100;
+  return (
+    <>
+      <p className="flex flex-wrap items-baseline gap-x-2 text-2xl font-semibold tracking-tight tabular-nums">
+        {grouped(requests)} <span className="text-base font-normal text-soft">{requests === 1 ? "request" : "requests"}</span>
+        {requests > 0 && (
+          <span className="ml-auto flex items-center gap-2 text-sm font-medium tracking-normal">
+            <span aria-hidden="true" className={failed === 0 ? "size-2 rounded-full bg-accent" : "size-2 rounded-full bg-danger"} />
+            {failed === 0 ? "none failed" : `${percent(share)} failed`}
+          </span>
+        )}
+      </p>
+      <p className="mt-1 text-sm text-soft">
+        {lastFailure === null ? (
+          "No failure in 30 days."
+        ) : (
+          <>
+            Last failure{" "}
+            <Link href={`${home}/usage?request_id=${requestIdOf(lastFailure.id)}`} className="prose-link">
+              <Time at={lastFailure.at} />
+            </Link>
+            : {reasonOf(lastFailure)}
+          </>
+        )}
+      </p>
+    </>
+  );
+}
+
+function percent(share: number): string {
+  return share < 0.1 ? "<0.1 %" : `${share < 10 ? share.toFixed(1) : Math.round(share)} %`;
+}
+
+function reasonOf({ outcome, provider, upstreamStatus, model }: NonNullable<Health["lastFailure"]>): string {
+  if (outcome === "swept") return `the server stopped in the middle of it (${model}).`;
+  if (upstreamStatus !== null && upstreamStatus >= 400) return `${provider ?? "the provider"} answered ${upstreamStatus} (${model}).`;
+  if (upstreamStatus !== null) return `${provider ?? "the provider"} broke off its answer (${model}).`;
+  return `${provider ?? "the provider"} did not answer (${model}).`;
 }

@@ -5,7 +5,8 @@ import { sumUsage, type UsageFilter } from "#server/usage/reports.ts";
 
 export const dynamic = "force-dynamic";
 
-const DAYS_30_MS = 30 * 24 * 60 * 60 * 1000;
+const HOUR_MS = 60 * 60 * 1000;
+const DAYS_30_MS = 30 * 24 * HOUR_MS;
 
 export const GET = endpoint(
   {
@@ -41,13 +42,18 @@ export const GET = endpoint(
 );
 
 async function usage30d(filter: UsageFilter) {
-  const [sum] = await sumUsage(await database(), { ...filter, start: new Date(Date.now() - DAYS_30_MS) }, "all");
+  const [sum] = await sumUsage(await database(), { ...filter, start: thirtyDaysAgo() }, "all");
   return {
     requests: sum?.requests ?? 0,
     prompt_tokens: sum?.promptTokens ?? 0,
     completion_tokens: sum?.completionTokens ?? 0,
     credits_used: sum?.creditsUsed ?? 0,
   };
+}
+
+/** To the full hour, for which there are sums. */
+function thirtyDaysAgo(): Date {
+  return new Date(Math.floor((Date.now() - DAYS_30_MS) / HOUR_MS) * HOUR_MS);
 }
 
 export const OPTIONS = preflight;

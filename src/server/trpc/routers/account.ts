@@ -1,6 +1,15 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { appsInUse, changePassword, deleteAccount, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../account.ts";
+import {
+  appsInUse,
+  changePassword,
+  deleteAccount,
+  rename,
+  requestReset,
+  resetPassword,
+  signOutEverywhere,
+  waysToSignIn,
+} from "../../account.ts";
 import { mailGoes } from "../../mail.ts";
 import { finishSignUp, startSignUp } from "../../sign-up.ts";
 import * as fields from "../fields.ts";
@@ -43,6 +52,11 @@ export const accountRouter = router({
     const [ways, apps] = await Promise.all([waysToSignIn(ctx.user.id), appsInUse(ctx.user.id)]);
     return { ...ways, appsInUse: apps };
   }),
+
+  /** What the person is called; nothing takes the name away. */
+  rename: userProcedure
+    .input(z.object({ name: z.literal("").or(fields.name) }))
+    .mutation(({ ctx, input }) => rename(ctx.user.id, input.name === "" ? null : input.name)),
 
   /** Ends every session, the asking one included. */
   changePassword: userProcedure

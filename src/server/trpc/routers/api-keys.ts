@@ -1,17 +1,25 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { apiKeyListItem, mint, revoke } from "../../apps/api-keys.ts";
-import { prisma } from "../../platform/db.ts";
+import { endedKeys, hasMostKeys, MOST_KEYS, mint, revoke, roll, workingKeys } from "../../apps/api-keys.ts";
+import { keepApp } from "../../apps/apps.ts";
+import { writeUses } from "../../apps/last-used.ts";
+import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
 import * as fields from "../fields.ts";
-import { appProcedure, router } from "../trpc.ts";
-
-const MOST_KEYS = 500;
+import { appProcedure, noSuchApp, router } from "../trpc.ts";
 
 export const apiKeysRouter = router({
-  /** An app's keys, newest first, revoked ones included. */
-  list: appProcedure.query(async ({ ctx }) =>
-    (await prisma()).apiKey.findMany({ where: { appId: ctx.app.id }, select: apiKeyListItem, orderBy: { id: "desc" }, take: MOST_KEYS }),
-  ),
+  /** An app's keys that work, newest first. */
+  list: appProcedure.query(async ({ ctx }) => {
+    const { prisma, sql } = await database();
+    // What this process knows of their use is newer than what is written down.
+    await writeUses(sql);
+    return workingKeys(prisma, ctx.app.id);
+  }),
+
+  /** One page of the keys that were revoked or have expired, newest first. */
+  ended: appProcedure
+    .input(z.object({ cursor: z.uuid().nullish(), take: z.number().int().min(1).max(100).default(25) }))
+    .query(async ({ ctx, input }) => endedKeys(await prisma(), { appId: ctx.app.id, before: input.cursor ?? undefined, take: input.take })),
 
   /** Makes a key. Its secret is in the answer and nowhere else, ever again. */
   mint: appProcedure
@@ -26,17 +34,41 @@ export const apiKeysRouter = router({
           .refine((date) => date === null || date > new Date(), "Choose a time to come."),
       }),
     )
-    .mutation(async ({ ctx, input }) => {
-      const db = await prisma();
-      if ((await db.apiKey.count({ where: { appId: ctx.app.id } })) >= MOST_KEYS) {
-        throw new TRPCError({ code: "PRECONDITION_FAILED", message: `An app has at most ${MOST_KEYS} keys, revoked ones included.` });
-      }
-      return mint(db, { appId: ctx.app.id, name: input.name, billingMode: input.billingMode, expiresAt: input.expiresAt });
-    }),
+    .mutation(({ ctx, input: { name, billingMode, expiresAt } }) =>
+      transaction(async (tx) => {
+        await roomForAKey(tx, ctx.app.id);
+        return mint(tx.prisma, { appId: ctx.app.id, name, billingMode, expiresAt, createdById: ctx.user.id });
+      }),
+    ),
+
+  /** Makes a key in the place of another, which works a while longer. Its secret is in the answer and nowhere else, ever again. */
+  roll: appProcedure.input(z.object({ apiKeyId: z.uuid(), overlap: fields.overlap })).mutation(async ({ ctx, input }) => {
+    const outcome = await transaction(async (tx) => {
+      await roomForAKey(tx, ctx.app.id);
+      const { apiKeyId, overlap } = input;
+      return roll(tx, { appId: ctx.app.id, apiKeyId, overlapMs: fields.overlaps[overlap].ms, createdById: ctx.user.id });
+    });
+    if (outcome.kind === "rolled") return { secret: outcome.secret, key: outcome.key, endsAt: outcome.endsAt };
+    if (outcome.kind === "missing") throw noSuchKey();
+    throw new TRPCError({
+      code: "PRECONDITION_FAILED",
+      message:
+        outcome.kind === "ended" ? "This key does not work any more. Make a new one." : "This key was rolled already. Roll its successor.",
+    });
+  }),
 
   /** Ends a key; the very next request with it is refused. */
   revoke: appProcedure.input(z.object({ apiKeyId: z.uuid() })).mutation(async ({ ctx, input }) => {
-    if (!(await revoke(await prisma(), ctx.app.id, input.apiKeyId)))
-      throw new TRPCError({ code: "NOT_FOUND", message: "There is no such key." });
+    if (!(await revoke(await prisma(), ctx.app.id, input.apiKeyId))) throw noSuchKey();
   }),
 });
+
+function noSuchKey(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "There is no such key." });
+}
+
+async function roomForAKey(tx: Tx, appId: string): Promise<void> {
+  if (!(await keepApp(tx, appId))) throw noSuchApp();
+  if (await hasMostKeys(tx.prisma, appId))
+    throw new TRPCError({ code: "PRECONDITION_FAILED", message: `An app has at most ${MOST_KEYS} keys that work. Revoke some first.` });
+}

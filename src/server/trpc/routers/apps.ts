@@ -1,10 +1,13 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { appItem, registerApp } from "../../apps/apps.ts";
+import { appItem, endFormerSecret, keepApp, registerApp, rotateClientSecret } from "../../apps/apps.ts";
+import { deleteApp } from "../../delete-app.ts";
 import { openAccount } from "../../ledger/accounts.ts";
-import { prisma, transaction } from "../../platform/db.ts";
+import { prisma, type Tx, transaction } from "../../platform/db.ts";
+import { allModels } from "../../pricing/models.ts";
+import { newestRequests } from "../../usage/newest-requests.ts";
 import * as fields from "../fields.ts";
-import { appProcedure, router, userProcedure } from "../trpc.ts";
+import { appProcedure, noSuchApp, router, userProcedure } from "../trpc.ts";
 
 /** More than a person has; keeps one answer bounded. */
 const MOST_APPS = 200;
@@ -13,8 +16,8 @@ export const appsRouter = router({
   /** This person's apps, newest first. */
   list: userProcedure.query(async ({ ctx }) =>
     (await prisma()).app.findMany({
-      where: { ownerId: ctx.user.id },
-      select: { id: true, name: true, siteUrl: true, createdAt: true, _count: { select: { linkedUsers: true } } },
+      where: { ownerId: ctx.user.id, deletedAt: null },
+      select: { id: true, name: true, siteUrl: true, logoUrl: true, createdAt: true, _count: { select: { linkedUsers: true } } },
       orderBy: { id: "desc" },
       take: MOST_APPS,
     }),
@@ -27,7 +30,7 @@ export const appsRouter = router({
     .input(z.object({ name: fields.name, siteUrl: fields.siteUrl.nullable().default(null) }))
     .mutation(({ ctx, input }) =>
       transaction(async (tx) => {
-        if ((await tx.prisma.app.count({ where: { ownerId: ctx.user.id } })) >= MOST_APPS) {
+        if ((await tx.prisma.app.count({ where: { ownerId: ctx.user.id, deletedAt: null } })) >= MOST_APPS) {
           throw new TRPCError({ code: "PRECONDITION_FAILED", message: `A person has at most ${MOST_APPS} apps.` });
         }
         return registerApp(tx, {
@@ -45,12 +48,51 @@ export const appsRouter = router({
       z.object({
         name: fields.name.optional(),
         siteUrl: fields.siteUrl.nullable().optional(),
+        logoUrl: fields.logoUrl.nullable().optional(),
         redirectUris: fields.redirectUris.optional(),
         publicClient: z.boolean().optional(),
+        scopes: fields.scopes.optional(),
         markupBps: fields.markupBps.optional(),
+        allowedModels: fields.allowedModels.optional(),
       }),
     )
-    .mutation(async ({ ctx, input: { appId: _, ...changes } }) =>
-      (await prisma()).app.update({ where: { id: ctx.app.id }, data: changes, select: appItem }),
+    .mutation(({ ctx, input: { appId, allowedModels, ...changes } }) =>
+      transaction(async (tx) => {
+        await stillThere(tx, appId);
+        const models = allowedModels && onlyKnown(allowedModels, ctx.app.allowedModels);
+        return tx.prisma.app.update({ where: { id: appId }, data: { ...changes, allowedModels: models }, select: appItem });
+      }),
     ),
+
+  /** Gives the app a new client secret; the one before it works a while longer. It is in the answer and nowhere else, ever again. */
+  rotateSecret: appProcedure.input(z.object({ overlap: fields.overlap })).mutation(({ ctx, input }) =>
+    transaction(async (tx) => {
+      await stillThere(tx, ctx.app.id);
+      return rotateClientSecret(tx, ctx.app.id, fields.overlaps[input.overlap].ms);
+    }),
+  ),
+
+  /** Ends the client secret that was rotated out, before its time. */
+  endFormerSecret: appProcedure.mutation(({ ctx }) => transaction((tx) => endFormerSecret(tx, ctx.app.id))),
+
+  /** Deletes the app for good; its owner types its name to show that they mean it. */
+  delete: appProcedure.input(z.object({ confirm: z.string().max(200) })).mutation(async ({ ctx, input }) => {
+    if (input.confirm.trim() !== ctx.app.name) throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.app.name} to go on.` });
+    await deleteApp(ctx.app.id);
+  }),
+
+  /** The newest requests, whatever came of them, for whoever waits for the first one. */
+  newestRequests: appProcedure.query(async ({ ctx }) => newestRequests(await prisma(), ctx.app.id)),
 });
+
+async function stillThere(tx: Tx, appId: string): Promise<void> {
+  if (!(await keepApp(tx, appId))) throw noSuchApp();
+}
+
+/** Each model once. One that was chosen before may stay when this server no longer has it. */
+function onlyKnown(chosen: string[], before: string[]): string[] {
+  const models = allModels();
+  const unknown = chosen.find((id) => !models.has(id) && !before.includes(id));
+  if (unknown !== undefined) throw new TRPCError({ code: "BAD_REQUEST", message: `There is no model ${unknown}.` });
+  return [...new Set(chosen)];
+}

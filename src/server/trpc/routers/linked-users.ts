@@ -1,47 +1,153 @@
+import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { database } from "../../platform/db.ts";
-import { pageOf, spentByLinkedUser } from "../../usage/dashboard.ts";
+import { fundLinkedUser } from "../../connect/funding.ts";
+import { unlink } from "../../connect/linked-users.ts";
+import { balancesOf } from "../../ledger/accounts.ts";
+import { limitState } from "../../ledger/limits.ts";
+import { type Database, database, type Tx, transaction } from "../../platform/db.ts";
+import { AppError } from "../../platform/errors.ts";
+import { isUuid, newId } from "../../platform/ids.ts";
+import { type LinkItem, linkById, links } from "../../usage/links.ts";
+import { DAY_MS, periods, periodUntil } from "../../usage/period.ts";
+import { NOTHING, sumsByUser } from "../../usage/sums.ts";
 import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
+
+/** Of one person linked to one app. A stranger's link and one that does not exist look the same. */
+const linkedUserProcedure = appProcedure.input(z.object({ linkedUserId: z.string() })).use(async ({ ctx, input, next }) => {
+  const link = isUuid(input.linkedUserId) ? await linkById((await database()).sql, ctx.app.id, input.linkedUserId) : null;
+  if (link === null) throw noSuchLinkedUser();
+  return next({ ctx: { link } });
+});
 
 export const linkedUsersRouter = router({
   /** One page of an app's linked users, newest first. Not their balance: that is theirs to show. */
   list: appProcedure
     .input(
       z.object({
-        externalUserId: fields.filter.optional(),
+        /** A part of the external id, or of the address where the person shows it. */
+        search: fields.filter.optional(),
+        period: z.enum(periods).default("30d"),
         cursor: z.uuid().nullish(),
         take: z.number().int().min(1).max(100).default(50),
       }),
     )
     .query(async ({ ctx, input }) => {
-      const { prisma, sql } = await database();
-      const appId = ctx.app.id;
-      const search = input.externalUserId?.trim();
-      const rows = await prisma.linkedUser.findMany({
-        where: {
-          appId,
-          externalUserId: search ? { contains: escapeLike(search), mode: "insensitive" } : undefined,
-          id: input.cursor ? { lt: input.cursor } : undefined,
-        },
-        select: { id: true, externalUserId: true, linkedAt: true, monthlyLimit: true, pausedAt: true, user: { select: { email: true } } },
-        orderBy: { id: "desc" },
-        take: input.take + 1,
+      const db = await database();
+      const page = await links(db.sql, {
+        appId: ctx.app.id,
+        search: input.search?.trim() || undefined,
+        before: input.cursor ?? undefined,
+        take: input.take,
       });
-      const { items, next } = pageOf(rows, input.take);
-      const spent = await spentByLinkedUser(
-        sql,
-        appId,
-        items.map((item) => item.id),
-      );
-      return {
-        next,
-        items: items.map(({ user, ...link }) => ({ ...link, email: user.email, spent: spent.get(link.id) ?? 0n })),
-      };
+      const items = await withUsage(db, ctx.app.id, page.items, periodUntil(input.period).from);
+      return { next: page.next, items };
+    }),
+
+  /** One linked user, with what they spent in the last 30 days. `giftId` names the next gift, so that it is given once. */
+  get: linkedUserProcedure.query(async ({ ctx }) => {
+    const [item] = await withUsage(await database(), ctx.app.id, [ctx.link], periodUntil("30d").from);
+    if (item === undefined) throw noSuchLinkedUser();
+    const { scope, allowedModels, agreedMarkupBps } = ctx.link;
+    return { ...item, scopes: scope.split(" "), allowedModels, agreedMarkupBps, giftId: newId() };
+  }),
+
+  /** Ends the link: from the next request on this user is unknown to the app, until they connect again. */
+  unlink: linkedUserProcedure.mutation(({ ctx }) =>
+    transaction(async (tx) => {
+      await lock(tx, ctx.link.id);
+      if (!(await unlink(tx, ctx.app.id, ctx.link.externalUserId, "app"))) throw noSuchLinkedUser();
+    }),
+  ),
+
+  /** Moves credits from the developer's own wallet to the linked user's. The same `giftId` again changes nothing. */
+  fund: linkedUserProcedure
+    .input(
+      z.object({
+        giftId: z.uuidv7().refine(isRecent, "This page is too old. Load it again."),
+        amount: z.bigint().min(1n, "Give at least one credit.").max(1_000_000_000_000n, "Give at most $1,000,000 at once."),
+        description: z
+          .string()
+          .trim()
+          .max(200, "A note has at most 200 characters.")
+          .refine((text) => !/\p{Cc}/u.test(text), "A note is one line of printable characters.")
+          .optional(),
+      }),
+    )
+    .mutation(async ({ ctx, input }) => {
+      try {
+        await transaction(async (tx) => {
+          await lock(tx, ctx.link.id);
+          await fundLinkedUser(tx, {
+            id: input.giftId,
+            appId: ctx.app.id,
+            fromWalletId: ctx.user.walletId,
+            externalUserId: ctx.link.externalUserId,
+            amount: input.amount,
+            description: input.description || undefined,
+          });
+        });
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        if (error.code === "not_found") {
+          throw new TRPCError({
+            code: "PRECONDITION_FAILED",
+            message: "This link is paused. It takes credits again when its owner goes on.",
+          });
+        }
+        throw new TRPCError({
+          code: error.code === "insufficient_credits" ? "PRECONDITION_FAILED" : "BAD_REQUEST",
+          message: error.message,
+        });
+      }
     }),
 });
 
-/** `user_1` asks for that text, not for any character in place of the underscore. */
-function escapeLike(text: string): string {
-  return text.replace(/[\\%_]/g, "\\$&");
+/** Nobody else takes the place of this person meanwhile. */
+async function lock(tx: Tx, linkedUserId: string): Promise<void> {
+  const { count } = await tx.prisma.linkedUser.updateMany({ where: { id: linkedUserId }, data: { id: linkedUserId } });
+  if (count === 0) throw noSuchLinkedUser();
+}
+
+function noSuchLinkedUser(): TRPCError {
+  return new TRPCError({ code: "NOT_FOUND", message: "There is no such linked user." });
+}
+
+/** Ids sort by time, and statements by ids: a gift is not made to look like one of another day. */
+function isRecent(id: string): boolean {
+  const madeAt = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+  return Math.abs(Date.now() - madeAt) < 7 * DAY_MS;
+}
+
+/** With what each spent since `from`, what is left of their limit, and when they were last seen. */
+async function withUsage(db: Database, appId: string, items: LinkItem[], from: Date) {
+  const externalUserIds = items.map(({ externalUserId }) => externalUserId);
+  const of = { appId, sandbox: false, externalUserIds };
+  const [spent, ever, limits] = await Promise.all([
+    sumsByUser(db.sql, { ...of, from }, "user"),
+    sumsByUser(db.sql, of, "user"),
+    balancesOf(
+      db.sql,
+      items.flatMap(({ limitId }) => limitId ?? []),
+    ),
+  ]);
+  const inPeriod = new Map(spent.map((group) => [group.group, group]));
+  const lastAt = new Map(ever.map((group) => [group.group, group.lastAt]));
+  return items.map((link) => {
+    const { id, externalUserId, email, linkedAt, pausedAt } = link;
+    const sums = inPeriod.get(externalUserId) ?? NOTHING;
+    return {
+      id,
+      externalUserId,
+      email,
+      linkedAt,
+      pausedAt,
+      requests: sums.requests,
+      spent: sums.base + sums.markup,
+      earned: sums.markup,
+      /** This month's (UTC), and what is spent of it. */
+      limit: limitState(link, link.limitId === null ? null : (limits.get(link.limitId) ?? null)),
+      lastSeenAt: lastAt.get(externalUserId) ?? null,
+    };
+  });
 }

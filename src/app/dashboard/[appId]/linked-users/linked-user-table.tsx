@@ -1,64 +1,86 @@
 "use client";
 
 import Link from "next/link";
+import { useRouter } from "next/navigation";
+import { useMemo } from "react";
 import { type Answers, trpc } from "#trpc/client.tsx";
+import { grouped } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
+import { type Column, DataTable, opener } from "#ui/data-table.tsx";
+import { LimitBar } from "#ui/limit-bar.tsx";
 import { Money } from "#ui/money.tsx";
 import { OlderButton } from "#ui/older-button.tsx";
-import { Table, Td, Th, Tr } from "#ui/table.tsx";
+import type { PeriodName } from "#ui/period-links.tsx";
 import { Time } from "#ui/time.tsx";
 import { useOlder } from "#ui/use-older.ts";
 
-export function LinkedUserTable({ appId, search, first }: { appId: string; search: string; first: Answers["linkedUsers"]["list"] }) {
+type Item = Answers["linkedUsers"]["list"]["items"][number];
+type Props = { appId: string; search: string; period: PeriodName; first: Answers["linkedUsers"]["list"] };
+
+/** Linked users, each of which opens to a page of their own. */
+export function LinkedUserTable({ appId, search, period, first }: Props) {
+  const router = useRouter();
   const utils = trpc.useUtils();
   const { items, ...rest } = useOlder(first, (cursor) =>
-    utils.linkedUsers.list.fetch({ appId, externalUserId: search || undefined, cursor }),
+    utils.linkedUsers.list.fetch({ appId, search: search || undefined, period, cursor }),
   );
+  const columns = useMemo(() => columnsOf((item) => `/dashboard/${appId}/linked-users/${item.id}`), [appId]);
   return (
     <>
-      <Table label="Linked users">
-        <thead>
-          <tr>
-            <Th>External user id</Th>
-            <Th className="hidden md:table-cell">Email</Th>
-            <Th className="hidden sm:table-cell">Linked</Th>
-            <Th numeric>Monthly limit</Th>
-            <Th numeric>Spent, 30 days</Th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((item) => (
-            <Tr key={item.id}>
-              <Td className="max-w-36 sm:max-w-56">
-                <span className="flex items-center gap-2">
-                  <Link
-                    href={`/dashboard/${appId}/usage?${new URLSearchParams({ external_user_id: item.externalUserId })}`}
-                    className="prose-link truncate font-mono text-[0.8125rem]"
-                    title={item.externalUserId}
-                  >
-                    {item.externalUserId}
-                  </Link>
-                  {item.pausedAt && <Badge tone="warning">Paused</Badge>}
-                </span>
-                <span className="block truncate text-soft md:hidden">{item.email}</span>
-              </Td>
-              <Td className="hidden max-w-64 truncate md:table-cell" title={item.email}>
-                {item.email}
-              </Td>
-              <Td className="hidden whitespace-nowrap sm:table-cell">
-                <Time at={item.linkedAt} dateOnly />
-              </Td>
-              <Td numeric>
-                {item.monthlyLimit === null ? <span className="text-soft">none</span> : <Money credits={item.monthlyLimit} />}
-              </Td>
-              <Td numeric>
-                <Money credits={item.spent} />
-              </Td>
-            </Tr>
-          ))}
-        </tbody>
-      </Table>
+      <DataTable
+        label="Linked users"
+        columns={columns}
+        items={items}
+        idOf={(item) => item.id}
+        onOpen={(item) => router.push(`/dashboard/${appId}/linked-users/${item.id}`)}
+      />
       <OlderButton {...rest} />
     </>
   );
+}
+
+function columnsOf(addressOf: (item: Item) => string): Column<Item>[] {
+  return [
+    {
+      id: "user",
+      header: "External user id",
+      cellClassName: "max-w-36 sm:max-w-56",
+      cell: (item) => (
+        <>
+          <span className="flex items-center gap-2">
+            <Link href={addressOf(item)} {...opener} className="prose-link truncate font-mono text-[0.8125rem]" title={item.externalUserId}>
+              {item.externalUserId}
+            </Link>
+            {item.pausedAt && <Badge tone="warning">Paused</Badge>}
+          </span>
+          {item.email !== null && (
+            <span className="block truncate text-sm leading-5 text-soft" title={item.email}>
+              {item.email}
+            </span>
+          )}
+        </>
+      ),
+    },
+    { id: "requests", header: "Requests", numeric: true, className: "hidden sm:table-cell", cell: (item) => grouped(item.requests) },
+    { id: "spent", header: "Spent", numeric: true, cell: (item) => <Money credits={item.spent} /> },
+    {
+      id: "limit",
+      header: "Left this month",
+      numeric: true,
+      className: "hidden sm:table-cell",
+      cell: (item) => (item.limit === null ? <span className="text-soft">no limit</span> : <LimitBar {...item.limit} />),
+    },
+    {
+      id: "seen",
+      header: "Last seen",
+      className: "hidden whitespace-nowrap md:table-cell",
+      cell: (item) => (item.lastSeenAt === null ? <span className="text-soft">never</span> : <Time at={item.lastSeenAt} />),
+    },
+    {
+      id: "linked",
+      header: "Linked",
+      className: "hidden whitespace-nowrap lg:table-cell",
+      cell: (item) => <Time at={item.linkedAt} dateOnly />,
+    },
+  ];
 }

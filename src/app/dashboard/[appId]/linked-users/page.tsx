@@ -7,34 +7,44 @@ import { Button } from "#ui/button.tsx";
 import { EmptyState } from "#ui/card.tsx";
 import { TextField } from "#ui/field.tsx";
 import { PageHeading } from "#ui/heading.tsx";
+import { PeriodLinks, type PeriodName, periodWords } from "#ui/period-links.tsx";
 import { Loading } from "#ui/skeleton.tsx";
 import { LinkedUserTable } from "./linked-user-table.tsx";
 
-type Props = { params: Promise<{ appId: string }>; searchParams: Promise<{ search?: string | string[] }> };
+type Props = { params: Promise<{ appId: string }>; searchParams: Promise<Record<string, string | string[] | undefined>> };
 
 export const metadata: Metadata = { title: "Linked users" };
 
 export default async function LinkedUsers({ params, searchParams }: Props) {
   const { appId } = await params;
-  const { search: asked } = await searchParams;
+  const { search: asked, period: askedPeriod } = await searchParams;
+  const period = askedPeriod === "today" || askedPeriod === "7d" || askedPeriod === "90d" ? askedPeriod : "30d";
   const search = (typeof asked === "string" ? asked : "")
     .replaceAll(/\p{Cc}/gu, "")
     .trim()
     .slice(0, 255);
-  await requireUser(`/dashboard/${appId}/linked-users${search === "" ? "" : `?${new URLSearchParams({ search })}`}`);
+  const addressOf = (period: PeriodName) => {
+    const query = new URLSearchParams({ ...(search === "" ? {} : { search }), ...(period === "30d" ? {} : { period }) });
+    return `/dashboard/${appId}/linked-users${query.size === 0 ? "" : `?${query}`}`;
+  };
+  await requireUser(addressOf(period));
   const app = await appOfPage(appId);
   return (
     <>
-      <PageHeading title="Linked users">People who let this app spend from their wallet, up to a limit they set.</PageHeading>
-      <Suspense key={search} fallback={<Loading rows={10} />}>
-        <Content appId={app.id} search={search} hasRedirectUri={app.redirectUris.length > 0} />
+      <PageHeading title="Linked users" action={<PeriodLinks current={period} hrefOf={addressOf} />}>
+        People who let this app spend from their wallet, up to a limit they set. What they spent is of {periodWords(period)} (UTC).
+      </PageHeading>
+      <Suspense key={search + period} fallback={<Loading rows={10} />}>
+        <Content appId={app.id} search={search} period={period} hasRedirectUri={app.redirectUris.length > 0} />
       </Suspense>
     </>
   );
 }
 
-async function Content({ appId, search, hasRedirectUri }: { appId: string; search: string; hasRedirectUri: boolean }) {
-  const first = await (await caller()).linkedUsers.list({ appId, externalUserId: search || undefined });
+type ContentProps = { appId: string; search: string; period: PeriodName; hasRedirectUri: boolean };
+
+async function Content({ appId, search, period, hasRedirectUri }: ContentProps) {
+  const first = await (await caller()).linkedUsers.list({ appId, search: search || undefined, period });
   const here = `/dashboard/${appId}/linked-users`;
   if (first.items.length === 0 && search === "") {
     return (
@@ -56,9 +66,10 @@ async function Content({ appId, search, hasRedirectUri }: { appId: string; searc
     <>
       <search>
         <form action={here} className="mb-4 flex items-end gap-3">
+          {period !== "30d" && <input type="hidden" name="period" value={period} />}
           <div className="min-w-0 flex-1 sm:max-w-72">
             <TextField
-              label="Search by external user id"
+              label="External user id or e-mail"
               name="search"
               type="search"
               defaultValue={search}
@@ -79,11 +90,12 @@ async function Content({ appId, search, hasRedirectUri }: { appId: string; searc
           }
         >
           <p>
-            No external user id contains <code className="font-mono [overflow-wrap:anywhere]">{search}</code>.
+            Nobody's external user id contains <code className="font-mono [overflow-wrap:anywhere]">{search}</code>, and no e-mail address
+            that people let this app see.
           </p>
         </EmptyState>
       ) : (
-        <LinkedUserTable appId={appId} search={search} first={first} />
+        <LinkedUserTable appId={appId} search={search} period={period} first={first} />
       )}
     </>
   );

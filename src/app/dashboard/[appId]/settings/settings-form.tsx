@@ -1,96 +1,222 @@
 "use client";
 
+import { zodResolver } from "@hookform/resolvers/zod";
+import { Plus, X } from "lucide-react";
 import { useRouter } from "next/navigation";
-import { type FormEvent, useState } from "react";
+import { Controller, useFieldArray, useForm, useWatch } from "react-hook-form";
+import { LARGEST_LOGO_BYTES } from "#server/apps/logo.ts";
+import { SCOPES, type Scope } from "#server/connect/scopes.ts";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
-import { FormError, TextAreaField, TextField } from "#ui/field.tsx";
-import { bpsOf, percentOf } from "#ui/percent.ts";
+import { Card } from "#ui/card.tsx";
+import { Choice, Choices } from "#ui/choice.tsx";
+import { classes } from "#ui/classes.ts";
+import { control, FormError, TextField } from "#ui/field.tsx";
+import { FormBody } from "#ui/form-body.tsx";
+import { LogoField } from "#ui/logo-field.tsx";
+import { ModelPicker } from "#ui/model-picker.tsx";
+import { percentOf } from "#ui/percent.ts";
+import { appForm, type Checked, type Typed } from "./app-form.ts";
+import { ConsentPreview, type Viewer } from "./consent-preview.tsx";
 
-export function SettingsForm({ app }: { app: Answers["apps"]["get"] }) {
+type App = Answers["apps"]["get"];
+
+const says: Record<Scope, { title: string; says: string }> = {
+  openid: { title: "openid", says: "Sign people in: know that it is them when they come back." },
+  profile: { title: "profile", says: "See their name." },
+  email: { title: "email", says: "See their email address." },
+  "credits.read": { title: "credits.read", says: "See their balance." },
+  "credits.spend": { title: "credits.spend", says: "Spend their credits on requests they make." },
+};
+
+const typedOf = (app: App): Typed => ({
+  name: app.name,
+  logoUrl: app.logoUrl,
+  siteUrl: app.siteUrl ?? "",
+  markup: percentOf(app.markupBps),
+  scopes: app.scopes as Scope[],
+  allowedModels: app.allowedModels,
+  redirectUris: (app.redirectUris.length > 0 ? app.redirectUris : [""]).map((uri) => ({ uri })),
+  publicClient: app.publicClient,
+});
+
+/** What an app is and may do, with the consent page that people would see beside it. */
+export function SettingsForm({ app, models, viewer }: { app: App; models: string[]; viewer: Viewer }) {
   const router = useRouter();
-  const [markupError, setMarkupError] = useState<string>();
-  const update = trpc.apps.update.useMutation({ onSuccess: () => router.refresh() });
+  const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app), mode: "onTouched" });
+  const { register, formState } = form;
+  const { errors, isDirty } = formState;
+  const uris = useFieldArray({ control: form.control, name: "redirectUris" });
+  const typed = useWatch({ control: form.control }) as Typed;
+  const update = trpc.apps.update.useMutation({
+    onSuccess: (saved) => {
+      form.reset(typedOf(saved));
+      router.refresh();
+    },
+  });
   const failure = failureOf(update.error);
+  const wrong = Object.values(failure.fields);
 
-  function submit(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const markupBps = bpsOf(String(form.get("markup")));
-    setMarkupError(markupBps === null ? "Write a percentage with at most two decimals, such as 12.5." : undefined);
-    if (markupBps === null) return;
-    update.mutate({
-      appId: app.id,
-      name: String(form.get("name")),
-      siteUrl: String(form.get("siteUrl")).trim() || null,
-      redirectUris: String(form.get("redirectUris")).split("\n"),
-      publicClient: form.get("publicClient") === "on",
-      markupBps,
-    });
-  }
+  const save = form.handleSubmit(({ markup, redirectUris, ...rest }) =>
+    update.mutate({ appId: app.id, ...rest, markupBps: markup, redirectUris: redirectUris.map(({ uri }) => uri) }),
+  );
 
   return (
-    // What was saved a moment ago is old news as soon as something else is typed.
-    <form onSubmit={submit} onChange={() => !update.isPending && update.reset()} className="space-y-6">
-      {failure.message !== null && <FormError>{failure.message}</FormError>}
-      <TextField label="Name" name="name" defaultValue={app.name} maxLength={80} required autoComplete="off" error={failure.fields.name} />
-      <TextField
-        label="Site"
-        name="siteUrl"
-        type="url"
-        defaultValue={app.siteUrl ?? ""}
-        placeholder="https://acme.chat"
-        optional
-        autoComplete="off"
-        error={failure.fields.siteUrl}
-      />
-      <TextField
-        label="Markup"
-        name="markup"
-        inputMode="decimal"
-        suffix="%"
-        className="max-w-32"
-        defaultValue={percentOf(app.markupBps)}
-        required
-        autoComplete="off"
-        error={markupError ?? failure.fields.markupBps}
-        hint="Added to the model's price on every request, and yours. People see it before they connect."
-      />
-      <TextAreaField
-        label="Redirect URIs"
-        name="redirectUris"
-        rows={Math.max(3, app.redirectUris.length + 1)}
-        defaultValue={app.redirectUris.join("\n")}
-        placeholder="https://acme.chat/api/quota/callback"
-        spellCheck={false}
-        className="font-mono text-[0.8125rem] leading-6"
-        error={failure.fields.redirectUris}
-        hint="One on each line. People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost."
-      />
-      <div>
-        <label className="flex w-fit items-center gap-2 text-sm font-medium">
-          <input
-            type="checkbox"
-            name="publicClient"
-            defaultChecked={app.publicClient}
-            aria-describedby="public-client-hint"
-            className="size-4 accent-accent"
-          />
-          Public OAuth client
-        </label>
-        <p id="public-client-hint" className="mt-1.5 text-sm leading-5 text-soft">
-          For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with
-          hosted storage.
-        </p>
-      </div>
-      <div className="flex items-center gap-4">
-        <Button type="submit" kind="primary" disabled={update.isPending}>
-          {update.isPending ? "Saving" : "Save"}
-        </Button>
-        <p role="status" className="text-sm text-soft">
-          {update.isSuccess && "Saved."}
-        </p>
-      </div>
-    </form>
+    <div className="grid gap-8 xl:grid-cols-[minmax(0,1fr)_23rem]">
+      <form onSubmit={save} noValidate aria-label="Settings of this app" className="min-w-0">
+        <FormBody className="space-y-6">
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">What people see</h2>
+            <TextField label="Name" maxLength={80} autoComplete="off" error={errors.name?.message} {...register("name")} />
+            <Controller
+              control={form.control}
+              name="logoUrl"
+              render={({ field }) => (
+                <LogoField
+                  name={typed.name.trim()}
+                  value={field.value}
+                  onChange={field.onChange}
+                  mostBytes={LARGEST_LOGO_BYTES}
+                  error={errors.logoUrl?.message}
+                />
+              )}
+            />
+            <TextField
+              label="Site"
+              type="url"
+              placeholder="https://acme.chat"
+              optional
+              autoComplete="off"
+              error={errors.siteUrl?.message}
+              {...register("siteUrl")}
+            />
+          </Card>
+
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">What requests cost, and may ask for</h2>
+            <TextField
+              label="Markup"
+              inputMode="decimal"
+              suffix="%"
+              className="max-w-32"
+              autoComplete="off"
+              error={errors.markup?.message}
+              hint="Added to the model’s price on every request, and yours. People see it before they connect; who connected keeps what they agreed to, until they connect again."
+              {...register("markup")}
+            />
+            <Controller
+              control={form.control}
+              name="allowedModels"
+              render={({ field }) => (
+                <ModelPicker
+                  name="app-models"
+                  ids={models}
+                  value={field.value}
+                  onChange={field.onChange}
+                  error={errors.allowedModels?.message}
+                />
+              )}
+            />
+          </Card>
+
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">How people connect</h2>
+            <Controller
+              control={form.control}
+              name="scopes"
+              render={({ field }) => (
+                <Choices
+                  legend="What it may ask people for"
+                  hint="A request for more is refused. Connect Wallet needs credits.read and credits.spend."
+                  error={errors.scopes?.message}
+                >
+                  {SCOPES.map((scope) => (
+                    <Choice
+                      key={scope}
+                      type="checkbox"
+                      title={<code className="font-mono text-[0.8125rem]">{says[scope].title}</code>}
+                      says={says[scope].says}
+                      checked={field.value.includes(scope)}
+                      onChange={(event) =>
+                        field.onChange(SCOPES.filter((each) => (each === scope ? event.target.checked : field.value.includes(each))))
+                      }
+                      className="py-2 has-checked:border-line has-checked:bg-surface"
+                    />
+                  ))}
+                </Choices>
+              )}
+            />
+            <fieldset>
+              <legend className="mb-1.5 text-sm font-medium">Redirect URIs</legend>
+              <ul className="space-y-2">
+                {uris.fields.map((row, n) => {
+                  const error = errors.redirectUris?.[n]?.uri?.message;
+                  return (
+                    <li key={row.id}>
+                      <div className="flex gap-2">
+                        <input
+                          aria-label={`Redirect URI ${n + 1}`}
+                          aria-invalid={error === undefined ? undefined : true}
+                          aria-describedby={error === undefined ? undefined : `uri-${row.id}-error`}
+                          placeholder="https://acme.chat/api/quota/callback"
+                          spellCheck={false}
+                          autoComplete="off"
+                          className={classes(control, "h-10 min-w-0 font-mono text-[0.8125rem]")}
+                          {...register(`redirectUris.${n}.uri`)}
+                        />
+                        <Button kind="quiet" className="px-2.5" aria-label={`Remove redirect URI ${n + 1}`} onClick={() => uris.remove(n)}>
+                          <X size={18} aria-hidden="true" />
+                        </Button>
+                      </div>
+                      {error !== undefined && (
+                        <p id={`uri-${row.id}-error`} role="alert" className="mt-1.5 text-sm leading-5 text-danger">
+                          {error}
+                        </p>
+                      )}
+                    </li>
+                  );
+                })}
+              </ul>
+              {uris.fields.length < 20 && (
+                <Button size="small" kind="quiet" className="mt-2" onClick={() => uris.append({ uri: "" })}>
+                  <Plus size={16} aria-hidden="true" />
+                  Add another
+                </Button>
+              )}
+              <p className="mt-1.5 text-sm leading-5 text-soft">
+                People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost.
+              </p>
+            </fieldset>
+            <Choice
+              type="checkbox"
+              title="Public client"
+              says="For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with hosted storage."
+              {...register("publicClient")}
+            />
+          </Card>
+
+          {failure.message !== null && <FormError>{failure.message}</FormError>}
+          {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
+          <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page/95 px-1 py-3">
+            <Button type="submit" kind="primary" disabled={update.isPending || !isDirty}>
+              {update.isPending ? "Saving" : "Save settings"}
+            </Button>
+            {isDirty && (
+              <Button kind="quiet" onClick={() => form.reset(typedOf(app))} disabled={update.isPending}>
+                Discard
+              </Button>
+            )}
+            <p role="status" className="text-sm text-soft">
+              {Object.keys(errors).length > 0
+                ? "A field above needs another value."
+                : isDirty
+                  ? "Not saved yet."
+                  : update.isSuccess && "Saved."}
+            </p>
+          </div>
+        </FormBody>
+      </form>
+      <ConsentPreview typed={typed} saved={app} models={models} viewer={viewer} />
+    </div>
   );
 }

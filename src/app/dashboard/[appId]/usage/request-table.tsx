@@ -1,75 +1,97 @@
 "use client";
 
-import { useState } from "react";
+import { useRef, useState } from "react";
 import type { Answers } from "#trpc/client.tsx";
 import { grouped, inCredits } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
+import { type Column, DataTable, opener } from "#ui/data-table.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { Money } from "#ui/money.tsx";
 import { billingModes, Outcome, outcomeSays } from "#ui/request-words.tsx";
-import { Table, Td, Th, Tr } from "#ui/table.tsx";
 import { Time } from "#ui/time.tsx";
 
 type Item = Answers["usage"]["requests"]["items"][number];
 
+const columns: Column<Item>[] = [
+  {
+    id: "time",
+    header: "Time",
+    cellClassName: "whitespace-nowrap",
+    cell: (item) => (
+      <button
+        type="button"
+        {...opener}
+        className="rounded-sm underline decoration-line-strong/60 underline-offset-4"
+        aria-haspopup="dialog"
+      >
+        <Time at={item.createdAt} />
+      </button>
+    ),
+  },
+  {
+    id: "model",
+    header: "Model",
+    cellClassName: "max-w-36 sm:max-w-56",
+    cell: (item) => (
+      <>
+        <span className="block truncate font-mono text-[0.8125rem]">{item.model}</span>
+        <span className="flex gap-1.5 text-sm leading-5 sm:hidden">
+          {item.outcome !== "completed" && <Outcome outcome={item.outcome} />}
+        </span>
+      </>
+    ),
+  },
+  {
+    id: "user",
+    header: "Linked user",
+    className: "hidden md:table-cell",
+    cellClassName: "max-w-48 truncate font-mono text-[0.8125rem]",
+    cell: (item) => item.externalUserId ?? <span className="font-sans text-soft">none</span>,
+  },
+  {
+    id: "outcome",
+    header: "Outcome",
+    className: "hidden sm:table-cell",
+    cell: (item) => (
+      <span className="flex gap-1.5">
+        <Outcome outcome={item.outcome} />
+        {item.billingMode === "test" && <Badge>Sandbox</Badge>}
+      </span>
+    ),
+  },
+  {
+    id: "tokens",
+    header: "Tokens",
+    numeric: true,
+    className: "hidden md:table-cell",
+    cell: (item) => grouped(item.promptTokens + item.completionTokens),
+  },
+  { id: "cost", header: "Cost", numeric: true, cell: (item) => <Money credits={item.base + item.markup} /> },
+];
+
 /** Requests, each of which opens to its full record. */
 export function RequestTable({ items }: { items: Item[] }) {
   const [shown, setShown] = useState<Item | null>(null);
+  const openedBy = useRef<HTMLElement>(null);
   return (
     <>
-      <Table label="Requests">
-        <thead>
-          <tr>
-            <Th>Time</Th>
-            <Th>Model</Th>
-            <Th className="hidden md:table-cell">Linked user</Th>
-            <Th className="hidden sm:table-cell">Outcome</Th>
-            <Th numeric className="hidden md:table-cell">
-              Tokens
-            </Th>
-            <Th numeric>Cost</Th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((item) => (
-            // The row is only a larger target for the pointer; the button in it is what keyboards and screen readers use.
-            <Tr key={item.id} className="cursor-pointer hover:bg-sunken/60" onClick={() => setShown(item)}>
-              <Td className="whitespace-nowrap">
-                <button type="button" className="rounded-sm underline decoration-line-strong/60 underline-offset-4" aria-haspopup="dialog">
-                  <Time at={item.createdAt} />
-                </button>
-              </Td>
-              <Td className="max-w-36 sm:max-w-56">
-                <span className="block truncate font-mono text-[0.8125rem]">{item.model}</span>
-                <span className="flex gap-1.5 text-sm leading-5 sm:hidden">
-                  {item.outcome !== "completed" && <Outcome outcome={item.outcome} />}
-                </span>
-              </Td>
-              <Td className="hidden max-w-48 truncate font-mono text-[0.8125rem] md:table-cell">
-                {item.externalUserId ?? <span className="font-sans text-soft">none</span>}
-              </Td>
-              <Td className="hidden sm:table-cell">
-                <span className="flex gap-1.5">
-                  <Outcome outcome={item.outcome} />
-                  {item.billingMode === "test" && <Badge>Sandbox</Badge>}
-                </span>
-              </Td>
-              <Td numeric className="hidden md:table-cell">
-                {grouped(item.promptTokens + item.completionTokens)}
-              </Td>
-              <Td numeric>
-                <Money credits={item.base + item.markup} />
-              </Td>
-            </Tr>
-          ))}
-        </tbody>
-      </Table>
+      <DataTable
+        label="Requests"
+        columns={columns}
+        items={items}
+        idOf={(item) => item.id}
+        onOpen={(item, opener) => {
+          openedBy.current = opener;
+          setShown(item);
+        }}
+      />
       <Dialog
         open={shown !== null}
         onOpenChange={(open) => !open && setShown(null)}
         title="Request"
+        returnFocusTo={openedBy}
         description={shown ? outcomeSays(shown.outcome) : undefined}
       >
         {shown && <RequestRecord item={shown} />}
@@ -86,7 +108,14 @@ function RequestRecord({ item }: { item: Item }) {
         <Fact name="Outcome">
           <Outcome outcome={item.outcome} />
         </Fact>
-        <Fact name="Finished">{item.createdAt.toISOString()}</Fact>
+        {item.heldAt && (
+          <Fact name="Credits held">
+            <Time at={item.heldAt} exact />
+          </Fact>
+        )}
+        <Fact name="Settled">
+          <Time at={item.createdAt} exact />
+        </Fact>
         <Fact name="Took">{item.durationMs < 1000 ? `${item.durationMs} ms` : `${(item.durationMs / 1000).toFixed(1)} s`}</Fact>
         <Fact name="Endpoint">
           <code className="font-mono">{item.endpoint}</code>
@@ -95,12 +124,12 @@ function RequestRecord({ item }: { item: Item }) {
         <Fact name="Model">
           <code className="font-mono">{item.model}</code>
         </Fact>
-        <Fact name="Provider">
-          {item.provider ?? "none was reached"}
-          {item.upstreamStatus !== null && `, answered ${item.upstreamStatus}`}
-        </Fact>
+        <Fact name="Provider">{item.provider ?? "none was reached"}</Fact>
+        <Fact name="Its status">{item.upstreamStatus ?? "no answer"}</Fact>
         <Fact name="API key">
-          {item.apiKey ? (
+          {item.apiKeyId === null ? (
+            "none: a user's access token"
+          ) : item.apiKey ? (
             <>
               {item.apiKey.name} <code className="font-mono text-soft">{item.apiKey.fragment}</code>
             </>
@@ -118,10 +147,12 @@ function RequestRecord({ item }: { item: Item }) {
         {item.countedBy && (
           <Fact name="Counted by">{item.countedBy === "provider" ? "the provider" : "a tokenizer, from what was delivered"}</Fact>
         )}
-        <Amount name="Reserved" credits={item.held} />
+        <Amount name="Held" credits={item.held} />
         <Amount name="Price of the model" credits={item.base} />
         <Amount name="Your markup" credits={item.markup} />
         <Amount name="Paid" credits={item.base + item.markup} strong />
+        <Amount name="Returned" credits={item.held - item.base - item.markup} />
+        {item.shortfall > 0n && <Amount name="Above the hold, borne by Quota" credits={item.shortfall} />}
       </Facts>
     </div>
   );

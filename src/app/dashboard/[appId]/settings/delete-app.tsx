@@ -7,46 +7,45 @@ import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
 
-/** Asks for the key's name, because a revoked key cannot be brought back. */
-export function RevokeButton({ appId, apiKey }: { appId: string; apiKey: { id: string; name: string; fragment: string } }) {
+/** Asks for the app's name, because a deleted app cannot be brought back. */
+export function DeleteApp({ app, linkedUsers }: { app: { id: string; name: string }; linkedUsers: number }) {
   const [open, setOpen] = useState(false);
   const [typed, setTyped] = useState("");
   const router = useRouter();
-  const revoke = trpc.apiKeys.revoke.useMutation({
+  const remove = trpc.apps.delete.useMutation({
     onSuccess: () => {
-      close();
+      router.push("/dashboard");
       router.refresh();
     },
   });
-  const failure = failureOf(revoke.error);
-  const named = typed.trim() === apiKey.name;
+  const failure = failureOf(remove.error);
+  const meant = typed.trim() === app.name;
 
   function close() {
     setOpen(false);
     setTyped("");
-    revoke.reset();
+    remove.reset();
   }
 
   function submit(event: FormEvent) {
     event.preventDefault();
-    if (named) revoke.mutate({ appId, apiKeyId: apiKey.id });
+    if (meant) remove.mutate({ appId: app.id, confirm: typed });
   }
 
+  const people = linkedUsers === 0 ? "" : linkedUsers === 1 ? " One person is disconnected." : ` ${linkedUsers} people are disconnected.`;
   return (
     <>
-      <Button size="small" onClick={() => setOpen(true)} aria-label={`Revoke ${apiKey.name}`}>
-        Revoke
-      </Button>
+      <Button onClick={() => setOpen(true)}>Delete app</Button>
       <Dialog
         open={open}
         onOpenChange={(next) => (next ? setOpen(true) : close())}
-        title={`Revoke “${apiKey.name}”`}
-        description={`From now on every request with ${apiKey.fragment} is refused. This cannot be undone.`}
+        title={`Delete ${app.name}`}
+        description={`From now on its keys, its client and all tokens are refused.${people} This cannot be undone.`}
       >
         <form onSubmit={submit} className="space-y-4">
           {failure.message !== null && <FormError>{failure.message}</FormError>}
           <TextField
-            label={`Type ${apiKey.name} to go on`}
+            label={`Type ${app.name} to go on`}
             value={typed}
             onChange={(event) => setTyped(event.target.value)}
             autoComplete="off"
@@ -54,8 +53,8 @@ export function RevokeButton({ appId, apiKey }: { appId: string; apiKey: { id: s
           />
           <DialogActions>
             <Button onClick={close}>Cancel</Button>
-            <Button type="submit" kind="danger" disabled={!named || revoke.isPending}>
-              {revoke.isPending ? "Revoking" : "Revoke key"}
+            <Button type="submit" kind="danger" disabled={!meant || remove.isPending || remove.isSuccess}>
+              {remove.isPending ? "Deleting" : "Delete app"}
             </Button>
           </DialogActions>
         </form>

@@ -1,12 +1,12 @@
 "use client";
 
 import { useId, useRef, useState } from "react";
-import { dollars } from "#ui/amounts.ts";
-import { classes } from "#ui/classes.ts";
-import { control } from "#ui/field.tsx";
+import { dollars } from "./amounts.ts";
+import { classes } from "./classes.ts";
+import { control } from "./field.tsx";
 
 /** The monthly limit: an amount, or none. `problem` is what was typed and could not be used. */
-export function Limit({ proposed, problem }: { proposed: bigint | null; problem?: string | undefined }) {
+export function ConsentLimit({ proposed, problem }: { proposed: bigint | null; problem?: string | undefined }) {
   const [limited, setLimited] = useState(proposed !== null || problem !== undefined);
   const amount = useRef<HTMLInputElement>(null);
   const id = useId();

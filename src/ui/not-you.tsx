@@ -2,7 +2,7 @@
 
 import { signOut } from "next-auth/react";
 import { type ReactNode, useState } from "react";
-import { Button } from "#ui/button.tsx";
+import { Button } from "./button.tsx";
 
 /** Signs out and asks who it is; then they come back to `page`. */
 export function NotYou({ page, look = "link", children }: { page: string; look?: "link" | "button"; children: ReactNode }) {

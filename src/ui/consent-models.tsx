@@ -5,7 +5,7 @@ import { useState } from "react";
 type Props = { appName: string; ids: string[]; ofThisApp: boolean; ticked: string[] };
 
 /** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
-export function Models({ appName, ids, ofThisApp, ticked }: Props) {
+export function ConsentModels({ appName, ids, ofThisApp, ticked }: Props) {
   const [chosen, setChosen] = useState(ids.filter((id) => ticked.includes(id)).length);
   const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
   return (

@@ -1,0 +1,161 @@
+import { parseArgs } from "node:util";
+import { migrate } from "../prisma/migrate.ts";
+import { verify } from "../src/server/ledger/verify.ts";
+import { type Database, openDatabase } from "../src/server/platform/db.ts";
+import { requestIdOf } from "../src/server/platform/ids.ts";
+import type { createCaller as CreateCaller } from "../src/server/trpc/root.ts";
+import { sumRequests, sumUsage } from "../src/server/usage/reports.ts";
+import { refoldUsage } from "../src/server/usage/rollup.ts";
+import { makeApp, makeKey, makeUser } from "../src/testing/makers.ts";
+import { freshDatabase, startPostgres } from "../src/testing/postgres.ts";
+import { cpuMs, postgresPids } from "./cpu.ts";
+import { seedUsage } from "./seed-usage.ts";
+
+/**
+ * `npm run bench:screens`: how long the server takes for what each screen of the
+ * dashboard asks, with a million requests of one app in the database. The requests are
+ * entered as the ledger would have entered them, and the books are proved at the end.
+ */
+const { values: options } = parseArgs({
+  options: {
+    rows: { type: "string", default: "1000000" },
+    users: { type: "string", default: "10000" },
+    days: { type: "string", default: "90" },
+    rounds: { type: "string", default: "15" },
+  },
+});
+const rows = Number(options.rows);
+const users = Number(options.users);
+const days = Number(options.days);
+const rounds = Number(options.rounds);
+
+const postgres = await startPostgres();
+const fresh = await freshDatabase(postgres.url);
+const db = await openDatabase({ url: fresh.url });
+try {
+  await main();
+} finally {
+  await db.close();
+  await fresh.drop();
+  await postgres.stop();
+}
+
+async function main(): Promise<void> {
+  await migrate(db);
+  const owner = await makeUser(db, { credits: 1_000_000_000n });
+  const app = await makeApp(db, { ownerId: owner.id, markupBps: 2_000 });
+  const keys = [await makeKey(db, app.id, "user"), await makeKey(db, app.id, "user"), await makeKey(db, app.id)];
+  await timed(`${rows} requests of ${users} linked users in ${days} days`, () =>
+    seedUsage(db, { ...app, keyIds: keys.map((key) => key.id) }, { rows, users, days }),
+  );
+  await db.unhurried((sql) => sql.query({ name: "vacuum", text: "VACUUM ANALYZE" }, []));
+  await timed("folding them", () => refoldUsage(db));
+  await db.unhurried((sql) => sql.query({ name: "analyze", text: "VACUUM ANALYZE" }, []));
+
+  // What `database()` finds instead of opening one of its own.
+  (globalThis as unknown as { quotaDatabase?: Promise<Database> }).quotaDatabase = Promise.resolve(db);
+  const { createCaller } = (await import("../src/server/trpc/root.ts")) as { createCaller: typeof CreateCaller };
+  const me = createCaller({ user: { id: owner.id, email: owner.email, walletId: owner.walletId } });
+  const appId = app.id;
+  const [user] = (await me.linkedUsers.list({ appId, take: 1 })).items;
+  const recent = (await me.usage.requests({ appId, take: 50 })).items;
+  const request = recent.at(-1);
+  if (user === undefined || request === undefined) throw new Error("nothing was seeded");
+  const linkedUserId = user.id;
+  const externalUserId = user.externalUserId;
+  const filter = { appId, test: false };
+
+  const screens: [string, () => Promise<unknown>][] = [
+    ["Overview", () => Promise.all([me.usage.overview({ appId }), me.usage.requests({ appId, take: 8 })])],
+    ["  usage.overview", () => me.usage.overview({ appId })],
+    [
+      "Usage, 30 days",
+      () =>
+        Promise.all([
+          me.usage.choices({ appId }),
+          me.usage.report({ appId }),
+          me.usage.requests({ appId, period: "30d" }),
+          me.usage.breakdown({ appId, by: "model" }),
+        ]),
+    ],
+    ["  usage.choices", () => me.usage.choices({ appId })],
+    ["  usage.report, today", () => me.usage.report({ appId, period: "today" })],
+    ["  usage.report, 30 days", () => me.usage.report({ appId })],
+    ["  usage.report, 90 days", () => me.usage.report({ appId, period: "90d" })],
+    ["  usage.report, one user and model", () => me.usage.report({ appId, externalUserId, model: "gpt-4o" })],
+    ["  usage.breakdown by model, 90 days", () => me.usage.breakdown({ appId, by: "model", period: "90d" })],
+    ["  usage.breakdown by key, 90 days", () => me.usage.breakdown({ appId, by: "key", period: "90d" })],
+    ["  usage.breakdown by user, 7 days", () => me.usage.breakdown({ appId, by: "user", period: "7d" })],
+    ["  usage.breakdown by user, 30 days", () => me.usage.breakdown({ appId, by: "user" })],
+    ["  usage.breakdown by user, 90 days", () => me.usage.breakdown({ appId, by: "user", period: "90d" })],
+    ["  usage.requests, newest", () => me.usage.requests({ appId })],
+    ["  usage.requests, from the middle", () => me.usage.requests({ appId, cursor: middle() })],
+    ["  usage.requests of one model", () => me.usage.requests({ appId, model: "gpt-4o", period: "90d" })],
+    ["  usage.requests of a model seldom used", () => me.usage.requests({ appId, model: "o3", period: "90d" })],
+    ["  usage.requests that failed", () => me.usage.requests({ appId, outcome: "failed", period: "90d" })],
+    ["  usage.requests of one user", () => me.usage.requests({ appId, externalUserId })],
+    ["  usage.requests by id", () => me.usage.requests({ appId, requestId: requestIdOf(request.id) })],
+    ["Linked users", () => me.linkedUsers.list({ appId })],
+    ["  found by a part of the id", () => me.linkedUsers.list({ appId, search: "er_77" })],
+    ["  found by e-mail", () => me.linkedUsers.list({ appId, search: "person_4242@" })],
+    ["  nobody found", () => me.linkedUsers.list({ appId, search: "nobody at all" })],
+    [
+      "One linked user",
+      () =>
+        Promise.all([
+          me.linkedUsers.get({ appId, linkedUserId }),
+          me.usage.report({ appId, externalUserId }),
+          me.usage.requests({ appId, externalUserId }),
+        ]),
+    ],
+    ["Earnings, 30 days", () => Promise.all([me.earnings.balance({ appId }), me.earnings.report({ appId })])],
+    ["  earnings.balance", () => me.earnings.balance({ appId })],
+    ["Developer wallet", () => Promise.all([me.developerWallet.overview(), me.developerWallet.statement({})])],
+    ["GET /v1/usage?group_by=day", () => sumUsage(db, filter, "day")],
+    ["GET /v1/usage?group_by=model", () => sumUsage(db, filter, "model")],
+    ["GET /v1/usage?group_by=user", () => sumUsage(db, filter, "user")],
+    ["For comparison, without sums: by day", () => sumRequests(db, filter, "day")],
+    ["· by user", () => sumRequests(db, filter, "user")],
+  ];
+  console.log("\n| Screen, and what it asks | median | highest | CPU, both |\n|---|---|---|---|");
+  for (const [name, ask] of screens) {
+    await ask();
+    const times: number[] = [];
+    const before = bothCpuMs();
+    for (let round = 0; round < rounds; round++) {
+      const begun = performance.now();
+      await ask();
+      times.push(performance.now() - begun);
+    }
+    const cpu = (bothCpuMs() - before) / rounds;
+    times.sort((a, b) => a - b);
+    const median = times[Math.floor(times.length / 2)] ?? 0;
+    console.log(
+      `| ${name.replace("  ", "· ")} | ${median.toFixed(1)} ms | ${(times.at(-1) ?? 0).toFixed(1)} ms | ${cpu < 0 ? "several processes" : `${cpu.toFixed(0)} ms`} |`,
+    );
+  }
+  const books = await db.unhurried((sql) => verify(sql));
+  console.log(`\n${books.usages} requests, ${books.openHolds} open holds, books ${books.ok ? "in order" : "NOT in order"}`);
+  if (!books.ok) {
+    console.error(books.discrepancies.slice(0, 5));
+    process.exitCode = 1;
+  }
+}
+
+/** What this process and PostgreSQL have worked so far: unlike a clock it does not see what else the machine does. */
+function bothCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000 + (cpuMs(postgresPids(postgres.dataDir)) ?? Number.NaN);
+}
+
+/** An id of halfway back. */
+function middle(): string {
+  const time = (Date.now() - (days / 2) * 86_400_000).toString(16).padStart(12, "0");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+}
+
+async function timed(what: string, work: () => Promise<unknown>): Promise<void> {
+  const begun = performance.now();
+  await work();
+  console.log(`${what}: ${((performance.now() - begun) / 1000).toFixed(1)} s`);
+}

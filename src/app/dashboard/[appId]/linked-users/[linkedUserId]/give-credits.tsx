@@ -1,0 +1,106 @@
+"use client";
+
+import { useRouter } from "next/navigation";
+import { type FormEvent, useState } from "react";
+import { failureOf, trpc } from "#trpc/client.tsx";
+import { creditsOf, dollars } from "#ui/amounts.ts";
+import { Button } from "#ui/button.tsx";
+import { Dialog, DialogActions } from "#ui/dialog.tsx";
+import { FormError, TextField } from "#ui/field.tsx";
+
+type Props = {
+  appId: string;
+  linkedUserId: string;
+  externalUserId: string;
+  /** Names this gift: however often the form is sent, it is given once. */
+  giftId: string;
+  /** In the developer's own wallet. */
+  available: bigint;
+  paused: boolean;
+};
+
+export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, available, paused }: Props) {
+  const [open, setOpen] = useState(false);
+  const [problem, setProblem] = useState<string>();
+  const router = useRouter();
+  const fund = trpc.linkedUsers.fund.useMutation();
+  const failure = failureOf(fund.error);
+
+  function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const amount = creditsOf(String(form.get("amount")));
+    if (amount === null || amount === 0n) return setProblem("Write an amount in dollars, such as 5 or 0.50.");
+    if (amount > available) return setProblem(`Your wallet has ${dollars(available)}.`);
+    setProblem(undefined);
+    fund.mutate({ appId, linkedUserId, giftId, amount, description: String(form.get("description")) || undefined });
+  }
+
+  function close() {
+    setOpen(false);
+    setProblem(undefined);
+    fund.reset();
+    // Another gift has another id, and the wallet has less.
+    if (fund.isSuccess) router.refresh();
+  }
+
+  return (
+    <>
+      <Button
+        kind="primary"
+        onClick={() => setOpen(true)}
+        disabled={paused}
+        title={paused ? "The link is paused by its owner." : undefined}
+      >
+        Give credits
+      </Button>
+      <Dialog
+        open={open}
+        onOpenChange={(next) => (next ? setOpen(true) : close())}
+        title={fund.isSuccess ? "Credits given" : `Give credits to ${externalUserId}`}
+        description={
+          fund.isSuccess
+            ? `${dollars(fund.variables.amount)} went from your wallet to theirs.`
+            : "They become theirs, for any app, and cannot be taken back."
+        }
+      >
+        {fund.isSuccess ? (
+          <DialogActions>
+            <Button kind="primary" onClick={close}>
+              Done
+            </Button>
+          </DialogActions>
+        ) : (
+          <form onSubmit={submit} className="space-y-4" noValidate>
+            {failure.message !== null && <FormError>{failure.message}</FormError>}
+            <TextField
+              label="Amount in dollars"
+              name="amount"
+              inputMode="decimal"
+              autoComplete="off"
+              placeholder="5.00"
+              required
+              hint={`Your wallet has ${dollars(available)}.`}
+              error={problem ?? failure.fields.amount}
+            />
+            <TextField
+              label="Note"
+              name="description"
+              optional
+              maxLength={200}
+              autoComplete="off"
+              hint="They see it in their activity."
+              error={failure.fields.description ?? failure.fields.giftId}
+            />
+            <DialogActions>
+              <Button onClick={close}>Cancel</Button>
+              <Button type="submit" kind="primary" disabled={fund.isPending}>
+                {fund.isPending ? "Giving" : "Give"}
+              </Button>
+            </DialogActions>
+          </form>
+        )}
+      </Dialog>
+    </>
+  );
+}

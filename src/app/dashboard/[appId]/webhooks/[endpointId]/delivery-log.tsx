@@ -1,0 +1,214 @@
+"use client";
+
+import Link from "next/link";
+import { usePathname } from "next/navigation";
+import { useState } from "react";
+import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
+import { Button } from "#ui/button.tsx";
+import { EmptyState, Fact, Facts } from "#ui/card.tsx";
+import { CodeBlock } from "#ui/code-block.tsx";
+import { CopyBox } from "#ui/copy-box.tsx";
+import { Dialog } from "#ui/dialog.tsx";
+import { FormError, SelectField } from "#ui/field.tsx";
+import { FormBody } from "#ui/form-body.tsx";
+import { OlderButton } from "#ui/older-button.tsx";
+import { Loading } from "#ui/skeleton.tsx";
+import { Table, Td, Th, Tr } from "#ui/table.tsx";
+import { Time } from "#ui/time.tsx";
+import { type Delivery, DeliveryState, deliveryStates, type EventTypes } from "../states.tsx";
+
+type Page = Answers["webhooks"]["deliveries"];
+type EventType = EventTypes[number]["type"];
+type Filters = { status?: "pending" | "succeeded" | "failed" | undefined; type?: EventType | undefined };
+type Props = { appId: string; endpoint: { id: string; disabled: boolean }; first: Page; filters: Filters; types: EventType[] };
+
+const LOOK_EVERY_MS = 2_000;
+
+/** What was sent to one endpoint, newest first; what is on its way is looked at again until it has arrived. */
+export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
+  const [shown, setShown] = useState<string | null>(null);
+  const here = usePathname();
+  const log = trpc.webhooks.deliveries.useInfiniteQuery(
+    { appId, endpointId: endpoint.id, ...filters },
+    {
+      initialData: { pages: [first], pageParams: [null] },
+      getNextPageParam: (page) => page.next,
+      refetchInterval: ({ state }) => (state.data?.pages.some((page) => page.items.some(isOnItsWay)) ? LOOK_EVERY_MS : false),
+    },
+  );
+  const items = log.data?.pages.flatMap((page) => page.items) ?? [];
+  const filtered = filters.status !== undefined || filters.type !== undefined;
+  return (
+    <>
+      {(items.length > 0 || filtered) && (
+        <form action={here} className="mb-4">
+          <FormBody className="grid items-end gap-3 sm:grid-cols-[minmax(0,14rem)_minmax(0,14rem)_auto]">
+            <SelectField label="State" name="status" defaultValue={filters.status ?? ""}>
+              <option value="">All states</option>
+              {deliveryStates.map(({ status, name }) => (
+                <option key={status} value={status}>
+                  {name}
+                </option>
+              ))}
+            </SelectField>
+            <SelectField label="Event" name="type" defaultValue={filters.type ?? ""}>
+              <option value="">All events</option>
+              {types.map((type) => (
+                <option key={type}>{type}</option>
+              ))}
+            </SelectField>
+            <div className="flex gap-2">
+              <Button type="submit">Filter</Button>
+              {filtered && (
+                <Button asChild kind="quiet">
+                  <Link href={here}>Clear</Link>
+                </Button>
+              )}
+            </div>
+          </FormBody>
+        </form>
+      )}
+      {log.isError && !log.isFetchNextPageError && (
+        <FormError>The newest deliveries did not arrive. They are asked for again by themselves.</FormError>
+      )}
+      {items.length === 0 ? (
+        <EmptyState title={filtered ? "No delivery matches" : "Nothing was sent yet"}>
+          <p>{filtered ? "Choose another state or event." : "Send a test event, or wait until something happens."}</p>
+        </EmptyState>
+      ) : (
+        <Table label="Deliveries">
+          <thead>
+            <tr>
+              <Th>Time</Th>
+              <Th>Event</Th>
+              <Th className="hidden sm:table-cell">Answer</Th>
+              <Th>State</Th>
+            </tr>
+          </thead>
+          <tbody>
+            {items.map((delivery) => (
+              // The row is only a larger target for the pointer; the button in it is what keyboards and screen readers use.
+              <Tr key={delivery.id} className="cursor-pointer hover:bg-sunken/60" onClick={() => setShown(delivery.id)}>
+                <Td className="whitespace-nowrap">
+                  <button
+                    type="button"
+                    className="rounded-sm underline decoration-line-strong/60 underline-offset-4"
+                    aria-haspopup="dialog"
+                  >
+                    <Time at={delivery.createdAt} />
+                  </button>
+                </Td>
+                <Td className="font-mono text-[0.8125rem]">{delivery.type}</Td>
+                <Td className="hidden max-w-64 truncate text-soft sm:table-cell">{answerOf(delivery)}</Td>
+                <Td>
+                  <DeliveryState delivery={delivery} />
+                </Td>
+              </Tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
+      <OlderButton
+        more={log.hasNextPage}
+        state={log.isFetchNextPageError ? "failed" : log.isFetchingNextPage ? "loading" : "ready"}
+        showOlder={() => void log.fetchNextPage()}
+      />
+      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Delivery">
+        {shown !== null && <DeliveryRecord appId={appId} endpoint={endpoint} deliveryId={shown} />}
+      </Dialog>
+    </>
+  );
+}
+
+function isOnItsWay(delivery: Delivery): boolean {
+  return delivery.status === "pending";
+}
+
+function answerOf(delivery: Pick<Delivery, "lastResponseStatus" | "lastError" | "attempts">): string {
+  if (delivery.lastError !== null) return delivery.lastError;
+  if (delivery.lastResponseStatus !== null) return String(delivery.lastResponseStatus);
+  return delivery.attempts === 0 ? "not asked yet" : "none";
+}
+
+/** What was sent, and how each attempt went. */
+function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoint: Props["endpoint"]; deliveryId: string }) {
+  const utils = trpc.useUtils();
+  const ids = { appId, endpointId: endpoint.id, deliveryId };
+  const record = trpc.webhooks.delivery.useQuery(ids, {
+    refetchInterval: ({ state }) => (state.data !== undefined && isOnItsWay(state.data) ? LOOK_EVERY_MS : false),
+  });
+  const retry = trpc.webhooks.retry.useMutation({
+    onSuccess: () => Promise.all([utils.webhooks.delivery.invalidate(ids), utils.webhooks.deliveries.invalidate()]),
+  });
+  const failure = failureOf(retry.error ?? record.error);
+  const delivery = record.data;
+  if (delivery === undefined) return failure.message === null ? <Loading rows={4} /> : <FormError>{failure.message}</FormError>;
+  return (
+    <div className="space-y-4">
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+      <Facts>
+        <Fact name="State">
+          <DeliveryState delivery={delivery} />
+        </Fact>
+        <Fact name="Event">
+          <code className="font-mono text-[0.8125rem]">{delivery.type}</code>
+        </Fact>
+        <Fact name="Attempts">{delivery.attempts}</Fact>
+        {delivery.nextAttemptAt !== null && delivery.attempts > 0 && (
+          <Fact name="Next attempt">
+            <Time at={delivery.nextAttemptAt} />
+          </Fact>
+        )}
+      </Facts>
+      <CopyBox label="Delivery id" text={delivery.id} />
+      {delivery.body !== null && (
+        <section>
+          <h3 className="mb-1.5 text-sm font-medium">What was sent</h3>
+          <CodeBlock label="Body" className="max-h-64 overflow-y-auto border border-line bg-sunken">
+            {JSON.stringify(JSON.parse(delivery.body), null, 2)}
+          </CodeBlock>
+        </section>
+      )}
+      {delivery.tries.length > 0 && (
+        <section>
+          <h3 className="mb-1.5 text-sm font-medium">Attempts, newest first</h3>
+          <ul className="space-y-2">
+            {delivery.tries.map((attempt) => (
+              <li key={attempt.id} className="rounded-md border border-line">
+                <details>
+                  <summary className="flex cursor-pointer flex-wrap items-center gap-x-3 px-3 py-2 text-sm">
+                    <Time at={attempt.startedAt} />
+                    <span className="min-w-0 flex-1 truncate">{attempt.error ?? `answered ${attempt.responseStatus}`}</span>
+                    <span className="text-soft tabular-nums">{attempt.durationMs} ms</span>
+                  </summary>
+                  <div className="space-y-3 border-t border-line p-3">
+                    <CodeBlock label="Request headers" className="border border-line bg-sunken p-3">
+                      {Object.entries(attempt.requestHeaders)
+                        .map(([name, value]) => `${name}: ${value}`)
+                        .join("\n")}
+                    </CodeBlock>
+                    {attempt.responseBody !== null && attempt.responseBody !== "" && (
+                      <CodeBlock label="Answer" className="max-h-40 overflow-y-auto border border-line bg-sunken p-3">
+                        {attempt.responseBody}
+                      </CodeBlock>
+                    )}
+                  </div>
+                </details>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      <div className="flex justify-end">
+        <Button
+          kind={delivery.status === "failed" ? "primary" : "secondary"}
+          onClick={() => retry.mutate(ids)}
+          disabled={retry.isPending || endpoint.disabled}
+          title={endpoint.disabled ? "The endpoint is disabled. Enable it first." : undefined}
+        >
+          {retry.isPending ? "Asking for it" : "Send it again now"}
+        </Button>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,207 @@
+"use client";
+
+import { useRouter } from "next/navigation";
+import { type FormEvent, useState } from "react";
+import { type Overlap, overlaps } from "#server/trpc/fields.ts";
+import { failureOf, trpc } from "#trpc/client.tsx";
+import { Button } from "#ui/button.tsx";
+import { Dialog, DialogActions } from "#ui/dialog.tsx";
+import { FormError, SelectField, TextField } from "#ui/field.tsx";
+import { SigningSecret } from "../endpoint-dialog.tsx";
+import type { Endpoint, EventTypes } from "../states.tsx";
+
+type Props = { appId: string; endpoint: Endpoint };
+
+/** Sends sample data to this endpoint; the delivery appears in the log below. */
+export function SendTestButton({ appId, endpoint, types }: Props & { types: EventTypes }) {
+  const [open, setOpen] = useState(false);
+  const utils = trpc.useUtils();
+  const send = trpc.webhooks.sendTest.useMutation({
+    onSuccess: async () => {
+      setOpen(false);
+      await utils.webhooks.deliveries.invalidate();
+    },
+  });
+  const failure = failureOf(send.error);
+
+  function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const type = String(new FormData(event.currentTarget).get("type")) as EventTypes[number]["type"];
+    send.mutate({ appId, endpointId: endpoint.id, type });
+  }
+
+  return (
+    <>
+      <Button kind="primary" onClick={() => setOpen(true)} disabled={endpoint.disabledAt !== null}>
+        Send a test event
+      </Button>
+      <Dialog
+        open={open}
+        onOpenChange={(next) => {
+          setOpen(next);
+          send.reset();
+        }}
+        title="Send a test event"
+        description="It has sample data, and is signed, delivered and repeated like any other."
+      >
+        <form onSubmit={submit} className="space-y-4">
+          {failure.message !== null && <FormError>{failure.message}</FormError>}
+          <SelectField label="Event" name="type" defaultValue={endpoint.events[0]}>
+            {types.map(({ type }) => (
+              <option key={type}>{type}</option>
+            ))}
+          </SelectField>
+          <DialogActions>
+            <Button onClick={() => setOpen(false)}>Cancel</Button>
+            <Button type="submit" kind="primary" disabled={send.isPending}>
+              {send.isPending ? "Sending" : "Send event"}
+            </Button>
+          </DialogActions>
+        </form>
+      </Dialog>
+    </>
+  );
+}
+
+/** Looking at the secret, and changing it without missing anything. */
+export function SecretButtons({ appId, endpoint }: Props) {
+  const [rotating, setRotating] = useState(false);
+  const router = useRouter();
+  const reveal = trpc.webhooks.revealSecret.useMutation();
+  const rotate = trpc.webhooks.rotateSecret.useMutation({ onSuccess: () => setRotating(false) });
+  const failure = failureOf(reveal.error);
+  const rotateFailure = failureOf(rotate.error);
+  const secret = rotate.data?.secret ?? reveal.data?.secret;
+
+  function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const overlap = String(new FormData(event.currentTarget).get("overlap")) as Overlap;
+    rotate.mutate({ appId, endpointId: endpoint.id, overlapMs: overlaps[overlap].ms });
+  }
+
+  return (
+    <>
+      <Button size="small" onClick={() => reveal.mutate({ appId, endpointId: endpoint.id })} disabled={reveal.isPending}>
+        Show secret
+      </Button>
+      <Button size="small" onClick={() => setRotating(true)}>
+        Rotate secret
+      </Button>
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+      <Dialog
+        open={rotating}
+        onOpenChange={(next) => {
+          setRotating(next);
+          rotate.reset();
+        }}
+        title="Rotate the signing secret"
+        description="Deliveries are signed with a new secret. So that nothing is missed while your server changes over, the present one can sign too for a while."
+      >
+        <form onSubmit={submit} className="space-y-4">
+          {rotateFailure.message !== null && <FormError>{rotateFailure.message}</FormError>}
+          <SelectField label="The present secret goes on signing" name="overlap" defaultValue="day">
+            {Object.entries(overlaps).map(([name, { words }]) => (
+              <option key={name} value={name}>
+                {words}
+              </option>
+            ))}
+          </SelectField>
+          <DialogActions>
+            <Button onClick={() => setRotating(false)}>Cancel</Button>
+            <Button type="submit" kind="primary" disabled={rotate.isPending}>
+              {rotate.isPending ? "Rotating" : "Make a new secret"}
+            </Button>
+          </DialogActions>
+        </form>
+      </Dialog>
+      {secret !== undefined && (
+        <SigningSecret
+          title={rotate.data === undefined ? "The signing secret" : "The new signing secret"}
+          secret={secret}
+          onClose={() => {
+            reveal.reset();
+            rotate.reset();
+            router.refresh();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+export function EnableButton({ appId, endpoint }: Props) {
+  const router = useRouter();
+  const enabled = endpoint.disabledAt === null;
+  const update = trpc.webhooks.update.useMutation({ onSuccess: () => router.refresh() });
+  const failure = failureOf(update.error);
+  return (
+    <>
+      <Button
+        size="small"
+        onClick={() => update.mutate({ appId, endpointId: endpoint.id, enabled: !enabled })}
+        disabled={update.isPending}
+        title={enabled ? "Nothing is sent while it is disabled, and what is on its way is given up." : undefined}
+      >
+        {enabled ? "Disable" : "Enable"}
+      </Button>
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
+    </>
+  );
+}
+
+/** Asks for its host, because its deliveries are gone with it. */
+export function RemoveButton({ appId, endpoint }: Props) {
+  const [open, setOpen] = useState(false);
+  const [typed, setTyped] = useState("");
+  const router = useRouter();
+  const { host } = new URL(endpoint.url);
+  const remove = trpc.webhooks.remove.useMutation({
+    onSuccess: () => {
+      router.push(`/dashboard/${appId}/webhooks`);
+      router.refresh();
+    },
+  });
+  const failure = failureOf(remove.error);
+  const meant = typed.trim() === host;
+
+  return (
+    <>
+      <Button size="small" onClick={() => setOpen(true)}>
+        Remove
+      </Button>
+      <Dialog
+        open={open}
+        onOpenChange={(next) => {
+          setOpen(next);
+          setTyped("");
+          remove.reset();
+        }}
+        title="Remove this endpoint"
+        description="Nothing is sent there any more, and the record of its deliveries is gone. This cannot be undone."
+      >
+        <form
+          className="space-y-4"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (meant) remove.mutate({ appId, endpointId: endpoint.id });
+          }}
+        >
+          {failure.message !== null && <FormError>{failure.message}</FormError>}
+          <TextField
+            label={`Type ${host} to go on`}
+            value={typed}
+            onChange={(event) => setTyped(event.target.value)}
+            autoComplete="off"
+            spellCheck={false}
+          />
+          <DialogActions>
+            <Button onClick={() => setOpen(false)}>Cancel</Button>
+            <Button type="submit" kind="danger" disabled={!meant || remove.isPending || remove.isSuccess}>
+              {remove.isPending ? "Removing" : "Remove endpoint"}
+            </Button>
+          </DialogActions>
+        </form>
+      </Dialog>
+    </>
+  );
+}

@@ -1,0 +1,102 @@
+import { TRPCError } from "@trpc/server";
+import type { Metadata } from "next";
+import Link from "next/link";
+import { notFound } from "next/navigation";
+import { Suspense } from "react";
+import { requireUser } from "#server/auth.ts";
+import { appOfPage, caller } from "#server/trpc/caller.ts";
+import { exactDollars } from "#ui/amounts.ts";
+import { Badge } from "#ui/badge.tsx";
+import { Card, Fact, Facts } from "#ui/card.tsx";
+import { PageHeading, SectionHeading } from "#ui/heading.tsx";
+import { Loading } from "#ui/skeleton.tsx";
+import { Time } from "#ui/time.tsx";
+import { EditEndpointButton } from "../endpoint-dialog.tsx";
+import { deliveryStates, EndpointState } from "../states.tsx";
+import { DeliveryLog } from "./delivery-log.tsx";
+import { EnableButton, RemoveButton, SecretButtons, SendTestButton } from "./endpoint-actions.tsx";
+
+type Ids = { appId: string; endpointId: string };
+type Props = { params: Promise<Ids>; searchParams: Promise<Record<string, string | string[] | undefined>> };
+
+export const metadata: Metadata = { title: "Endpoint" };
+
+export default async function EndpointPage({ params, searchParams }: Props) {
+  const { appId, endpointId } = await params;
+  await requireUser(`/dashboard/${appId}/webhooks/${endpointId}`);
+  const app = await appOfPage(appId);
+  const { status, type } = await searchParams;
+  return (
+    <Suspense fallback={<Loading rows={8} />}>
+      <Content appId={app.id} endpointId={endpointId} status={status} type={type} />
+    </Suspense>
+  );
+}
+
+async function Content({ appId, endpointId, ...asked }: Ids & { status: unknown; type: unknown }) {
+  const api = await caller();
+  const types = await api.webhooks.eventTypes({ appId });
+  // What is no filter is none.
+  const status = deliveryStates.find((each) => each.status === asked.status)?.status as "pending" | undefined;
+  const type = types.find((each) => each.type === asked.type)?.type;
+  const [endpoint, first] = await Promise.all([
+    api.webhooks.get({ appId, endpointId }),
+    api.webhooks.deliveries({ appId, endpointId, status, type }),
+  ]).catch((error: unknown) => {
+    // No such endpoint, or what can't be the id of one.
+    if (error instanceof TRPCError && (error.code === "NOT_FOUND" || error.code === "BAD_REQUEST")) notFound();
+    throw error;
+  });
+  return (
+    <>
+      <p className="mb-2 text-sm">
+        <Link href={`/dashboard/${appId}/webhooks`} className="prose-link">
+          Webhooks
+        </Link>
+      </p>
+      <PageHeading
+        title={<span className="font-mono text-lg">{endpoint.url}</span>}
+        action={<SendTestButton appId={appId} endpoint={endpoint} types={types} />}
+      >
+        {endpoint.description}
+      </PageHeading>
+      {endpoint.notice !== null && <p className="mb-4 rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">{endpoint.notice}</p>}
+      <Card className="px-4 py-2 sm:px-5">
+        <Facts>
+          <Fact name="State">
+            <span className="inline-flex flex-wrap items-center justify-end gap-2">
+              {endpoint.sandbox && <Badge>Sandbox</Badge>}
+              <EndpointState endpoint={endpoint} />
+            </span>
+          </Fact>
+          <Fact name="Events">
+            <code className="font-mono text-[0.8125rem]">{endpoint.events.join(", ")}</code>
+          </Fact>
+          {endpoint.events.includes("balance.low") && (
+            <Fact name="A wallet is low below">{exactDollars(endpoint.balanceLowThreshold)}</Fact>
+          )}
+          {endpoint.formerSecretUntil !== null && endpoint.formerSecretUntil > new Date() && (
+            <Fact name="The former secret signs too until">
+              <Time at={endpoint.formerSecretUntil} />
+            </Fact>
+          )}
+        </Facts>
+        <div className="flex flex-wrap gap-2 border-t border-line py-3">
+          <EditEndpointButton appId={appId} types={types} endpoint={endpoint} />
+          <SecretButtons appId={appId} endpoint={endpoint} />
+          <EnableButton appId={appId} endpoint={endpoint} />
+          <RemoveButton appId={appId} endpoint={endpoint} />
+        </div>
+      </Card>
+      <SectionHeading>Deliveries</SectionHeading>
+      <DeliveryLog
+        key={`${status} ${type}`}
+        appId={appId}
+        endpoint={{ id: endpoint.id, disabled: endpoint.disabledAt !== null }}
+        first={first}
+        filters={{ status, type }}
+        types={types.map((each) => each.type)}
+      />
+    </>
+  );
+}

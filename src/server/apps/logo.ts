@@ -1,0 +1,19 @@
+/** A logo is a small picture that comes with the page, as a data: address: whoever sees it tells no other server so. */
+
+/** Enough for 128 by 128 points, drawn with care. */
+export const LARGEST_LOGO_BYTES = 32 * 1024;
+
+const SIGNATURES = {
+  "image/png": /^\x89PNG\r\n/,
+  "image/jpeg": /^\xff\xd8\xff/,
+  "image/webp": /^RIFF[\s\S]{4}WEBP/,
+} as const;
+
+/** Why this can't be a logo, or null when it can. What the picture is, its first bytes say; pictures with scripts are not among those. */
+export function logoProblem(address: string): string | null {
+  const match = /^data:(image\/(?:png|jpeg|webp));base64,([A-Za-z0-9+/]+={0,2})$/.exec(address);
+  if (match === null) return "Choose a PNG, JPEG or WebP picture.";
+  if (((match[2] as string).length * 3) / 4 > LARGEST_LOGO_BYTES) return "This picture is too large. Choose a simpler one.";
+  const first = atob((match[2] as string).slice(0, 32));
+  return SIGNATURES[match[1] as keyof typeof SIGNATURES].test(first) ? null : "This file is not the picture that its name says.";
+}

@@ -1,0 +1,103 @@
+import { TRPCError } from "@trpc/server";
+import { v7 as uuidv7 } from "uuid";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { withDatabase } from "#testing/database.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import type { Database } from "../platform/db.ts";
+import { appRouter, createCaller } from "./root.ts";
+
+// `database()` finds what hangs here instead of opening one of its own.
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+
+const db = withDatabase("embedded");
+beforeAll(() => {
+  shared.quotaDatabase = Promise.resolve(db());
+});
+afterAll(() => {
+  shared.quotaDatabase = undefined;
+});
+
+/**
+ * Every procedure there is, read from the router itself, so that a new one can't be
+ * forgotten: what takes an `appId` is about one app, what takes a `linkId` is about one
+ * link, and what takes neither has to be named here as harmless to strangers.
+ */
+const procedures = appRouter._def.procedures as unknown as Record<string, { _def: { inputs: { shape?: object }[] } }>;
+const paths = Object.keys(procedures).sort();
+const takes = (path: string, field: RegExp) =>
+  procedures[path]?._def.inputs.flatMap((input) => Object.keys(input.shape ?? {})).filter((name) => field.test(name)) ?? [];
+
+/** These take an app's id as a filter within one's own wallet, which has tests in root.test.ts. */
+const filters = ["wallet.statement"];
+const aboutOneApp = paths.filter((path) => takes(path, /^appId$/).length > 0 && !filters.includes(path));
+const aboutOneLink = paths.filter((path) => takes(path, /^linkId$/).length > 0);
+const others = paths.filter((path) => !aboutOneApp.includes(path) && !aboutOneLink.includes(path));
+/** What somebody may ask who is not signed in. */
+const forVisitors = ["account.finishSignUp", "account.requestReset", "account.resetPassword", "account.startSignUp"];
+
+type Person = { id: string; email: string; walletId: string };
+
+function ask(user: Person | null, path: string, input: unknown): Promise<unknown> {
+  const [group, verb] = path.split(".") as [string, string];
+  const caller = createCaller({ user }) as unknown as Record<string, Record<string, (input: unknown) => Promise<unknown>>>;
+  const procedure = caller[group]?.[verb];
+  if (procedure === undefined) throw new Error(`no procedure ${path}`);
+  return procedure(input);
+}
+
+async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: string }> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof TRPCError) return { code: error.code, message: error.message };
+    throw error;
+  }
+  return { code: "no error", message: "" };
+}
+
+/** All that there is of an app. */
+async function everythingOf(appId: string) {
+  const where = { appId };
+  const [app, keys, links] = await Promise.all([
+    db().prisma.app.findUnique({ where: { id: appId } }),
+    db().prisma.apiKey.findMany({ where, orderBy: { id: "asc" } }),
+    db().prisma.linkedUser.findMany({ where, orderBy: { id: "asc" } }),
+  ]);
+  return { app, keys, links };
+}
+
+test("there are procedures of each kind, and what is about neither an app nor a link takes nobody else's id", () => {
+  expect(aboutOneApp.length).toBeGreaterThan(10);
+  expect(aboutOneLink.length).toBeGreaterThan(3);
+  for (const path of others) {
+    if (forVisitors.includes(path) || filters.includes(path)) continue;
+    expect(takes(path, /id$/i), path).toEqual([]);
+  }
+});
+
+test.each(paths.filter((path) => !forVisitors.includes(path)))("%s asks a visitor to sign in", async (path) => {
+  const answer = await codeOf(ask(null, path, { appId: uuidv7(), linkId: uuidv7() }));
+  expect(answer).toEqual({ code: "UNAUTHORIZED", message: "Sign in to continue." });
+});
+
+describe("a stranger's app", () => {
+  // Whose app it is, is looked at before the other fields are: what those are does not matter here.
+  test.each(aboutOneApp)("%s answers as if it did not exist, as of a deleted one, and changes nothing", async (path) => {
+    const [owner, stranger] = [await makeUser(db()), await makeUser(db())];
+    const app = await makeApp(db(), { ownerId: owner.id });
+    await makeKey(db(), app.id);
+    await makeLink(db(), app.id, await makeUser(db()));
+    const deleted = await makeApp(db(), { ownerId: stranger.id });
+    await db().prisma.app.update({ where: { id: deleted.id }, data: { deletedAt: new Date() } });
+    const before = await everythingOf(app.id);
+
+    const answers = await Promise.all([app.id, uuidv7(), "no-such-app", deleted.id].map((appId) => codeOf(ask(stranger, path, { appId }))));
+
+    expect(new Set(answers.map((answer) => JSON.stringify(answer)))).toEqual(
+      new Set([JSON.stringify({ code: "NOT_FOUND", message: "There is no such app." })]),
+    );
+    expect(await everythingOf(app.id)).toEqual(before);
+    // The owner is let through: to an answer, or to what is wrong with a field.
+    expect(["no error", "BAD_REQUEST"]).toContain((await codeOf(ask(owner, path, { appId: app.id }))).code);
+  });
+});

@@ -1,0 +1,104 @@
+import type { PrismaClient } from "../../generated/prisma/client.ts";
+import { type Row, type Sql, toBigIntOrNull } from "../platform/sql.ts";
+import type { Page } from "./dashboard.ts";
+import { pageOf } from "./dashboard.ts";
+import { firstIdAt } from "./moments.ts";
+
+/** How many people an app is linked to, how many of them came since a moment, and how many links ended since. */
+export async function linksOf(db: PrismaClient, appId: string, since: Date): Promise<{ now: number; new: number; lost: number }> {
+  const [now, came, lost] = await Promise.all([
+    db.linkedUser.count({ where: { appId } }),
+    db.linkedUser.count({ where: { appId, id: { gte: firstIdAt(since) } } }),
+    db.formerLink.count({ where: { appId, endedAt: { gte: since } } }),
+  ]);
+  return { now, new: came, lost };
+}
+
+/** What an app's owner sees of a link. The balance is the person's own to show, and so is their address. */
+export type LinkItem = {
+  id: string;
+  externalUserId: string;
+  /** Only where the person let the app see it: with the scope `email`. */
+  email: string | null;
+  linkedAt: Date;
+  pausedAt: Date | null;
+  scope: string;
+  allowedModels: string[];
+  agreedMarkupBps: number;
+  limitId: string | null;
+  monthlyLimit: bigint | null;
+  limitPeriodEndsAt: Date | null;
+  limitOverspent: bigint;
+};
+
+/** One page of an app's links, newest first, whose external id or visible address contains `search`. */
+export async function links(
+  sql: Sql,
+  ask: { appId: string; search?: string | undefined; before?: string | undefined; take: number },
+): Promise<Page<LinkItem>> {
+  const search = ask.search === undefined ? null : `%${escapeLike(ask.search)}%`;
+  const rows = await sql.query(search === null ? listStatement : searchStatement, [
+    ask.appId,
+    ask.before ?? LAST_ID,
+    ask.take + 1,
+    ...(search === null ? [] : [search]),
+  ]);
+  return pageOf(rows.map(linkOf), ask.take);
+}
+
+/** One link of an app; null when it has no such link. */
+export async function linkById(sql: Sql, appId: string, id: string): Promise<LinkItem | null> {
+  const [row] = await sql.query(oneStatement, [appId, id]);
+  return row === undefined ? null : linkOf(row);
+}
+
+const LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+
+// Scopes are words, separated by spaces.
+const SHOWS_EMAIL = `' ' || l.scope || ' ' LIKE '% email %'`;
+const columns = `l.id, l.external_user_id, CASE WHEN ${SHOWS_EMAIL} THEN u.email END AS email, l.linked_at, l.paused_at, l.scope, l.allowed_models,
+  l.agreed_markup_bps, l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.limit_overspent`;
+
+const listStatement = {
+  name: "dashboard_links",
+  text: `
+    SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id
+    WHERE l.app_id = $1::uuid AND l.id < $2::uuid ORDER BY l.id DESC LIMIT $3::int`,
+};
+const searchStatement = {
+  name: "dashboard_links_search",
+  text: `
+    SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id
+    WHERE l.app_id = $1::uuid AND l.id < $2::uuid AND (l.external_user_id ILIKE $4::text OR (${SHOWS_EMAIL} AND u.email ILIKE $4::text))
+    ORDER BY l.id DESC LIMIT $3::int`,
+};
+const oneStatement = {
+  name: "dashboard_link",
+  text: `SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id WHERE l.app_id = $1::uuid AND l.id = $2::uuid`,
+};
+
+function linkOf(row: Row): LinkItem {
+  return {
+    id: String(row.id),
+    externalUserId: String(row.external_user_id),
+    email: row.email === null ? null : String(row.email),
+    linkedAt: dateOf(row.linked_at) as Date,
+    pausedAt: dateOf(row.paused_at),
+    scope: String(row.scope),
+    allowedModels: row.allowed_models as string[],
+    agreedMarkupBps: Number(row.agreed_markup_bps),
+    limitId: row.limit_id === null ? null : String(row.limit_id),
+    monthlyLimit: toBigIntOrNull(row.monthly_limit),
+    limitPeriodEndsAt: dateOf(row.limit_period_ends_at),
+    limitOverspent: toBigIntOrNull(row.limit_overspent) ?? 0n,
+  };
+}
+
+function dateOf(value: unknown): Date | null {
+  return value === null || value === undefined ? null : value instanceof Date ? value : new Date(String(value));
+}
+
+/** `user_1` asks for that text, not for any character in place of the underscore. */
+function escapeLike(text: string): string {
+  return text.replace(/[\\%_]/g, "\\$&");
+}

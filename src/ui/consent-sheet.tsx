@@ -1,0 +1,249 @@
+import { ArrowRight, Check, Plus, X } from "lucide-react";
+import { type ReactNode, useId } from "react";
+import { grouped } from "./amounts.ts";
+import { AppTile } from "./app-tile.tsx";
+import { Button } from "./button.tsx";
+import { ConsentLimit } from "./consent-limit.tsx";
+import { ConsentModels } from "./consent-models.tsx";
+import { FormError } from "./field.tsx";
+import { Mark } from "./mark.tsx";
+import { Money } from "./money.tsx";
+import { NotYou } from "./not-you.tsx";
+import { percentOf } from "./percent.ts";
+
+/** What a person allowed an app before, the last time. */
+type Earlier = { scopes: readonly string[]; monthlyLimit: bigint | null; allowedModels: string[]; agreedMarkupBps: number };
+
+type Props = {
+  app: { name: string; siteUrl: string | null; logoUrl: string | null; markupBps: number };
+  /** OAuth scopes that the app asks for. */
+  scopes: readonly string[];
+  email: string;
+  balance: bigint;
+  /** How many messages of a usual length the balance buys; null when nobody can tell. */
+  worth: { messages: bigint; model: string } | null;
+  /** What the person may choose from. */
+  models: { ids: string[]; ofThisApp: boolean };
+  /** What they allowed this app before. */
+  earlier: Earlier | null;
+  /** Where they come back to, as they would say it. */
+  returnHost: string;
+  /** Where the form goes, and where somebody else comes back to. Without it the sheet is a picture of itself. */
+  page?: string | undefined;
+  /** What the form has to bring back. */
+  token?: string | undefined;
+  /** What was typed for the limit and can't be used. */
+  limitProblem?: string | undefined;
+  /** The models that were ticked beside it. */
+  tickedBefore?: string[] | undefined;
+  /** Something changed since the page was shown. */
+  again?: boolean | undefined;
+};
+
+const PROPOSED_LIMIT = 5_000_000n;
+
+/** The consent page: what an app wants, who is asked, and how much they allow. The dashboard shows the very same one as a preview. */
+export function ConsentSheet({
+  app,
+  scopes,
+  email,
+  balance,
+  worth,
+  models,
+  earlier,
+  returnHost,
+  page = "",
+  token = "",
+  limitProblem,
+  tickedBefore = [],
+  again,
+}: Props) {
+  const spends = scopes.includes("credits.spend");
+  // Nobody has chosen to have no limit who was not asked for one.
+  const spent = earlier?.scopes.includes("credits.spend") === true;
+  const proposed = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
+  const ticked = limitProblem === undefined ? (earlier?.allowedModels ?? []) : tickedBefore;
+  const decision = `${page}/decision`;
+  return (
+    <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
+      <div className="flex items-center gap-3 text-soft">
+        {/* A logo from elsewhere would tell its server who is deciding what, so only one that comes with the page is shown. */}
+        <AppTile name={app.name} logoUrl={app.logoUrl?.startsWith("data:image/") ? app.logoUrl : null} />
+        <ArrowRight size={18} aria-hidden="true" />
+        <Mark size={40} />
+      </div>
+      <h1 className="mt-5 text-balance text-xl font-semibold tracking-tight [overflow-wrap:anywhere]">
+        <bdi title={app.name}>{shortened(app.name, 80)}</bdi> {spends ? "wants to use your wallet" : "wants to connect to your account"}
+      </h1>
+      {app.siteUrl !== null && <p className="mt-0.5 text-soft [overflow-wrap:anywhere]">{new URL(app.siteUrl).host}</p>}
+      {again && (
+        <div className="mt-4">
+          <FormError>Something changed since this page was shown. Look at it once more, then decide.</FormError>
+        </div>
+      )}
+
+      {earlier !== null && (
+        <p className="mt-4 text-sm text-soft">
+          You connected it before. {isWider(scopes, earlier) ? "Now it asks for more." : "It asks for nothing new."}
+        </p>
+      )}
+      <Rights scopes={scopes} earlier={earlier} />
+
+      <form action={decision} method="post" className="mt-6">
+        <input type="hidden" name="token" value={token} />
+        {!spends && <input type="hidden" name="limited" value="no" />}
+        {spends && (
+          <>
+            <p>
+              Each request costs the model’s price
+              {app.markupBps > 0 ? (
+                <>
+                  {" "}
+                  <strong className="whitespace-nowrap font-semibold">+ {percentOf(app.markupBps)} %</strong> that goes to{" "}
+                  <bdi title={app.name} className="[overflow-wrap:anywhere]">
+                    {shortened(app.name, 40)}
+                  </bdi>
+                  {[...app.name].length > 40 ? "" : "."}
+                </>
+              ) : (
+                `, and nothing on top.`
+              )}
+              {spent && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
+            </p>
+            <div className="mt-5">
+              <ConsentLimit proposed={proposed} problem={limitProblem} />
+              {spent && limitProblem === undefined && (
+                <p className="mt-2 text-sm text-soft">
+                  {ticked.length === 0 ? "This is the limit you set before." : "Limit and models are what you set before."}
+                </p>
+              )}
+            </div>
+            <p className="mt-3 text-sm text-soft">
+              Your balance: <Money credits={balance} className="font-medium text-ink" />
+              {balance === 0n ? `. You can connect now; requests work once you add credits.` : about(worth)}
+            </p>
+            <ConsentModels appName={app.name} {...models} ticked={ticked} />
+          </>
+        )}
+
+        <p className="mt-6 border-t border-line pt-4 text-sm text-soft [overflow-wrap:anywhere]">
+          Signed in as <span className="font-medium text-ink">{email}</span> · <NotYou page={page}>not you?</NotYou>
+        </p>
+        {/* Allow comes first in the form, so that Enter in a field never means Cancel. */}
+        <div className="mt-4 flex flex-row-reverse gap-3">
+          <Button type="submit" name="decision" value="allow" kind="primary" className="flex-1">
+            Allow
+          </Button>
+          <Button type="submit" form="cancel" className="flex-1">
+            Cancel
+          </Button>
+        </div>
+      </form>
+      <form id="cancel" action={decision} method="post">
+        <input type="hidden" name="token" value={token} />
+        <input type="hidden" name="decision" value="cancel" />
+      </form>
+      <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">
+        {/* Who only signs in has nothing there. */}
+        {scopes.some((scope) => scope.startsWith("credits.")) && "Change or end this any time in Wallet → Connected apps. "}
+        You return to {returnHost}.
+      </p>
+    </div>
+  );
+}
+
+/** What the app may do from now on; when it was allowed something before, what of that is new. */
+function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earlier | null }) {
+  const can = rights(scopes);
+  const before = earlier === null ? [] : rights(earlier.scopes);
+  const cannot = [
+    "top up, withdraw, or see other apps",
+    scopes.includes("credits.spend") ? "spend more than you allow here" : "spend anything",
+    !scopes.includes("credits.read") && "see your balance",
+  ].filter((line) => line !== false);
+  return (
+    <div className="mt-6 grid gap-4">
+      {earlier === null ? (
+        <List title="It can" lines={can} icon={<Check size={16} className="mt-1 shrink-0 text-accent" aria-hidden="true" />} />
+      ) : (
+        <>
+          <List
+            title="New"
+            lines={can.filter((line) => !before.includes(line))}
+            icon={<Plus size={16} className="mt-1 shrink-0 text-accent" aria-hidden="true" />}
+          />
+          <List
+            title="Already allowed"
+            lines={can.filter((line) => before.includes(line))}
+            icon={<Check size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />}
+          />
+        </>
+      )}
+      <List title="It can’t" lines={cannot} icon={<X size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />} />
+    </div>
+  );
+}
+
+function isWider(scopes: readonly string[], earlier: Earlier): boolean {
+  const before = rights(earlier.scopes);
+  return rights(scopes).some((line) => !before.includes(line));
+}
+
+function rights(scopes: readonly string[]): string[] {
+  const has = (scope: string) => scopes.includes(scope);
+  return [
+    has("credits.spend") && "spend credits on AI requests you make",
+    has("credits.read") && "see your balance",
+    has("openid") && "know that it is you when you come back",
+    has("profile") && "see your name",
+    // Connecting shows the address to an app that may act for the wallet.
+    (has("email") || has("credits.read")) && "see your email address",
+  ].filter((line) => line !== false);
+}
+
+function List({ title, lines, icon }: { title: string; lines: string[]; icon: ReactNode }) {
+  const id = useId();
+  if (lines.length === 0) return null;
+  return (
+    <section aria-labelledby={id}>
+      <h2 id={id} className="text-sm font-medium text-soft">
+        {title}
+      </h2>
+      <ul className="mt-1 space-y-0.5">
+        {lines.map((line) => (
+          <li key={line} className="flex gap-2.5">
+            {icon}
+            {line}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** What a person may choose from: the models of the app, or where it named none, all there are. */
+export function modelChoice(ofApp: string[], all: string[]): Props["models"] {
+  return ofApp.length > 0 ? { ids: ofApp, ofThisApp: true } : { ids: all, ofThisApp: false };
+}
+
+/** A name that could push everything else off the screen is not shown in full; nor does one (bdi) turn the words around it. */
+export function shortened(name: string, length: number): string {
+  const letters = [...name];
+  return letters.length <= length
+    ? name
+    : `${letters
+        .slice(0, length - 1)
+        .join("")
+        .trimEnd()}…`;
+}
+
+function about(worth: Props["worth"]): string {
+  if (worth === null || worth.messages === 0n) return "";
+  return ` · about ${grouped(rounded(worth.messages))} ${worth.messages === 1n ? "message" : "messages"} at ${worth.model}`;
+}
+
+/** To two digits that count: nobody can know more. */
+function rounded(count: bigint): bigint {
+  const step = 10n ** BigInt(Math.max(0, String(count).length - 2));
+  return (count / step) * step;
+}

@@ -1,0 +1,28 @@
+"use client";
+
+import { Tabs as Radix } from "radix-ui";
+import type { ReactNode } from "react";
+
+/** One of several contents at a time; the arrow keys go through them. */
+export function Tabs({ label, tabs }: { label: string; tabs: { id: string; name: string; content: ReactNode }[] }) {
+  return (
+    <Radix.Root defaultValue={tabs[0]?.id}>
+      <Radix.List aria-label={label} className="mb-3 flex gap-1 overflow-x-auto rounded-lg bg-sunken p-1 sm:w-fit">
+        {tabs.map(({ id, name }) => (
+          <Radix.Trigger
+            key={id}
+            value={id}
+            className="whitespace-nowrap rounded-md px-3 py-1 text-sm font-medium text-soft hover:text-ink data-[state=active]:bg-surface data-[state=active]:text-ink data-[state=active]:shadow-xs max-sm:flex-1"
+          >
+            {name}
+          </Radix.Trigger>
+        ))}
+      </Radix.List>
+      {tabs.map(({ id, content }) => (
+        <Radix.Content key={id} value={id} tabIndex={-1}>
+          {content}
+        </Radix.Content>
+      ))}
+    </Radix.Root>
+  );
+}
