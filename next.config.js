@@ -20,6 +20,7 @@ export default function config(phase) {
       "oidc-provider",
       "pg",
       "pglite-prisma-adapter",
+      "stripe",
       "undici",
     ],
     // Browsers ask for the first where a page names no icon, such as at an answer of the API.
@@ -34,11 +35,11 @@ export default function config(phase) {
         // The API answers programs and sets its own headers; scripts and styles are no pages.
         { source: "/((?!v1(?:/|$)|_next/static/).*)", headers: pageHeaders(development) },
         { source: "/_next/static/:rest*", headers: [{ key: "X-Content-Type-Options", value: "nosniff" }] },
-        // The consent page's form ends at the app's redirect URI, and browsers apply form-action
-        // to every redirect on the way. An app's address is https, or http on this machine.
+        // The forms of the consent page and of the sandbox checkout end at an address of the app,
+        // and browsers apply form-action to every redirect on the way. An app's address is https, or http on this machine.
         // What addresses these pages have is nobody else's business.
         {
-          source: "/:path(connect|oauth)/:rest*",
+          source: "/:path(connect|oauth|checkout)/:rest*",
           headers: [
             ...pageHeaders(development, { formAction: "'self' https: http://localhost:* http://127.0.0.1:*", images: "'self' data:" }),
             { key: "Referrer-Policy", value: "no-referrer" },

@@ -3,11 +3,11 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * docs/sdk.md, made from the TSDoc of the packages as their declarations have it.
+ * docs/sdk-reference.md, made from the TSDoc of the packages as their declarations have it.
  * `npm run sdk:reference` writes it after a build of the packages; a test holds it to them.
  */
 const root = fileURLToPath(new URL("../", import.meta.url));
-export const sdkReference = path.join(root, "docs/sdk.md");
+export const sdkReference = path.join(root, "docs/sdk-reference.md");
 
 type Declaration = { kind: string; name: string; doc: string; text: string; module: string };
 

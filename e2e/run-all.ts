@@ -28,6 +28,7 @@ await suite(
   readVitest,
 );
 await check("build", () => node("src/server/start/build.ts"));
+await check("build of the packages", () => node("packages/build.ts"));
 await check("a Chromium for the browser tests", async () => {
   process.env.PLAYWRIGHT_CHROMIUM_PATH = await ensureChromium();
   return 0;

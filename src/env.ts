@@ -56,6 +56,39 @@ const schema = z.object({
   GITHUB_CLIENT_ID: optionalText,
   GITHUB_CLIENT_SECRET: optionalText,
 
+  /** What people can add to their wallet at once, in dollars, separated by commas. */
+  QUOTA_PACKAGES: z
+    .string()
+    .default("5,10,25,50")
+    .transform((text, context) => {
+      const dollars = text.split(",").map((each) => each.trim());
+      const cents = dollars.map((each) => (/^\d{1,4}(\.\d{2})?$/.test(each) ? Math.round(Number(each) * 100) : 0));
+      // Stripe charges at least 50 cents.
+      if (cents.some((each) => each < 50) || new Set(cents).size < cents.length)
+        context.addIssue({ code: "custom", message: "is not a list of different amounts from 0.50 on, such as 5,10,25,50" });
+      return cents;
+    }),
+  /** Payments go through this Stripe account: its secret key. See docs/payments.md. */
+  STRIPE_SECRET_KEY: optionalText,
+  /** Signs what Stripe sends to QUOTA_URL/api/stripe/webhook; without it nothing is taken there. */
+  STRIPE_WEBHOOK_SECRET: optionalText,
+  /** Another address for Stripe's API, such as http://127.0.0.1:12111, for tests. */
+  STRIPE_API_URL: optionalText.refine(
+    (address) => address === undefined || /^https?:$/.test(URL.parse(address)?.protocol ?? ""),
+    "is not an address such as http://127.0.0.1:12111",
+  ),
+  /** How long Stripe may take to answer one call; a call is made up to three times. */
+  QUOTA_STRIPE_TIMEOUT_MS: milliseconds.default(10_000),
+  /**
+   * A checkout page of our own, where no money moves, as long as there is no
+   * STRIPE_SECRET_KEY. auto: in development, and where the simulator answers on the
+   * embedded database, because elsewhere anybody could give themselves what costs you
+   * money. on: everywhere. off: never.
+   */
+  QUOTA_SANDBOX_CHECKOUT: z.enum(["auto", "on", "off"]).default("auto"),
+  /** People get a mail when their balance falls below this many credits; 0 for never. */
+  QUOTA_LOW_BALANCE_CREDITS: z.coerce.number().int().min(0).max(1_000_000_000_000).default(500_000),
+
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** Requests a minute from one address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */

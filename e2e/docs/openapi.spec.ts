@@ -47,13 +47,15 @@ test("every door of /v1 is documented, and every documented operation has a door
   expect((await doors()).sort()).toEqual(written.sort());
 });
 
-test("every documented operation answers as documented: each status, each field", async ({ postgresServer, upstream, atTheEnd }) => {
+test("every documented operation answers as documented: each status, each field", async ({ start, ownDatabase, upstream, atTheEnd }) => {
   test.setTimeout(120_000);
   const { paths } = await openApiDocument();
   const receiver = await startReceiver();
   atTheEnd.push(() => receiver.close());
-  const world = await arrange(postgresServer.db, { developerBalance: 10_000_000n, monthlyLimit: 1_000_000n });
-  const scene = await prepare(postgresServer, world, receiver.url);
+  const { url, db } = ownDatabase;
+  const server = { ...(await start({ upstream, databaseUrl: url, env: { QUOTA_SANDBOX_CHECKOUT: "on" } })), db };
+  const world = await arrange(server.db, { developerBalance: 10_000_000n, monthlyLimit: 1_000_000n });
+  const scene = await prepare(server, world, receiver.url);
   const text = marker();
   using _answer = upstream.on(text, completion({ usage: usage(10, 5) }));
 
@@ -70,7 +72,7 @@ test("every documented operation answers as documented: each status, each field"
       const statuses = new Set<number>();
       // `call` holds each answer to openapi.json.
       for (const request of good) {
-        const answer = await call(postgresServer, request.path, { method: method.toUpperCase(), ...request });
+        const answer = await call(server, request.path, { method: method.toUpperCase(), ...request });
         expect(answer.status, `${name}: ${answer.text}`).toBe(200);
         statuses.add(200);
         see(schemaOf(operation, 200), answer.json, "", seen);
@@ -80,7 +82,7 @@ test("every documented operation answers as documented: each status, each field"
       missing.push(...fields.filter((field) => !seen.has(field)).map((field) => `${name}: 200 never had ${field}`));
 
       for (const request of failures(name, operation, good[0] as Request, scene))
-        statuses.add((await call(postgresServer, request.path, { method: method.toUpperCase(), ...request })).status);
+        statuses.add((await call(server, request.path, { method: method.toUpperCase(), ...request })).status);
       const never = Object.keys(operation.responses).filter((status) => !ELSEWHERE.has(status) && !statuses.has(Number(status)));
       missing.push(...never.map((status) => `${name}: never answered ${status}, which is documented`));
     }
@@ -117,7 +119,7 @@ type Scene = {
   test: string;
 };
 
-async function prepare(server: PostgresServer, world: World, receiver: string): Promise<Scene> {
+async function prepare(server: Pick<PostgresServer, "url" | "db">, world: World, receiver: string): Promise<Scene> {
   const poor = await arrange(server.db, { balance: 0n });
   const away = await arrange(server.db);
   await server.db.prisma.linkedUser.update({ where: { id: away.link.id }, data: { pausedAt: new Date() } });
@@ -178,6 +180,8 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
     "POST /v1/funding/credit": [
       { path: "/v1/funding/credit", ...byKey, ...idempotent(), body: { external_user_id: as.user, amount: 10, description: "A gift" } },
     ],
+    "GET /v1/packages": [{ path: "/v1/packages" }],
+    "POST /v1/checkout": [{ path: "/v1/checkout", ...as, body: { package_id: "usd_10" } }],
     "GET /v1/webhooks": [{ path: "/v1/webhooks", ...byKey }],
     "POST /v1/webhooks": [{ path: "/v1/webhooks", ...byKey, body: { url: `${webhooks.receiver}/more`, events: ["balance.low"] } }],
     "GET /v1/webhooks/{id}": [{ path: webhooks.webhook, ...byKey }],

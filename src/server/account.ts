@@ -5,6 +5,8 @@ import { countAttempt } from "./attempts.ts";
 import { unlink } from "./connect/linked-users.ts";
 import { sendLater } from "./mail.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
+import { endBilling } from "./payments/billing.ts";
+import { forgetCustomer } from "./payments/checkout.ts";
 import { prisma, type Tx, transaction } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
 import { hashSecret } from "./platform/secrets.ts";
@@ -114,7 +116,8 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
  * app of theirs, because those would lose it without a word.
  */
 export async function deleteAccount(userId: string): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> {
-  return transaction(async (tx) => {
+  let customerId: string | null = null;
+  const outcome = await transaction(async (tx): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> => {
     await tx.query(lockUserStatement, [userId]);
     // Who is connecting to one of the apps right now is waited for, and counted.
     await tx.query(lockAppsStatement, [userId]);
@@ -127,6 +130,7 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
     for (const { id } of apps) await closeApp(tx, id);
     await tx.prisma.identity.deleteMany({ where: { userId } });
     await tx.prisma.passwordReset.deleteMany({ where: { userId } });
+    customerId = await endBilling(tx, userId);
     await tx.prisma.user.update({
       where: { id: userId },
       data: {
@@ -140,6 +144,9 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
     });
     return { kind: "deleted" };
   });
+  // After the commit, and nobody waits for it: no card is charged any more in any case.
+  if (customerId !== null) void forgetCustomer(customerId);
+  return outcome;
 }
 
 const lockAppsStatement = { name: "account_lock_apps", text: `SELECT id FROM app WHERE owner_id = $1::uuid ORDER BY id FOR NO KEY UPDATE` };

@@ -79,6 +79,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const { loadRoutes } = await import("./start/routes.ts");
   const { createQuotaServer } = await import("./start/listen.ts");
   const { startHousekeeping } = await import("./jobs/housekeeping.ts");
+  const { startPaymentJobs } = await import("./jobs/payments.ts");
   const pages = await pageHandler({ development });
   const server = createQuotaServer(await loadRoutes(), pages.handle);
   await new Promise<void>((resolve, reject) => {
@@ -86,6 +87,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     server.listen(env.PORT, env.HOST, resolve);
   });
   const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
+  const paymentJobs = startPaymentJobs(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
   const { startDeliveries } = await import("./jobs/deliveries.ts");
   const deliveries = await startDeliveries(db);
   await greet?.((server.address() as AddressInfo).port);
@@ -116,7 +118,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     const left = openSales();
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
-    await Promise.all([housekeeping.stop(), deliveries.stop()]);
+    await Promise.all([housekeeping.stop(), paymentJobs.stop(), deliveries.stop()]);
     await pages.close();
     await closeDatabase();
     process.exit(left > 0 ? 1 : 0);

@@ -1,4 +1,5 @@
 import { ArrowRight, Check, Plus, X } from "lucide-react";
+import Link from "next/link";
 import { type ReactNode, useId } from "react";
 import { grouped } from "./amounts.ts";
 import { AppTile } from "./app-tile.tsx";
@@ -120,7 +121,7 @@ export function ConsentSheet({
             </div>
             <p className="mt-3 text-sm text-soft">
               Your balance: <Money credits={balance} className="font-medium text-ink" />
-              {balance === 0n ? `. You can connect now; requests work once you add credits.` : about(worth)}
+              {balance === 0n ? <EmptyWallet page={page} /> : about(worth)}
             </p>
             <ConsentModels appName={app.name} {...models} ticked={ticked} />
           </>
@@ -246,4 +247,22 @@ function about(worth: Props["worth"]): string {
 function rounded(count: bigint): bigint {
   const step = 10n ** BigInt(Math.max(0, String(count).length - 2));
   return (count / step) * step;
+}
+
+/** Adding credits leads back here. */
+function EmptyWallet({ page }: { page: string }) {
+  const words = "add credits";
+  return (
+    <>
+      . You can connect now; requests work once you{" "}
+      {page === "" ? (
+        <span className="prose-link">{words}</span>
+      ) : (
+        <Link href={`/wallet/add?returnTo=${encodeURIComponent(page)}`} className="prose-link">
+          {words}
+        </Link>
+      )}
+      .
+    </>
+  );
 }

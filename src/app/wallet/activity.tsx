@@ -1,5 +1,6 @@
 "use client";
 
+import Link from "next/link";
 import { useState } from "react";
 import { type Answers, trpc } from "#trpc/client.tsx";
 import { grouped, inCredits } from "#ui/amounts.ts";
@@ -89,7 +90,16 @@ function Receipt({ entry }: { entry: Entry }) {
         ) : (
           <>
             <Fact name="What">{titleOf(entry)}</Fact>
+            {entry.appName && <Fact name={entry.reason === "top_up" ? "Begun in" : "App"}>{entry.appName}</Fact>}
+            {entry.amount < 0n && entry.externalUserId && <Fact name="Linked user">{entry.externalUserId}</Fact>}
             {entry.description && <Fact name="Note">{entry.description}</Fact>}
+            {entry.paymentId && (
+              <Fact name="Top-up">
+                <Link href={`/wallet/receipts/${entry.paymentId}`} className="prose-link">
+                  Receipt to print
+                </Link>
+              </Fact>
+            )}
           </>
         )}
       </Facts>
@@ -123,7 +133,9 @@ const reasons: Record<Extract<Entry, { kind: "transfer" }>["reason"], string> = 
 function titleOf(entry: Entry): string {
   if (entry.kind === "request") return entry.appName;
   // The same transfer is a gift to one wallet and a cost to the other.
-  return entry.reason === "funding" && entry.amount < 0n ? "Credits given to a linked user" : reasons[entry.reason];
+  if (entry.reason === "funding" && entry.amount < 0n) return `Credits given to ${entry.externalUserId ?? "a linked user"}`;
+  if (entry.reason === "funding" && entry.appName !== null) return `Credits from ${entry.appName}`;
+  return reasons[entry.reason];
 }
 
 function detailOf(entry: Entry): string {

@@ -11,6 +11,7 @@ export default async function Layout({ children }: { children: ReactNode }) {
         <NavLink href="/wallet" exact>
           Balance and apps
         </NavLink>
+        <NavLink href="/wallet/top-ups">Top-ups</NavLink>
         <NavLink href="/wallet/security">Security</NavLink>
       </nav>
       <TRPCProvider>{children}</TRPCProvider>

@@ -8,17 +8,28 @@ import { SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
 import { Activity } from "./activity.tsx";
+import { AddCredits } from "./add-credits.tsx";
+import { CheckoutOutcome } from "./checkout-outcome.tsx";
 import { ConnectedApp } from "./connected-app.tsx";
+import { Frozen } from "./frozen.tsx";
 import { StatementTools } from "./statement-tools.tsx";
 
 export const metadata: Metadata = { title: "Wallet" };
 
-export default async function Wallet({ searchParams }: { searchParams: Promise<{ app?: string | string[] }> }) {
-  const { app } = await searchParams;
+export default async function Wallet({
+  searchParams,
+}: {
+  searchParams: Promise<{ app?: string | string[]; quota_checkout?: string | string[] }>;
+}) {
+  const { app, quota_checkout } = await searchParams;
   const appId = typeof app === "string" && isUuid(app) ? app : null;
   await requireUser(appId === null ? "/wallet" : `/wallet?app=${appId}`);
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
+      <CheckoutOutcome outcome={quota_checkout} />
+      <Suspense>
+        <Frozen />
+      </Suspense>
       <h1 className="text-sm font-medium text-soft">Your balance</h1>
       <Suspense fallback={<Skeleton className="mt-2 h-12 w-44" />}>
         <Balance />
@@ -39,9 +50,12 @@ async function Balance() {
   const { available, held } = await (await caller()).wallet.balance();
   return (
     <>
-      <p className="mt-1 text-5xl font-semibold tracking-tight">
-        <Money credits={available} />
-      </p>
+      <div className="mt-1 flex flex-wrap items-center justify-between gap-x-6 gap-y-3">
+        <p className="text-5xl font-semibold tracking-tight">
+          <Money credits={available} />
+        </p>
+        <AddCredits returnTo="/wallet" />
+      </div>
       {held > 0n && (
         <p className="mt-2 text-sm text-soft">
           <Money credits={held} /> more is reserved by requests under way. What they do not use comes back.

@@ -30,5 +30,8 @@ export async function fundLinkedUser(
   });
   if (outcome === "insufficient")
     throw new AppError("insufficient_credits", { message: "Your own wallet does not have enough credits for this gift." });
+  // So that both statements can say who gave what to whom.
+  if (outcome === "applied")
+    await tx.prisma.gift.create({ data: { transferId: gift.id, appId: gift.appId, externalUserId: gift.externalUserId } });
   return { balanceAfter: (await balanceOf(tx, link.walletId)).balance };
 }

@@ -3,11 +3,12 @@ import { errors as undiciErrors } from "undici";
 import { env } from "#env";
 import { noteUse } from "../apps/last-used.ts";
 import { QueueFullError } from "../ledger/batcher.ts";
+import { debtOf } from "../ledger/debts.ts";
 import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
 import { settle, unused } from "../ledger/hold.ts";
 import { type Ledger, ledger } from "../ledger/ledger.ts";
 import { refillSandbox } from "../ledger/sandbox.ts";
-import { type Tx, transaction } from "../platform/db.ts";
+import { database, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from "../pricing/price.ts";
@@ -94,7 +95,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
     bound = await closerPromptBound(purchase.request);
     verdict = await tryHold(books, purchase, bound, day);
   }
-  if (verdict.kind === "refused") throw refusal(verdict, purchase);
+  if (verdict.kind === "refused") throw (await frozen(verdict)) ?? refusal(verdict, purchase);
   return fitOutput(books, purchase, verdict, bound, day);
 }
 
@@ -192,6 +193,17 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
     today(),
   );
   return optimistic <= verdict.available;
+}
+
+/** A wallet that owes has nothing to spend, and its person wants to know why. */
+async function frozen(verdict: Refused): Promise<AppError | null> {
+  if (verdict.reason !== "insufficient_credits" || verdict.payer === null) return null;
+  const debt = await debtOf((await database()).sql, verdict.payer.walletId);
+  if (debt === 0n) return null;
+  return new AppError("insufficient_credits", {
+    message: `This wallet is frozen: a refund or dispute left ${verdict.payer.mayReadBalance ? dollars(debt) : "an amount"} open. Adding credits repays that first.`,
+    detail: { reason: verdict.reason, payer: verdict.payer },
+  });
 }
 
 function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {

@@ -162,6 +162,31 @@ export const funding = z.object({
   transaction_id: z.string(),
 });
 
+export const packageList = z.object({
+  data: z.array(
+    z.object({
+      id: z.string(),
+      credits,
+      price_cents: z.int(),
+      currency: z.literal("usd"),
+    }),
+  ),
+});
+export const checkoutRequest = z
+  .strictObject({
+    package_id: z.string().min(1).max(40).describe("A package from GET /v1/packages."),
+    return_url: z
+      .string()
+      .min(1)
+      .max(2000)
+      .optional()
+      .describe(
+        "Where the person goes on: an address of a site or redirect URI that your app has registered. `quota_checkout` is added to it: paid, processing or cancelled.",
+      ),
+  })
+  .meta({ examples: [{ package_id: "usd_10" }] });
+export const checkout = z.object({ url: z.url().describe("Send the person there.") });
+
 const webhookUrl = z.string().min(1).max(2_000).describe("A public http(s) address.");
 const webhookEvents = z.array(eventType).min(1).describe("The event types to send.");
 const webhookDescription = z

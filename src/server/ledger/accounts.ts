@@ -2,7 +2,7 @@ import { v7 as uuidv7 } from "uuid";
 import type { Sql } from "../platform/sql.ts";
 import { plainArray, toBigInt } from "../platform/sql.ts";
 
-/** The platform's accounts, made by the first migration. */
+/** The platform's accounts, made by the migrations. */
 export const platformAccount = {
   /** Where top-ups come from. */
   world: "00000000-0000-7000-8000-000000000001",
@@ -16,6 +16,12 @@ export const platformAccount = {
   sandbox: "00000000-0000-7000-8000-000000000005",
   /** Refills spending limits. */
   allowance: "00000000-0000-7000-8000-000000000006",
+  /** What came in through Stripe, less what went back. */
+  stripe: "00000000-0000-7000-8000-000000000101",
+  /** Top-ups that nobody paid for, from the sandbox checkout. */
+  sandboxCheckout: "00000000-0000-7000-8000-000000000102",
+  /** What wallets owe after a refund or dispute that they could not cover. */
+  receivable: "00000000-0000-7000-8000-000000000103",
 } as const;
 
 export type BoundedAccountKind = "wallet" | "limit" | "sandbox_wallet" | "earnings";

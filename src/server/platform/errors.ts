@@ -41,7 +41,7 @@ const rows = {
     type: "insufficient_quota",
     message: "The wallet does not have enough credits for this request.",
     hint: "Let the person add credits to their wallet, or lower max_tokens.",
-    when: "The payer cannot cover the request's worst case with at least 16 output tokens.",
+    when: "The payer cannot cover the request's worst case with at least 16 output tokens, or owes what a refund or dispute left open.",
   },
   spending_limit_reached: {
     status: 402,
@@ -130,6 +130,13 @@ const rows = {
     message: "This server has no access to the model's provider.",
     hint: "Use another model, or ask the operator to configure the provider.",
     when: "No credentials are configured for this model's provider.",
+  },
+  payments_unavailable: {
+    status: 503,
+    type: "api_error",
+    message: "This server cannot take payments right now. Nothing was charged.",
+    hint: "Try again in a moment; if it goes on, ask the operator to configure payments.",
+    when: "Payments are not configured, or the payment provider did not answer.",
   },
   overloaded: {
     status: 503,

@@ -4,6 +4,7 @@ import { appsRouter } from "./routers/apps.ts";
 import { developerWalletRouter } from "./routers/developer-wallet.ts";
 import { earningsRouter } from "./routers/earnings.ts";
 import { linkedUsersRouter } from "./routers/linked-users.ts";
+import { paymentsRouter } from "./routers/payments.ts";
 import { usageRouter } from "./routers/usage.ts";
 import { walletRouter } from "./routers/wallet.ts";
 import { webhooksRouter } from "./routers/webhooks.ts";
@@ -16,6 +17,7 @@ export const appRouter = router({
   developerWallet: developerWalletRouter,
   earnings: earningsRouter,
   linkedUsers: linkedUsersRouter,
+  payments: paymentsRouter,
   usage: usageRouter,
   wallet: walletRouter,
   webhooks: webhooksRouter,

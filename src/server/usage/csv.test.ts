@@ -30,8 +30,9 @@ test("a request has a cell for every column", () => {
 });
 
 test("so has a transfer", () => {
-  const row = csvRow({ kind: "transfer", id: "t", at, amount: 1_000_000n, reason: "grant", description: "Welcome credits" });
-  expect(row).toBe("2026-11-22T10:00:00.000Z,t,grant,,,,,,,,,1000000,Welcome credits\r\n");
+  const gift = { appName: "Acme Chat", externalUserId: "user_123", paymentId: null };
+  const row = csvRow({ kind: "transfer", id: "t", at, amount: 1_000_000n, reason: "funding", description: "Thanks", ...gift });
+  expect(row).toBe("2026-11-22T10:00:00.000Z,t,funding,Acme Chat,,,,,,,,1000000,Thanks\r\n");
 });
 
 test("what others wrote is quoted, and never a formula", () => {

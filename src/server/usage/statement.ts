@@ -26,7 +26,20 @@ export type StatementEntry =
       markup: bigint;
       interrupted: boolean;
     }
-  | { kind: "transfer"; id: string; at: Date; amount: bigint; reason: TransferReason; description: string | null };
+  | {
+      kind: "transfer";
+      id: string;
+      at: Date;
+      amount: bigint;
+      reason: TransferReason;
+      description: string | null;
+      /** The app that gave credits, or that a top-up was begun in. */
+      appName: string | null;
+      /** Whom the app gave them to. */
+      externalUserId: string | null;
+      /** The top-up, which has a receipt. */
+      paymentId: string | null;
+    };
 
 /**
  * One page of what moved a wallet's credits, newest first. Requests that cost nothing
@@ -50,9 +63,16 @@ export async function statement(
     ask.appId === undefined ? db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }) : [],
     ask.appId === undefined ? db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }) : [],
   ]);
+  const transferIds = [...outgoing, ...incoming].map(({ id }) => id);
+  const [gifts, payments] = await Promise.all([
+    db.gift.findMany({ where: { transferId: { in: transferIds } } }),
+    db.payment.findMany({ where: { transferId: { in: transferIds } }, select: { id: true, transferId: true, appId: true } }),
+  ]);
+  const giftOf = new Map(gifts.map((gift) => [gift.transferId, gift]));
+  const paymentOf = new Map(payments.map((payment) => [payment.transferId, payment]));
   const names = await appNames(
     db,
-    usages.map((usage) => usage.appId),
+    [...usages, ...gifts, ...payments].flatMap(({ appId }) => appId ?? []),
   );
   const entries: StatementEntry[] = [
     ...usages.map((usage) => ({
@@ -81,6 +101,9 @@ export async function statement(
       amount: transfer.debitId === ask.walletId ? -transfer.amount : transfer.amount,
       reason: transfer.reason,
       description: transfer.description,
+      appName: names.get(giftOf.get(transfer.id)?.appId ?? paymentOf.get(transfer.id)?.appId ?? "") ?? null,
+      externalUserId: giftOf.get(transfer.id)?.externalUserId ?? null,
+      paymentId: paymentOf.get(transfer.id)?.id ?? null,
     })),
   ];
   entries.sort((a, b) => (a.id < b.id ? 1 : -1));

@@ -10,6 +10,9 @@ import { Money } from "#ui/money.tsx";
 import { segmentLook, segmentsLook } from "#ui/segment-look.ts";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
 import { Table, Td, Th, Tr } from "#ui/table.tsx";
+import { AddCredits } from "../../wallet/add-credits.tsx";
+import { CheckoutOutcome } from "../../wallet/checkout-outcome.tsx";
+import { Frozen } from "../../wallet/frozen.tsx";
 import { DeveloperStatement } from "./statement.tsx";
 
 const shows = { everything: "Everything", requests: "Requests", funding: "Given to users" } as const;
@@ -17,8 +20,12 @@ type Show = keyof typeof shows;
 
 export const metadata: Metadata = { title: "Developer wallet" };
 
-export default async function DeveloperWallet({ searchParams }: { searchParams: Promise<{ show?: string | string[] }> }) {
-  const { show: asked } = await searchParams;
+export default async function DeveloperWallet({
+  searchParams,
+}: {
+  searchParams: Promise<{ show?: string | string[]; quota_checkout?: string | string[] }>;
+}) {
+  const { show: asked, quota_checkout } = await searchParams;
   const show: Show = asked === "requests" || asked === "funding" ? asked : "everything";
   await requireUser(addressOf(show));
   return (
@@ -28,7 +35,11 @@ export default async function DeveloperWallet({ searchParams }: { searchParams: 
           Your apps
         </Link>
       </p>
-      <PageHeading title="Developer wallet">
+      <CheckoutOutcome outcome={quota_checkout} />
+      <Suspense>
+        <Frozen />
+      </Suspense>
+      <PageHeading title="Developer wallet" action={<AddCredits returnTo="/dashboard/wallet" />}>
         Your own wallet. It pays for requests with developer keys that name no user, and for credits you give to linked users.
       </PageHeading>
       <Suspense

@@ -11,6 +11,7 @@ const parts: Record<string, () => string | Promise<string>> = {
   api: apiMarkdown,
   settings,
   events,
+  sdk,
 };
 
 export function generated(name: string | undefined): string | Promise<string> {
@@ -48,6 +49,11 @@ function events(): string {
   return Object.entries(eventTable)
     .map(([type, { when, sample }]) => `### ${type}\n\n${when}\n\n\`\`\`json\n${JSON.stringify(sample, null, 2)}\n\`\`\``)
     .join("\n\n");
+}
+
+/** The packages' reference, which `npm run sdk:reference` makes from their TSDoc. */
+function sdk(): Promise<string> {
+  return readFile(path.join(/* turbopackIgnore: true */ process.cwd(), "docs/sdk-reference.md"), "utf8");
 }
 
 /** Every setting with its default and the sentence that src/env.ts says about it. */

@@ -1,0 +1,148 @@
+import { WebhookVerificationError } from "./errors.ts";
+import type { QuotaEvent } from "./wire.ts";
+
+/** The types of events. */
+export type QuotaEventType = QuotaEvent["type"];
+
+/** The raw body, byte for byte: parsed and written again it has another signature. */
+export type WebhookPayload = string | Uint8Array | ArrayBuffer;
+
+/** Headers as a `Headers` object or as Node has them. */
+export type WebhookHeaders = Headers | Record<string, string | string[] | undefined>;
+
+/** How strictly to check. */
+export interface WebhookOptions {
+  /** How old, or how far in the future, a delivery may be. 300 seconds. */
+  toleranceSeconds?: number | undefined;
+}
+
+/**
+ * Whether a delivery was signed with this secret. Takes the headers of the Standard Webhooks
+ * (`webhook-id`, `webhook-timestamp`, `webhook-signature`), whose age it checks, and without
+ * them `X-Quota-Signature`, which says nothing about age. Compares in constant time.
+ */
+export async function verifyWebhookSignature(
+  payload: WebhookPayload,
+  headers: WebhookHeaders,
+  secret: string,
+  options: WebhookOptions = {},
+): Promise<boolean> {
+  return (await refusal(payload, headers, secret, options)) === null;
+}
+
+/**
+ * The event of a delivery.
+ *
+ * @example
+ * ```ts
+ * export async function POST(request: Request) {
+ *   const event = await constructEvent(await request.text(), request.headers, process.env.QUOTA_WEBHOOK_SECRET!);
+ *   if (event.type === "user.disconnected") await forget(event.data.external_user_id);
+ *   return new Response(null, { status: 204 });
+ * }
+ * ```
+ *
+ * Throws `WebhookVerificationError` when it was not signed with this secret, is too old, or is no event.
+ */
+export async function constructEvent(
+  payload: WebhookPayload,
+  headers: WebhookHeaders,
+  secret: string,
+  options: WebhookOptions = {},
+): Promise<QuotaEvent> {
+  const refused = await refusal(payload, headers, secret, options);
+  if (refused !== null) throw new WebhookVerificationError(refused);
+  try {
+    const event = JSON.parse(new TextDecoder().decode(bytesOf(payload))) as QuotaEvent;
+    if (typeof event.id === "string" && typeof event.type === "string" && typeof event.data === "object") return event;
+  } catch {
+    // Signed, and yet no JSON.
+  }
+  throw new WebhookVerificationError("The body is no event.");
+}
+
+async function refusal(
+  payload: WebhookPayload,
+  headers: WebhookHeaders,
+  secret: string,
+  { toleranceSeconds = 300 }: WebhookOptions,
+): Promise<string | null> {
+  const header = (name: string) => readHeader(headers, name);
+  const body = bytesOf(payload);
+  const standard = header("webhook-signature");
+  if (standard === undefined) {
+    const plain = header("x-quota-signature");
+    if (plain === undefined) return "There is no signature.";
+    const key = await hmacKey(plainKey(secret), "verify");
+    return (await matches(key, fromHex(plain), body)) ? null : "The signature is not of this secret and body.";
+  }
+  const id = header("webhook-id");
+  const timestamp = header("webhook-timestamp");
+  if (!id || !timestamp || !/^\d+$/.test(timestamp)) return "webhook-id or webhook-timestamp is missing.";
+  if (Math.abs(Date.now() / 1000 - Number(timestamp)) > toleranceSeconds)
+    return "The delivery is too old, or this machine's clock is wrong.";
+  const key = await hmacKey(standardKey(secret), "verify");
+  const signed = standardContent(id, timestamp, body);
+  // While a secret is being replaced there is a signature of each.
+  for (const each of standard.split(" ")) {
+    if (each.startsWith("v1,") && (await matches(key, fromBase64(each.slice(3)), signed))) return null;
+  }
+  return "The signature is not of this secret and body.";
+}
+
+async function matches(key: CryptoKey, signature: Bytes | null, content: Bytes): Promise<boolean> {
+  // Constant time is `verify`'s job (it compares MACs, not text).
+  return signature !== null && crypto.subtle.verify("HMAC", key, signature, content);
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** @internal */
+export function hmacKey(raw: Bytes, use: "sign" | "verify"): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", raw, { name: "HMAC", hash: "SHA-256" }, false, [use]);
+}
+
+/** @internal X-Quota-Signature is made with the secret as it is written. */
+export function plainKey(secret: string): Bytes {
+  return new TextEncoder().encode(secret);
+}
+
+/** @internal Standard Webhooks: the key is what follows `whsec_`, base64-decoded. */
+export function standardKey(secret: string): Bytes {
+  const key = fromBase64(secret.replace(/^whsec_/, ""));
+  if (key === null) throw new WebhookVerificationError("This is no webhook secret; it begins with whsec_.");
+  return key;
+}
+
+/** @internal */
+export function standardContent(id: string, timestamp: string, body: Bytes): Bytes {
+  const head = new TextEncoder().encode(`${id}.${timestamp}.`);
+  const content = new Uint8Array(head.length + body.length);
+  content.set(head);
+  content.set(body, head.length);
+  return content;
+}
+
+/** @internal */
+export function bytesOf(payload: WebhookPayload): Bytes {
+  return typeof payload === "string" ? new TextEncoder().encode(payload) : new Uint8Array(payload as ArrayBuffer);
+}
+
+function readHeader(headers: WebhookHeaders, name: string): string | undefined {
+  if (typeof (headers as Headers).get === "function") return (headers as Headers).get(name) ?? undefined;
+  const found = Object.entries(headers as Record<string, string | string[] | undefined>).find(([key]) => key.toLowerCase() === name)?.[1];
+  return Array.isArray(found) ? found[0] : found;
+}
+
+function fromHex(text: string): Bytes | null {
+  if (!/^([0-9a-f]{2})+$/i.test(text)) return null;
+  return Uint8Array.from(text.match(/../g) as string[], (pair) => Number.parseInt(pair, 16));
+}
+
+function fromBase64(text: string): Bytes | null {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return null;
+  }
+}

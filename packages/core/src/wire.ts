@@ -1,0 +1,558 @@
+// Made by packages/wire-types.ts from the server's schemas. Do not edit.
+
+/** What a request cost, and what is left. */
+export type Quota = {
+  /** Credits; 1 credit is 1 micro-dollar. */
+  credits_used: number;
+  /** The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time. */
+  balance_after: number | null;
+  billing_mode: "developer" | "user" | "test";
+  external_user_id?: string | undefined;
+};
+
+/** What the server needs of a chat completion; other parameters go to the provider. */
+export type WireChatCompletionRequest = {
+  /** A model from GET /v1/models. */
+  model: string;
+  messages: Array<{
+    role: string;
+    [other: string]: unknown;
+  }>;
+  /** Answer as server-sent events. */
+  stream?: boolean | null | undefined;
+  /** The older name of max_completion_tokens. */
+  max_tokens?: number | null | undefined;
+  /** The longest answer that is paid for. */
+  max_completion_tokens?: number | null | undefined;
+  /** How many answers. */
+  n?: number | null | undefined;
+  [other: string]: unknown;
+};
+
+/** What the server adds to the provider's answer. */
+export type WireChatCompletion = {
+  id: string;
+  object: string;
+  model: string;
+  choices: Array<{
+    [other: string]: unknown;
+  }>;
+  usage?: {
+    prompt_tokens: number;
+    completion_tokens: number;
+    total_tokens: number;
+    [other: string]: unknown;
+  } | undefined;
+  quota: {
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+    /** The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time. */
+    balance_after: number | null;
+    billing_mode: "developer" | "user" | "test";
+    external_user_id?: string | undefined;
+  };
+  [other: string]: unknown;
+};
+
+/** A person who connected their wallet to your app. */
+export type LinkedUser = {
+  user: {
+    id: string;
+    email: string;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    balance: number;
+  };
+  /** ISO 8601, UTC. */
+  linked_at: string;
+  /** What this person lets your app spend in a month. */
+  limit?: number | undefined;
+  /** What of the limit is spent this month. */
+  spent?: number | undefined;
+};
+
+/** A linked user, with your id for them. */
+export type LinkedUserListItem = {
+  user: {
+    id: string;
+    email: string;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    balance: number;
+  };
+  /** ISO 8601, UTC. */
+  linked_at: string;
+  /** What this person lets your app spend in a month. */
+  limit?: number | undefined;
+  /** What of the limit is spent this month. */
+  spent?: number | undefined;
+  external_user_id: string;
+};
+
+/** A page of linked users. */
+export type LinkedUserList = {
+  data: Array<{
+    user: {
+      id: string;
+      email: string;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      balance: number;
+    };
+    /** ISO 8601, UTC. */
+    linked_at: string;
+    /** What this person lets your app spend in a month. */
+    limit?: number | undefined;
+    /** What of the limit is spent this month. */
+    spent?: number | undefined;
+    external_user_id: string;
+  }>;
+  has_more: boolean;
+};
+
+/** Which page of a list. */
+export type PageParams = {
+  limit?: number | undefined;
+  /** The id of the last item of the page before. */
+  starting_after?: string | undefined;
+};
+
+/** It worked. */
+export type Success = {
+  success: true;
+};
+
+/** A model and its price. */
+export type Model = {
+  id: string;
+  object: "model";
+  created: number;
+  owned_by: string;
+  /** US dollars, as decimal text; the app's markup comes on top. */
+  pricing: {
+    prompt_per_1k_tokens: string;
+    completion_per_1k_tokens: string;
+  };
+  context_length: number;
+  max_output_tokens: number;
+};
+
+/** The models that can be asked. */
+export type ModelList = {
+  object: "list";
+  data: Array<{
+    id: string;
+    object: "model";
+    created: number;
+    owned_by: string;
+    /** US dollars, as decimal text; the app's markup comes on top. */
+    pricing: {
+      prompt_per_1k_tokens: string;
+      completion_per_1k_tokens: string;
+    };
+    context_length: number;
+    max_output_tokens: number;
+  }>;
+};
+
+/** What the payer of a request has. */
+export type Balance = {
+  wallet: "developer" | "linked_user" | "oauth_user" | "sandbox";
+  external_user_id?: string | undefined;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance: number;
+  /** The balance less what requests under way hold. */
+  available: number;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  held: number;
+  billing_mode: "developer" | "user" | "test";
+  /** Credits; 1 credit is 1 micro-dollar. */
+  limit?: number | undefined;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  spent?: number | undefined;
+};
+
+/** Who a credential is. */
+export type Me = {
+  object: "api_key";
+  id: string;
+  name: string;
+  fragment: string;
+  billing_mode: "developer" | "user" | "test";
+  app: {
+    id: string;
+    name: string;
+  };
+  usage_30d: {
+    requests: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+  };
+} | {
+  object: "user";
+  id: string;
+  email?: string | undefined;
+  /** What the token may do, separated by spaces. */
+  scope: string;
+  billing_mode: "user";
+  app: {
+    id: string;
+    name: string;
+  };
+  usage_30d: {
+    requests: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+  };
+};
+
+/** Which usage to report. */
+export type UsageParams = {
+  limit?: number | undefined;
+  /** The id of the last item of the page before. */
+  starting_after?: string | undefined;
+  /** Your app's id for the linked user. */
+  external_user_id?: string | undefined;
+  model?: string | undefined;
+  /** Requests from this moment on. */
+  start?: string | undefined;
+  /** Requests before this moment. */
+  end?: string | undefined;
+  /** Sums instead of single requests. */
+  group_by?: "day" | "model" | "user" | undefined;
+};
+
+/** One request and what it cost. */
+export type UsageItem = {
+  request_id: string;
+  /** ISO 8601, UTC. */
+  created_at: string;
+  external_user_id: string | null;
+  billing_mode: "developer" | "user" | "test";
+  endpoint: string;
+  model: string;
+  prompt_tokens: number;
+  cached_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  credits_used: number;
+  /** What of credits_used is the app's markup. */
+  markup: number;
+  /** interrupted: the client hung up, and what it got was billed. */
+  status: "completed" | "interrupted";
+  counted_by: "provider" | "tokenizer" | null;
+  stream: boolean;
+  duration_ms: number;
+};
+
+/** Single requests, or with `group_by` sums. */
+export type UsagePage = {
+  data: Array<{
+    request_id: string;
+    /** ISO 8601, UTC. */
+    created_at: string;
+    external_user_id: string | null;
+    billing_mode: "developer" | "user" | "test";
+    endpoint: string;
+    model: string;
+    prompt_tokens: number;
+    cached_tokens: number;
+    completion_tokens: number;
+    total_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+    /** What of credits_used is the app's markup. */
+    markup: number;
+    /** interrupted: the client hung up, and what it got was billed. */
+    status: "completed" | "interrupted";
+    counted_by: "provider" | "tokenizer" | null;
+    stream: boolean;
+    duration_ms: number;
+  }>;
+  has_more: boolean;
+} | {
+  group_by: "day" | "model" | "user";
+  data: Array<{
+    requests: number;
+    prompt_tokens: number;
+    completion_tokens: number;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    credits_used: number;
+    group: string | null;
+  }>;
+};
+
+/** Credits to give from your own wallet. */
+export type FundingRequest = {
+  /** Your app's id for the linked user. */
+  external_user_id: string;
+  /** Credits to give. */
+  amount: number;
+  description?: string | undefined;
+};
+
+/** Credits that were given. */
+export type Funding = {
+  success: true;
+  external_user_id: string;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  amount: number;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance_after: number;
+  transaction_id: string;
+};
+
+/** An endpoint of yours that hears of events. */
+export type Webhook = {
+  id: string;
+  url: string;
+  description: string | null;
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance_low_threshold: number;
+  /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+  sandbox: boolean;
+  enabled: boolean;
+  disabled_at: string | null;
+  disabled_reason: "owner" | "failing" | null;
+  /** The first failure after the last success. */
+  failing_since: string | null;
+  /** Until then the secret before the last rotation signs too. */
+  former_secret_until: string | null;
+  /** What is wrong with it, if anything. */
+  notice: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+};
+
+/** An endpoint, and its secret when it was just made or rotated. */
+export type WebhookWithSecret = {
+  id: string;
+  url: string;
+  description: string | null;
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  /** Credits; 1 credit is 1 micro-dollar. */
+  balance_low_threshold: number;
+  /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+  sandbox: boolean;
+  enabled: boolean;
+  disabled_at: string | null;
+  disabled_reason: "owner" | "failing" | null;
+  /** The first failure after the last success. */
+  failing_since: string | null;
+  /** Until then the secret before the last rotation signs too. */
+  former_secret_until: string | null;
+  /** What is wrong with it, if anything. */
+  notice: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+  /** `whsec_…`; here when it was just made or rotated, and never again. */
+  secret?: string | undefined;
+};
+
+/** Your endpoints. */
+export type WebhookList = {
+  data: Array<{
+    id: string;
+    url: string;
+    description: string | null;
+    events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+    /** Credits; 1 credit is 1 micro-dollar. */
+    balance_low_threshold: number;
+    /** Hears of requests with `test` keys, and of nothing else. As the key it was made with. */
+    sandbox: boolean;
+    enabled: boolean;
+    disabled_at: string | null;
+    disabled_reason: "owner" | "failing" | null;
+    /** The first failure after the last success. */
+    failing_since: string | null;
+    /** Until then the secret before the last rotation signs too. */
+    former_secret_until: string | null;
+    /** What is wrong with it, if anything. */
+    notice: string | null;
+    /** ISO 8601, UTC. */
+    created_at: string;
+  }>;
+  has_more: false;
+};
+
+/** An endpoint to make. */
+export type WebhookParams = {
+  /** A public http(s) address. */
+  url: string;
+  /** The event types to send. */
+  events: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low">;
+  description?: string | null | undefined;
+  /** `balance.low` is sent when a balance falls below this many credits. */
+  balance_low_threshold?: number | undefined;
+};
+
+/** What to change of an endpoint. */
+export type WebhookChange = {
+  /** A public http(s) address. */
+  url?: string | undefined;
+  /** The event types to send. */
+  events?: Array<"user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low"> | undefined;
+  description?: string | null | undefined;
+  /** `balance.low` is sent when a balance falls below this many credits. */
+  balance_low_threshold?: number | undefined;
+  /** false gives up what is pending; true also enables an endpoint that was disabled for failing. */
+  enabled?: boolean | undefined;
+  /** Makes a new secret, which is in the answer. */
+  rotate_secret?: true | undefined;
+  /** With `rotate_secret`: how long the secret before signs too; a day unless given, 0 ends it at once. */
+  overlap_seconds?: number | undefined;
+};
+
+/** One event on its way to one endpoint. */
+export type WebhookDelivery = {
+  id: string;
+  /** The `id` of the body and the header `webhook-id`; the same in every attempt. */
+  event_id: string;
+  type: "user.connected" | "user.disconnected" | "usage.completed" | "balance.updated" | "balance.low";
+  status: "pending" | "succeeded" | "failed";
+  /** Since it was made, or retried by hand. */
+  attempts: number;
+  next_attempt_at: string | null;
+  last_response_status: number | null;
+  last_error: string | null;
+  /** ISO 8601, UTC. */
+  created_at: string;
+};
+
+/** What every error of /v1 looks like. */
+export type ErrorBody = {
+  error: {
+    code: string;
+    message: string;
+    type: string;
+    param: string | null;
+    hint?: string | undefined;
+    docs_url: string;
+  };
+};
+
+/** Every error code of /v1; `docs/errors.md` says when each is sent. */
+export type QuotaErrorCode =
+  | "bad_request"
+  | "user_required"
+  | "invalid_api_key"
+  | "insufficient_credits"
+  | "spending_limit_reached"
+  | "insufficient_scope"
+  | "model_not_allowed"
+  | "not_found"
+  | "model_not_found"
+  | "method_not_allowed"
+  | "idempotency_conflict"
+  | "request_too_large"
+  | "rate_limit_exceeded"
+  | "rate_limit"
+  | "internal_error"
+  | "upstream_error"
+  | "provider_unavailable"
+  | "payments_unavailable"
+  | "overloaded"
+  | "gateway_timeout";
+
+/** An event, told apart by `type`. Amounts are credits. */
+export type QuotaEvent =
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "user.connected";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** ISO 8601, UTC. */
+      connected_at: string;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "user.disconnected";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** ISO 8601, UTC. */
+      disconnected_at: string;
+      reason: "app" | "user" | "replaced";
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "usage.completed";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      request_id: string;
+      model: string;
+      prompt_tokens: number;
+      completion_tokens: number;
+      total_tokens: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      credits_used: number;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "balance.updated";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      new_balance: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      amount_spent: number;
+      model: string;
+      /** The path of the request, such as /v1/chat/completions. */
+      endpoint: string;
+    };
+  }
+  | {
+    /** The same in every attempt. */
+    id: string;
+    type: "balance.low";
+    /** ISO 8601, UTC. */
+    created_at: string;
+    data: {
+      /** Quota's id for the person, as in GET /v1/users. */
+      user_id: string;
+      /** Your app's id for the linked user. */
+      external_user_id: string;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      current_balance: number;
+      /** Credits; 1 credit is 1 micro-dollar. */
+      threshold: number;
+    };
+  };
+
+/** @internal What each event says, for example. */
+export const eventSamples = {
+  "user.connected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","connected_at":"2026-11-22T12:00:00.000Z"},
+  "user.disconnected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","disconnected_at":"2026-11-22T12:00:00.000Z","reason":"user"},
+  "usage.completed": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","request_id":"req_0193e4b27c1a7d3e9f602b8c4d5e6f71","model":"gpt-4o-mini","prompt_tokens":120,"completion_tokens":45,"total_tokens":165,"credits_used":45},
+  "balance.updated": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","new_balance":4999955,"amount_spent":45,"model":"gpt-4o-mini","endpoint":"/v1/chat/completions"},
+  "balance.low": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","current_balance":99980,"threshold":100000},
+};

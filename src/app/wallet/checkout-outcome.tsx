@@ -1,0 +1,25 @@
+/** What became of the checkout that somebody comes back from. */
+export function CheckoutOutcome({ outcome }: { outcome: string | string[] | undefined }) {
+  if (outcome === "paid") {
+    return (
+      <p role="status" className="mb-4 rounded-md bg-accent-wash px-3 py-2 text-sm text-accent">
+        The credits are in your wallet. Their receipt is under Top-ups.
+      </p>
+    );
+  }
+  if (outcome === "processing") {
+    return (
+      <p role="status" className="mb-4 rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">
+        Your payment is on its way. The credits appear as soon as it arrives; there is nothing more to do.
+      </p>
+    );
+  }
+  if (outcome === "cancelled") {
+    return (
+      <p role="status" className="mb-4 rounded-md bg-sunken px-3 py-2 text-sm">
+        Nothing was charged and nothing was added.
+      </p>
+    );
+  }
+  return null;
+}

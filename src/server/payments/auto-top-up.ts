@@ -1,0 +1,246 @@
+import Stripe from "stripe";
+import type { Billing, Payment } from "../../generated/prisma/client.ts";
+import { balanceOf } from "../ledger/accounts.ts";
+import { debtOf } from "../ledger/debts.ts";
+import type { Database, Tx } from "../platform/db.ts";
+import { prisma, transaction } from "../platform/db.ts";
+import { newId } from "../platform/ids.ts";
+import { log } from "../platform/log.ts";
+import { ensureBilling } from "./billing.ts";
+import { markOver, markProcessing } from "./fulfil.ts";
+import { mailAutoTopUpStopped } from "./mails.ts";
+import { creditsOfCents, findPackage, packages } from "./packages.ts";
+import { PAYMENT_ID, stripe } from "./stripe.ts";
+import { takeSucceededIntent } from "./sync.ts";
+
+/**
+ * Auto top-up: when a balance falls below what its person chose, their saved card is
+ * charged, once for each time it falls, and up to a maximum in a calendar month (UTC).
+ * It needs nothing on the way of a request: a job in every server looks at the few
+ * wallets that have it. What keeps it to one charge is in the database: a wallet has
+ * one unsettled automatic payment at most, and is armed again only when its balance was
+ * at the threshold in between.
+ */
+
+export type AutoTopUpSettings = { threshold: bigint; packageId: string; monthlyMaximum: bigint };
+
+/** Puts it on, and says whether a card has to be left first. */
+export async function startAutoTopUp(
+  owner: { userId: string; walletId: string },
+  { threshold, packageId, monthlyMaximum }: AutoTopUpSettings,
+): Promise<"on" | "waiting_for_card" | "no such package" | "threshold too high" | "maximum too low"> {
+  const bought = findPackage(packageId);
+  if (bought === undefined) return "no such package";
+  // One top-up must lift the balance over the threshold, or each would ask for the next.
+  if (threshold > bought.credits) return "threshold too high";
+  if (monthlyMaximum < bought.credits) return "maximum too low";
+  await ensureBilling(owner);
+  return transaction(async (tx) => {
+    const billing = await lockBilling(tx, owner.walletId);
+    const autoTopUp = billing.paymentMethodId === null ? "waiting_for_card" : "on";
+    await tx.prisma.billing.update({
+      where: { walletId: owner.walletId },
+      data: {
+        autoTopUp,
+        autoThreshold: threshold,
+        autoAmount: bought.credits,
+        autoMonthlyMaximum: monthlyMaximum,
+        autoProblem: null,
+        // Putting it on is a wish for credits now, when the balance is low already.
+        autoArmed: true,
+      },
+    });
+    return autoTopUp;
+  });
+}
+
+export async function stopAutoTopUp(walletId: string): Promise<void> {
+  await (await prisma()).billing.updateMany({ where: { walletId }, data: { autoTopUp: "off", autoProblem: null } });
+}
+
+/** Forgets the card, here and at Stripe, and with it automatic top-ups. */
+export async function removeCard(walletId: string): Promise<void> {
+  const db = await prisma();
+  const billing = await db.billing.findUnique({ where: { walletId }, select: { paymentMethodId: true } });
+  if (billing === null || billing.paymentMethodId === null) return;
+  await db.billing.update({
+    where: { walletId },
+    data: { paymentMethodId: null, paymentMethod: null, autoTopUp: "off", autoProblem: null },
+  });
+  await stripe()
+    ?.paymentMethods.detach(billing.paymentMethodId)
+    .catch((error: unknown) => log.warn("a card could not be detached at Stripe", { error }));
+}
+
+/** What automatic top-ups added this month, those that are under way included. */
+export async function toppedUpThisMonth(db: Pick<Tx["prisma"], "payment">, walletId: string, now = new Date()): Promise<bigint> {
+  const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
+  const sum = await db.payment.aggregate({
+    where: { walletId, automatic: true, status: { in: ["open", "processing", "paid"] }, createdAt: { gte: since } },
+    _sum: { amount: true },
+  });
+  return sum._sum.amount ?? 0n;
+}
+
+/** One round of the job; safe in any number of processes. */
+export async function topUpAutomatically(db: Database, now = new Date()): Promise<void> {
+  if (stripe() === null) return;
+  for (const row of await db.sql.query(belowThresholdStatement, [])) {
+    const payment = await transaction((tx) => claim(tx, String(row.wallet_id), now), db);
+    if (payment !== null) await charge(payment);
+  }
+  await askAgain(db, now);
+}
+
+const belowThresholdStatement = {
+  name: "payments_below_threshold",
+  text: `
+    SELECT b.wallet_id FROM billing b JOIN account a ON a.id = b.wallet_id
+    WHERE b.auto_top_up = 'on' AND b.auto_armed AND a.available + a.held < b.auto_threshold LIMIT 100`,
+};
+
+/** Decides about one wallet with its row locked, and writes the payment down before anything is charged. */
+async function claim(tx: Tx, walletId: string, now: Date): Promise<Payment | null> {
+  const billing = await lockBilling(tx, walletId);
+  const { autoThreshold, autoAmount, autoMonthlyMaximum, customerId, paymentMethodId, userId } = billing;
+  if (billing.autoTopUp !== "on" || !billing.autoArmed || customerId === null || paymentMethodId === null) return null;
+  if (autoThreshold === null || autoAmount === null || autoMonthlyMaximum === null) return null;
+  const { balance } = await balanceOf(tx, walletId);
+  if (balance >= autoThreshold) return null;
+  // A debt would swallow it, one charge after the other; that is for the person to decide.
+  if ((await debtOf(tx, walletId)) > 0n) return null;
+  if ((await tx.prisma.payment.count({ where: { automaticFor: walletId } })) > 0) return null;
+  if ((await toppedUpThisMonth(tx.prisma, walletId, now)) + autoAmount > autoMonthlyMaximum) return null;
+  await tx.prisma.billing.update({ where: { walletId }, data: { autoArmed: false } });
+  return tx.prisma.payment.create({
+    data: {
+      id: newId(),
+      walletId,
+      userId,
+      provider: "stripe",
+      automatic: true,
+      automaticFor: walletId,
+      amount: autoAmount,
+      cents: Number(autoAmount / creditsOfCents(1)),
+      customerId,
+      paymentMethodId,
+      askedAt: now,
+      createdAt: now,
+      expiresAt: new Date(now.getTime() + KNOWN_MS),
+    },
+  });
+}
+
+async function lockBilling(tx: Tx, walletId: string): Promise<Billing> {
+  await tx.query(lockBillingStatement, [walletId]);
+  return tx.prisma.billing.findUniqueOrThrow({ where: { walletId } });
+}
+
+const lockBillingStatement = {
+  name: "payments_lock_billing",
+  text: `SELECT wallet_id FROM billing WHERE wallet_id = $1::uuid FOR NO KEY UPDATE`,
+};
+
+// Stripe knows an idempotency key for at least a day; within it, asking again is the same as having asked once.
+const KNOWN_MS = 20 * 60 * 60 * 1000;
+const ASK_AGAIN_MS = 60_000;
+
+/** What a call to Stripe left open: nobody knows whether the card was charged until it is asked again, with the same key. */
+async function askAgain(db: Database, now: Date): Promise<void> {
+  const due = { automatic: true, status: "open", askedAt: { lt: new Date(now.getTime() - ASK_AGAIN_MS) } } as const;
+  for (const payment of await db.prisma.payment.findMany({ where: due, take: 20, orderBy: { askedAt: "asc" } })) {
+    const { count } = await db.prisma.payment.updateMany({ where: { id: payment.id, ...due }, data: { askedAt: now } });
+    if (count === 0) continue;
+    if (payment.expiresAt > now) await charge(payment);
+    else await stop(payment, "Stripe did not answer for a day.");
+  }
+}
+
+async function charge(payment: Payment): Promise<void> {
+  const client = stripe();
+  if (client === null || payment.customerId === null || payment.paymentMethodId === null) return;
+  try {
+    const intent = await client.paymentIntents.create(
+      {
+        amount: payment.cents,
+        currency: "usd",
+        customer: payment.customerId,
+        payment_method: payment.paymentMethodId,
+        allowed_payment_method_types: ["card"],
+        confirm: true,
+        // Its owner is not there: a bank that wants to see them refuses instead.
+        off_session: true,
+        description: "Quota credits, automatic top-up",
+        metadata: { [PAYMENT_ID]: payment.id, quota_user_id: payment.userId },
+      },
+      { idempotencyKey: `quota-auto-${payment.id}` },
+    );
+    await takeAutomaticIntent(intent);
+  } catch (error) {
+    const problem = problemOf(error);
+    if (problem !== null) await stop(payment, problem);
+    // Open: the next round asks again.
+    else log.warn("an automatic top-up is open; Stripe is asked again", { payment: payment.id, error });
+  }
+}
+
+/** An automatic payment as Stripe has it, from our call or an event. False when it is none of ours. */
+export async function takeAutomaticIntent(intent: Stripe.PaymentIntent): Promise<boolean> {
+  if (intent.status === "succeeded") return takeSucceededIntent(intent);
+  const id = intent.metadata[PAYMENT_ID];
+  const payment = id === undefined ? null : await (await prisma()).payment.findFirst({ where: { id, automatic: true } });
+  // Somebody at a checkout may try another card; only their session says when it is over.
+  if (payment === null) return false;
+  if (intent.status === "processing") await transaction((tx) => markProcessing(tx, payment.id));
+  else if (intent.status === "requires_action") await stop(payment, NEEDS_ITS_OWNER);
+  else if (intent.status === "requires_payment_method" || intent.status === "canceled")
+    await stop(payment, reasonOf(intent.last_payment_error?.code, intent.last_payment_error?.message));
+  return true;
+}
+
+const NEEDS_ITS_OWNER = "Your bank wants you to confirm the payment yourself.";
+
+/** Why Stripe certainly charged nothing; null when nobody knows. */
+function problemOf(error: unknown): string | null {
+  if (error instanceof Stripe.errors.StripeCardError) return reasonOf(error.code, error.message);
+  if (error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing")
+    return "Your card is no longer on file.";
+  return null;
+}
+
+function reasonOf(code: string | null | undefined, message: string | null | undefined): string {
+  if (code === "authentication_required") return NEEDS_ITS_OWNER;
+  return message ?? "Your card was declined.";
+}
+
+/** Ends a payment that brought nothing, and automatic top-ups with it, and tells the person. */
+async function stop(payment: Payment, problem: string): Promise<void> {
+  const { ended } = await transaction(async (tx) => {
+    const over = await markOver(tx, payment.id, "failed", problem);
+    if (over.ended)
+      await tx.prisma.billing.updateMany({
+        where: { walletId: payment.walletId, autoTopUp: "on" },
+        data: { autoTopUp: "stopped", autoProblem: problem },
+      });
+    return over;
+  });
+  if (ended) mailAutoTopUpStopped(payment, problem);
+}
+
+/** For the settings page. Amounts in credits. */
+export async function autoTopUpOf(walletId: string) {
+  const db = await prisma();
+  const billing = await db.billing.findUnique({ where: { walletId } });
+  const bought = packages().find((each) => each.credits === billing?.autoAmount);
+  return {
+    state: billing?.autoTopUp ?? "off",
+    threshold: billing?.autoThreshold ?? null,
+    packageId: bought?.id ?? null,
+    amount: billing?.autoAmount ?? null,
+    monthlyMaximum: billing?.autoMonthlyMaximum ?? null,
+    problem: billing?.autoProblem ?? null,
+    card: billing?.paymentMethodId === null ? null : (billing?.paymentMethod ?? null),
+    addedThisMonth: await toppedUpThisMonth(db, walletId),
+    lowBalanceMail: billing?.lowBalanceMail ?? true,
+  };
+}

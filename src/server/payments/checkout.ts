@@ -1,0 +1,199 @@
+import Stripe from "stripe";
+import { publicUrl } from "#env";
+import type { Payment } from "../../generated/prisma/client.ts";
+import { prisma, transaction } from "../platform/db.ts";
+import { AppError } from "../platform/errors.ts";
+import { isUuid, newId } from "../platform/ids.ts";
+import { log } from "../platform/log.ts";
+import { ensureBilling } from "./billing.ts";
+import { markOver } from "./fulfil.ts";
+import { findPackage, type Package } from "./packages.ts";
+import { paymentProvider } from "./provider.ts";
+import { checkReturnUrl, withOutcome } from "./return-url.ts";
+import { PAYMENT_ID, stripe } from "./stripe.ts";
+import { syncCheckout } from "./sync.ts";
+
+/** How long a checkout can be paid. Stripe takes half an hour to a day. */
+const OPEN_MS = 2 * 60 * 60 * 1000;
+
+export type CheckoutRequest = {
+  owner: { userId: string; walletId: string };
+  packageId: string;
+  /** Where the person goes on; the wallet when it is absent. */
+  returnUrl?: string | undefined;
+  /** The app that asks, with where it may send people. */
+  app?: { id: string; externalUserId: string | null; redirectUris: readonly string[]; siteUrl: string | null } | undefined;
+  /** Keeps the card for automatic top-ups. */
+  saveCard?: boolean;
+};
+
+/**
+ * Opens a checkout for a wallet; the address where it is paid. Throws `bad_request`
+ * for an unknown package or a return address that is nobody's, and
+ * `payments_unavailable` when payments are not configured or Stripe does not answer.
+ */
+export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string }> {
+  const bought = findPackage(ask.packageId);
+  if (bought === undefined)
+    throw new AppError("bad_request", { param: "package_id", message: "There is no such package. GET /v1/packages lists them." });
+  const returnUrl = checkReturnUrl(ask.returnUrl ?? "/wallet", ask.app ?? null);
+  if (returnUrl === null) {
+    throw new AppError("bad_request", {
+      param: "return_url",
+      message: "`return_url` must be an address of a site or redirect URI that your app has registered.",
+    });
+  }
+  const provider = paymentProvider();
+  if (provider === "none") throw new AppError("payments_unavailable", { message: "Payments are not configured on this server." });
+  await refuseTooMany(ask);
+  const payment = await (await prisma()).payment.create({
+    data: {
+      id: newId(),
+      ...ask.owner,
+      provider,
+      amount: bought.credits,
+      cents: bought.cents,
+      appId: ask.app?.id ?? null,
+      externalUserId: ask.app?.externalUserId ?? null,
+      returnUrl,
+      saveCard: ask.saveCard ?? false,
+      expiresAt: new Date(Date.now() + OPEN_MS),
+    },
+  });
+  if (provider === "sandbox") return { url: `${publicUrl()}/checkout/${payment.id}` };
+  try {
+    return { url: await openSession(payment, bought) };
+  } catch (error) {
+    // Nobody has its address, so nobody can pay it.
+    await transaction((tx) => markOver(tx, payment.id, "failed", "Stripe did not open a checkout."));
+    if (error instanceof Stripe.errors.StripeError) throw new AppError("payments_unavailable", { cause: error });
+    throw error;
+  }
+}
+
+const MOST_OPEN = 30;
+const HOUR_MS = 60 * 60 * 1000;
+
+/** Nobody needs more at once, and each is a call to Stripe. Counted by app, so that none gets in the way of another. */
+async function refuseTooMany({ owner, app }: CheckoutRequest): Promise<void> {
+  const since = new Date(Date.now() - HOUR_MS);
+  const open = await (await prisma()).payment.count({
+    where: { walletId: owner.walletId, appId: app?.id ?? null, status: "open", createdAt: { gte: since } },
+  });
+  if (open >= MOST_OPEN) {
+    throw new AppError("rate_limit_exceeded", {
+      message: "Too many checkouts of this wallet are open. Finish one of them, or wait an hour.",
+      headers: { "retry-after": "3600" },
+    });
+  }
+}
+
+async function openSession(payment: Payment, bought: Package): Promise<string> {
+  await ensureBilling(payment);
+  const customer = await customerOf(payment.userId);
+  try {
+    return await createSession(payment, bought, customer);
+  } catch (error) {
+    if (!isMissing(error, "customer")) throw error;
+    // Somebody deleted the customer at Stripe.
+    await (await prisma()).billing.updateMany({
+      where: { userId: payment.userId, customerId: customer },
+      data: { customerId: null, paymentMethodId: null, paymentMethod: null },
+    });
+    return createSession(payment, bought, await customerOf(payment.userId));
+  }
+}
+
+async function createSession(payment: Payment, bought: Package, customer: string): Promise<string> {
+  const marks = { [PAYMENT_ID]: payment.id, quota_user_id: payment.userId, quota_package: bought.id };
+  const back = `${publicUrl()}/checkout/${payment.id}/return`;
+  const session = await needStripe().checkout.sessions.create(
+    {
+      mode: "payment",
+      customer,
+      client_reference_id: payment.id,
+      metadata: marks,
+      line_items: [
+        {
+          quantity: 1,
+          price_data: { currency: "usd", unit_amount: bought.cents, product_data: { name: "Quota credits" } },
+        },
+      ],
+      // Also on the payment, so that its own events say whose it is.
+      payment_intent_data: {
+        metadata: marks,
+        description: "Quota credits",
+        ...(payment.saveCard ? { setup_future_usage: "off_session" as const } : {}),
+      },
+      // A card is all that can be charged later without its owner.
+      ...(payment.saveCard ? { allowed_payment_method_types: ["card" as const] } : {}),
+      // What is refunded has to be in the currency that was credited.
+      adaptive_pricing: { enabled: false },
+      success_url: back,
+      cancel_url: `${back}?cancelled=1`,
+      expires_at: Math.floor(payment.expiresAt.getTime() / 1000),
+    },
+    { idempotencyKey: `quota-checkout-${payment.id}-${customer}` },
+  );
+  if (session.url === null) throw new Error(`Stripe's checkout ${session.id} has no address`);
+  await (await prisma()).payment.update({ where: { id: payment.id }, data: { sessionId: session.id } });
+  return session.url;
+}
+
+/** The person at Stripe, made once and kept. */
+async function customerOf(userId: string): Promise<string> {
+  const db = await prisma();
+  const { customerId, user } = await db.billing.findUniqueOrThrow({
+    where: { userId },
+    select: { customerId: true, user: { select: { email: true } } },
+  });
+  if (customerId !== null) return customerId;
+  const made = await needStripe().customers.create({ email: user.email, metadata: { quota_user_id: userId } });
+  // Of two that make one at once the first is kept; the other stays empty at Stripe.
+  await db.billing.updateMany({ where: { userId, customerId: null }, data: { customerId: made.id } });
+  const kept = await db.billing.findUniqueOrThrow({ where: { userId }, select: { customerId: true } });
+  return kept.customerId ?? made.id;
+}
+
+/** Deletes a person at Stripe, with the cards kept there, when their account has ended. */
+export async function forgetCustomer(customerId: string): Promise<void> {
+  try {
+    await stripe()?.customers.del(customerId);
+  } catch (error) {
+    if (!isMissing(error)) log.error("a customer could not be deleted at Stripe", { customer: customerId, error });
+  }
+}
+
+/**
+ * Where a person goes on who comes back from a checkout, or null when there is none.
+ * Asks Stripe what became of it, so that the credits are there before they look, even
+ * when Stripe's own news is late.
+ */
+export async function returnFrom(id: string, cancelled: boolean): Promise<string | null> {
+  const db = await prisma();
+  const payment = isUuid(id) ? await db.payment.findUnique({ where: { id } }) : null;
+  if (payment === null || payment.returnUrl === null) return null;
+  if (payment.provider === "stripe" && payment.status !== "paid" && !cancelled) {
+    // This address is open to everybody who has it, and reloading it must not cost a call each time.
+    const justNow = new Date(Date.now() - 3_000);
+    const mayAsk = { id, OR: [{ askedAt: null }, { askedAt: { lt: justNow } }] };
+    const { count } = await db.payment.updateMany({ where: mayAsk, data: { askedAt: new Date() } });
+    try {
+      if (count === 1) await syncCheckout(payment);
+    } catch (error) {
+      log.warn("a checkout could not be looked up at Stripe; its webhook or the next round will tell", { payment: id, error });
+    }
+  }
+  const { status } = await db.payment.findUniqueOrThrow({ where: { id }, select: { status: true } });
+  return withOutcome(payment.returnUrl, status === "paid" ? "paid" : cancelled ? "cancelled" : "processing");
+}
+
+function needStripe(): Stripe {
+  const client = stripe();
+  if (client === null) throw new Error("Stripe is not configured");
+  return client;
+}
+
+function isMissing(error: unknown, param?: string): boolean {
+  return error instanceof Stripe.errors.StripeError && error.code === "resource_missing" && (param === undefined || error.param === param);
+}

@@ -1,0 +1,72 @@
+import { publicUrl } from "#env";
+import type { Payment } from "../../generated/prisma/client.ts";
+import { mailGoes, sendLater } from "../mail.ts";
+import { prisma } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
+import { dollars } from "./words.ts";
+
+/** Mails about money. They are news, not proof: the wallet shows the same, so one that gets lost is no harm. */
+
+async function mail(userId: string, subject: string, lines: string[]): Promise<void> {
+  // Without a way out there is nothing to say to the log for every payment.
+  if (mailGoes() === "nowhere") return;
+  const user = await (await prisma()).user.findFirst({ where: { id: userId, deletedAt: null }, select: { email: true } });
+  if (user !== null) sendLater({ to: user.email, subject, text: lines.join("\n\n") });
+}
+
+function later(work: Promise<void>): void {
+  void work.catch((error) => log.error("a mail about a payment could not be made", { error }));
+}
+
+const wallet = () => `${publicUrl()}/wallet`;
+
+export function mailReceipt(payment: Payment, owes: bigint): void {
+  const sandbox = payment.provider === "sandbox";
+  later(
+    mail(payment.userId, `${dollars(payment.amount)} added to your Quota wallet`, [
+      `${dollars(payment.amount)} ${payment.automatic ? "were added automatically" : "were added"} to your wallet.${sandbox ? " This was the sandbox checkout: no money moved." : ""}`,
+      ...(owes > 0n
+        ? [`All of it repaid what a refund or dispute had left open; ${dollars(owes)} are open still, and until then the wallet is frozen.`]
+        : []),
+      `Your receipt: ${publicUrl()}/wallet/receipts/${payment.id}`,
+      ...(payment.automatic ? [`Change or end automatic top-ups: ${wallet()}/top-ups`] : []),
+    ]),
+  );
+}
+
+export function mailReversal(payment: Payment, kind: "refund" | "dispute", change: "taken" | "returned", owed: bigint): void {
+  const what = kind === "refund" ? "refund" : "dispute";
+  later(
+    change === "returned"
+      ? mail(payment.userId, "Credits are back in your Quota wallet", [
+          `The ${what} of your top-up of ${dollars(payment.amount)} is undone, so its credits are back.`,
+          `Your wallet: ${wallet()}`,
+        ])
+      : mail(payment.userId, `A top-up of ${dollars(payment.amount)} was ${kind === "refund" ? "refunded" : "disputed"}`, [
+          `The credits of this ${what} were taken back from your wallet.`,
+          ...(owed > 0n
+            ? [`${dollars(owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`]
+            : []),
+          `Your wallet: ${wallet()}`,
+        ]),
+  );
+}
+
+export function mailAutoTopUpStopped(payment: Payment, problem: string): void {
+  later(
+    mail(payment.userId, "An automatic top-up did not work", [
+      `${dollars(payment.amount)} could not be added to your wallet. ${problem}`,
+      "Automatic top-ups are off until you put them on again. Nothing was charged.",
+      `Add credits yourself: ${wallet()}/add\nAutomatic top-ups: ${wallet()}/top-ups`,
+    ]),
+  );
+}
+
+export function mailLowBalance(userId: string, balance: bigint): void {
+  later(
+    mail(userId, `Your Quota wallet has ${dollars(balance)} left`, [
+      `Apps that use your wallet stop when it is empty.`,
+      `Add credits: ${wallet()}/add\nNo more mails like this: ${wallet()}/top-ups`,
+    ]),
+  );
+}

@@ -1,0 +1,117 @@
+import type Stripe from "stripe";
+import type { Payment, Prisma } from "../../generated/prisma/client.ts";
+import { prisma, transaction } from "../platform/db.ts";
+import { isUuid } from "../platform/ids.ts";
+import { log } from "../platform/log.ts";
+import { markOver, markPaid, markProcessing } from "./fulfil.ts";
+import { mailReceipt } from "./mails.ts";
+import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
+
+/** What Stripe says of a checkout or a payment, carried into our own. */
+
+/** A Checkout Session, from an event or because we asked. False when it is none of ours. */
+export async function takeSession(session: Stripe.Checkout.Session): Promise<boolean> {
+  const payment = await paymentOf(session.metadata?.[PAYMENT_ID]);
+  if (payment === null || session.mode !== "payment") return false;
+  if (session.payment_status === "paid") {
+    // Other than what was ordered is for a person to look at, and Stripe tells of it again until then.
+    if (session.currency !== "usd" || session.amount_total !== payment.cents)
+      throw new Error(`checkout ${session.id} was paid with ${session.amount_total} ${session.currency} and not ${payment.cents} usd`);
+    await credit(payment, idOf(session.payment_intent));
+  } else if (session.status === "complete") {
+    await transaction((tx) => markProcessing(tx, payment.id));
+  } else if (session.status === "expired") {
+    await transaction((tx) => markOver(tx, payment.id, "expired"));
+  }
+  return true;
+}
+
+/** A payment that succeeded. False when it is none of ours. */
+export async function takeSucceededIntent(intent: Stripe.PaymentIntent): Promise<boolean> {
+  const payment = await paymentOf(intent.metadata[PAYMENT_ID]);
+  if (payment === null) return false;
+  if (intent.currency !== "usd" || intent.amount_received !== payment.cents)
+    throw new Error(`payment ${intent.id} brought ${intent.amount_received} ${intent.currency} and not ${payment.cents} usd`);
+  await credit(payment, intent.id);
+  return true;
+}
+
+/** A payment by its id in what Stripe sends back to us. */
+export async function paymentOf(id: string | undefined): Promise<Payment | null> {
+  if (id === undefined || !isUuid(id)) return null;
+  const payment = await (await prisma()).payment.findFirst({ where: { id, provider: "stripe" } });
+  if (payment === null) log.warn("Stripe tells of a payment that is not in this database", { payment: id });
+  return payment;
+}
+
+async function credit(payment: Payment, intentId: string | null): Promise<void> {
+  const { credited, payment: paid, owes } = await transaction((tx) => markPaid(tx, payment.id, intentId));
+  // After the credits are safe; whoever brings the news again fills in what could not be had.
+  if (intentId !== null && (paid.method === null || paid.saveCard)) await keepDetails(paid, intentId);
+  if (credited) mailReceipt(paid, owes);
+}
+
+/** What the receipt says, and the card when the person wanted it kept. */
+async function keepDetails(payment: Payment, intentId: string): Promise<void> {
+  const client = stripe();
+  if (client === null) return;
+  const intent = await client.paymentIntents.retrieve(intentId, { expand: ["latest_charge", "payment_method"] });
+  const card = typeof intent.payment_method === "object" ? intent.payment_method : null;
+  const charge = typeof intent.latest_charge === "object" ? intent.latest_charge : null;
+  const method = card === null ? null : nameOf(card);
+  const db = await prisma();
+  await db.payment.update({
+    where: { id: payment.id },
+    // Once is enough: somebody may have removed the card since.
+    data: { method: method ?? "Stripe", receiptUrl: charge?.receipt_url ?? null, saveCard: false },
+  });
+  if (!payment.saveCard || card === null || card.type !== "card") return;
+  await db.billing.updateMany({ where: { walletId: payment.walletId }, data: { paymentMethodId: card.id, paymentMethod: method } });
+  await db.billing.updateMany({
+    where: { walletId: payment.walletId, autoTopUp: "waiting_for_card" },
+    data: { autoTopUp: "on", autoArmed: true, autoProblem: null },
+  });
+}
+
+function nameOf(method: Stripe.PaymentMethod): string {
+  if (method.card === undefined) return method.type;
+  const brand = method.card.display_brand ?? method.card.brand;
+  return `${brand.charAt(0).toUpperCase()}${brand.slice(1).replaceAll("_", " ")} •••• ${method.card.last4}`;
+}
+
+/** Asks Stripe what became of a checkout. */
+export async function syncCheckout(payment: Payment): Promise<void> {
+  const client = stripe();
+  if (client === null || payment.sessionId === null) return;
+  await takeSession(await client.checkout.sessions.retrieve(payment.sessionId));
+}
+
+const ASK_AGAIN_MS = 15 * 60 * 1000;
+
+/**
+ * Asks after checkouts whose news did not come: those that are open or processing and
+ * have not been asked after for a quarter of an hour. For the job, in any number of
+ * processes: each takes what it asks after.
+ */
+export async function syncOpenCheckouts(now = new Date()): Promise<void> {
+  const db = await prisma();
+  // Nobody paid these, and nobody can any more. What has no session was never shown to anybody.
+  const over = { status: "open", expiresAt: { lt: new Date(now.getTime() - 60_000) }, automatic: false } as const;
+  await db.payment.updateMany({ where: { ...over, provider: "sandbox" }, data: { status: "expired" } });
+  await db.payment.updateMany({ where: { ...over, provider: "stripe", sessionId: null }, data: { status: "expired" } });
+  if (stripe() === null) return;
+  const before = new Date(now.getTime() - ASK_AGAIN_MS);
+  const due = {
+    provider: "stripe",
+    automatic: false,
+    sessionId: { not: null },
+    status: { in: ["open", "processing"] },
+    createdAt: { lt: before },
+    OR: [{ askedAt: null }, { askedAt: { lt: before } }],
+  } satisfies Prisma.PaymentWhereInput;
+  for (const payment of await db.payment.findMany({ where: due, take: 20, orderBy: { askedAt: { sort: "asc", nulls: "first" } } })) {
+    const { count } = await db.payment.updateMany({ where: { id: payment.id, ...due }, data: { askedAt: now } });
+    if (count === 0) continue;
+    await syncCheckout(payment).catch((error) => log.error("a checkout could not be looked up at Stripe", { payment: payment.id, error }));
+  }
+}

@@ -1,0 +1,66 @@
+import { afterAll, afterEach, beforeAll, beforeEach, vi } from "vitest";
+import { POST as webhook } from "../app/api/stripe/webhook/route.ts";
+import { env } from "../env.ts";
+import { balanceOf } from "../server/ledger/accounts.ts";
+import { openCheckout } from "../server/payments/checkout.ts";
+import type { Database } from "../server/platform/db.ts";
+import { type FakeStripe, startFakeStripe } from "./fake-stripe.ts";
+import { makeUser } from "./makers.ts";
+
+const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined; quotaStripe?: unknown };
+
+/** Payments of one test file go through a stand-in for Stripe; mails are caught. */
+export function withStripe(db: () => Database) {
+  let fake: FakeStripe;
+  let mails: string[] = [];
+  const before = { ...env };
+  beforeAll(async () => {
+    shared.quotaDatabase = Promise.resolve(db());
+    fake = await startFakeStripe();
+    delete shared.quotaStripe;
+    Object.assign(env, fake.env);
+  });
+  afterAll(async () => {
+    Object.assign(env, before);
+    delete shared.quotaStripe;
+    shared.quotaDatabase = undefined;
+    await fake.close();
+  });
+  beforeEach(() => {
+    mails = [];
+    vi.spyOn(console, "log").mockImplementation((text: string) => void mails.push(text));
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  type Event = Parameters<FakeStripe["deliver"]>[0];
+  /** Sends an event to the webhook, signed; its status. */
+  async function deliver(event: Event, options?: Parameters<FakeStripe["sign"]>[1]): Promise<number> {
+    return (await webhook(new Request("http://quota.test/api/stripe/webhook", fake.sign(event, options)))).status;
+  }
+
+  return {
+    fake: () => fake,
+    deliver,
+    async deliverAll(events: readonly Event[]) {
+      for (const event of events) if ((await deliver(event)) !== 200) throw new Error(`${event.type} was not taken`);
+    },
+    mailsTo: (email: string) => mails.filter((mail) => mail.includes(`Mail to ${email}:`)),
+    /** A person, and a checkout of theirs. */
+    async person(credits = 0n) {
+      const user = await makeUser(db(), { credits });
+      return {
+        ...user,
+        owner: { userId: user.id, walletId: user.walletId },
+        balance: async () => (await balanceOf(db().sql, user.walletId)).balance,
+        /** Opens a checkout; the session at Stripe. */
+        async checkout(packageId = "usd_10", options: { saveCard?: boolean; returnUrl?: string } = {}) {
+          const { url } = await openCheckout({ owner: { userId: user.id, walletId: user.walletId }, packageId, ...options });
+          return new URL(url).pathname.split("/").at(-1) as string;
+        },
+        payment: (sessionId: string) => db().prisma.payment.findUniqueOrThrow({ where: { sessionId }, include: { intent: true } }),
+      };
+    },
+  };
+}
