@@ -234,10 +234,7 @@ function failures(name: string, operation: Any, good: Request, { webhooks, world
   }
   if (known.includes("409")) {
     const headers = fresh();
-    requests.push(
-      { ...good, headers },
-      { ...good, headers, body: { ...(good.body as object), ...(takesUser ? { user: "x" } : { amount: 11 }) } },
-    );
+    requests.push({ ...good, headers }, { ...good, headers, body: { ...(good.body as object), ...another(good.body as object) } });
   }
   if (known.includes("413")) requests.push({ ...good, headers: fresh(), body: `"${"x".repeat(10 * 1024 * 1024)}"` });
   return requests;
@@ -245,6 +242,12 @@ function failures(name: string, operation: Any, good: Request, { webhooks, world
 
 function fresh(): Record<string, string> {
   return { "idempotency-key": crypto.randomUUID() };
+}
+
+/** A field of a body with another value than before. */
+function another(body: object): object {
+  if ("package_id" in body) return { package_id: "another" };
+  return "amount" in body ? { amount: 11 } : { user: "another" };
 }
 
 function named(body: unknown): unknown {
