@@ -247,7 +247,8 @@ test.describe("/v1/models", () => {
 });
 
 test.describe("/v1/openapi.json", () => {
-  test("lists every door and no other, and each of its operations answers", async ({ postgresServer }) => {
+  // That it has every door is in e2e/docs/openapi.spec.ts.
+  test("has no door that is not there, and each of its operations answers", async ({ postgresServer }) => {
     const document = (await call(postgresServer, "/v1/openapi.json")).json;
     expect(document.openapi).toBe("3.1.0");
     const routes = await loadRoutes();
@@ -265,19 +266,6 @@ test.describe("/v1/openapi.json", () => {
       }
     }
     expect(ids.size).toBe(Object.values<object>(document.paths).flatMap((each) => Object.keys(each)).length);
-    expect(Object.keys(document.paths).sort()).toEqual([
-      "/v1/balance",
-      "/v1/chat/completions",
-      "/v1/embeddings",
-      "/v1/funding/credit",
-      "/v1/me",
-      "/v1/models",
-      "/v1/models/{id}",
-      "/v1/usage",
-      "/v1/users",
-      "/v1/users/{external_user_id}",
-      "/v1/users/{external_user_id}/link",
-    ]);
     expect(JSON.stringify(document)).not.toContain("$schema");
   });
 });
