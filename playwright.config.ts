@@ -14,7 +14,7 @@ export default defineConfig({
   // A test that passes on the second try has found something; it must not be hidden.
   retries: 0,
   forbidOnly: process.env.CI !== undefined,
-  timeout: 60_000,
+  timeout: 120_000,
   expect: { timeout: 10_000 },
   reporter: [["list"]],
   projects: [
