@@ -184,6 +184,24 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(mailsTo(mara.email).filter((mail) => mail.includes("did not work"))).toEqual([]);
     });
 
+    test("tell nothing of a card that had been declined, and leave the next card alone", async () => {
+      const [off, changed] = [await withCard(), await withCard()];
+      for (const mara of [off, changed]) {
+        fake().setCard(mara.card, "declined");
+        await mara.spend(9_000_000n);
+        await firstChargeFails("lost");
+      }
+      await stopAutoTopUp(off.walletId);
+      await deliverAll(fake().pay(await changed.checkout("usd_10", { saveCard: true })));
+      await inAMinute();
+      expect([(await off.settings()).state, (await changed.settings()).state]).toEqual(["off", "on"]);
+      await changed.spend(10_000_000n);
+      await rounds();
+      expect([await off.charged(), await changed.charged()]).toEqual([0, 1]);
+      await vi.waitFor(() => expect(mailsTo(changed.email).at(-1)).toContain("were added automatically"));
+      expect([off, changed].flatMap(({ email }) => mailsTo(email)).filter((mail) => mail.includes("did not work"))).toEqual([]);
+    });
+
     test("are credited all the same when the charge had gone through and only its answer was lost", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);

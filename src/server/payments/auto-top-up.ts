@@ -200,8 +200,7 @@ async function settleOpen(db: Database, payment: Payment, now: Date): Promise<vo
   const intent = await findIntent(payment);
   if (intent !== null) return void (await takeAutomaticIntent(intent));
   if (payment.status === "processing") return;
-  if (wanted) await stop(payment, "Stripe did not answer for a day.");
-  else await giveUp(payment);
+  await stop(payment, wanted ? "Stripe did not answer for a day." : "Automatic top-ups were changed before Stripe could be reached.");
 }
 
 /** What became of a payment at Stripe, or null when no call of it ever arrived there. */
@@ -277,30 +276,24 @@ function reasonOf(code: string | null | undefined, message: string | null | unde
   return message ?? "Your card was declined.";
 }
 
-/** Ends a payment that brought nothing, and automatic top-ups with it, and tells the person. */
-async function stop(payment: Payment, problem: string): Promise<void> {
-  const { ended } = await transaction(async (tx) => {
-    const over = await markOver(tx, payment.id, "failed", problem);
-    if (over.ended)
-      await tx.prisma.billing.updateMany({
-        where: { walletId: payment.walletId, autoTopUp: "on" },
-        data: { autoTopUp: "stopped", autoProblem: problem },
-      });
-    return over;
-  });
-  if (ended) mailAutoTopUpStopped(payment, problem);
-}
-
 /**
- * Ends a payment that never reached Stripe and that nobody wants any more: its person
- * stopped automatic top-ups, or left another card. They did that themselves, so there is
- * no mail; with another card the next round begins anew.
+ * Ends a payment that brought nothing, and automatic top-ups with it, and tells the
+ * person; unless they ended them themselves meanwhile, or left another card: that one the
+ * next round may charge.
  */
-async function giveUp(payment: Payment): Promise<void> {
-  await transaction(async (tx) => {
-    const { ended } = await markOver(tx, payment.id, "failed", "Automatic top-ups were changed before Stripe could be reached.");
-    if (ended) await tx.prisma.billing.updateMany({ where: { walletId: payment.walletId, autoTopUp: "on" }, data: { autoArmed: true } });
+async function stop(payment: Payment, problem: string): Promise<void> {
+  const on = { walletId: payment.walletId, autoTopUp: "on" } as const;
+  const stopped = await transaction(async (tx) => {
+    const { ended } = await markOver(tx, payment.id, "failed", problem);
+    if (!ended) return false;
+    const { count } = await tx.prisma.billing.updateMany({
+      where: { ...on, paymentMethodId: payment.paymentMethodId },
+      data: { autoTopUp: "stopped", autoProblem: problem },
+    });
+    await tx.prisma.billing.updateMany({ where: on, data: { autoArmed: true } });
+    return count > 0;
   });
+  if (stopped) mailAutoTopUpStopped(payment, problem);
 }
 
 /** For the settings page. Amounts in credits. */
