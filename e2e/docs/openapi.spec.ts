@@ -234,7 +234,11 @@ function failures(name: string, operation: Any, good: Request, { webhooks, world
   }
   if (known.includes("409")) {
     const headers = fresh();
-    requests.push({ ...good, headers }, { ...good, headers, body: { ...(good.body as object), ...another(good.body as object) } });
+    const other =
+      good.body === undefined
+        ? { path: `${webhooks.disabled}/retry` }
+        : { body: { ...(good.body as object), ...another(good.body as object) } };
+    requests.push({ ...good, headers }, { ...good, headers, ...other });
   }
   if (known.includes("413")) requests.push({ ...good, headers: fresh(), body: `"${"x".repeat(10 * 1024 * 1024)}"` });
   return requests;
@@ -247,7 +251,9 @@ function fresh(): Record<string, string> {
 /** A field of a body with another value than before. */
 function another(body: object): object {
   if ("package_id" in body) return { package_id: "another" };
-  return "amount" in body ? { amount: 11 } : { user: "another" };
+  if ("amount" in body) return { amount: 11 };
+  if ("events" in body) return { description: "another" };
+  return "model" in body ? { user: "another" } : { type: "balance.low" };
 }
 
 function named(body: unknown): unknown {

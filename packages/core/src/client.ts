@@ -36,7 +36,10 @@ export interface QuotaClientOptions {
   refreshToken?: string | undefined;
   /** When the access token ends, in milliseconds since 1970; it is renewed half a minute before. Without it, when the API refuses it. */
   expiresAt?: number | undefined;
-  /** Gets the renewed tokens, before any request uses them: store them, because the old refresh token is used up. */
+  /**
+   * Gets the renewed tokens, before any request uses them: store them, because the old refresh token is used up.
+   * What it throws, the requests that waited for the tokens throw; later ones go on with the new tokens.
+   */
   onTokens?: ((tokens: TokenSet) => void | Promise<void>) | undefined;
   /** `quota_client_…`, for `exchangeCode`, `authorizeUrl` and refreshing. */
   clientId?: string | undefined;
@@ -205,14 +208,18 @@ export class QuotaClient {
     return this.#json({ ...options, path: "/v1/webhooks" });
   }
 
-  /** Makes an endpoint. Its `secret` is in this answer and never again. */
+  /** Makes an endpoint. Its `secret` is in this answer, also when it is repeated with the same `idempotencyKey`, and never again. */
   createWebhook(params: WebhookParams, options?: WriteOptions): Promise<WebhookWithSecret> {
     return this.#json({ ...options, path: "/v1/webhooks", body: params });
   }
 
-  /** Changes an endpoint; with `rotate_secret` the new `secret` is in the answer. */
+  /**
+   * Changes an endpoint; with `rotate_secret` the new `secret` is in the answer. A rotation is
+   * sent again only when it was refused: twice, it would end a secret that nobody has replaced yet.
+   */
   updateWebhook(id: string, changes: WebhookChange, options?: RequestOptions): Promise<WebhookWithSecret> {
-    return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}`, method: "PATCH", body: changes });
+    const path = `/v1/webhooks/${encodeURIComponent(id)}`;
+    return this.#json({ ...options, path, method: "PATCH", body: changes, once: changes.rotate_secret === true });
   }
 
   /** Removes an endpoint, and what is still to be delivered to it. */
@@ -315,8 +322,12 @@ export class QuotaClient {
     this.#refreshing ??= (async () => {
       const answer = await this.#token({ grant_type: "refresh_token", refresh_token: tokens.refreshToken }, {});
       const renewed = { refreshToken: tokens.refreshToken, ...tokenSet(answer as TokenAnswer) };
-      await this.#options.onTokens?.(renewed);
-      this.#tokens = renewed;
+      try {
+        await this.#options.onTokens?.(renewed);
+      } finally {
+        // Stored or not: the old refresh token is used up, and using it again would end the link.
+        this.#tokens = renewed;
+      }
     })().finally(() => {
       this.#refreshing = undefined;
     });

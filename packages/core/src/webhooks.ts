@@ -14,12 +14,17 @@ export type WebhookHeaders = Headers | Record<string, string | string[] | undefi
 export interface WebhookOptions {
   /** How old, or how far in the future, a delivery may be. 300 seconds. */
   toleranceSeconds?: number | undefined;
+  /**
+   * Also takes what has `X-Quota-Signature` alone, as from a proxy that drops the other headers. It says
+   * nothing about age: whoever got hold of a delivery can send it again at any time, so remember `event.id` for good.
+   */
+  acceptUndated?: boolean | undefined;
 }
 
 /**
- * Whether a delivery was signed with this secret. Takes the headers of the Standard Webhooks
- * (`webhook-id`, `webhook-timestamp`, `webhook-signature`), whose age it checks, and without
- * them `X-Quota-Signature`, which says nothing about age. Compares in constant time.
+ * Whether a delivery was signed with this secret, and not long ago. Needs the headers of the
+ * Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), which every
+ * delivery has. Compares in constant time.
  */
 export async function verifyWebhookSignature(
   payload: WebhookPayload,
@@ -65,14 +70,14 @@ async function refusal(
   payload: WebhookPayload,
   headers: WebhookHeaders,
   secret: string,
-  { toleranceSeconds = 300 }: WebhookOptions,
+  { toleranceSeconds = 300, acceptUndated = false }: WebhookOptions,
 ): Promise<string | null> {
   const header = (name: string) => readHeader(headers, name);
   const body = bytesOf(payload);
   const standard = header("webhook-signature");
   if (standard === undefined) {
-    const plain = header("x-quota-signature");
-    if (plain === undefined) return "There is no signature.";
+    const plain = acceptUndated ? header("x-quota-signature") : undefined;
+    if (plain === undefined) return "There is no webhook-signature.";
     const key = await hmacKey(plainKey(secret), "verify");
     return (await matches(key, fromHex(plain), body)) ? null : "The signature is not of this secret and body.";
   }

@@ -295,6 +295,42 @@ export const suite: Record<string, () => Promise<void>> = {
     equal(form?.headers.get("authorization"), `Basic ${btoa("quota_client_x:quota_secret_y")}`);
   },
 
+  async "tokens that could not be stored are used all the same: the old refresh token is used up"() {
+    const reason = new Error("the disk is full");
+    const api = fakeApi(
+      [json({ access_token: "new", refresh_token: "r2", expires_in: 3600 }), json({ balance: 1 }), json({ balance: 2 })],
+      {
+        apiKey: undefined,
+        accessToken: "old",
+        refreshToken: "r1",
+        clientId: "quota_client_x",
+        expiresAt: Date.now() + 1_000,
+        onTokens: async () => {
+          throw reason;
+        },
+      },
+    );
+    check((await rejection(api.client.getBalance())) === reason, "its error");
+    equal((await api.client.getBalance()).balance, 1);
+    equal(
+      api.sent.map(({ url, headers }) => [url.slice(18), headers.get("authorization")]),
+      [
+        ["/oauth/token", null],
+        ["/v1/balance", "Bearer new"],
+      ],
+    );
+  },
+
+  async "a rotation is not sent again when nobody knows what became of it; any other change is"() {
+    const lost = fakeApi(["network", json({})]);
+    check((await rejection(lost.client.updateWebhook("whk_1", { rotate_secret: true }))) instanceof QuotaConnectionError, "lost");
+    equal(lost.sent.length, 1);
+    const refused = fakeApi([json({}, 429, { "retry-after": "0" }), json({ secret: "whsec_" })]);
+    equal((await refused.client.updateWebhook("whk_1", { rotate_secret: true })).secret, "whsec_");
+    const broken = fakeApi([json({}, 500, { "retry-after": "0" }), json({ enabled: true })]);
+    equal((await broken.client.updateWebhook("whk_1", { enabled: true })).enabled, true);
+  },
+
   async "a token about to end is renewed before it is used, and one that cannot be renewed is 401"() {
     const api = fakeApi([json({ access_token: "new", expires_in: 3600 }), json({ balance: 1 })], {
       apiKey: undefined,
@@ -374,14 +410,18 @@ export const suite: Record<string, () => Promise<void>> = {
       equal(new QuotaClient({ apiKey: "k", baseUrl, allowSecretsInBrowser: true }).baseUrl, "https://q.test");
   },
 
-  async "both signatures of a webhook are accepted, and nothing that was touched"() {
+  async "a webhook is accepted with the signature that is dated, and with the other one alone only where the app says so; nothing that was touched is"() {
     const secret = makeWebhookSecret();
     const event = makeEvent("usage.completed", { external_user_id: "Élodie" });
     const { body, headers } = await signWebhook(event, secret);
     equal(await constructEvent(body, new Headers(headers), secret), event);
     equal(await constructEvent(new TextEncoder().encode(body), { ...headers }, secret), event);
     const plain = { "X-Quota-Signature": headers["x-quota-signature"] };
-    equal(await verifyWebhookSignature(body, plain, secret), true);
+    // Whoever captured a delivery could take the other headers away and send it for ever.
+    equal(await verifyWebhookSignature(body, plain, secret), false);
+    check((await rejection(constructEvent(body, plain, secret))) instanceof WebhookVerificationError, "undated");
+    equal(await verifyWebhookSignature(body, plain, secret, { acceptUndated: true }), true);
+    equal(await constructEvent(body, plain, secret, { acceptUndated: true }), event);
     const { "x-quota-signature": _, ...standard } = headers;
     equal(await verifyWebhookSignature(body, standard, secret), true);
     const bad: [string, Record<string, string | undefined>, string][] = [
@@ -399,6 +439,7 @@ export const suite: Record<string, () => Promise<void>> = {
     ];
     for (const [text, forged, key] of bad) {
       equal(await verifyWebhookSignature(text, forged, key), false);
+      equal(await verifyWebhookSignature(text, forged, key, { acceptUndated: true }), false);
       check((await rejection(constructEvent(text, forged, key))) instanceof WebhookVerificationError, "refused");
     }
   },

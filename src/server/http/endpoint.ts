@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { Caller } from "../apps/api-keys.ts";
 import type { TokenCaller } from "../connect/access-tokens.ts";
 import type { Scope } from "../connect/scopes.ts";
+import type { Tx } from "../platform/db.ts";
 import { AppError, type ErrorCode } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { readBody } from "./body.ts";
@@ -30,6 +31,8 @@ export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body ex
   body?: Body;
   /** Honours Idempotency-Key; `required` refuses to go without. */
   idempotency?: "optional" | "required";
+  /** The answer has a secret in it: what is kept of it for Idempotency-Key is encrypted. */
+  answersSecret?: boolean;
   /** Reads X-Quota-User. */
   forUser?: boolean;
   /** Answers access tokens with this scope as well; without it they get `insufficient_scope`. */
@@ -106,7 +109,9 @@ export function endpoint<
     };
     const answer = (byToken ? handleToken : handle) as (call: unknown) => Promise<unknown>;
     if (key === null || caller === undefined) return present(await answer(call), headers);
-    const claimed = await claim(caller, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers);
+    const claimed = await claim(caller, key, { method: operation.method, path: incoming.path, externalUserId, body: text }, headers, {
+      secret: operation.answersSecret === true,
+    });
     if (claimed.kind === "replay") return claimed.reply;
     call.idempotency = claimed.idempotency;
     try {
@@ -183,6 +188,11 @@ export const preflight = asDoor(async () => ({
 /** JSON with bigints as integers. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? Number(inner) : inner));
+}
+
+/** Keeps an answer for Idempotency-Key, if there is one, in the transaction of what it tells. */
+export async function rememberJson(idempotency: Idempotency | null, tx: Tx, answer: unknown): Promise<void> {
+  await idempotency?.remember(tx, { status: 200, headers: JSON_BODY, body: toJson(answer) });
 }
 
 const JSON_BODY = { "content-type": "application/json; charset=utf-8" };

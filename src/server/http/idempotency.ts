@@ -3,6 +3,8 @@ import { env } from "#env";
 import type { BillingMode } from "../../generated/prisma/enums.ts";
 import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
+import { sessionSecret } from "../sessions.ts";
+import { seal, unseal } from "../webhooks/secret.ts";
 import type { Reply } from "./exchange.ts";
 
 /**
@@ -26,12 +28,17 @@ export type Claim = { kind: "first"; idempotency: Idempotency } | { kind: "repla
 
 const KEPT_MS = 24 * 60 * 60 * 1000;
 
-/** Throws `bad_request` for an unusable key and `idempotency_conflict` for another body or a request that still runs. */
+/**
+ * With `secret` the answer has a secret in it, and is kept encrypted.
+ *
+ * Throws `bad_request` for an unusable key and `idempotency_conflict` for another body or a request that still runs.
+ */
 export async function claim(
   caller: { appId: string } & ({ billingMode: BillingMode } | { userId: string }),
   clientKey: string,
   request: { method: string; path: string; externalUserId: string | null; body: string },
   headers: Record<string, string>,
+  options: { secret?: boolean } = {},
 ): Promise<Claim> {
   const { appId } = caller;
   // The sandbox has keys of its own: its answers moved no credits. So has each person, whose
@@ -50,7 +57,7 @@ export async function claim(
     // A key whose time is over is free again. Two that arrive together: the primary key lets one of them in.
     await db.idempotencyRecord.deleteMany({ where: { appId, key, expiresAt: { lt: new Date() } } });
     const { count } = await db.idempotencyRecord.createMany({ data: { appId, key, requestHash, expiresAt }, skipDuplicates: true });
-    if (count === 1) return { kind: "first", idempotency: claimed(appId, key, expiresAt) };
+    if (count === 1) return { kind: "first", idempotency: claimed(appId, key, expiresAt, options.secret === true) };
     const record = await db.idempotencyRecord.findUnique({ where: { appId_key: { appId, key } } });
     if (record === null) continue;
     if (!requestHash.equals(record.requestHash))
@@ -66,14 +73,30 @@ export async function claim(
       reply: {
         status: record.status,
         headers: { ...(record.headers as Record<string, string>), ...headers, "idempotency-replayed": "true" },
-        body: record.body === null ? null : Buffer.from(record.body).toString("utf8"),
+        body:
+          record.body === null
+            ? null
+            : options.secret === true
+              ? await unsealed(appId, key, record.body)
+              : Buffer.from(record.body).toString("utf8"),
       },
     };
   }
   throw new AppError("idempotency_conflict", { headers: { "retry-after": "1" } });
 }
 
-function claimed(appId: string, key: string, expiresAt: Date): Idempotency {
+const placeOf = (appId: string, key: string) => `answer ${appId} ${key}`;
+
+async function unsealed(appId: string, key: string, body: Uint8Array): Promise<string> {
+  const text = unseal(await sessionSecret(), placeOf(appId, key), body);
+  if (text !== null) return text;
+  throw new AppError("idempotency_conflict", {
+    message:
+      "The request with this Idempotency-Key was carried out, and its answer can't be read any more: the server's secret has changed.",
+  });
+}
+
+function claimed(appId: string, key: string, expiresAt: Date, secret: boolean): Idempotency {
   // Whoever took the key over after it expired has another expiry; that record is not ours.
   const ours = { appId, key, status: null, expiresAt };
   let kept = false;
@@ -87,7 +110,7 @@ function claimed(appId: string, key: string, expiresAt: Date): Idempotency {
         data: {
           status: answer.status,
           headers: answer.headers,
-          body: Buffer.from(answer.body),
+          body: secret ? seal(await sessionSecret(), placeOf(appId, key), answer.body) : Buffer.from(answer.body),
           expiresAt: new Date(Date.now() + KEPT_MS),
         },
       });

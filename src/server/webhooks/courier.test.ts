@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as Svix } from "svix";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -18,7 +19,7 @@ import {
   startReceiver,
 } from "#testing/receiver.ts";
 import { type Database, transaction } from "../platform/db.ts";
-import { idOfShown, newId } from "../platform/ids.ts";
+import { idOfShown, newId, shownId } from "../platform/ids.ts";
 import { type Courier, type CourierOptions, type DisabledEndpoint, GIVES_UP_AFTER_MS, startCourier } from "./courier.ts";
 import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDelivery } from "./deliveries.ts";
 import { createEndpoint, findEndpoint, removeEndpoint, revealSecret, rotateSecret, sendTestEvent, updateEndpoint } from "./endpoints.ts";
@@ -287,6 +288,91 @@ onBothDatabases("webhooks", (db) => {
     expect(waiting).toBeLessThanOrEqual(16);
     await updateEndpoint(slow.appId, slow.id, { enabled: false });
   });
+
+  describe("of what was taken of one endpoint, only some is sent at a time", () => {
+    /** An endpoint whose receiver answers nothing until it is let go; 12 jobs are taken and 8 of them sent. */
+    async function queueOfTwelve(options: Partial<CourierOptions> = {}) {
+      const mine = await listener();
+      const held: ServerResponse[] = [];
+      receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
+      for (let index = 0; index < 12; index++) await tell(mine.appId);
+      courier(options);
+      const jobs = () =>
+        db().prisma.$queryRawUnsafe<{ id: string; delivery: string; lease: number }[]>(
+          `SELECT id, data->>'delivery' AS delivery, expire_seconds AS lease FROM pgboss.job WHERE state = 'active' AND group_id = '${mine.id}'`,
+        );
+      await eventually(async () => [(await jobs()).length, mine.arrived().length]).toEqual([12, 8]);
+      return {
+        ...mine,
+        jobs,
+        letGo() {
+          receiver.behave(mine.path, accept);
+          for (const outgoing of held.splice(0)) outgoing.writeHead(204).end();
+        },
+      };
+    }
+
+    test("and the lease lasts until the last one of the longest line has been sent", async () => {
+      const mine = await queueOfTwelve({ timeoutMs: 10_000 });
+      // 32 at most are taken, 8 at a time are sent, and each may take 10 s.
+      for (const { lease } of await mine.jobs()) expect(lease).toBeGreaterThan((32 / 8) * 10);
+      mine.letGo();
+      await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
+    });
+
+    test("and what is given up while it waits is not sent", async () => {
+      let now = Date.now();
+      const mine = await queueOfTwelve({ now: () => now });
+      await updateEndpoint(mine.appId, mine.id, { enabled: false });
+      now += 2_000;
+      mine.letGo();
+      await eventually(async () => (await mine.jobs()).length).toBe(0);
+      expect(mine.arrived()).toHaveLength(8);
+    });
+
+    test("and what somebody else was given meanwhile, because the lease was over, is sent by them alone", async () => {
+      let now = Date.now();
+      const mine = await queueOfTwelve({ now: () => now });
+      const sent = new Set(mine.arrived().map(({ headers }) => headers["webhook-id"]));
+      const waiting = (await mine.deliveries()).filter(({ eventId }) => !sent.has(shownId("evt", eventId))).map(({ id }) => id);
+      expect(waiting).toHaveLength(4);
+      now += 3_600_000;
+      const lost = (await mine.jobs()).filter(({ delivery }) => waiting.includes(delivery)).map(({ id }) => `'${id}'`);
+      await db().prisma.$executeRawUnsafe(`UPDATE pgboss.job SET state = 'retry', start_after = now() WHERE id IN (${lost})`);
+      await eventually(async () => (await mine.jobs()).length).toBe(12);
+      mine.letGo();
+      await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
+      await stopAll();
+      expect(mine.arrived()).toHaveLength(12);
+    });
+  });
+
+  test.for([204, 500])(
+    "writing down a %d and disabling or removing its endpoint do not wait for each other in a circle",
+    async (status, { skip }) => {
+      skip(db().kind === "embedded", "it has one connection");
+      const mine = await listener();
+      const held: ServerResponse[] = [];
+      receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
+      await tell(mine.appId);
+      courier({ firstRetryMs: 3_600_000 });
+      await eventually(() => held.length).toBe(1);
+      await transaction(async (tx) => {
+        // As they do: the endpoint first, then its deliveries.
+        await tx.prisma.$queryRaw`SELECT id FROM webhook_endpoint WHERE id = ${mine.id}::uuid FOR UPDATE`;
+        const [us] = await tx.prisma.$queryRaw<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+        held[0]?.writeHead(status).end();
+        await eventually(async () => {
+          const [waits] = await db().prisma.$queryRaw<{ there: boolean }[]>`
+          SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE ${us?.pid}::int = ANY (pg_blocking_pids(pid))) AS there`;
+          return waits?.there;
+        }).toBe(true);
+        // Throws if whoever waits for us holds one of them.
+        await tx.prisma.$queryRaw`SELECT id FROM webhook_delivery WHERE endpoint_id = ${mine.id}::uuid FOR UPDATE NOWAIT`;
+      }, db());
+      await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
+    },
+  );
 
   test("much news arrives, each once, also when two servers share the work", async () => {
     const mine = await listener();

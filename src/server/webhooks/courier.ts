@@ -30,6 +30,7 @@ export type CourierOptions = {
   /** Told once of each endpoint that was given up. */
   onDisabled(endpoint: DisabledEndpoint): void;
   pollMs?: number;
+  /** What a lease lasts beyond the time that its line may take. */
   leaseMarginSeconds?: number;
   now?: () => number;
   /** Between 0 and 1. */
@@ -59,6 +60,8 @@ const TAKEN_AT_ONCE = 64;
 const TAKEN_OF_ONE = 32;
 /** Requests to one endpoint at a time; what else is taken of it waits its turn. */
 const REQUESTS_TO_ONE = 8;
+/** Who waited for longer than this looks again whether there is still something to send. */
+const LOOKS_AGAIN_AFTER_MS = 500;
 /** Small, so that the embedded database is not held for long. */
 const NEWS_AT_ONCE = 100;
 
@@ -87,6 +90,7 @@ class RunningCourier implements Courier {
   readonly #taken = new Set<Promise<void>>();
   readonly #lines = new Map<string, Line>();
   readonly #now: () => number;
+  readonly #leaseSeconds: number;
   #queue: Promise<Queue> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> | undefined;
@@ -100,6 +104,9 @@ class RunningCourier implements Courier {
     this.#db = db;
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    // Long enough for the last one in the longest line to be sent and written down.
+    this.#leaseSeconds =
+      Math.ceil((options.timeoutMs / 1000) * (TAKEN_OF_ONE / REQUESTS_TO_ONE)) + (options.leaseMarginSeconds ?? LEASE_MARGIN_SECONDS);
     this.#agent = guardedAgent(
       { allowLoopback: options.allowLoopback },
       { connectTimeoutMs: options.timeoutMs, ...(options.resolve === undefined ? {} : { resolve: options.resolve }) },
@@ -162,12 +169,10 @@ class RunningCourier implements Courier {
   }
 
   #openQueue(): Promise<Queue> {
-    this.#queue ??= openQueue(this.#db, { leaseSeconds: Math.ceil(this.#options.timeoutMs / 1000) + LEASE_MARGIN_SECONDS }).catch(
-      (error) => {
-        this.#queue = undefined;
-        throw error;
-      },
-    );
+    this.#queue ??= openQueue(this.#db, { leaseSeconds: this.#leaseSeconds }).catch((error) => {
+      this.#queue = undefined;
+      throw error;
+    });
     return this.#queue;
   }
 
@@ -196,24 +201,27 @@ class RunningCourier implements Courier {
   async #takeMore(queue: Queue): Promise<void> {
     const room = Math.min(TAKEN - this.#taken.size, TAKEN_AT_ONCE);
     if (room <= 0 || this.#stopping) return;
+    const takenAt = this.#now();
     const jobs = await queue.take(room, TAKEN_OF_ONE);
     if (jobs.length === 0) return;
     const due = await this.#dueFor(jobs);
-    // A retry by hand, or the end of the endpoint, has overtaken the others.
     const overtaken = jobs.filter(({ id }) => !due.has(id));
-    if (overtaken.length > 0) {
-      await this.#db.sql.query(overtakenStatement, [
-        plainArray(overtaken.map(({ id }) => id)),
-        plainArray(overtaken.map(({ deliveryId }) => deliveryId)),
-      ]);
-      await queue.end(overtaken.map(({ id }) => id));
-    }
+    if (overtaken.length > 0) await this.#endOvertaken(queue, overtaken);
     for (const [job, each] of due) {
       this.#lineOf(each.endpointId).mayHaveMore = true;
-      const done: Promise<void> = this.#deliver(job, each).finally(() => this.#taken.delete(done));
+      const done: Promise<void> = this.#deliver(job, each, takenAt).finally(() => this.#taken.delete(done));
       this.#taken.add(done);
     }
     if (jobs.length === room) this.#again = true;
+  }
+
+  /** Ends jobs that a retry by hand, or the end of the endpoint, has overtaken. */
+  async #endOvertaken(queue: Queue, jobs: readonly { id: string; deliveryId: string }[]): Promise<void> {
+    await this.#db.sql.query(overtakenStatement, [
+      plainArray(jobs.map(({ id }) => id)),
+      plainArray(jobs.map(({ deliveryId }) => deliveryId)),
+    ]);
+    await queue.end(jobs.map(({ id }) => id));
   }
 
   #lineOf(endpointId: string): Line {
@@ -280,13 +288,43 @@ class RunningCourier implements Courier {
     );
   }
 
-  async #deliver(job: string, due: Due): Promise<void> {
-    const ending = await this.#inLine(due.endpointId, async () => (this.#stopping ? null : this.#attempt(job, due)));
-    if (ending === null) return void this.#unattempted.push(job);
-    this.#endings.push(ending);
-    this.#writing ??= this.#writeEndings();
-    await this.#writing;
-    this.#leaveLine(due.endpointId);
+  async #deliver(job: string, taken: Due, takenAt: number): Promise<void> {
+    const ending = await this.#inLine(taken.endpointId, async () => {
+      const due = await this.#afterWaiting(job, taken, takenAt);
+      return due === null ? null : this.#attempt(job, due);
+    });
+    if (ending !== null) {
+      this.#endings.push(ending);
+      this.#writing ??= this.#writeEndings();
+      await this.#writing;
+    }
+    this.#leaveLine(taken.endpointId);
+  }
+
+  /**
+   * What is to be sent now that it is this job's turn, or null. While it waited the
+   * delivery may have been given up or retried by hand, the secret rotated, the lease
+   * lost to somebody who sends it instead.
+   */
+  async #afterWaiting(job: string, taken: Due, takenAt: number): Promise<Due | null> {
+    if (this.#stopping) {
+      this.#unattempted.push(job);
+      return null;
+    }
+    const waited = this.#now() - takenAt;
+    if (waited <= LOOKS_AGAIN_AFTER_MS) return taken;
+    // What would not end within the lease is left to whoever has the next one.
+    if (waited + this.#options.timeoutMs > this.#leaseSeconds * 1000) return null;
+    try {
+      const asked = { id: job, deliveryId: taken.deliveryId };
+      const due = (await this.#dueFor([asked])).get(job) ?? null;
+      if (due === null) await this.#endOvertaken(await this.#openQueue(), [asked]);
+      return due;
+    } catch (error) {
+      // The database is away. The job comes back when its lease is over.
+      log.warn("a delivery could not be looked at again; it will be repeated", { error });
+      return null;
+    }
   }
 
   async #attempt(job: string, due: Due): Promise<Ending> {
@@ -347,6 +385,7 @@ class RunningCourier implements Courier {
   }
 
   async #write(tx: Tx, queue: Queue, endings: readonly Ending[]): Promise<DisabledEndpoint[]> {
+    await lockEndpoints(tx, endings);
     const now = this.#now();
     const next = endings.map(({ due, attempt }) => {
       if (attempt.delivered) return null;
@@ -376,10 +415,9 @@ class RunningCourier implements Courier {
 
   /** Notes which endpoints fail, and gives up those that have done nothing else for too long. */
   async #judge(tx: Tx, endings: readonly Ending[], now: Date): Promise<DisabledEndpoint[]> {
-    const news = endings.filter(({ attempt, due }) => !attempt.delivered || due.wasFailing);
+    const news = endings.filter(saysMore);
     const ids = [...new Set(news.map(({ due }) => due.endpointId))].sort();
     const givenUp: DisabledEndpoint[] = [];
-    // In order of their ids, so that two processes never wait for each other.
     for (const id of ids) {
       if (news.some(({ due, attempt }) => due.endpointId === id && attempt.delivered)) {
         await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: { not: null } }, data: { failingSince: null } });
@@ -403,6 +441,23 @@ class RunningCourier implements Courier {
       );
     return givenUp;
   }
+}
+
+/** Whether an ending may change what is known of its endpoint. */
+function saysMore({ attempt, due }: Ending): boolean {
+  return !attempt.delivered || due.wasFailing;
+}
+
+/**
+ * Locks the endpoints of endings before their deliveries are touched. Who disables or
+ * removes an endpoint locks in this order too, so that nobody waits in a circle. Where
+ * nothing of the endpoint will change, any number of processes may hold the lock.
+ */
+async function lockEndpoints(tx: Tx, endings: readonly Ending[]): Promise<void> {
+  const changing = new Set(endings.filter(saysMore).map(({ due }) => due.endpointId));
+  const others = new Set(endings.map(({ due }) => due.endpointId).filter((id) => !changing.has(id)));
+  if (changing.size > 0) await tx.query(lockToChangeStatement, [plainArray([...changing])]);
+  if (others.size > 0) await tx.query(lockToKeepStatement, [plainArray([...others])]);
 }
 
 const POLL_MS = 1_000;
@@ -465,6 +520,16 @@ const dueStatement = {
     JOIN LATERAL (SELECT * FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NULL OFFSET 0) e ON true
     JOIN LATERAL (SELECT * FROM outbox_event o WHERE o.id = d.event_id OFFSET 0) o ON true
     WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending'`,
+};
+
+// In order of their ids, so that two processes never wait for each other.
+const lockToChangeStatement = {
+  name: "webhooks_lock_to_change",
+  text: `SELECT id FROM webhook_endpoint WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
+};
+const lockToKeepStatement = {
+  name: "webhooks_lock_to_keep",
+  text: `SELECT id FROM webhook_endpoint WHERE id = ANY ($1::uuid[]) ORDER BY id FOR KEY SHARE`,
 };
 
 // An endpoint may be disabled at the very moment that something is made for it.

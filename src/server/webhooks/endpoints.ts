@@ -74,18 +74,27 @@ export async function findEndpoint(appId: string, id: string, only: { sandbox?: 
   return row === null ? null : item(row);
 }
 
-/** Makes an endpoint and its secret. Throws EndpointError when the address can't be called or the app has too many. */
-export async function createEndpoint(appId: string, input: EndpointInput): Promise<{ endpoint: EndpointItem; secret: string }> {
+export type MadeEndpoint = { endpoint: EndpointItem; secret: string };
+
+/**
+ * Makes an endpoint and its secret; `along` writes in the same transaction. Throws
+ * EndpointError when the address can't be called or the app has too many.
+ */
+export async function createEndpoint(
+  appId: string,
+  input: EndpointInput,
+  along?: (tx: Tx, made: MadeEndpoint) => Promise<void>,
+): Promise<MadeEndpoint> {
   const url = await checkedUrl(input.url);
   const id = newId();
   const secret = mintSigningSecret();
   const sealed = seal(await sessionSecret(), id, secret);
-  const row = await transaction(async (tx) => {
+  return transaction(async (tx) => {
     // Two that are made at once come one after the other, so that the most is the most.
     await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
     if ((await tx.prisma.webhookEndpoint.count({ where: { appId } })) >= MOST_ENDPOINTS)
       throw new EndpointError(null, `An app has at most ${MOST_ENDPOINTS} endpoints.`);
-    return tx.prisma.webhookEndpoint.create({
+    const row = await tx.prisma.webhookEndpoint.create({
       data: {
         id,
         appId,
@@ -98,8 +107,10 @@ export async function createEndpoint(appId: string, input: EndpointInput): Promi
       },
       select: endpointItem,
     });
+    const made = { endpoint: item(row), secret };
+    await along?.(tx, made);
+    return made;
   });
-  return { endpoint: item(row), secret };
 }
 
 export type EndpointChanges = Partial<Omit<EndpointInput, "sandbox">> & { enabled?: boolean | undefined };
@@ -190,9 +201,14 @@ export async function rotateSecret(
 
 /**
  * Sends an event with sample data to one endpoint, whatever it subscribed to. It is
- * delivered, signed and retried like any other. Null when the app has no such endpoint.
+ * delivered, signed and retried like any other; `along` writes in the same transaction. Null when the app has no such endpoint.
  */
-export async function sendTestEvent(appId: string, id: string, type?: EventType): Promise<DeliveryItem | null> {
+export async function sendTestEvent(
+  appId: string,
+  id: string,
+  type?: EventType,
+  along?: (tx: Tx, delivery: DeliveryItem) => Promise<void>,
+): Promise<DeliveryItem | null> {
   const delivery = await transaction(async (tx) => {
     const endpoint = await tx.prisma.webhookEndpoint.findFirst({ where: { id, appId }, select: endpointItem });
     if (endpoint === null) return null;
@@ -210,10 +226,12 @@ export async function sendTestEvent(appId: string, id: string, type?: EventType)
         relayedAt: now,
       },
     });
-    return tx.prisma.webhookDelivery.create({
+    const made = await tx.prisma.webhookDelivery.create({
       data: { id: newId(), appId, endpointId: id, eventId: event.id, type: sent, nextAttemptAt: now },
       select: deliveryItem,
     });
+    await along?.(tx, made);
+    return made;
   });
   nudge();
   return delivery;

@@ -3,24 +3,25 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:cr
 /**
  * An endpoint's secret signs, so it has to be known and not only recognised. It is
  * kept encrypted (AES-256-GCM) with a key made from the server's secret, bound to its
- * endpoint: a copy of the table alone signs nothing.
+ * place: a copy of the table alone signs nothing, and moved elsewhere it can't be read.
  */
 export function mintSigningSecret(): string {
   return `whsec_${randomBytes(32).toString("base64")}`;
 }
 
-export function seal(serverSecret: string, endpointId: string, secret: string): Buffer<ArrayBuffer> {
+/** Encrypts a text for one place: for a secret, the id of its endpoint. */
+export function seal(serverSecret: string, place: string, secret: string): Buffer<ArrayBuffer> {
   const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv("aes-256-gcm", keyOf(serverSecret), nonce).setAAD(Buffer.from(endpointId));
+  const cipher = createCipheriv("aes-256-gcm", keyOf(serverSecret), nonce).setAAD(Buffer.from(place));
   const text = Buffer.concat([cipher.update(secret, "utf8"), cipher.final()]);
   return Buffer.concat([nonce, cipher.getAuthTag(), text]) as Buffer<ArrayBuffer>;
 }
 
-/** The secret again; null when it was sealed with another server's secret. */
-export function unseal(serverSecret: string, endpointId: string, sealed: Uint8Array): string | null {
+/** The text again; null when it was sealed with another server's secret, or for another place. */
+export function unseal(serverSecret: string, place: string, sealed: Uint8Array): string | null {
   try {
     const decipher = createDecipheriv("aes-256-gcm", keyOf(serverSecret), sealed.subarray(0, NONCE_BYTES))
-      .setAAD(Buffer.from(endpointId))
+      .setAAD(Buffer.from(place))
       .setAuthTag(sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
     return Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString("utf8");
   } catch {

@@ -1,7 +1,7 @@
-import { endpoint, preflight } from "#server/http/endpoint.ts";
+import { endpoint, preflight, rememberJson } from "#server/http/endpoint.ts";
 import { webhookCreation, webhookList, webhookWithSecret } from "#server/http/shapes.ts";
 import { orBadRequest, webhookView } from "#server/http/webhooks-view.ts";
-import { createEndpoint, listEndpoints } from "#server/webhooks/endpoints.ts";
+import { createEndpoint, listEndpoints, type MadeEndpoint } from "#server/webhooks/endpoints.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -25,22 +25,30 @@ export const POST = endpoint(
     method: "POST",
     path: "/v1/webhooks",
     summary: "Create a webhook endpoint",
-    description: "The answer has the secret that signs deliveries; it is not shown again.",
+    description:
+      "The answer has the secret that signs deliveries; it is not shown again, except to who repeats the request with the same Idempotency-Key.",
     body: webhookCreation,
+    idempotency: "optional",
+    answersSecret: true,
     response: webhookWithSecret,
-    errors: ["bad_request", "invalid_api_key", "request_too_large", "rate_limit_exceeded", "internal_error"],
+    errors: ["bad_request", "invalid_api_key", "idempotency_conflict", "request_too_large", "rate_limit_exceeded", "internal_error"],
   },
-  async ({ caller, body }) => {
+  async ({ caller, body, idempotency }) => {
+    const answerOf = (made: MadeEndpoint) => ({ ...webhookView(made.endpoint), secret: made.secret });
     const made = await orBadRequest(
-      createEndpoint(caller.appId, {
-        url: body.url,
-        events: body.events,
-        description: body.description,
-        balanceLowThreshold: BigInt(body.balance_low_threshold),
-        sandbox: caller.billingMode === "test",
-      }),
+      createEndpoint(
+        caller.appId,
+        {
+          url: body.url,
+          events: body.events,
+          description: body.description,
+          balanceLowThreshold: BigInt(body.balance_low_threshold),
+          sandbox: caller.billingMode === "test",
+        },
+        (tx, made) => rememberJson(idempotency, tx, answerOf(made)),
+      ),
     );
-    return { ...webhookView(made.endpoint), secret: made.secret };
+    return answerOf(made);
   },
 );
 

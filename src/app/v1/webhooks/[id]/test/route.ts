@@ -1,4 +1,4 @@
-import { endpoint, preflight } from "#server/http/endpoint.ts";
+import { endpoint, preflight, rememberJson } from "#server/http/endpoint.ts";
 import { webhookDelivery, webhookTest } from "#server/http/shapes.ts";
 import { deliveryView, orBadRequest, visibleEndpoint, webhookParams } from "#server/http/webhooks-view.ts";
 import { AppError } from "#server/platform/errors.ts";
@@ -15,12 +15,23 @@ export const POST = endpoint(
       "An event with sample data, delivered to this endpoint alone, signed and retried like any other. Send `{}` for the default.",
     params: webhookParams,
     body: webhookTest,
+    idempotency: "optional",
     response: webhookDelivery,
-    errors: ["bad_request", "invalid_api_key", "not_found", "request_too_large", "rate_limit_exceeded", "internal_error"],
+    errors: [
+      "bad_request",
+      "invalid_api_key",
+      "not_found",
+      "idempotency_conflict",
+      "request_too_large",
+      "rate_limit_exceeded",
+      "internal_error",
+    ],
   },
-  async ({ caller, params, body }) => {
+  async ({ caller, params, body, idempotency }) => {
     await visibleEndpoint(caller, params.id);
-    const delivery = await orBadRequest(sendTestEvent(caller.appId, params.id, body.type));
+    const delivery = await orBadRequest(
+      sendTestEvent(caller.appId, params.id, body.type, (tx, made) => rememberJson(idempotency, tx, deliveryView(made))),
+    );
     if (delivery === null) throw new AppError("not_found");
     return deliveryView(delivery);
   },

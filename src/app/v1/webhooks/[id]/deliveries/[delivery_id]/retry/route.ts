@@ -13,8 +13,9 @@ export const POST = endpoint(
     summary: "Retry a delivery",
     description: "Attempts it now, whatever became of it so far; if that fails, retries begin anew.",
     params: deliveryParams,
+    idempotency: "optional",
     response: webhookDelivery,
-    errors: ["bad_request", "invalid_api_key", "not_found", "rate_limit_exceeded", "internal_error"],
+    errors: ["bad_request", "invalid_api_key", "not_found", "idempotency_conflict", "rate_limit_exceeded", "internal_error"],
   },
   async ({ caller, params }) => {
     await visibleEndpoint(caller, params.id);
