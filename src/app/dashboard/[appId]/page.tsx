@@ -20,9 +20,7 @@ import { RequestTable } from "./usage/request-table.tsx";
 
 type Props = { params: Promise<{ appId: string }> };
 
-export async function generateMetadata(): Promise<Metadata> {
-  return { title: "Overview" };
-}
+export const metadata: Metadata = { title: "Overview" };
 
 export default async function Overview({ params }: Props) {
   const { appId } = await params;

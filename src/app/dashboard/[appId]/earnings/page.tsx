@@ -82,7 +82,7 @@ async function Content({ appId, period, markupBps }: { appId: string; period: Pe
           >
             <Money credits={balance.pending} />
           </Figure>
-          <Figure label={`Earned, ${periodWords(period)}`} note={`in ${grouped(totals.requests)} billed requests, UTC`}>
+          <Figure label={`Earned, ${periodWords(period)}`} note={`in ${grouped(totals.requests)} billed ${totals.requests === 1 ? "request" : "requests"}, UTC`}>
             <Money credits={totals.markup} />
           </Figure>
         </dl>

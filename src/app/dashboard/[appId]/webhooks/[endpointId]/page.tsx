@@ -5,10 +5,10 @@ import { notFound } from "next/navigation";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
-import { exactDollars } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Card, Fact, Facts } from "#ui/card.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
+import { Money } from "#ui/money.tsx";
 import { Loading } from "#ui/skeleton.tsx";
 import { Time } from "#ui/time.tsx";
 import { EditEndpointButton } from "../endpoint-dialog.tsx";
@@ -73,7 +73,9 @@ async function Content({ appId, endpointId, ...asked }: Ids & { status: unknown;
             <code className="font-mono text-[0.8125rem]">{endpoint.events.join(", ")}</code>
           </Fact>
           {endpoint.events.includes("balance.low") && (
-            <Fact name="A wallet is low below">{exactDollars(endpoint.balanceLowThreshold)}</Fact>
+            <Fact name="A wallet is low below">
+              <Money credits={endpoint.balanceLowThreshold} />
+            </Fact>
           )}
           {endpoint.formerSecretUntil !== null && endpoint.formerSecretUntil > new Date() && (
             <Fact name="The former secret signs too until">
