@@ -82,7 +82,10 @@ async function Content({ appId, period, markupBps }: { appId: string; period: Pe
           >
             <Money credits={balance.pending} />
           </Figure>
-          <Figure label={`Earned, ${periodWords(period)}`} note={`in ${grouped(totals.requests)} billed ${totals.requests === 1 ? "request" : "requests"}, UTC`}>
+          <Figure
+            label={`Earned, ${periodWords(period)}`}
+            note={`in ${grouped(totals.requests)} billed ${totals.requests === 1 ? "request" : "requests"}, UTC`}
+          >
             <Money credits={totals.markup} />
           </Figure>
         </dl>
