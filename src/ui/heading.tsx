@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 export function PageHeading({ title, children, action }: { title: ReactNode; children?: ReactNode; action?: ReactNode }) {
   return (
     <div className="mb-6 flex flex-wrap items-end justify-between gap-x-6 gap-y-4">
-      <div className="min-w-0">
+      <div className="min-w-0 flex-1 basis-80">
         <h1 className="text-2xl font-semibold tracking-tight [overflow-wrap:anywhere]">{title}</h1>
         {children && <p className="mt-1 max-w-2xl text-soft">{children}</p>}
       </div>

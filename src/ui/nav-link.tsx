@@ -5,20 +5,22 @@ import { usePathname } from "next/navigation";
 import type { ReactNode } from "react";
 import { classes } from "./classes.ts";
 
-/** A link that knows whether it leads to where one is. `exact`: pages below it don't count. */
+/** A link that knows whether it leads to where one is. `exact`: pages below it don't count; those below `also` do. */
 export function NavLink({
   href,
   exact = false,
+  also,
   className,
   children,
 }: {
   href: string;
   exact?: boolean;
+  also?: string;
   className?: string;
   children: ReactNode;
 }) {
   const path = usePathname();
-  const here = path === href || (!exact && path.startsWith(`${href}/`));
+  const here = path === href || (!exact && path.startsWith(`${href}/`)) || (also !== undefined && path.startsWith(`${also}/`));
   return (
     <Link
       href={href}

@@ -39,7 +39,7 @@ async function Apps() {
   return (
     <>
       <PageHeading title="Your apps" action={<NewAppButton kind="primary" />}>
-        What people connect their wallet to. What they use without a person is paid from your{" "}
+        What people connect their wallet to. Requests that name no linked user are paid from your{" "}
         <Link href="/dashboard/wallet" className="prose-link">
           developer wallet
         </Link>

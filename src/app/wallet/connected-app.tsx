@@ -35,7 +35,7 @@ export function ConnectedApp({ link }: { link: Link }) {
       <div className="flex items-start gap-4">
         <AppTile name={name} logoUrl={link.app.logoUrl} />
         <div className="min-w-0 flex-1">
-          <h3 className="flex items-center gap-2 font-medium">
+          <h3 className="flex flex-wrap items-center gap-x-2 font-medium">
             <span className="line-clamp-2 [overflow-wrap:anywhere]">{name}</span>
             {link.pausedAt && <Badge tone="warning">Paused</Badge>}
           </h3>

@@ -11,7 +11,9 @@ type Props = { params: Promise<{ appId: string }>; children: ReactNode };
 /** Several apps may be open side by side, so the name of each page says whose it is. */
 export async function generateMetadata({ params }: Props): Promise<Metadata> {
   if ((await currentUser()) === null) return {};
-  const { name } = await appOfPage((await params).appId);
+  const app = await appOfPage((await params).appId).catch(() => null);
+  if (app === null) return { title: "No such app" };
+  const { name } = app;
   return { title: { template: `%s · ${name} · Quota`, default: `${name} · Quota` } };
 }
 

@@ -140,7 +140,7 @@ function Best({ title, head, groups, none, hrefOf }: BestProps) {
                 {group === null ? (
                   <span className="text-soft">{none}</span>
                 ) : (
-                  <Link href={hrefOf(group)} className="prose-link font-mono text-[0.8125rem]">
+                  <Link href={hrefOf(group)} title={group} className="prose-link font-mono text-[0.8125rem]">
                     {group}
                   </Link>
                 )}
