@@ -15,7 +15,7 @@ export function PageHeading({ title, children, action }: { title: ReactNode; chi
 
 export function SectionHeading({ children, action, id }: { children: ReactNode; action?: ReactNode; id?: string }) {
   return (
-    <div className="mb-3 mt-10 flex items-baseline justify-between gap-4">
+    <div className="mb-3 mt-10 flex flex-wrap items-baseline justify-between gap-x-4 gap-y-2">
       <h2 id={id} className="text-lg font-semibold tracking-tight">
         {children}
       </h2>

@@ -14,7 +14,7 @@ type Item = Page["items"][number];
 
 const columns: Column<Item>[] = [
   { id: "time", header: "Time", cellClassName: "whitespace-nowrap", cell: (item) => <Time at={item.at} /> },
-  { id: "what", header: "What", cellClassName: "max-w-44 sm:max-w-80", cell: (item) => <What item={item} /> },
+  { id: "what", header: "What", cellClassName: "max-w-36 sm:max-w-80", cell: (item) => <What item={item} /> },
   { id: "amount", header: "Amount", numeric: true, cell: (item) => <Money credits={item.amount} signed /> },
 ];
 

@@ -160,7 +160,8 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
         <Fact name="Event">
           <code className="font-mono text-[0.8125rem]">{delivery.type}</code>
         </Fact>
-        <Fact name="Attempts">{delivery.attempts}</Fact>
+        {/* Sending it again begins to count anew; the attempts before are still listed. */}
+        <Fact name="Attempts">{Math.max(delivery.attempts, delivery.tries.length)}</Fact>
         {delivery.nextAttemptAt !== null && delivery.attempts > 0 && (
           <Fact name="Next attempt">
             <Time at={delivery.nextAttemptAt} />
