@@ -23,14 +23,18 @@ export default function config(phase) {
       "stripe",
       "undici",
     ],
-    // Browsers ask for this one where a page names no icon, such as at an answer of the API.
+    // Browsers ask for the first where a page names no icon, such as at an answer of the API.
     async rewrites() {
-      return [{ source: "/favicon.ico", destination: "/icon.svg" }];
+      return [
+        { source: "/favicon.ico", destination: "/icon.svg" },
+        { source: "/docs/:page([a-z-]+).md", destination: "/docs/:page/markdown" },
+      ];
     },
     async headers() {
       return [
-        // The API answers programs and sets its own headers.
-        { source: "/((?!v1(?:/|$)).*)", headers: pageHeaders(development) },
+        // The API answers programs and sets its own headers; scripts and styles are no pages.
+        { source: "/((?!v1(?:/|$)|_next/static/).*)", headers: pageHeaders(development) },
+        { source: "/_next/static/:rest*", headers: [{ key: "X-Content-Type-Options", value: "nosniff" }] },
         // The forms of the consent page and of the sandbox checkout end at an address of the app,
         // and browsers apply form-action to every redirect on the way. An app's address is https, or http on this machine.
         // What addresses these pages have is nobody else's business.

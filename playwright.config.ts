@@ -2,7 +2,8 @@ import { defineConfig } from "@playwright/test";
 
 /**
  * End-to-end tests against real servers: `api` drives /v1 as programs do, `browser`
- * drives the pages as people do, `sdk` the packages and the example as apps and people do. `e2e/fixtures.ts` starts what they need.
+ * drives the pages as people do, `sdk` the packages and the example as apps and people do,
+ * `docs` holds the documentation to the server. `e2e/fixtures.ts` starts what they need.
  * QUOTA_E2E_PAGES=0 leaves the pages out, which is quicker while working on /v1.
  */
 export default defineConfig({
@@ -13,11 +14,12 @@ export default defineConfig({
   // A test that passes on the second try has found something; it must not be hidden.
   retries: 0,
   forbidOnly: process.env.CI !== undefined,
-  timeout: 60_000,
+  timeout: 120_000,
   expect: { timeout: 10_000 },
   reporter: [["list"]],
   projects: [
     { name: "api", testDir: "e2e/api" },
+    { name: "docs", testDir: "e2e/docs", use: { locale: "en-US", timezoneId: "UTC" } },
     {
       name: "sdk",
       testDir: "e2e/sdk",

@@ -1,6 +1,5 @@
-import { type ChildProcess, fork } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { cpus, tmpdir } from "node:os";
@@ -9,19 +8,27 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { migrate } from "../prisma/migrate.ts";
 import { verify } from "../src/server/ledger/verify.ts";
-import { openDatabase } from "../src/server/platform/db.ts";
+import { type Database, openDatabase } from "../src/server/platform/db.ts";
 import type { Sql } from "../src/server/platform/sql.ts";
-import { makeApp, makeLink, makeUser } from "../src/testing/makers.ts";
+import { makeApp, makeKey, makeLink, makeUser } from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
+import { seedUsage } from "./seed-usage.ts";
 
 /**
  * `npm run bench`: what billing costs. The same load goes to a raw pass-through and
  * to Quota on a real Postgres with durable commits, in turns within one run; the
- * figures that count are the ratios between the two. A third takes part: the same
- * requests with an app that has a webhook endpoint for everything that they make known.
+ * figures that count are the ratios between them. Others take part in the same turns:
+ *
+ * - `+hooks`: an app with a webhook endpoint for everything its requests make known;
+ * - `--full 10000000,1000000`: a second server on a database with so many requests
+ *   and linked users in it already;
+ * - `--with-portkey`: another gateway, without billing, at the version below. It is
+ *   installed into a temporary folder, and needs the package registry for that.
  */
+const PORTKEY = { "@portkey-ai/gateway": "1.15.2", hono: "4.9.7", "@hono/node-server": "1.13.8" };
+
 const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "5" },
@@ -29,6 +36,8 @@ const { values: options } = parseArgs({
     concurrency: { type: "string", default: "1,16,64" },
     modes: { type: "string", default: "json,sse" },
     wallets: { type: "string", default: "1000" },
+    full: { type: "string" },
+    "with-portkey": { type: "boolean", default: false },
     profile: { type: "boolean", default: false },
     entry: { type: "string", default: fileURLToPath(new URL("../src/server/main.ts", import.meta.url)) },
   },
@@ -40,15 +49,21 @@ const children: ChildProcess[] = [];
 const folder = await mkdtemp(path.join(tmpdir(), "quota-bench-"));
 const postgres = await startPostgres();
 const fresh = await freshDatabase(postgres.url);
+const second = await freshDatabase(postgres.url);
+const quotas: ChildProcess[] = [];
 
 try {
   await main();
 } finally {
   for (const child of children) child.kill("SIGKILL");
   await fresh.drop();
+  await second.drop();
   await postgres.stop();
   await rm(folder, { recursive: true, force: true });
 }
+
+/** Whom the load goes to. */
+type Target = { name: string; key: string; port: number; pid: number; headers?: string; afterwards?: () => Promise<void> };
 
 async function main(): Promise<void> {
   console.log(
@@ -56,56 +71,116 @@ async function main(): Promise<void> {
   );
   const db = await openDatabase({ url: fresh.url });
   await migrate(db);
-  const [{ server_version: version }] = (await db.sql.query({ name: "v", text: "SHOW server_version" }, [])) as [
-    { server_version: string },
-  ];
+  const [version] = await db.sql.query({ name: "v", text: "SHOW server_version" }, []);
   console.log(
-    `PostgreSQL ${version}, fsync and synchronous_commit on; ${options.wallets} wallets, every second with a monthly limit; markup 20 %`,
+    `PostgreSQL ${version?.server_version}, fsync and synchronous_commit on; ${options.wallets} wallets, every second with a monthly limit; markup 20 %`,
   );
-  const app = await makeApp(db, { markupBps: 2_000 });
-  const secret = `sk-quota-${randomBytes(16).toString("hex")}`;
-  await db.prisma.apiKey.create({
-    data: { appId: app.id, name: "bench", hash: createHash("sha256").update(secret).digest(), fragment: "sk-quota-…", billingMode: "user" },
-  });
-  const listening = await makeApp(db, { markupBps: 2_000 });
-  const listeningSecret = `sk-quota-${randomBytes(16).toString("hex")}`;
-  await db.prisma.apiKey.create({
-    data: {
-      appId: listening.id,
-      name: "bench",
-      hash: createHash("sha256").update(listeningSecret).digest(),
-      fragment: "sk-quota-…",
-      billingMode: "user",
-    },
-  });
+  const { keys, users } = await openShops(db);
+
+  const upstreamPort = await startChild("upstream.ts", []);
+  const rawPort = await startChild("raw.ts", [`http://127.0.0.1:${upstreamPort}`]);
+  const raw: Target = { name: "raw", key: keys.plain, port: rawPort, pid: children.at(-1)?.pid ?? 0 };
+  const server = await startQuota(fresh.url, upstreamPort);
+  const quota: Target = { name: "quota", key: keys.plain, ...server };
+  const receiver = await subscribe(quota.port, keys.listening);
+  // The next one begins with nothing left to deliver, so that each pays for its own news.
+  const told: Target = { ...quota, name: "+hooks", key: keys.listening, afterwards: () => allDelivered(db.sql) };
+  const targets = [raw, quota, told];
+
+  let fullDb: Database | null = null;
+  if (options.full !== undefined) {
+    const [rows = 0, linked = 0] = options.full.split(",").map(Number);
+    fullDb = await openDatabase({ url: second.url });
+    await migrate(fullDb);
+    const app = await makeApp(fullDb, { markupBps: 2_000 });
+    const key = await makeKey(fullDb, app.id);
+    await seedUsage(fullDb, { id: app.id, earningsId: app.earningsId, keyIds: [key.id] }, { rows, users: linked, days: 90 });
+    await fullDb.unhurried((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
+    const shops = await openShops(fullDb);
+    targets.push({ name: "full", key: shops.keys.plain, ...(await startQuota(second.url, upstreamPort)) });
+    console.log(`full: ${rows} requests and ${linked} linked users are in its database already`);
+  }
+  if (options["with-portkey"]) targets.push(await startPortkey(upstreamPort));
+
+  const load = fork(path.join(here, "load.ts"), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  children.push(load);
+  await message(load);
+
+  for (const mode of (options.modes ?? "").split(",")) {
+    for (const concurrency of (options.concurrency ?? "").split(",").map(Number)) {
+      const results = new Map(targets.map(({ name }) => [name, [] as Measured[]]));
+      const measure = async (target: Target, duration: number) => {
+        const requests = users.map((user) => request(mode === "sse", target, user));
+        const measured = await run(load, { port: target.port, concurrency, seconds: duration, requests }, target.pid);
+        await target.afterwards?.();
+        return measured;
+      };
+      for (const target of targets) if (target !== told) await measure(target, 1);
+      for (let round = 0; round < rounds; round++)
+        for (const target of targets) results.get(target.name)?.push(await measure(target, seconds));
+      report(mode, concurrency, results);
+    }
+  }
+
+  console.log(`\n${receiver.delivered()} webhooks delivered.`);
+  receiver.close();
+  for (const child of quotas) {
+    const stopped = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGTERM");
+    await stopped;
+  }
+  for (const [name, books] of [
+    ["", await verify(db.sql)],
+    ["full: ", fullDb === null ? null : await fullDb.unhurried((sql) => verify(sql))],
+  ] as const) {
+    if (books === null) continue;
+    console.log(
+      `\n${name}${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`,
+    );
+    if (!books.ok || books.openHolds > 0) process.exitCode = 1;
+  }
+  await db.close();
+  await fullDb?.close();
+}
+
+/** Two apps with a key each, linked to the same people; nobody listens to the news of the first. */
+async function openShops(db: Database): Promise<{ keys: { plain: string; listening: string }; users: string[] }> {
+  const keys = { plain: "", listening: "" };
+  const apps: string[] = [];
+  for (const name of ["plain", "listening"] as const) {
+    const app = await makeApp(db, { markupBps: 2_000 });
+    keys[name] = (await makeKey(db, app.id, "user")).secret;
+    apps.push(app.id);
+  }
   const users: string[] = [];
   for (let index = 0; index < Number(options.wallets); index++) {
     const user = await makeUser(db, { credits: 1_000_000_000n });
-    const link = await makeLink(db, app.id, user, {
-      externalUserId: `user_${index}`,
-      ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}),
-    });
-    users.push(link.externalUserId);
-    await makeLink(db, listening.id, user, {
-      externalUserId: `user_${index}`,
-      ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}),
-    });
+    const externalUserId = `bench_${index}`;
+    for (const appId of apps)
+      await makeLink(db, appId, user, { externalUserId, ...(index % 2 === 0 ? { monthlyLimit: 900_000_000n } : {}) });
+    users.push(externalUserId);
   }
+  return { keys, users };
+}
 
-  const upstreamPort = await startChild("upstream.ts", []);
-  const raw = {
-    name: "raw",
-    key: secret,
-    port: await startChild("raw.ts", [`http://127.0.0.1:${upstreamPort}`]),
-    pid: children.at(-1)?.pid ?? 0,
-  };
-  const quotaPort = await freePort();
+function request(stream: boolean, { port, key, headers = "" }: Target, user: string): string {
+  const body = JSON.stringify({
+    model: "gpt-4o-mini",
+    max_tokens: 100,
+    ...(stream ? { stream: true } : {}),
+    messages: [{ role: "user", content: "Hello!" }],
+  });
+  return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${key}\r\nX-Quota-User: ${user}\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+async function startQuota(databaseUrl: string, upstreamPort: number): Promise<{ port: number; pid: number }> {
+  const port = await freePort();
   const server = fork(options.entry ?? "", [], {
     env: {
       ...process.env,
       NODE_ENV: "production",
-      PORT: String(quotaPort),
-      DATABASE_URL: fresh.url,
+      PORT: String(port),
+      DATABASE_URL: databaseUrl,
       QUOTA_DATA_DIR: folder,
       QUOTA_DEMO: "0",
       QUOTA_RATE_LIMIT_PER_MINUTE: "1000000000",
@@ -117,71 +192,56 @@ async function main(): Promise<void> {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
   children.push(server);
-  const quota = { name: "quota", key: secret, port: quotaPort, pid: server.pid ?? 0 };
-  await waitUntilReady(quotaPort);
-  const delivered = { count: 0 };
+  quotas.push(server);
+  await waitUntil(port, "/healthz");
+  return { port, pid: server.pid ?? 0 };
+}
+
+/** A receiver that takes everything, and an endpoint that has it told. */
+async function subscribe(port: number, key: string): Promise<{ delivered(): number; close(): void }> {
+  let delivered = 0;
   const receiver = createServer((incoming, outgoing) => {
-    delivered.count++;
+    delivered++;
     incoming.resume();
     outgoing.writeHead(204).end();
   });
   await new Promise<void>((resolve) => receiver.listen(0, "127.0.0.1", resolve));
-  const subscribed = await fetch(`http://127.0.0.1:${quotaPort}/v1/webhooks`, {
+  const answer = await fetch(`http://127.0.0.1:${port}/v1/webhooks`, {
     method: "POST",
-    headers: { authorization: `Bearer ${listeningSecret}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
     body: JSON.stringify({
       url: `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`,
       events: ["usage.completed", "balance.updated", "balance.low"],
     }),
   });
-  if (!subscribed.ok) throw new Error(`the endpoint could not be made: ${await subscribed.text()}`);
-  const load = fork(path.join(here, "load.ts"), [], { stdio: ["ignore", "inherit", "inherit", "ipc"] });
-  children.push(load);
-  await message(load);
-
-  const request = (stream: boolean, { port, key }: { port: number; key: string }, user: string) => {
-    const body = JSON.stringify({
-      model: "gpt-4o-mini",
-      max_tokens: 100,
-      ...(stream ? { stream: true } : {}),
-      messages: [{ role: "user", content: "Hello!" }],
-    });
-    return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${key}\r\nX-Quota-User: ${user}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  if (!answer.ok) throw new Error(`the endpoint could not be made: ${await answer.text()}`);
+  return {
+    delivered: () => delivered,
+    close() {
+      receiver.closeAllConnections();
+      receiver.close();
+    },
   };
+}
 
-  for (const mode of (options.modes ?? "").split(",")) {
-    for (const concurrency of (options.concurrency ?? "").split(",").map(Number)) {
-      const results = { raw: [] as Measured[], quota: [] as Measured[], told: [] as Measured[] };
-      const measure = (target: typeof raw, duration: number) =>
-        run(
-          load,
-          { port: target.port, concurrency, seconds: duration, requests: users.map((user) => request(mode === "sse", target, user)) },
-          target.pid,
-        );
-      for (const target of [raw, quota]) await measure(target, 1);
-      for (let round = 0; round < rounds; round++) {
-        results.raw.push(await measure(raw, seconds));
-        results.quota.push(await measure(quota, seconds));
-        results.told.push(await measure({ ...quota, key: listeningSecret }, seconds));
-        // The next round begins with nothing left to deliver, so that each pays for its own news.
-        await allDelivered(db.sql);
-      }
-      report(mode, concurrency, results);
-    }
-  }
-
-  console.log(`\n${delivered.count} webhooks delivered.`);
-  receiver.closeAllConnections();
-  receiver.close();
-  const stopped = new Promise((resolve) => server.once("exit", resolve));
-  server.kill("SIGTERM");
-  await stopped;
-  const books = await verify(db.sql);
-  console.log(
-    `\n${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`,
+async function startPortkey(upstreamPort: number): Promise<Target> {
+  const home = path.join(folder, "portkey");
+  await mkdir(home);
+  await writeFile(
+    path.join(home, "package.json"),
+    JSON.stringify({ private: true, dependencies: PORTKEY, overrides: { hono: PORTKEY.hono } }),
   );
-  await db.close();
-  if (!books.ok || books.openHolds > 0) process.exitCode = 1;
+  execFileSync("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: home, stdio: "ignore", timeout: 300_000 });
+  const port = await freePort();
+  const child = spawn(process.execPath, ["node_modules/@portkey-ai/gateway/build/start-server.js", "--headless", `--port=${port}`], {
+    cwd: home,
+    stdio: "ignore",
+    env: { ...process.env, NODE_ENV: "production" },
+  });
+  children.push(child);
+  await waitUntil(port, "/");
+  const headers = `x-portkey-provider: openai\r\nx-portkey-custom-host: http://127.0.0.1:${upstreamPort}/v1\r\n`;
+  return { name: "portkey", key: "bench", port, pid: child.pid ?? 0, headers };
 }
 
 type Measured = { rps: number; p50: number; p99: number; cpuMs: number | null; postgresMs: number | null };
@@ -211,24 +271,29 @@ async function allDelivered(sql: Sql): Promise<void> {
   while ((await sql.query(left, []))[0]?.left === true) await new Promise((resolve) => setTimeout(resolve, 250));
 }
 
-function report(mode: string, concurrency: number, results: { raw: Measured[]; quota: Measured[]; told: Measured[] }): void {
-  const ratios = results.quota.map((each, round) => each.rps / (results.raw[round]?.rps ?? 1));
-  const line = (name: string, list: Measured[]) =>
-    `  ${name.padEnd(6)} ${median(list.map((each) => each.rps))
+function report(mode: string, concurrency: number, results: Map<string, Measured[]>): void {
+  console.log(`\n${mode === "sse" ? "SSE, 50 chunks" : "JSON"}, concurrency ${concurrency}`);
+  for (const [name, list] of results) {
+    const rps = median(list.map((each) => each.rps))
       .toFixed(0)
-      .padStart(
-        6,
-      )} requests/s   p50 ${median(list.map((each) => each.p50)).toFixed(2)} ms   p99 ${median(list.map((each) => each.p99)).toFixed(2)} ms   CPU per request: server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
-  console.log(
-    `\n${mode === "sse" ? "SSE, 50 chunks" : "JSON"}, concurrency ${concurrency}: ${median(ratios).toFixed(2)} of raw [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`,
-  );
-  console.log(line("raw", results.raw));
-  console.log(line("quota", results.quota));
-  console.log(line("+hooks", results.told));
-  const told = results.told.map((each, round) => each.rps / (results.quota[round]?.rps ?? 1));
-  console.log(
-    `  with an endpoint: ${median(told).toFixed(2)} of without [${Math.min(...told).toFixed(2)} to ${Math.max(...told).toFixed(2)}]`,
-  );
+      .padStart(6);
+    const [p50, p99] = [median(list.map((each) => each.p50)), median(list.map((each) => each.p99))];
+    const cpu = `server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
+    console.log(`  ${name.padEnd(7)} ${rps} requests/s   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms   CPU per request: ${cpu}`);
+  }
+  for (const [name, other] of [
+    ["quota", "raw"],
+    ["+hooks", "quota"],
+    ["full", "quota"],
+    ["quota", "portkey"],
+  ] as const) {
+    const [mine, theirs] = [results.get(name), results.get(other)];
+    if (mine === undefined || theirs === undefined) continue;
+    const ratios = mine.map((each, round) => each.rps / (theirs[round]?.rps ?? 1));
+    console.log(
+      `  ${name} is ${median(ratios).toFixed(2)} of ${other} [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`,
+    );
+  }
 }
 
 function ms(list: (number | null)[]): string {
@@ -257,15 +322,15 @@ function message(child: ChildProcess): Promise<unknown> {
   });
 }
 
-async function waitUntilReady(port: number): Promise<void> {
+async function waitUntil(port: number, path: string): Promise<void> {
   const deadline = Date.now() + 300_000;
   while (Date.now() < deadline) {
     try {
-      if ((await fetch(`http://127.0.0.1:${port}/healthz`)).ok) return;
+      if ((await fetch(`http://127.0.0.1:${port}${path}`)).ok) return;
     } catch {
       // Not listening yet.
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  throw new Error("the server did not come up");
+  throw new Error("a server did not come up");
 }

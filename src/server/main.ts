@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { generateClient } from "../../prisma/generate.ts";
 import { env, publicUrl } from "../env.ts";
+import type { Sql } from "./platform/sql.ts";
 
 /**
  * `npm start`: prepares what is missing (Prisma's client, migrations, the build,
@@ -40,6 +41,7 @@ async function start(): Promise<void> {
   mkdirSync(env.QUOTA_DATA_DIR, { recursive: true });
   step(env.DATABASE_URL === undefined ? `Opening the embedded database in ${env.QUOTA_DATA_DIR}/ …` : "Connecting to Postgres …");
   const db = await database();
+  if (db.kind === "postgres") await checkEncoding(db.sql);
   const applied = await migrate(db);
   step(applied.length === 0 ? "The database is up to date." : `Migrated the database: ${applied.join(", ")}.`);
 
@@ -68,6 +70,15 @@ async function start(): Promise<void> {
   await closeDatabase();
   const { superviseProcesses } = await import("./start/processes.ts");
   superviseProcesses(env.QUOTA_PROCESSES, greet);
+}
+
+/** Names and ids are counted and compared in characters. */
+async function checkEncoding(sql: Sql): Promise<void> {
+  const [row] = await sql.query({ name: "encoding", text: "SHOW server_encoding" }, []);
+  if (row?.server_encoding === "UTF8") return;
+  throw new Error(
+    `the database's encoding is ${String(row?.server_encoding)}. Make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.`,
+  );
 }
 
 /** Serves in this process until it is told to stop. */

@@ -22,6 +22,8 @@ export async function startPostgres(settings: readonly string[] = []): Promise<{
     persistent: false,
     // Postgres refuses to run as root, as in a container; the package then makes a user for it.
     createPostgresUser: process.getuid?.() === 0,
+    // Whatever the machine's own locale is.
+    initdbFlags: ["--encoding=UTF8", "--no-locale"],
     postgresFlags: ["-c", "max_connections=200", "-c", "shared_buffers=256MB", ...settings],
     onLog: () => {},
     onError: () => {},

@@ -1,13 +1,13 @@
 "use client";
 
 import { useEffect, useState } from "react";
-import { Button } from "./button.tsx";
+import { look } from "./button-look.ts";
 
 type State = "ready" | "copied" | "failed";
 const words: Record<State, string> = { ready: "Copy", copied: "Copied", failed: "Press Ctrl C" };
 
 /** `what` names the text for those who can't see what stands beside the button. */
-export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" }) {
+export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" | "quiet" }) {
   const [state, setState] = useState<State>("ready");
   useEffect(() => {
     if (state === "ready") return;
@@ -26,8 +26,13 @@ export function CopyButton({ text, what, kind = "secondary" }: { text: string; w
   }
 
   return (
-    <Button kind={kind} size="small" className="min-w-19" onClick={copy} aria-label={state === "ready" ? `Copy ${what}` : undefined}>
+    <button
+      type="button"
+      className={look({ kind, size: "small", className: "min-w-19" })}
+      onClick={copy}
+      aria-label={state === "ready" ? `Copy ${what}` : undefined}
+    >
       <span aria-live="polite">{words[state]}</span>
-    </Button>
+    </button>
   );
 }

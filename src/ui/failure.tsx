@@ -1,6 +1,5 @@
 "use client";
 
-import { Button } from "./button.tsx";
 import { MessagePage } from "./message-page.tsx";
 
 /** What a page shows that could not be made. `digest` is what the server's log calls it. */
@@ -10,9 +9,14 @@ export function Failure({ error, retry }: { error: unknown; retry: () => void })
     <MessagePage
       title="This page could not be loaded"
       actions={
-        <Button kind="primary" onClick={() => retry()}>
+        // Every page brings this one along, so it does without the button's code.
+        <button
+          type="button"
+          onClick={() => retry()}
+          className="inline-flex h-10 items-center rounded-md bg-accent px-4 text-sm font-medium text-on-accent hover:bg-accent-hover"
+        >
           Try again
-        </Button>
+        </button>
       }
     >
       <p>The fault is on our side, and nothing was changed. Try again in a moment.</p>

@@ -1,33 +1,35 @@
 import type { ReactNode } from "react";
+import { classes } from "./classes.ts";
 
 /** How a request is paid for: an app and Quota as two lifelines, and what goes between them. */
 export function FlowDiagram() {
   return (
-    <figure className="rounded-xl border border-line bg-surface p-4 sm:p-6" aria-labelledby="flow-caption">
+    <figure className="rounded-xl border border-line bg-surface p-4 shadow-xs sm:p-6" aria-labelledby="flow-caption">
       <ol className="relative text-sm">
         {/* The two lifelines run behind the messages. */}
-        <span aria-hidden="true" className="absolute bottom-0 left-12 top-6 w-px bg-line sm:left-14" />
-        <span aria-hidden="true" className="absolute bottom-0 right-14 top-6 w-px bg-line sm:right-20" />
+        <Lifeline className="left-12 sm:left-14" />
+        <Lifeline className="right-18 sm:right-22" accent />
         <li aria-hidden="true" className="relative flex justify-between">
-          <span className="w-24 rounded-md border border-line-strong/60 bg-surface py-2 text-center font-medium sm:w-28">Your app</span>
-          <span className="w-28 rounded-md bg-accent py-2 text-center font-medium text-on-accent sm:w-40">Quota</span>
+          <span className="w-24 rounded-lg border border-line-strong/70 bg-surface py-2 text-center font-medium sm:w-28">Your app</span>
+          <span className="w-36 rounded-lg bg-accent py-2 text-center font-medium text-on-accent sm:w-44">Quota</span>
         </li>
-        <Message label="Connect Wallet (OAuth)" note="stores the link" />
+        <Message step={1} label="Connect Wallet (OAuth)" note="stores the link" />
         <Message
+          step={2}
           label={
             <>
-              <code className="font-mono text-accent">X-Quota-User: 123</code>
-              <br />+ API key
+              <code className="whitespace-nowrap font-mono font-medium text-accent">X-Quota-User: 123</code>
+              <span className="block text-soft">+ API key</span>
             </>
           }
           note={
             <>
-              looks up the linked user, <br className="max-sm:hidden" />
-              bills their balance
+              looks up the linked user
+              <span className="mt-1 block border-t border-accent/25 pt-1">bills their balance</span>
             </>
           }
         />
-        <Message label="Response" back />
+        <Message step={3} label="Response" back />
       </ol>
       <figcaption id="flow-caption" className="mt-4 border-t border-line pt-4 text-sm leading-5 text-soft">
         A person connects their wallet once. From then on your server names them, and holds no tokens.
@@ -36,37 +38,68 @@ export function FlowDiagram() {
   );
 }
 
-function Message({ label, note, back = false }: { label: ReactNode; note?: ReactNode; back?: boolean }) {
+function Lifeline({ className, accent = false }: { className: string; accent?: boolean }) {
+  return (
+    <span
+      aria-hidden="true"
+      className={classes("absolute bottom-0 top-6 w-px", accent ? "bg-accent/45" : "bg-line-strong/60", className)}
+    />
+  );
+}
+
+function Message({ step, label, note, back = false }: { step: number; label: ReactNode; note?: ReactNode; back?: boolean }) {
   return (
     <li className="relative pt-4 last:pb-5">
-      <div className="ml-12 mr-14 sm:ml-14 sm:mr-20">
-        <p className="px-3 text-center text-[0.8125rem] leading-5">{label}</p>
-        <svg viewBox="0 0 200 10" preserveAspectRatio="none" className="mt-1 block h-2.5 w-full" aria-hidden="true">
-          <line
-            x1="0"
-            x2="200"
-            y1="5"
-            y2="5"
-            className="stroke-line-strong"
-            strokeWidth="1.5"
-            strokeDasharray={back ? "4 4" : undefined}
-            vectorEffect="non-scaling-stroke"
-          />
-        </svg>
-        <span
-          aria-hidden="true"
-          className={back ? "-mt-2.5 -ml-px block w-2.5 text-line-strong" : "-mt-2.5 ml-auto block w-2.5 text-line-strong"}
-        >
-          <svg viewBox="0 0 10 10" className="block size-2.5" aria-hidden="true">
-            <path d={back ? "M10 0 L1 5 L10 10 Z" : "M0 0 L9 5 L0 10 Z"} fill="currentColor" />
-          </svg>
-        </span>
+      <div className="ml-12 mr-18 sm:ml-14 sm:mr-22">
+        <p className="px-4 text-center text-[0.8125rem] leading-5">{label}</p>
+        <div className="relative mt-1.5">
+          <Arrow back={back} />
+          <span
+            aria-hidden="true"
+            className="absolute -left-2.5 -top-1.25 flex size-5 items-center justify-center rounded-full border border-line-strong/70 bg-surface text-[0.6875rem] font-medium leading-none tabular-nums"
+          >
+            {step}
+          </span>
+        </div>
       </div>
       {note && (
-        <p className="mt-1 flex justify-end">
-          <span className="w-28 bg-surface py-1 text-center text-xs leading-4 text-soft sm:w-40">{note}</span>
+        <p className="mt-2.5 flex justify-end">
+          <span className="w-36 rounded-md border border-accent/30 bg-accent-wash px-2 py-1.5 text-center text-xs leading-4 sm:w-44">
+            {note}
+          </span>
         </p>
       )}
     </li>
+  );
+}
+
+/** As wide as there is room; its head keeps its shape. */
+function Arrow({ back }: { back: boolean }) {
+  const head = (
+    <svg
+      viewBox="0 0 10 10"
+      className="absolute top-0 size-2.5 text-ink"
+      style={back ? { left: "0.625rem" } : { right: 0 }}
+      aria-hidden="true"
+    >
+      <path d={back ? "M10 0.5 L1 5 L10 9.5 Z" : "M0 0.5 L9.5 5 L0 9.5 Z"} fill="currentColor" />
+    </svg>
+  );
+  return (
+    <>
+      <svg viewBox="0 0 200 10" preserveAspectRatio="none" className="block h-2.5 w-full text-ink/75" aria-hidden="true">
+        <line
+          x1={back ? 8 : 0}
+          x2={back ? 200 : 196}
+          y1="5"
+          y2="5"
+          stroke="currentColor"
+          strokeWidth="1.5"
+          strokeDasharray={back ? "5 4" : undefined}
+          vectorEffect="non-scaling-stroke"
+        />
+      </svg>
+      {head}
+    </>
   );
 }

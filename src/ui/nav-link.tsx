@@ -1,21 +1,24 @@
 "use client";
 
+import { clsx } from "clsx";
 import Link from "next/link";
 import { usePathname } from "next/navigation";
 import type { ReactNode } from "react";
-import { classes } from "./classes.ts";
 
 /** A link that knows whether it leads to where one is. `exact`: pages below it don't count; those below `also` do. */
 export function NavLink({
   href,
   exact = false,
   also,
+  prefetch,
   className,
   children,
 }: {
   href: string;
   exact?: boolean;
   also?: string;
+  /** false: fetched when it is pressed, for pages that need much and where few go. */
+  prefetch?: false;
   className?: string;
   children: ReactNode;
 }) {
@@ -24,10 +27,11 @@ export function NavLink({
   return (
     <Link
       href={href}
+      prefetch={prefetch}
       aria-current={here ? "page" : undefined}
-      className={classes(
-        "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium text-soft hover:bg-sunken hover:text-ink",
-        here && "bg-sunken text-ink",
+      className={clsx(
+        "whitespace-nowrap rounded-md px-3 py-1.5 text-sm font-medium",
+        here ? "bg-sunken text-ink" : "text-soft hover:bg-sunken hover:text-ink",
         className,
       )}
     >

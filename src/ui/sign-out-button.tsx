@@ -1,14 +1,15 @@
 "use client";
 
-import { signOut } from "next-auth/react";
 import { useState } from "react";
-import { Button } from "./button.tsx";
+import { look } from "./button-look.ts";
 
 export function SignOutButton() {
   const [busy, setBusy] = useState(false);
   async function leave() {
     setBusy(true);
     try {
+      // Fetched when it is needed: every page has this button, and few people press it.
+      const { signOut } = await import("next-auth/react");
       await signOut({ redirect: false });
       // A full load, so that nothing of the session stays in memory.
       window.location.assign("/");
@@ -17,8 +18,8 @@ export function SignOutButton() {
     }
   }
   return (
-    <Button kind="quiet" size="small" onClick={leave} disabled={busy}>
+    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} disabled={busy}>
       Sign out
-    </Button>
+    </button>
   );
 }

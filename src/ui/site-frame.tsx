@@ -6,7 +6,7 @@ import { NavLink } from "./nav-link.tsx";
 import { SignOutButton } from "./sign-out-button.tsx";
 
 /** What every page has around it. */
-export function SiteFrame({ user, children }: { user: { email: string } | null; children: ReactNode }) {
+export function SiteFrame({ user, footer, children }: { user: { email: string } | null; footer?: ReactNode; children: ReactNode }) {
   return (
     <>
       <a
@@ -21,12 +21,17 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
             <Mark />
             <span className={user ? "max-sm:sr-only" : undefined}>Quota</span>
           </Link>
-          {user && (
-            <nav aria-label="Main" className="flex gap-1">
-              <NavLink href="/wallet">Wallet</NavLink>
-              <NavLink href="/dashboard">Dashboard</NavLink>
-            </nav>
-          )}
+          <nav aria-label="Main" className="flex gap-1">
+            {user && (
+              <>
+                <NavLink href="/wallet">Wallet</NavLink>
+                <NavLink href="/dashboard">Dashboard</NavLink>
+              </>
+            )}
+            <NavLink href="/docs" prefetch={false} className={user ? "max-sm:hidden" : undefined}>
+              Docs
+            </NavLink>
+          </nav>
           <div className="ml-auto flex min-w-0 items-center gap-1 sm:gap-2">
             {user ? (
               <>
@@ -38,10 +43,14 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
             ) : (
               <>
                 <Button asChild kind="quiet" size="small">
-                  <Link href="/sign-up">Sign up</Link>
+                  <Link href="/sign-up" prefetch={false}>
+                    Sign up
+                  </Link>
                 </Button>
                 <Button asChild size="small">
-                  <Link href="/sign-in">Sign in</Link>
+                  <Link href="/sign-in" prefetch={false}>
+                    Sign in
+                  </Link>
                 </Button>
               </>
             )}
@@ -51,6 +60,7 @@ export function SiteFrame({ user, children }: { user: { email: string } | null; 
       <main id="content" tabIndex={-1} className="flex flex-1 flex-col outline-none">
         {children}
       </main>
+      {footer}
     </>
   );
 }

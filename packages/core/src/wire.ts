@@ -18,9 +18,13 @@ export type WireChatCompletionRequest = {
     role: string;
     [other: string]: unknown;
   }>;
+  /** Answer as server-sent events. */
   stream?: boolean | null | undefined;
+  /** The older name of max_completion_tokens. */
   max_tokens?: number | null | undefined;
+  /** The longest answer that is paid for. */
   max_completion_tokens?: number | null | undefined;
+  /** How many answers. */
   n?: number | null | undefined;
   [other: string]: unknown;
 };

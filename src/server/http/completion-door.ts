@@ -22,6 +22,7 @@ export function completionDoor(declared: {
   read(text: string): CompletionRequest;
   body: z.ZodType;
   response: z.ZodType;
+  streams?: boolean;
 }): Door {
   return door(
     { ...declared, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },

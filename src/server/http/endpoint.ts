@@ -35,6 +35,8 @@ export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body ex
   /** Answers access tokens with this scope as well; without it they get `insufficient_scope`. */
   tokenScope?: Scope;
   response: z.ZodType;
+  /** Answers with server-sent events when the body says `stream: true`. */
+  streams?: boolean;
   errors: readonly ErrorCode[];
 };
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { publicUrl } from "#env";
-import { type ErrorCode, errorTable } from "../platform/errors.ts";
+import { errorTable } from "../platform/errors.ts";
 import { type EventType, eventBodies, eventTable, eventTypes } from "../webhooks/events.ts";
 import type { AnyOperation, Door } from "./endpoint.ts";
 import { errorBody } from "./shapes.ts";
@@ -23,6 +23,10 @@ export function openApi(doors: readonly Door[]) {
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: publicUrl() }],
+    tags: [...new Set(doors.flatMap(({ operation }) => (operation === undefined ? [] : [tagOf(operation)])))].map((name) => ({
+      name,
+      description: `What is under /v1/${name}.`,
+    })),
     paths,
     webhooks: Object.fromEntries(eventTypes.map((type) => [type, { post: describeEvent(type) }])),
     components: {
@@ -50,6 +54,7 @@ function describeOperation(operation: AnyOperation) {
   return {
     operationId: operation.summary.toLowerCase().replace(/[^a-z0-9]+(.)/g, (_match, letter: string) => letter.toUpperCase()),
     summary: operation.summary,
+    tags: [tagOf(operation)],
     ...(operation.description === undefined ? {} : { description: operation.description }),
     security:
       operation.public === true
@@ -62,12 +67,53 @@ function describeOperation(operation: AnyOperation) {
     responses: {
       "200": {
         description: "OK",
-        headers: requestIdHeader,
-        content: { "application/json": { schema: jsonSchema(operation.response, "output") } },
+        headers: headersOf(operation, [
+          ...(operation.idempotency === undefined ? [] : ["Idempotency-Replayed" as const]),
+          ...(isCompletion(operation) ? (["X-Quota-Max-Tokens", "X-Quota-Simulated"] as const) : []),
+        ]),
+        content: {
+          "application/json": { schema: jsonSchema(operation.response, "output") },
+          ...(operation.streams === true && {
+            "text/event-stream": {
+              schema: {
+                type: "string",
+                description: "With `stream: true`: the provider's events, with `quota` on the one that says how it ended.",
+              },
+            },
+          }),
+        },
       },
-      ...errorResponses(operation.errors),
+      ...errorResponses(operation),
     },
   };
+}
+
+/** Operations under one word of the path belong together. */
+function tagOf({ path }: AnyOperation): string {
+  return path.split("/")[2] as string;
+}
+
+function isCompletion({ errors }: AnyOperation): boolean {
+  return errors.includes("upstream_error");
+}
+
+const HEADERS = {
+  "X-Request-Id": "Names this request; receipts and the usage log have it too.",
+  "X-RateLimit-Limit": "Requests that the credential has in a minute.",
+  "X-RateLimit-Remaining": "What is left of them.",
+  "X-RateLimit-Reset": "When the minute is over, in seconds since 1970.",
+  "Retry-After": "Seconds to wait.",
+  "Idempotency-Replayed": "`true` when this is the kept answer of an earlier request.",
+  "X-Quota-Max-Tokens": "The output limit was lowered to this, because no more could be paid.",
+  "X-Quota-Simulated": "`true` when no model was called.",
+};
+type HeaderName = keyof typeof HEADERS;
+
+/** The headers of every answer, and `more`. */
+function headersOf(operation: AnyOperation, more: readonly HeaderName[] = []) {
+  const limits: HeaderName[] = operation.public === true ? [] : ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
+  const names: HeaderName[] = ["X-Request-Id", ...limits, ...more];
+  return Object.fromEntries(names.map((name) => [name, { description: HEADERS[name], schema: { type: "string" } }]));
 }
 
 const SIGNATURES = {
@@ -79,7 +125,10 @@ const SIGNATURES = {
 
 function describeEvent(type: EventType) {
   return {
+    operationId: `on${type.replace(/(?:^|[._])(.)/g, (_match, letter: string) => letter.toUpperCase())}`,
     summary: type,
+    // What it is proved with is in its headers, for which OpenAPI has no scheme.
+    security: [],
     description: eventTable[type].when,
     parameters: Object.entries(SIGNATURES).map(([name, description]) => ({
       name,
@@ -105,8 +154,6 @@ function describeEvent(type: EventType) {
     responses: { "2XX": { description: "Received. Anything else, and no answer in 10 seconds, is tried again for about 3 days." } },
   };
 }
-
-const requestIdHeader = { "X-Request-Id": { schema: { type: "string" } } };
 
 function headerParameters(operation: AnyOperation) {
   const header = (name: string, description: string, required = false) => ({
@@ -141,18 +188,23 @@ function parametersOf(schema: z.ZodType | undefined, place: "path" | "query") {
   }));
 }
 
-function errorResponses(codes: readonly ErrorCode[]) {
-  const byStatus = Map.groupBy(codes, (code) => errorTable[code].status);
-  return Object.fromEntries(
-    [...byStatus].map(([status, group]) => [
+function errorResponses(operation: AnyOperation) {
+  const byStatus = Map.groupBy(operation.errors, (code) => errorTable[code].status);
+  const content = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
+  const responses = [...byStatus].map(([status, group]) => {
+    const description = group.map((code) => `\`${code}\`: ${errorTable[code].when}`).join(" ");
+    return [
       String(status),
-      {
-        description: group.map((code) => `\`${code}\`: ${errorTable[code].when}`).join(" "),
-        headers: requestIdHeader,
-        content: { "application/json": { schema: { $ref: "#/components/schemas/Error" } } },
-      },
-    ]),
-  );
+      { description, headers: headersOf(operation, status === 429 || status === 503 ? ["Retry-After"] : []), content },
+    ];
+  });
+  // A provider that refuses the request itself says so with a status of its own.
+  const refused = {
+    description: "The provider refused the request itself; its status, message, `param` and `code` are passed on.",
+    headers: headersOf(operation),
+    content,
+  };
+  return { ...Object.fromEntries(responses), ...(isCompletion(operation) && { "4XX": refused }) };
 }
 
 function jsonSchema(schema: z.ZodType, io: "input" | "output") {

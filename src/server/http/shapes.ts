@@ -28,14 +28,16 @@ export const quota = z.object({
   external_user_id: z.string().optional(),
 });
 
-export const chatCompletionRequest = z.looseObject({
-  model: z.string().describe("A model from GET /v1/models."),
-  messages: z.array(z.looseObject({ role: z.string() })).min(1),
-  stream: z.boolean().nullish(),
-  max_tokens: z.int().min(1).nullish(),
-  max_completion_tokens: z.int().min(1).nullish(),
-  n: z.int().min(1).max(128).nullish(),
-});
+export const chatCompletionRequest = z
+  .looseObject({
+    model: z.string().describe("A model from GET /v1/models."),
+    messages: z.array(z.looseObject({ role: z.string() })).min(1),
+    stream: z.boolean().nullish().describe("Answer as server-sent events."),
+    max_tokens: z.int().min(1).nullish().describe("The older name of max_completion_tokens."),
+    max_completion_tokens: z.int().min(1).nullish().describe("The longest answer that is paid for."),
+    n: z.int().min(1).max(128).nullish().describe("How many answers."),
+  })
+  .meta({ examples: [{ model: "gpt-4o-mini", messages: [{ role: "user", content: "Hello!" }] }] });
 export const chatCompletion = z.looseObject({
   id: z.string(),
   object: z.string(),
@@ -45,7 +47,9 @@ export const chatCompletion = z.looseObject({
   quota,
 });
 
-export const embeddingsRequest = z.looseObject({ model: z.string(), input: z.union([z.string(), z.array(z.unknown())]) });
+export const embeddingsRequest = z
+  .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
+  .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });
 export const embeddings = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
 
 export const linkedUser = z.object({
@@ -139,15 +143,17 @@ export const usagePage = z.union([
   z.object({ group_by: z.enum(["day", "model", "user"]), data: z.array(sums.extend({ group: z.string().nullable() })) }),
 ]);
 
-export const fundingRequest = z.strictObject({
-  external_user_id: externalUserId,
-  amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
-  description: z
-    .string()
-    .max(500)
-    .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
-    .optional(),
-});
+export const fundingRequest = z
+  .strictObject({
+    external_user_id: externalUserId,
+    amount: z.int().min(1).max(1_000_000_000_000).describe("Credits to give."),
+    description: z
+      .string()
+      .max(500)
+      .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
+      .optional(),
+  })
+  .meta({ examples: [{ external_user_id: "user_123", amount: 1000 }] });
 export const funding = z.object({
   success: z.literal(true),
   external_user_id: z.string(),
@@ -166,17 +172,19 @@ export const packageList = z.object({
     }),
   ),
 });
-export const checkoutRequest = z.strictObject({
-  package_id: z.string().min(1).max(40).describe("A package from GET /v1/packages."),
-  return_url: z
-    .string()
-    .min(1)
-    .max(2000)
-    .optional()
-    .describe(
-      "Where the person goes on: an address of a site or redirect URI that your app has registered. `quota_checkout` is added to it: paid, processing or cancelled.",
-    ),
-});
+export const checkoutRequest = z
+  .strictObject({
+    package_id: z.string().min(1).max(40).describe("A package from GET /v1/packages."),
+    return_url: z
+      .string()
+      .min(1)
+      .max(2000)
+      .optional()
+      .describe(
+        "Where the person goes on: an address of a site or redirect URI that your app has registered. `quota_checkout` is added to it: paid, processing or cancelled.",
+      ),
+  })
+  .meta({ examples: [{ package_id: "usd_10" }] });
 export const checkout = z.object({ url: z.url().describe("Send the person there.") });
 
 const webhookUrl = z.string().min(1).max(2_000).describe("A public http(s) address.");
@@ -186,26 +194,33 @@ const webhookDescription = z
   .max(500)
   .regex(/^[^\p{Cc}]*$/u, "must be printable characters");
 const lowThreshold = z.int().min(1).max(1_000_000_000_000).describe("`balance.low` is sent when a balance falls below this many credits.");
-export const webhookCreation = z.strictObject({
-  url: webhookUrl,
-  events: webhookEvents,
-  description: webhookDescription.nullable().optional(),
-  balance_low_threshold: lowThreshold.default(100_000),
-});
-export const webhookChange = z.strictObject({
-  url: webhookUrl.optional(),
-  events: webhookEvents.optional(),
-  description: webhookDescription.nullable().optional(),
-  balance_low_threshold: lowThreshold.optional(),
-  enabled: z.boolean().optional().describe("false gives up what is pending; true also enables an endpoint that was disabled for failing."),
-  rotate_secret: z.literal(true).optional().describe("Makes a new secret, which is in the answer."),
-  overlap_seconds: z
-    .int()
-    .min(0)
-    .max(604_800)
-    .optional()
-    .describe("With `rotate_secret`: how long the secret before signs too; a day unless given, 0 ends it at once."),
-});
+export const webhookCreation = z
+  .strictObject({
+    url: webhookUrl,
+    events: webhookEvents,
+    description: webhookDescription.nullable().optional(),
+    balance_low_threshold: lowThreshold.default(100_000),
+  })
+  .meta({ examples: [{ url: "https://example.com/quota", events: ["user.disconnected", "balance.low"], balance_low_threshold: 500_000 }] });
+export const webhookChange = z
+  .strictObject({
+    url: webhookUrl.optional(),
+    events: webhookEvents.optional(),
+    description: webhookDescription.nullable().optional(),
+    balance_low_threshold: lowThreshold.optional(),
+    enabled: z
+      .boolean()
+      .optional()
+      .describe("false gives up what is pending; true also enables an endpoint that was disabled for failing."),
+    rotate_secret: z.literal(true).optional().describe("Makes a new secret, which is in the answer."),
+    overlap_seconds: z
+      .int()
+      .min(0)
+      .max(604_800)
+      .optional()
+      .describe("With `rotate_secret`: how long the secret before signs too; a day unless given, 0 ends it at once."),
+  })
+  .meta({ examples: [{ events: ["user.disconnected"] }] });
 export const webhook = z.object({
   id: z.string(),
   url: z.string(),
@@ -225,9 +240,11 @@ export const webhookWithSecret = webhook.extend({
   secret: z.string().optional().describe("`whsec_…`; here when it was just made or rotated, and never again."),
 });
 export const webhookList = z.object({ data: z.array(webhook).max(2 * MOST_ENDPOINTS), has_more: z.literal(false) });
-export const webhookTest = z.strictObject({
-  type: eventType.optional().describe("By default the first type that the endpoint subscribes to."),
-});
+export const webhookTest = z
+  .strictObject({
+    type: eventType.optional().describe("By default the first type that the endpoint subscribes to."),
+  })
+  .meta({ examples: [{}] });
 export const webhookDelivery = z.object({
   id: z.string(),
   event_id: z.string().describe("The `id` of the body and the header `webhook-id`; the same in every attempt."),

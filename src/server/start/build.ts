@@ -9,7 +9,7 @@ const stamp = path.join(root, ".next/quota-build");
 
 /** Builds the pages when there is no build or their sources have changed since; says whether it did. */
 export async function ensureBuild(announce: () => void): Promise<boolean> {
-  const fingerprint = fingerprintOf(["src", "public", "next.config.js", "postcss.config.mjs", "package-lock.json"]);
+  const fingerprint = fingerprintOf(["src", "next.config.js", "postcss.config.mjs", "package-lock.json"]);
   if (existsSync(path.join(root, ".next/BUILD_ID")) && existsSync(stamp) && readFileSync(stamp, "utf8") === fingerprint) return false;
   announce();
   await run([path.join(root, "node_modules/next/dist/bin/next"), "build"]);

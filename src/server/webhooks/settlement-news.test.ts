@@ -183,6 +183,20 @@ onBothDatabases("news of settlements", (db) => {
     expect([(await news()).length, await newsOf(blind.id)]).toEqual([2, []]);
   });
 
+  test("an app that may not see the balance hears of its requests and of no balance", async () => {
+    const { link, spend, news } = await arrange({ events: ["usage.completed", "balance.updated", "balance.low"], threshold: 900n });
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { scope: "credits.spend" } });
+    await spend(300n);
+    expect((await news()).map(({ type }) => type)).toEqual(["usage.completed"]);
+  });
+
+  test("counts that no provider should report are told as they are", async () => {
+    const { link, key, news } = await arrange({ events: ["usage.completed"] });
+    const held = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId, amount: 5n }));
+    await settle(db().sql, [settlement(held.id, 5n, 0n, { promptTokens: 2_147_483_647, completionTokens: 2_147_483_647 })]);
+    expect((await news()).map(({ data }) => data.total_tokens)).toEqual([4_294_967_294]);
+  });
+
   test("play money is told to endpoints of the sandbox alone, under the sandbox's own id", async () => {
     const { app, link, key } = await arrange({ events: ["usage.completed", "balance.low"], threshold: 500n, mode: "test" });
     await transfer(db().sql, {

@@ -66,7 +66,7 @@ function WhichAccount({ appName, email, goOn, page }: { appName: string; email: 
           Which account should <bdi title={appName}>{shortened(appName, 80)}</bdi> use?
         </h1>
         <div className="mt-6 grid gap-3">
-          <Button asChild kind="primary" className="h-auto min-h-10 whitespace-normal py-2 text-center [overflow-wrap:anywhere]">
+          <Button asChild kind="primary" className="h-auto! min-h-10 whitespace-normal! py-2 text-center [overflow-wrap:anywhere]">
             <Link href={goOn}>Continue as {email}</Link>
           </Button>
           <NotYou page={page} look="button">

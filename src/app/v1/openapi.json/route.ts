@@ -2,11 +2,13 @@ import { asDoor, preflight } from "#server/http/endpoint.ts";
 import { openApi } from "#server/http/openapi.ts";
 import * as balance from "../balance/route.ts";
 import * as chatCompletions from "../chat/completions/route.ts";
+import * as checkout from "../checkout/route.ts";
 import * as embeddings from "../embeddings/route.ts";
 import * as funding from "../funding/credit/route.ts";
 import * as me from "../me/route.ts";
 import * as model from "../models/[...id]/route.ts";
 import * as models from "../models/route.ts";
+import * as packages from "../packages/route.ts";
 import * as usage from "../usage/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
 import * as user from "../users/[external_user_id]/route.ts";
@@ -32,6 +34,8 @@ const doors = [
   me.GET,
   usage.GET,
   funding.POST,
+  packages.GET,
+  checkout.POST,
   webhooks.GET,
   webhooks.POST,
   webhook.GET,

@@ -14,6 +14,7 @@ export const POST = completionDoor({
   read: readChatRequest,
   body: chatCompletionRequest,
   response: chatCompletion,
+  streams: true,
 });
 
 export const OPTIONS = preflight;

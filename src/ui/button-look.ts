@@ -1,0 +1,22 @@
+import { cva } from "class-variance-authority";
+
+/** How a button looks; for those that every page has, and that do without `asChild`. */
+export const look = cva(
+  "inline-flex shrink-0 items-center justify-center gap-2 whitespace-nowrap rounded-md font-medium transition-colors disabled:cursor-not-allowed disabled:opacity-55",
+  {
+    variants: {
+      /** `primary` is for the one action that matters on a screen. */
+      kind: {
+        primary: "bg-accent text-on-accent hover:bg-accent-hover",
+        secondary: "border border-line-strong/60 bg-surface text-ink hover:bg-sunken",
+        quiet: "text-soft hover:bg-sunken hover:text-ink",
+        danger: "bg-danger text-on-danger hover:bg-danger-hover",
+      },
+      size: {
+        regular: "h-10 px-4 text-sm",
+        small: "h-8 px-3 text-sm",
+      },
+    },
+    defaultVariants: { kind: "secondary", size: "regular" },
+  },
+);
