@@ -231,7 +231,7 @@ test("a linked user is found, given credits, unlinked, and refused", async ({ pa
 
   const home = await signIn(page, server, world);
   await page.getByRole("navigation", { name: "Test app" }).getByRole("link", { name: "Linked users" }).click();
-  const search = page.getByLabel("External user id or e-mail");
+  const search = page.getByLabel("External user id or email");
   // An address counts only where its owner shows it to this app.
   await search.fill(world.user.email);
   await page.getByRole("button", { name: "Search" }).click();

@@ -27,13 +27,17 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
           onEscapeKeyDown={keep}
           onPointerDownOutside={keep}
           onInteractOutside={keep}
+          onOpenAutoFocus={(event) => {
+            event.preventDefault();
+            focusFirst(event.currentTarget as HTMLElement);
+          }}
           onCloseAutoFocus={(event) => {
             if (!returnFocusTo?.current) return;
             event.preventDefault();
             returnFocusTo.current.focus();
           }}
           {...(description === undefined ? { "aria-describedby": undefined } : {})}
-          className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] overflow-y-auto rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
+          className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] overflow-y-auto outline-none rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
         >
           <div className="flex items-start justify-between gap-4">
             <Radix.Title className="text-lg font-semibold tracking-tight [overflow-wrap:anywhere]">{title}</Radix.Title>
@@ -51,6 +55,16 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
       </Radix.Portal>
     </Radix.Root>
   );
+}
+
+/** Where one goes on: the first field, or the answer given so far; in a dialog that is only read, the dialog itself. */
+function focusFirst(dialog: HTMLElement): void {
+  const fields = [...dialog.querySelectorAll<HTMLInputElement>("input:not([type=hidden]), select, textarea")].filter(
+    (field) => !field.disabled,
+  );
+  const [first] = fields;
+  const chosen = first?.type === "radio" ? fields.find(({ name, checked }) => name === first.name && checked) : undefined;
+  (chosen ?? first ?? dialog).focus({ preventScroll: true });
 }
 
 /** Cancel on the left, the action on the right; on a narrow screen the action is on top. */

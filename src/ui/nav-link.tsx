@@ -5,23 +5,25 @@ import Link from "next/link";
 import { usePathname } from "next/navigation";
 import type { ReactNode } from "react";
 
-/** A link that knows whether it leads to where one is. `exact`: pages below it don't count. */
+/** A link that knows whether it leads to where one is. `exact`: pages below it don't count; those below `also` do. */
 export function NavLink({
   href,
   exact = false,
+  also,
   prefetch,
   className,
   children,
 }: {
   href: string;
   exact?: boolean;
+  also?: string;
   /** false: fetched when it is pressed, for pages that need much and where few go. */
   prefetch?: false;
   className?: string;
   children: ReactNode;
 }) {
   const path = usePathname();
-  const here = path === href || (!exact && path.startsWith(`${href}/`));
+  const here = path === href || (!exact && path.startsWith(`${href}/`)) || (also !== undefined && path.startsWith(`${also}/`));
   return (
     <Link
       href={href}

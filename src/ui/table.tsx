@@ -16,7 +16,7 @@ export function Th({ className, numeric = false, ...props }: ComponentProps<"th"
     <th
       scope="col"
       className={classes(
-        "whitespace-nowrap border-b border-line bg-surface px-4 py-2.5 text-left font-medium text-soft first:rounded-tl-lg last:rounded-tr-lg lg:sticky lg:top-0 lg:z-10",
+        "whitespace-nowrap border-b border-line bg-surface px-3 py-2.5 text-left sm:px-4 font-medium text-soft first:rounded-tl-lg last:rounded-tr-lg lg:sticky lg:top-0 lg:z-10",
         numeric && "text-right",
         className,
       )}
@@ -47,7 +47,7 @@ export function Td({ className, numeric = false, ...props }: ComponentProps<"td"
   return (
     <td
       className={classes(
-        "border-b border-line px-4 py-2.5 align-middle group-last/row:border-b-0",
+        "border-b border-line px-3 py-2.5 align-middle sm:px-4 group-last/row:border-b-0",
         numeric && "text-right tabular-nums",
         className,
       )}

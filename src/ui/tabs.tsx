@@ -7,12 +7,12 @@ import type { ReactNode } from "react";
 export function Tabs({ label, tabs }: { label: string; tabs: { id: string; name: string; content: ReactNode }[] }) {
   return (
     <Radix.Root defaultValue={tabs[0]?.id}>
-      <Radix.List aria-label={label} className="mb-3 flex gap-1 overflow-x-auto rounded-lg bg-sunken p-1 sm:w-fit">
+      <Radix.List aria-label={label} className="mb-3 flex gap-0.5 overflow-x-auto rounded-lg bg-sunken p-0.5 sm:w-fit">
         {tabs.map(({ id, name }) => (
           <Radix.Trigger
             key={id}
             value={id}
-            className="whitespace-nowrap rounded-md px-3 py-1 text-sm font-medium text-soft hover:text-ink data-[state=active]:bg-surface data-[state=active]:text-ink data-[state=active]:shadow-xs max-sm:flex-1"
+            className="h-8 whitespace-nowrap rounded-md px-3 text-sm font-medium text-soft hover:text-ink data-[state=active]:bg-surface data-[state=active]:text-ink data-[state=active]:shadow-xs data-[state=active]:ring-1 data-[state=active]:ring-line max-sm:flex-1"
           >
             {name}
           </Radix.Trigger>

@@ -60,6 +60,7 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
   const metric: Metric = metrics[chosen];
   const written = (value: number) => (metric.credits ? shortDollars(value) : short(value));
   const data = steps.map((step) => ({ at: step.at, ...Object.fromEntries(metric.series.map((series) => [series.name, series.of(step)])) }));
+  const empty = steps.every((step) => metric.series.every((series) => series.of(step) === 0));
   return (
     <figure aria-label="Usage over time">
       <div className="mb-3 flex flex-wrap items-center justify-between gap-x-6 gap-y-2">
@@ -103,8 +104,8 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
               axisLine={false}
               tickCount={4}
               allowDecimals={false}
-              // Where there is nothing, an axis up to a cent, or to a few.
-              domain={[0, (highest: number) => (highest > 0 ? highest : metric.credits ? 10_000 : 4)]}
+              // To a round figure; where there is nothing, up to a cent, or to a few.
+              domain={[0, empty ? (metric.credits ? 10_000 : 4) : "auto"]}
             />
             <Tooltip
               cursor={{ fill: "var(--sunken)" }}

@@ -39,7 +39,11 @@ async function Apps() {
   return (
     <>
       <PageHeading title="Your apps" action={<NewAppButton kind="primary" />}>
-        What people connect their wallet to.
+        What people connect their wallet to. Requests that name no linked user are paid from your{" "}
+        <Link href="/dashboard/wallet" className="prose-link">
+          developer wallet
+        </Link>
+        .
       </PageHeading>
       <ul className="divide-y divide-line overflow-hidden rounded-lg border border-line bg-surface">
         {apps.map((app) => (

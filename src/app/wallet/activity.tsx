@@ -10,6 +10,7 @@ import { Dialog } from "#ui/dialog.tsx";
 import { Money } from "#ui/money.tsx";
 import { OlderButton } from "#ui/older-button.tsx";
 import { Time } from "#ui/time.tsx";
+import { transferWords } from "#ui/transfer-words.ts";
 import { useOlder } from "#ui/use-older.ts";
 
 type Entry = Answers["wallet"]["statement"]["items"][number];
@@ -72,7 +73,9 @@ function Receipt({ entry }: { entry: Entry }) {
         </span>
       </p>
       <Facts>
-        <Fact name="When">{entry.at.toISOString()}</Fact>
+        <Fact name="When">
+          <Time at={entry.at} exact />
+        </Fact>
         {entry.kind === "request" ? (
           <>
             <Fact name="App">{entry.appName}</Fact>
@@ -120,22 +123,12 @@ function Part({ name, credits }: { name: string; credits: bigint }) {
   );
 }
 
-const reasons: Record<Extract<Entry, { kind: "transfer" }>["reason"], string> = {
-  top_up: "Credits added",
-  grant: "Credits given by Quota",
-  funding: "Credits from an app",
-  allowance: "Allowance",
-  refund: "Refund",
-  correction: "Correction",
-  payout: "Payout",
-};
-
 function titleOf(entry: Entry): string {
   if (entry.kind === "request") return entry.appName;
   // The same transfer is a gift to one wallet and a cost to the other.
   if (entry.reason === "funding" && entry.amount < 0n) return `Credits given to ${entry.externalUserId ?? "a linked user"}`;
   if (entry.reason === "funding" && entry.appName !== null) return `Credits from ${entry.appName}`;
-  return reasons[entry.reason];
+  return transferWords[entry.reason];
 }
 
 function detailOf(entry: Entry): string {

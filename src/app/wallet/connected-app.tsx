@@ -3,7 +3,7 @@
 import { useRouter } from "next/navigation";
 import { useRef, useState } from "react";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
-import { dollars, exactly } from "#ui/amounts.ts";
+import { exactly } from "#ui/amounts.ts";
 import { AppTile } from "#ui/app-tile.tsx";
 import { Badge } from "#ui/badge.tsx";
 import { Button } from "#ui/button.tsx";
@@ -35,7 +35,7 @@ export function ConnectedApp({ link }: { link: Link }) {
       <div className="flex items-start gap-4">
         <AppTile name={name} logoUrl={link.app.logoUrl} />
         <div className="min-w-0 flex-1">
-          <h3 className="flex items-center gap-2 font-medium">
+          <h3 className="flex flex-wrap items-center gap-x-2 font-medium">
             <span className="line-clamp-2 [overflow-wrap:anywhere]">{name}</span>
             {link.pausedAt && <Badge tone="warning">Paused</Badge>}
           </h3>
@@ -49,7 +49,15 @@ export function ConnectedApp({ link }: { link: Link }) {
         </div>
         <div className="shrink-0 text-right text-sm leading-5">
           <Money credits={link.spent} className="block text-base font-semibold" />
-          <span className="text-soft">{link.limit === null ? "this month, no limit" : `of ${dollars(link.limit)} this month`}</span>
+          <span className="text-soft">
+            {link.limit === null ? (
+              "this month, no limit"
+            ) : (
+              <>
+                of <Money credits={link.limit} /> this month
+              </>
+            )}
+          </span>
         </div>
       </div>
       {link.limit !== null && <LimitBar spent={link.spent} limit={link.limit} />}

@@ -11,7 +11,9 @@ export default async function Layout({ children }: { children: ReactNode }) {
         <NavLink href="/wallet" exact>
           Balance and apps
         </NavLink>
-        <NavLink href="/wallet/top-ups">Top-ups</NavLink>
+        <NavLink href="/wallet/top-ups" also="/wallet/receipts">
+          Top-ups
+        </NavLink>
         <NavLink href="/wallet/security">Security</NavLink>
       </nav>
       <TRPCProvider>{children}</TRPCProvider>

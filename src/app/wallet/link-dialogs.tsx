@@ -1,10 +1,11 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { type FormEvent, type ReactNode, type RefObject, useId, useState } from "react";
+import { type FormEvent, type RefObject, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { creditsOf, exactDollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
+import { Choice, Choices } from "#ui/choice.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
 import { Money } from "#ui/money.tsx";
@@ -50,9 +51,16 @@ export function LimitDialog({ link, onClose, returnFocusTo }: Props) {
           It spent <Money credits={link.spent} className="font-medium text-ink" /> this month. At its limit it has to stop until the first
           day of the next month (UTC). A new limit holds from its next request on.
         </p>
-        <Choices legend="Limit">
-          <Choice name="limited" checked={limited} onChoose={() => setLimited(true)} title="Up to an amount a month" />
-          <Choice name="limited" checked={!limited} onChoose={() => setLimited(false)} title="No limit" says="As much as the wallet has." />
+        <Choices legend="How much it may spend">
+          <Choice type="radio" name="limited" checked={limited} onChange={() => setLimited(true)} title="Up to an amount a month" />
+          <Choice
+            type="radio"
+            name="limited"
+            checked={!limited}
+            onChange={() => setLimited(false)}
+            title="No limit"
+            says="As much as the wallet has."
+          />
         </Choices>
         {limited && (
           <TextField
@@ -108,9 +116,9 @@ export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
     >
       <form onSubmit={submit} className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}
-        <Choices legend="Models">
-          <Choice name="any" checked={any} onChoose={() => setAny(true)} title="Any model" />
-          <Choice name="any" checked={!any} onChoose={() => setAny(false)} title="Only these" />
+        <Choices legend="Which models it may use">
+          <Choice type="radio" name="any" checked={any} onChange={() => setAny(true)} title="Any model" />
+          <Choice type="radio" name="any" checked={!any} onChange={() => setAny(false)} title="Only these" />
         </Choices>
         {!any && (
           <fieldset className="max-h-64 overflow-y-auto rounded-md border border-line p-1">
@@ -161,43 +169,5 @@ export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
         </DialogActions>
       </div>
     </Dialog>
-  );
-}
-
-function Choices({ legend, children }: { legend: string; children: ReactNode }) {
-  return (
-    <fieldset className="grid gap-2">
-      <legend className="sr-only">{legend}</legend>
-      {children}
-    </fieldset>
-  );
-}
-
-type ChoiceProps = { name: string; checked: boolean; onChoose: () => void; title: string; says?: string };
-
-function Choice({ name, checked, onChoose, title, says }: ChoiceProps) {
-  const id = useId();
-  return (
-    <label className="flex gap-3 rounded-md border border-line p-3 has-checked:border-accent has-checked:bg-accent-wash has-focus-visible:outline-2 has-focus-visible:outline-offset-2 has-focus-visible:outline-accent">
-      <input
-        type="radio"
-        name={name}
-        checked={checked}
-        onChange={onChoose}
-        aria-labelledby={`${id}-title`}
-        aria-describedby={says === undefined ? undefined : `${id}-says`}
-        className="mt-1 accent-accent outline-none"
-      />
-      <span>
-        <span id={`${id}-title`} className="block text-sm font-medium">
-          {title}
-        </span>
-        {says !== undefined && (
-          <span id={`${id}-says`} className="block text-sm leading-5 text-soft">
-            {says}
-          </span>
-        )}
-      </span>
-    </label>
   );
 }

@@ -14,7 +14,7 @@ export function AppSwitcher({ current, apps }: { current: App; apps: App[] }) {
     <DropdownMenu.Root>
       <DropdownMenu.Trigger className="flex w-full items-center gap-2.5 rounded-md border border-line bg-surface p-2 text-left text-sm font-medium hover:bg-sunken">
         <AppTile name={current.name} logoUrl={current.logoUrl} small />
-        <span className="min-w-0 flex-1 truncate">
+        <span className="min-w-0 flex-1 truncate" title={current.name}>
           <span className="sr-only">App: </span>
           {current.name}
         </span>

@@ -1,3 +1,4 @@
+import type { Metadata } from "next";
 import type { ReactNode } from "react";
 import { currentUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
@@ -5,7 +6,18 @@ import { NavLink } from "#ui/nav-link.tsx";
 import { NavStrip } from "#ui/nav-strip.tsx";
 import { AppSwitcher } from "./app-switcher.tsx";
 
-export default async function Layout({ params, children }: { params: Promise<{ appId: string }>; children: ReactNode }) {
+type Props = { params: Promise<{ appId: string }>; children: ReactNode };
+
+/** Several apps may be open side by side, so the name of each page says whose it is. */
+export async function generateMetadata({ params }: Props): Promise<Metadata> {
+  if ((await currentUser()) === null) return {};
+  const app = await appOfPage((await params).appId).catch(() => null);
+  if (app === null) return { title: "No such app" };
+  const { name } = app;
+  return { title: { template: `%s · ${name} · Quota`, default: `${name} · Quota` } };
+}
+
+export default async function Layout({ params, children }: Props) {
   // Each page sends visitors to sign in, and knows the address to come back to.
   if ((await currentUser()) === null) return children;
   const { appId } = await params;

@@ -2,15 +2,13 @@ import type { inferRouterOutputs } from "@trpc/server";
 import type { Metadata } from "next";
 import Link from "next/link";
 import { type ReactNode, Suspense } from "react";
-import { publicUrl } from "#env";
-import { requireUser } from "#server/auth.ts";
+import { currentUser, requireUser } from "#server/auth.ts";
 import { requestIdOf } from "#server/platform/ids.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import type { AppRouter } from "#server/trpc/root.ts";
 import { grouped } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Card, EmptyState } from "#ui/card.tsx";
-import { Curl } from "#ui/curl.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
@@ -20,8 +18,10 @@ import { RequestTable } from "./usage/request-table.tsx";
 
 type Props = { params: Promise<{ appId: string }> };
 
-export async function generateMetadata(): Promise<Metadata> {
-  return { title: "Overview" };
+export async function generateMetadata({ params }: Props): Promise<Metadata> {
+  const app = (await currentUser()) === null ? null : await appOfPage((await params).appId).catch(() => null);
+  // The layout's template is for the pages below this one.
+  return { title: app === null ? "No such app" : { absolute: `Overview · ${app.name} · Quota` } };
 }
 
 export default async function Overview({ params }: Props) {
@@ -94,15 +94,12 @@ async function Content({ appId }: { appId: string }) {
             title="No requests yet"
             action={
               <Button asChild kind="primary">
-                <Link href={`${home}/api-keys`}>Make an API key</Link>
+                <Link href={`${home}/get-started`}>Get started</Link>
               </Button>
             }
           >
-            <p>Make a key, then send the first request from your server:</p>
+            <p>Make a key and send the first request from your server. It takes about a minute.</p>
           </EmptyState>
-          <div className="mt-4">
-            <Curl origin={publicUrl()} />
-          </div>
         </div>
       ) : (
         <>

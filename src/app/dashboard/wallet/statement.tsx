@@ -6,24 +6,15 @@ import { type Column, DataTable, opener } from "#ui/data-table.tsx";
 import { Money } from "#ui/money.tsx";
 import { OlderButton } from "#ui/older-button.tsx";
 import { Time } from "#ui/time.tsx";
+import { transferWords } from "#ui/transfer-words.ts";
 import { useOlder } from "#ui/use-older.ts";
 
 type Page = Answers["developerWallet"]["statement"];
 type Item = Page["items"][number];
 
-const reasons: Record<Extract<Item, { kind: "transfer" }>["reason"], string> = {
-  top_up: "Top-up",
-  grant: "Credits from Quota",
-  funding: "Given to a linked user",
-  allowance: "Limit",
-  refund: "Refund",
-  correction: "Correction",
-  payout: "Payout",
-};
-
 const columns: Column<Item>[] = [
   { id: "time", header: "Time", cellClassName: "whitespace-nowrap", cell: (item) => <Time at={item.at} /> },
-  { id: "what", header: "What", cellClassName: "max-w-44 sm:max-w-80", cell: (item) => <What item={item} /> },
+  { id: "what", header: "What", cellClassName: "max-w-36 sm:max-w-80", cell: (item) => <What item={item} /> },
   { id: "amount", header: "Amount", numeric: true, cell: (item) => <Money credits={item.amount} signed /> },
 ];
 
@@ -57,12 +48,7 @@ function What({ item }: { item: Item }) {
   return (
     <>
       {item.to === null ? (
-        // Whoever gets a gift sees it come in as one.
-        item.reason === "funding" && item.amount > 0n ? (
-          "Given to you"
-        ) : (
-          reasons[item.reason]
-        )
+        transferWords[item.reason]
       ) : (
         <>
           Given to{" "}

@@ -146,7 +146,7 @@ function KeyRow({ appId, apiKey: key }: { appId: string; apiKey: ApiKey }) {
       <Td className={wide.billingMode}>
         <span title={billingModes[key.billingMode].says}>{nameOf(key)}</span>
       </Td>
-      <Td className="whitespace-nowrap">
+      <Td className={`whitespace-nowrap ${wide.lastUsed}`}>
         {key.lastUsedAt === null ? <span className="text-soft">never</span> : <Ago at={key.lastUsedAt} />}
       </Td>
       <Td className={wide.created}>

@@ -82,7 +82,10 @@ async function Content({ appId, period, markupBps }: { appId: string; period: Pe
           >
             <Money credits={balance.pending} />
           </Figure>
-          <Figure label={`Earned, ${periodWords(period)}`} note={`in ${grouped(totals.requests)} billed requests, UTC`}>
+          <Figure
+            label={`Earned, ${periodWords(period)}`}
+            note={`in ${grouped(totals.requests)} billed ${totals.requests === 1 ? "request" : "requests"}, UTC`}
+          >
             <Money credits={totals.markup} />
           </Figure>
         </dl>
@@ -137,7 +140,7 @@ function Best({ title, head, groups, none, hrefOf }: BestProps) {
                 {group === null ? (
                   <span className="text-soft">{none}</span>
                 ) : (
-                  <Link href={hrefOf(group)} className="prose-link font-mono text-[0.8125rem]">
+                  <Link href={hrefOf(group)} title={group} className="prose-link font-mono text-[0.8125rem]">
                     {group}
                   </Link>
                 )}

@@ -69,7 +69,7 @@ async function Content({ appId, search, period, hasRedirectUri }: ContentProps) 
           {period !== "30d" && <input type="hidden" name="period" value={period} />}
           <div className="min-w-0 flex-1 sm:max-w-72">
             <TextField
-              label="External user id or e-mail"
+              label="External user id or email"
               name="search"
               type="search"
               defaultValue={search}
@@ -90,7 +90,7 @@ async function Content({ appId, search, period, hasRedirectUri }: ContentProps) 
           }
         >
           <p>
-            Nobody's external user id contains <code className="font-mono [overflow-wrap:anywhere]">{search}</code>, and no e-mail address
+            Nobody's external user id contains <code className="font-mono [overflow-wrap:anywhere]">{search}</code>, and no email address
             that people let this app see.
           </p>
         </EmptyState>

@@ -73,7 +73,12 @@ export async function Breakdown({ appId, filters, by }: { appId: string; filters
                     {href === null ? (
                       name
                     ) : (
-                      <Link href={href} scroll={false} className="prose-link block truncate">
+                      <Link
+                        href={href}
+                        scroll={false}
+                        title={by === "key" ? undefined : (item.group ?? undefined)}
+                        className="prose-link block truncate"
+                      >
                         {name}
                       </Link>
                     )}

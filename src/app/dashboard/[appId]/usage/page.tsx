@@ -72,7 +72,7 @@ async function Content({ appId, filters, by }: { appId: string; filters: UsageFi
         title="No requests yet"
         action={
           <Button asChild kind="primary">
-            <Link href={`/dashboard/${appId}/api-keys`}>Make an API key</Link>
+            <Link href={`/dashboard/${appId}/get-started`}>Get started</Link>
           </Button>
         }
       >

@@ -48,7 +48,12 @@ const columns: Column<Item>[] = [
     header: "Linked user",
     className: "hidden md:table-cell",
     cellClassName: "max-w-48 truncate font-mono text-[0.8125rem]",
-    cell: (item) => item.externalUserId ?? <span className="font-sans text-soft">none</span>,
+    cell: (item) =>
+      item.externalUserId === null ? (
+        <span className="font-sans text-soft">none</span>
+      ) : (
+        <span title={item.externalUserId}>{item.externalUserId}</span>
+      ),
   },
   {
     id: "outcome",

@@ -8,6 +8,7 @@ import { Card, Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
 import { PageHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
+import { Time } from "#ui/time.tsx";
 
 export const metadata: Metadata = { title: "Receipt" };
 
@@ -31,7 +32,9 @@ export default async function Receipt({ params }: { params: Promise<{ id: string
         <Facts>
           <Fact name="Paid">{sandbox ? "Nothing" : `$${(topUp.cents / 100).toFixed(2)}`}</Fact>
           <Fact name="Credits">{inCredits(topUp.amount)}</Fact>
-          <Fact name="When">{topUp.paidAt.toISOString()}</Fact>
+          <Fact name="When">
+            <Time at={topUp.paidAt} exact />
+          </Fact>
           <Fact name="Wallet">{user.email}</Fact>
           <Fact name="With">{sandbox ? "Sandbox checkout" : (topUp.method ?? "Stripe")}</Fact>
           {topUp.reversals.map((each) => (

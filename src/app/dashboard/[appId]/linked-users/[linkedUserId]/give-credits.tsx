@@ -7,6 +7,7 @@ import { creditsOf, dollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { Money } from "#ui/money.tsx";
 
 type Props = {
   appId: string;
@@ -59,9 +60,13 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
         onOpenChange={(next) => (next ? setOpen(true) : close())}
         title={fund.isSuccess ? "Credits given" : `Give credits to ${externalUserId}`}
         description={
-          fund.isSuccess
-            ? `${dollars(fund.variables.amount)} went from your wallet to theirs.`
-            : "They become theirs, for any app, and cannot be taken back."
+          fund.isSuccess ? (
+            <>
+              <Money credits={fund.variables.amount} /> went from your wallet to theirs.
+            </>
+          ) : (
+            "They become theirs, for any app, and cannot be taken back."
+          )
         }
       >
         {fund.isSuccess ? (
@@ -80,7 +85,11 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
               autoComplete="off"
               placeholder="5.00"
               required
-              hint={`Your wallet has ${dollars(available)}.`}
+              hint={
+                <>
+                  Your wallet has <Money credits={available} />.
+                </>
+              }
               error={problem ?? failure.fields.amount}
             />
             <TextField

@@ -2,18 +2,18 @@
 
 import Link from "next/link";
 import { usePathname } from "next/navigation";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { EmptyState, Fact, Facts } from "#ui/card.tsx";
 import { CodeBlock } from "#ui/code-block.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
+import { type Column, DataTable, opener } from "#ui/data-table.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { FormError, SelectField } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
 import { OlderButton } from "#ui/older-button.tsx";
 import { Loading } from "#ui/skeleton.tsx";
-import { Table, Td, Th, Tr } from "#ui/table.tsx";
 import { Time } from "#ui/time.tsx";
 import { type Delivery, DeliveryState, deliveryStates, type EventTypes } from "../states.tsx";
 
@@ -24,9 +24,37 @@ type Props = { appId: string; endpoint: { id: string; disabled: boolean }; first
 
 const LOOK_EVERY_MS = 2_000;
 
+const columns: Column<Delivery>[] = [
+  {
+    id: "time",
+    header: "Time",
+    cellClassName: "whitespace-nowrap",
+    cell: (delivery) => (
+      <button
+        type="button"
+        {...opener}
+        className="rounded-sm underline decoration-line-strong/60 underline-offset-4"
+        aria-haspopup="dialog"
+      >
+        <Time at={delivery.createdAt} />
+      </button>
+    ),
+  },
+  { id: "event", header: "Event", cellClassName: "font-mono text-[0.8125rem]", cell: (delivery) => delivery.type },
+  {
+    id: "answer",
+    header: "Answer",
+    className: "hidden sm:table-cell",
+    cellClassName: "max-w-64 truncate text-soft",
+    cell: (delivery) => <span title={answerOf(delivery)}>{answerOf(delivery)}</span>,
+  },
+  { id: "state", header: "State", cell: (delivery) => <DeliveryState delivery={delivery} /> },
+];
+
 /** What was sent to one endpoint, newest first; what is on its way is looked at again until it has arrived. */
 export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
   const [shown, setShown] = useState<string | null>(null);
+  const openedBy = useRef<HTMLElement>(null);
   const here = usePathname();
   const log = trpc.webhooks.deliveries.useInfiniteQuery(
     { appId, endpointId: endpoint.id, ...filters },
@@ -76,44 +104,23 @@ export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
           <p>{filtered ? "Choose another state or event." : "Send a test event, or wait until something happens."}</p>
         </EmptyState>
       ) : (
-        <Table label="Deliveries">
-          <thead>
-            <tr>
-              <Th>Time</Th>
-              <Th>Event</Th>
-              <Th className="hidden sm:table-cell">Answer</Th>
-              <Th>State</Th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((delivery) => (
-              // The row is only a larger target for the pointer; the button in it is what keyboards and screen readers use.
-              <Tr key={delivery.id} className="cursor-pointer hover:bg-sunken/60" onClick={() => setShown(delivery.id)}>
-                <Td className="whitespace-nowrap">
-                  <button
-                    type="button"
-                    className="rounded-sm underline decoration-line-strong/60 underline-offset-4"
-                    aria-haspopup="dialog"
-                  >
-                    <Time at={delivery.createdAt} />
-                  </button>
-                </Td>
-                <Td className="font-mono text-[0.8125rem]">{delivery.type}</Td>
-                <Td className="hidden max-w-64 truncate text-soft sm:table-cell">{answerOf(delivery)}</Td>
-                <Td>
-                  <DeliveryState delivery={delivery} />
-                </Td>
-              </Tr>
-            ))}
-          </tbody>
-        </Table>
+        <DataTable
+          label="Deliveries"
+          columns={columns}
+          items={items}
+          idOf={(delivery) => delivery.id}
+          onOpen={(delivery, opener) => {
+            openedBy.current = opener;
+            setShown(delivery.id);
+          }}
+        />
       )}
       <OlderButton
         more={log.hasNextPage}
         state={log.isFetchNextPageError ? "failed" : log.isFetchingNextPage ? "loading" : "ready"}
         showOlder={() => void log.fetchNextPage()}
       />
-      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Delivery">
+      <Dialog open={shown !== null} onOpenChange={(open) => !open && setShown(null)} title="Delivery" returnFocusTo={openedBy}>
         {shown !== null && <DeliveryRecord appId={appId} endpoint={endpoint} deliveryId={shown} />}
       </Dialog>
     </>
@@ -153,7 +160,8 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
         <Fact name="Event">
           <code className="font-mono text-[0.8125rem]">{delivery.type}</code>
         </Fact>
-        <Fact name="Attempts">{delivery.attempts}</Fact>
+        {/* Sending it again begins to count anew; the attempts before are still listed. */}
+        <Fact name="Attempts">{Math.max(delivery.attempts, delivery.tries.length)}</Fact>
         {delivery.nextAttemptAt !== null && delivery.attempts > 0 && (
           <Fact name="Next attempt">
             <Time at={delivery.nextAttemptAt} />

@@ -32,7 +32,12 @@ export function SendTestButton({ appId, endpoint, types }: Props & { types: Even
 
   return (
     <>
-      <Button kind="primary" onClick={() => setOpen(true)} disabled={endpoint.disabledAt !== null}>
+      <Button
+        kind="primary"
+        onClick={() => setOpen(true)}
+        disabled={endpoint.disabledAt !== null}
+        title={endpoint.disabledAt === null ? undefined : "The endpoint is disabled. Enable it first."}
+      >
         Send a test event
       </Button>
       <Dialog

@@ -1,14 +1,15 @@
-import { TRPCError } from "@trpc/server";
+import { type inferRouterOutputs, TRPCError } from "@trpc/server";
 import type { Metadata } from "next";
 import Link from "next/link";
 import { notFound } from "next/navigation";
 import { Suspense } from "react";
 import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
-import { exactDollars } from "#ui/amounts.ts";
+import type { AppRouter } from "#server/trpc/root.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Card, Fact, Facts } from "#ui/card.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
+import { Money } from "#ui/money.tsx";
 import { Loading } from "#ui/skeleton.tsx";
 import { Time } from "#ui/time.tsx";
 import { EditEndpointButton } from "../endpoint-dialog.tsx";
@@ -26,27 +27,29 @@ export default async function EndpointPage({ params, searchParams }: Props) {
   await requireUser(`/dashboard/${appId}/webhooks/${endpointId}`);
   const app = await appOfPage(appId);
   const { status, type } = await searchParams;
+  // Before anything is sent: what is not there answers with 404.
+  const endpoint = await (await caller()).webhooks.get({ appId: app.id, endpointId }).catch((error: unknown) => {
+    // No such endpoint, or what can't be the id of one.
+    if (error instanceof TRPCError && (error.code === "NOT_FOUND" || error.code === "BAD_REQUEST")) notFound();
+    throw error;
+  });
   return (
     <Suspense fallback={<Loading rows={8} />}>
-      <Content appId={app.id} endpointId={endpointId} status={status} type={type} />
+      <Content appId={app.id} endpoint={endpoint} status={status} type={type} />
     </Suspense>
   );
 }
 
-async function Content({ appId, endpointId, ...asked }: Ids & { status: unknown; type: unknown }) {
+type Endpoint = inferRouterOutputs<AppRouter>["webhooks"]["get"];
+type ContentProps = { appId: string; endpoint: Endpoint; status: unknown; type: unknown };
+
+async function Content({ appId, endpoint, ...asked }: ContentProps) {
   const api = await caller();
   const types = await api.webhooks.eventTypes({ appId });
   // What is no filter is none.
   const status = deliveryStates.find((each) => each.status === asked.status)?.status as "pending" | undefined;
   const type = types.find((each) => each.type === asked.type)?.type;
-  const [endpoint, first] = await Promise.all([
-    api.webhooks.get({ appId, endpointId }),
-    api.webhooks.deliveries({ appId, endpointId, status, type }),
-  ]).catch((error: unknown) => {
-    // No such endpoint, or what can't be the id of one.
-    if (error instanceof TRPCError && (error.code === "NOT_FOUND" || error.code === "BAD_REQUEST")) notFound();
-    throw error;
-  });
+  const first = await api.webhooks.deliveries({ appId, endpointId: endpoint.id, status, type });
   return (
     <>
       <p className="mb-2 text-sm">
@@ -73,7 +76,9 @@ async function Content({ appId, endpointId, ...asked }: Ids & { status: unknown;
             <code className="font-mono text-[0.8125rem]">{endpoint.events.join(", ")}</code>
           </Fact>
           {endpoint.events.includes("balance.low") && (
-            <Fact name="A wallet is low below">{exactDollars(endpoint.balanceLowThreshold)}</Fact>
+            <Fact name="A wallet is low below">
+              <Money credits={endpoint.balanceLowThreshold} />
+            </Fact>
           )}
           {endpoint.formerSecretUntil !== null && endpoint.formerSecretUntil > new Date() && (
             <Fact name="The former secret signs too until">
