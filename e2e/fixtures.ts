@@ -70,7 +70,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
   postgresServer: [
     async ({ upstream }, use) => {
       const { url, db, close } = await openFreshDatabase();
-      const server = await startServer({ upstream, databaseUrl: url });
+      const server = await startServer({ upstream, databaseUrl: url, env: { QUOTA_SANDBOX_CHECKOUT: "on" } });
       await use({ ...server, databaseUrl: url, db });
       await endInOrder(server, { url }, upstream).finally(close);
     },

@@ -4,10 +4,6 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
-import { v7 as uuidv7 } from "uuid";
-import { platformAccount } from "../../src/server/ledger/accounts.ts";
-import { transfer } from "../../src/server/ledger/transfer.ts";
-import { transaction } from "../../src/server/platform/db.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import { call } from "../client.ts";
 import { test as base, expect } from "../fixtures.ts";
@@ -186,24 +182,13 @@ test("out of credits: the person tops up, comes back, and the question that wait
   example,
 }) => {
   const person = await makePerson(server.db, { credits: 3n });
-  // Buying itself is the server's affair; here the money arrives while the person is away.
-  await page.route("**/api/quota/packages", (route) =>
-    route.fulfill({ json: { packages: [{ id: "usd_5", credits: 5_000_000, price_cents: 500, currency: "usd" }] } }),
-  );
-  await page.route("**/api/quota/checkout", async (route) => {
-    expect(route.request().postDataJSON()).toEqual({ package_id: "usd_5", return_to: "/" });
-    await transaction(
-      (tx) =>
-        transfer(tx, { id: uuidv7(), debitId: platformAccount.world, creditId: person.walletId, amount: 5_000_000n, reason: "top_up" }),
-      server.db,
-    );
-    await route.fulfill({ json: { url: `${example.url}/?quota_checkout=paid` } });
-  });
   await enter(page, example, "Cleo");
   await connect(page, person, "5");
   await ask(page, "What waits for credits?");
   await expect(page.getByRole("heading", { name: "Your wallet is out of credits" })).toBeVisible();
   await page.getByRole("button", { name: "Add $5.00" }).click();
+  await expect(page.getByText("Sandbox: no money moves.")).toBeVisible();
+  await page.getByRole("button", { name: "Add credits" }).click();
   await expect(page).toHaveURL(`${example.url}/`);
   await expect(page.getByText(/^gpt-4o-mini · \$0\.0000/)).toBeVisible();
   await expect(page.getByText("What waits for credits?", { exact: true })).toHaveCount(1);
