@@ -1,5 +1,8 @@
 import { defineConfig } from "@playwright/test";
 
+/** Nothing fades, so that what is looked at is what stays. */
+const contextOptions = { reducedMotion: "reduce" } as const;
+
 /**
  * End-to-end tests against real servers: `api` drives /v1 as programs do, `browser`
  * drives the pages as people do, `sdk` the packages and the example as apps and people do,
@@ -19,16 +22,16 @@ export default defineConfig({
   reporter: [["list"]],
   projects: [
     { name: "api", testDir: "e2e/api" },
-    { name: "docs", testDir: "e2e/docs", use: { locale: "en-US", timezoneId: "UTC" } },
+    { name: "docs", testDir: "e2e/docs", use: { locale: "en-US", timezoneId: "UTC", contextOptions } },
     {
       name: "sdk",
       testDir: "e2e/sdk",
-      use: { screenshot: "only-on-failure", trace: "retain-on-failure", locale: "en-US", timezoneId: "UTC" },
+      use: { screenshot: "only-on-failure", trace: "retain-on-failure", locale: "en-US", timezoneId: "UTC", contextOptions },
     },
     {
       name: "browser",
       testDir: "e2e/browser",
-      use: { screenshot: "only-on-failure", trace: "retain-on-failure", locale: "en-US", timezoneId: "UTC" },
+      use: { screenshot: "only-on-failure", trace: "retain-on-failure", locale: "en-US", timezoneId: "UTC", contextOptions },
     },
   ],
 });

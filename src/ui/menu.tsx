@@ -5,15 +5,17 @@ import { DropdownMenu as Radix } from "radix-ui";
 import type { ReactNode, RefObject } from "react";
 import { Button } from "./button.tsx";
 import { classes } from "./classes.ts";
+import { useReady } from "./use-ready.ts";
 
 type Props = { name: string; label: string; buttonRef: RefObject<HTMLButtonElement | null>; children: ReactNode };
 
 /** A button that opens a list of actions. `label` says for a screen reader what they are about. */
 export function Menu({ name, label, buttonRef, children }: Props) {
+  const ready = useReady();
   return (
     <Radix.Root modal={false}>
       <Radix.Trigger asChild>
-        <Button ref={buttonRef} size="small" aria-label={label}>
+        <Button ref={buttonRef} size="small" aria-label={label} disabled={!ready}>
           {name}
           <ChevronDown size={14} aria-hidden="true" />
         </Button>

@@ -2,8 +2,10 @@
 
 import { useState } from "react";
 import { look } from "./button-look.ts";
+import { useReady } from "./use-ready.ts";
 
 export function SignOutButton() {
+  const ready = useReady();
   const [busy, setBusy] = useState(false);
   async function leave() {
     setBusy(true);
@@ -18,7 +20,7 @@ export function SignOutButton() {
     }
   }
   return (
-    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} disabled={busy}>
+    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} disabled={busy || !ready}>
       Sign out
     </button>
   );
