@@ -16,9 +16,10 @@ test("packages are what the server is configured with, for everybody", async ({ 
   ]);
 });
 
-test("without Stripe there is no checkout in production on Postgres, unless the operator says so", async ({ postgresServer }) => {
-  const world = await arrange(postgresServer.db);
-  const answer = await call(postgresServer, "/v1/checkout", { ...world.as, body: FIVE });
+test("without Stripe there is no checkout in production on Postgres, unless the operator says so", async ({ start, ownDatabase }) => {
+  const server = await start({ databaseUrl: ownDatabase.url });
+  const world = await arrange(ownDatabase.db);
+  const answer = await call(server, "/v1/checkout", { ...world.as, body: FIVE });
   expect([answer.status, answer.json.error.code]).toEqual([503, "payments_unavailable"]);
 });
 

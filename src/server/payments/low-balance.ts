@@ -1,7 +1,7 @@
 import { env } from "#env";
 import { firstIdAt } from "../ledger/sweep.ts";
 import type { Database } from "../platform/db.ts";
-import { type Sql, toBigInt } from "../platform/sql.ts";
+import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
 import { mailLowBalance } from "./mails.ts";
 
 /**
@@ -29,23 +29,41 @@ export function lowBalanceWatch(longestRequestMs: number): (db: Database, now?: 
 
 /** One stretch of usage. Whoever writes `low_since` down first sends the mail. */
 async function tellAboutLowBalances(sql: Sql, from: string, to: string): Promise<void> {
-  for (const row of await sql.query(lowStatement, [from, to, BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]))
-    mailLowBalance(String(row.user_id), toBigInt(row.balance));
+  const low = await sql.query(lowStatement, [from, to, BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]);
+  if (low.length === 0) return;
+  const wallets = plainArray(low.map((row) => String(row.wallet_id)));
+  await sql.query(openStatement, [wallets]);
+  for (const row of await sql.query(tellStatement, [wallets]))
+    mailLowBalance(String(row.user_id), toBigInt(low.find(({ wallet_id }) => wallet_id === row.wallet_id)?.balance));
 }
 
 const lowStatement = {
   name: "payments_low_balances",
   text: `
-    WITH spent AS MATERIALIZED (SELECT DISTINCT wallet_id FROM usage WHERE id >= $1::uuid AND id < $2::uuid AND base + markup > 0),
-    low AS MATERIALIZED (
-      SELECT a.id AS wallet_id, u.id AS user_id, a.available + a.held AS balance
-      FROM spent s JOIN account a ON a.id = s.wallet_id AND a.kind = 'wallet' JOIN "user" u ON u.wallet_id = a.id AND u.deleted_at IS NULL
-      WHERE a.available + a.held < $3::bigint),
+    WITH spent AS MATERIALIZED (SELECT DISTINCT wallet_id FROM usage WHERE id >= $1::uuid AND id < $2::uuid AND base + markup > 0)
+    SELECT a.id AS wallet_id, a.available + a.held AS balance
+    FROM spent s JOIN account a ON a.id = s.wallet_id AND a.kind = 'wallet' JOIN "user" u ON u.wallet_id = a.id AND u.deleted_at IS NULL
+      LEFT JOIN billing b ON b.wallet_id = a.id
+    WHERE a.available + a.held < $3::bigint AND b.low_since IS NULL`,
+};
+
+/** Without a named constraint: another server may be entering the same row, and it has two that are unique. */
+const openStatement = {
+  name: "payments_open_billing",
+  text: `
+    INSERT INTO billing (wallet_id, user_id) SELECT u.wallet_id, u.id FROM "user" u WHERE u.wallet_id = ANY ($1::uuid[]) ORDER BY 1
+    ON CONFLICT DO NOTHING`,
+};
+
+const tellStatement = {
+  name: "payments_tell_low_balances",
+  text: `
+    WITH mine AS MATERIALIZED (
+      SELECT wallet_id FROM billing WHERE wallet_id = ANY ($1::uuid[]) AND low_since IS NULL ORDER BY wallet_id FOR NO KEY UPDATE),
     told AS (
-      INSERT INTO billing (wallet_id, user_id, low_since) SELECT wallet_id, user_id, now() FROM low ORDER BY wallet_id
-      ON CONFLICT (wallet_id) DO UPDATE SET low_since = now() WHERE billing.low_since IS NULL
-      RETURNING wallet_id, low_balance_mail)
-    SELECT low.user_id, low.balance FROM told JOIN low ON low.wallet_id = told.wallet_id WHERE told.low_balance_mail`,
+      UPDATE billing b SET low_since = now() FROM mine WHERE b.wallet_id = mine.wallet_id AND b.low_since IS NULL
+      RETURNING b.wallet_id, b.user_id, b.low_balance_mail)
+    SELECT wallet_id, user_id FROM told WHERE low_balance_mail`,
 };
 
 /**
