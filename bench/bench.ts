@@ -21,7 +21,8 @@ import { seedUsage } from "./seed-usage.ts";
  * to Quota on a real Postgres with durable commits, in turns within one run; the
  * figures that count are the ratios between them. Others take part in the same turns:
  *
- * - `+hooks`: an app with a webhook endpoint for everything its requests make known;
+ * - `+hooks`: an app with a webhook endpoint for everything its requests make known
+ *   (`--no-hooks` leaves it out, and with it the waiting until all is delivered);
  * - `--full 10000000,1000000`: a second server on a database with so many requests
  *   and linked users in it already;
  * - `--with-portkey`: another gateway, without billing, at the version below. It is
@@ -30,6 +31,7 @@ import { seedUsage } from "./seed-usage.ts";
 const PORTKEY = { "@portkey-ai/gateway": "1.15.2", hono: "4.9.7", "@hono/node-server": "1.13.8" };
 
 const { values: options } = parseArgs({
+  allowNegative: true,
   options: {
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
@@ -38,6 +40,7 @@ const { values: options } = parseArgs({
     wallets: { type: "string", default: "1000" },
     full: { type: "string" },
     "with-portkey": { type: "boolean", default: false },
+    hooks: { type: "boolean", default: true },
     profile: { type: "boolean", default: false },
     entry: { type: "string", default: fileURLToPath(new URL("../src/server/main.ts", import.meta.url)) },
   },
@@ -85,7 +88,7 @@ async function main(): Promise<void> {
   const receiver = await subscribe(quota.port, keys.listening);
   // The next one begins with nothing left to deliver, so that each pays for its own news.
   const told: Target = { ...quota, name: "+hooks", key: keys.listening, afterwards: () => allDelivered(db.sql) };
-  const targets = [raw, quota, told];
+  const targets = options.hooks ? [raw, quota, told] : [raw, quota];
 
   let fullDb: Database | null = null;
   if (options.full !== undefined) {
