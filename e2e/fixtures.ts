@@ -40,6 +40,20 @@ type Own = {
 export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>({
   launchOptions: [async ({}, use) => use(chromiumLaunchOptions()), { scope: "worker" }],
 
+  // What is pressed before a page's scripts are there does nothing; people wait for that, and so do tests.
+  browser: [
+    async ({ browser }, use) => {
+      const newContext = browser.newContext.bind(browser);
+      browser.newContext = async (options) => {
+        const context = await newContext(options);
+        context.on("page", (page) => void page.addLocatorHandler(page.locator("html[data-hydrating]"), async () => {}).catch(() => {}));
+        return context;
+      };
+      await use(browser);
+    },
+    { scope: "worker" },
+  ],
+
   upstream: [
     async ({}, use) => {
       const upstream = await startFakeUpstream();

@@ -2,6 +2,7 @@ import { GeistMono } from "geist/font/mono";
 import { GeistSans } from "geist/font/sans";
 import type { Metadata, Viewport } from "next";
 import type { ReactNode } from "react";
+import { Hydrated } from "#ui/hydrated.tsx";
 import "./globals.css";
 
 export const metadata: Metadata = {
@@ -18,8 +19,11 @@ export const viewport: Viewport = {
 
 export default function RootLayout({ children }: { children: ReactNode }) {
   return (
-    <html lang="en" className={`${GeistSans.variable} ${GeistMono.variable}`}>
-      <body className="flex min-h-dvh flex-col font-sans">{children}</body>
+    <html data-hydrating="" suppressHydrationWarning lang="en" className={`${GeistSans.variable} ${GeistMono.variable}`}>
+      <body className="flex min-h-dvh flex-col font-sans">
+        {children}
+        <Hydrated />
+      </body>
     </html>
   );
 }
