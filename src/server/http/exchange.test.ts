@@ -107,6 +107,25 @@ describe("a request of our own server", () => {
     }
   });
 
+  test("of a client that wants the connection closed afterwards is still heard to its end", async () => {
+    const port = await serve(async (incoming) => reply((await incoming.read(10)) === "too_large" ? "too large" : "read", 413));
+    const rest = "x".repeat(4 * 1024 * 1024);
+    const order: string[] = [];
+    await new Promise<void>((resolve, reject) => {
+      const socket = connect(port, "127.0.0.1");
+      socket.once("error", reject);
+      socket.once("end", () => order.push("closed"));
+      socket.once("close", () => resolve());
+      socket.on("data", (part) => {
+        if (!part.toString().endsWith("too large")) return;
+        order.push("answered");
+        socket.write(rest, () => order.push("all sent"));
+      });
+      socket.write(`POST /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${rest.length}\r\n\r\n`);
+    });
+    expect(order).toEqual(["answered", "all sent", "closed"]);
+  });
+
   test("whose client leaves in the middle of the body is a bad request, not a fault of ours", async () => {
     let told: (error: unknown) => void = () => {};
     const error = new Promise((resolve) => {

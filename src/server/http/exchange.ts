@@ -71,11 +71,18 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
     if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
     return;
   }
-  if (!incoming.complete && announcesBody(incoming)) outgoing.once("finish", () => discardRest(incoming));
+  const unread = !incoming.complete && announcesBody(incoming);
   if (reply.body === null || typeof reply.body === "string") {
     const length = reply.body === null ? 0 : Buffer.byteLength(reply.body);
     if (reply.status !== 204) reply.headers["content-length"] = String(length);
     outgoing.writeHead(reply.status, reply.headers);
+    if (unread) {
+      // The whole answer is on its way before anything more is read.
+      if (length > 0 && incoming.method !== "HEAD") outgoing.write(reply.body);
+      else outgoing.flushHeaders();
+      await restDiscarded(incoming);
+      return void outgoing.end();
+    }
     if (reply.body === null || incoming.method === "HEAD") return void outgoing.end();
     if (length < LARGE_BYTES) return void outgoing.end(reply.body);
     // Node takes a connection whose answer was ended for idle, even while the client
@@ -101,14 +108,22 @@ function announcesBody({ headers }: IncomingMessage): boolean {
 }
 
 /**
- * RFC 9112 §9.6: closing while the client still sends would reset the connection
- * and could take our answer with it. So the rest of a refused body is read and
- * thrown away, for a while.
+ * Reads the rest of a refused body and throws it away, until it ends, the client is
+ * gone or ten seconds are over. RFC 9112 §9.6: closing while the client still sends
+ * would reset the connection and could take our answer with it; and Node closes one
+ * that the client wants closed as soon as the answer is ended.
  */
-function discardRest(incoming: IncomingMessage): void {
-  const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_FOR_MS);
-  incoming.once("close", () => clearTimeout(timer));
-  incoming.resume();
+function restDiscarded(incoming: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_FOR_MS);
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    incoming.once("end", done);
+    incoming.once("close", done);
+    incoming.resume();
+  });
 }
 
 const DISCARD_FOR_MS = 10_000;
