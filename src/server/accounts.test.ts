@@ -1,5 +1,5 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
 import { someoneWaits, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { appsInUse, changePassword, deleteAccount, requestReset, resetIsOpen, resetPassword, signOutEverywhere } from "./account.ts";
@@ -8,19 +8,13 @@ import { link } from "./connect/linked-users.ts";
 import { balanceOf } from "./ledger/accounts.ts";
 import { verify } from "./ledger/verify.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
-import { type Database, transaction } from "./platform/db.ts";
+import { transaction } from "./platform/db.ts";
 import { finishSignUp, personOfProvider, purgeExpired, startSignUp } from "./sign-up.ts";
 
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
 const password = "correct horse battery";
 
 onBothDatabases("accounts", (db) => {
-  beforeAll(() => {
-    shared.quotaDatabase = Promise.resolve(db());
-  });
-  afterAll(() => {
-    shared.quotaDatabase = undefined;
-  });
+  asTheDatabase(db);
 
   let printed: string[] = [];
   beforeEach(() => {
@@ -239,12 +233,7 @@ onBothDatabases("accounts", (db) => {
 
 describe("deleting an account on Postgres", () => {
   const db = withDatabase("postgres");
-  beforeAll(() => {
-    shared.quotaDatabase = Promise.resolve(db());
-  });
-  afterAll(() => {
-    shared.quotaDatabase = undefined;
-  });
+  asTheDatabase(db);
 
   const agreement = (appId: string, userId: string) => ({
     appId,

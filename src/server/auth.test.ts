@@ -1,18 +1,10 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { withDatabase } from "#testing/database.ts";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
 import { authOptions } from "./auth.ts";
-import type { Database } from "./platform/db.ts";
-
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
 
 const db = withDatabase("embedded");
-beforeAll(() => {
-  shared.quotaDatabase = Promise.resolve(db());
-});
-afterAll(() => {
-  shared.quotaDatabase = undefined;
-});
+asTheDatabase(db);
 afterEach(() => {
   vi.restoreAllMocks();
 });

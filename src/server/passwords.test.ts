@@ -1,19 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { withDatabase } from "#testing/database.ts";
+import { describe, expect, test } from "vitest";
+import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
-import type { Database } from "./platform/db.ts";
 import { sessionSecret } from "./sessions.ts";
 
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
-
 const db = withDatabase("embedded");
-beforeAll(() => {
-  shared.quotaDatabase = Promise.resolve(db());
-});
-afterAll(() => {
-  shared.quotaDatabase = undefined;
-});
+asTheDatabase(db);
 
 const password = "correct horse battery";
 

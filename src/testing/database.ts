@@ -31,3 +31,14 @@ export function withDatabase(kind: "embedded" | "postgres"): () => Database {
     return db;
   };
 }
+
+/** `database()` finds this one, for as long as the tests around it run, instead of opening one of its own. */
+export function asTheDatabase(db: () => Database): void {
+  const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
+  beforeAll(() => {
+    shared.quotaDatabase = Promise.resolve(db());
+  });
+  afterAll(() => {
+    shared.quotaDatabase = undefined;
+  });
+}

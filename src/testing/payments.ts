@@ -4,18 +4,19 @@ import { env } from "../env.ts";
 import { balanceOf } from "../server/ledger/accounts.ts";
 import { openCheckout } from "../server/payments/checkout.ts";
 import type { Database } from "../server/platform/db.ts";
+import { asTheDatabase } from "./database.ts";
 import { type FakeStripe, startFakeStripe } from "./fake-stripe.ts";
 import { makeUser } from "./makers.ts";
 
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined; quotaStripe?: unknown };
+const shared = globalThis as unknown as { quotaStripe?: unknown };
 
 /** Payments of one test file go through a stand-in for Stripe; mails are caught. */
 export function withStripe(db: () => Database) {
   let fake: FakeStripe;
   let mails: string[] = [];
   const before = { ...env };
+  asTheDatabase(db);
   beforeAll(async () => {
-    shared.quotaDatabase = Promise.resolve(db());
     fake = await startFakeStripe();
     delete shared.quotaStripe;
     Object.assign(env, fake.env);
@@ -23,7 +24,6 @@ export function withStripe(db: () => Database) {
   afterAll(async () => {
     Object.assign(env, before);
     delete shared.quotaStripe;
-    shared.quotaDatabase = undefined;
     await fake.close();
   });
   beforeEach(() => {

@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { expect, test, vi } from "vitest";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { holdRequest } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
 import { tokenHash, verifyToken } from "../connect/access-tokens.ts";
@@ -7,23 +7,15 @@ import { adapterFor, hashesOf } from "../connect/adapter.ts";
 import { link, pauseAll } from "../connect/linked-users.ts";
 import { deleteApp, finishDeletedApps } from "../delete-app.ts";
 import { hold } from "../ledger/hold.ts";
-import { type Database, transaction } from "../platform/db.ts";
+import { transaction } from "../platform/db.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { createCaller } from "../trpc/root.ts";
 import { keyHash, verifyKey } from "./api-keys.ts";
 import { closeApp, rotateClientSecret } from "./apps.ts";
 import { noteUse, writeUses } from "./last-used.ts";
 
-// `database()` finds what hangs here instead of opening one of its own.
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
-
 onBothDatabases("apps and keys", (db) => {
-  beforeAll(() => {
-    shared.quotaDatabase = Promise.resolve(db());
-  });
-  afterAll(() => {
-    shared.quotaDatabase = undefined;
-  });
+  asTheDatabase(db);
 
   const works = async (secret: string) => (await verifyKey(db().sql, keyHash(secret) as Buffer)) !== null;
   /** The secrets that the authorization server takes for this app now. */

@@ -1,21 +1,12 @@
 import { TRPCError } from "@trpc/server";
 import { v7 as uuidv7 } from "uuid";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { withDatabase } from "#testing/database.ts";
+import { describe, expect, test } from "vitest";
+import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
-import type { Database } from "../platform/db.ts";
 import { appRouter, createCaller } from "./root.ts";
 
-// `database()` finds what hangs here instead of opening one of its own.
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
-
 const db = withDatabase("embedded");
-beforeAll(() => {
-  shared.quotaDatabase = Promise.resolve(db());
-});
-afterAll(() => {
-  shared.quotaDatabase = undefined;
-});
+asTheDatabase(db);
 
 /**
  * Every procedure there is, read from the router itself, so that a new one can't be

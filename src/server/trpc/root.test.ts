@@ -1,22 +1,13 @@
 import { TRPCError } from "@trpc/server";
 import { v7 as uuidv7 } from "uuid";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { withDatabase } from "#testing/database.ts";
+import { describe, expect, test, vi } from "vitest";
+import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
-import type { Database } from "../platform/db.ts";
 import { firstIdAt } from "../usage/moments.ts";
 import { createCaller } from "./root.ts";
 
-// `database()` finds what hangs here instead of opening one of its own.
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
-
 const db = withDatabase("embedded");
-beforeAll(() => {
-  shared.quotaDatabase = Promise.resolve(db());
-});
-afterAll(() => {
-  shared.quotaDatabase = undefined;
-});
+asTheDatabase(db);
 
 type Procedure = (input: unknown) => Promise<unknown>;
 

@@ -1,19 +1,12 @@
 import { TRPCError } from "@trpc/server";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { z } from "zod";
-import { withDatabase } from "#testing/database.ts";
+import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeUser } from "#testing/makers.ts";
-import type { Database } from "../platform/db.ts";
 import { createCaller } from "./root.ts";
 
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
 const db = withDatabase("embedded");
-beforeAll(() => {
-  shared.quotaDatabase = Promise.resolve(db());
-});
-afterAll(() => {
-  shared.quotaDatabase = undefined;
-});
+asTheDatabase(db);
 
 async function developer() {
   const owner = await makeUser(db());

@@ -119,9 +119,8 @@ type Recipient = { appId: string; appName: string; linkedUserId: string; externa
 
 async function recipientsOf(db: PrismaClient, developer: Developer, walletIds: string[]): Promise<Map<string, Recipient>> {
   if (walletIds.length === 0) return new Map();
-  // By the person, whose links have an index; wallets have none there.
   const links = await db.linkedUser.findMany({
-    where: { user: { walletId: { in: [...new Set(walletIds)] } }, app: { ownerId: developer.id } },
+    where: { walletId: { in: [...new Set(walletIds)] }, app: { ownerId: developer.id } },
     select: { id: true, walletId: true, externalUserId: true, app: { select: { id: true, name: true } } },
     orderBy: { id: "asc" },
   });

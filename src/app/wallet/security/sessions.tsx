@@ -1,11 +1,12 @@
 "use client";
 
 import { signOut } from "next-auth/react";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
-import { Dialog, DialogActions } from "#ui/dialog.tsx";
-import { FormError, TextField } from "#ui/field.tsx";
+import { Dialog } from "#ui/dialog.tsx";
+import { FormError } from "#ui/field.tsx";
+import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
 
 /** Forgets the cookie, which opens nothing any more, and loads a page that everybody may see. */
 async function leaveTo(path: string): Promise<void> {
@@ -29,20 +30,12 @@ export function SignOutEverywhere() {
 /** Asks for the address, because a deleted account cannot be brought back. */
 export function DeleteAccount({ email }: { email: string }) {
   const [open, setOpen] = useState(false);
-  const [typed, setTyped] = useState("");
   const remove = trpc.account.delete.useMutation({ onSuccess: () => leaveTo("/") });
   const failure = failureOf(remove.error);
-  const meant = typed.trim().toLowerCase() === email;
 
   function close() {
     setOpen(false);
-    setTyped("");
     remove.reset();
-  }
-
-  function submit(event: FormEvent) {
-    event.preventDefault();
-    if (meant) remove.mutate({ confirm: typed });
   }
 
   return (
@@ -54,22 +47,15 @@ export function DeleteAccount({ email }: { email: string }) {
         title="Delete this account"
         description="Every app loses its access at once, your own apps stop, and credits that are left are lost. This cannot be undone."
       >
-        <form onSubmit={submit} className="space-y-4">
-          {failure.message !== null && <FormError>{failure.message}</FormError>}
-          <TextField
-            label={`Type ${email} to go on`}
-            value={typed}
-            onChange={(event) => setTyped(event.target.value)}
-            autoComplete="off"
-            spellCheck={false}
-          />
-          <DialogActions>
-            <Button onClick={close}>Cancel</Button>
-            <Button type="submit" kind="danger" disabled={!meant || remove.isPending || remove.isSuccess}>
-              {remove.isPending ? "Deleting" : "Delete account"}
-            </Button>
-          </DialogActions>
-        </form>
+        <TypedConfirmation
+          expected={email}
+          ignoreCase
+          action={remove.isPending ? "Deleting" : "Delete account"}
+          disabled={remove.isPending || remove.isSuccess}
+          failure={failure.message}
+          onConfirm={(typed) => remove.mutate({ confirm: typed })}
+          onCancel={close}
+        />
       </Dialog>
     </>
   );

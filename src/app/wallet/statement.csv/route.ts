@@ -1,5 +1,6 @@
 import type { NextRequest } from "next/server";
 import { currentUser } from "#server/auth.ts";
+import { csvDownload } from "#server/http/csv-download.ts";
 import { prisma } from "#server/platform/db.ts";
 import { isUuid } from "#server/platform/ids.ts";
 import { CSV_HEAD, csvRow } from "#server/usage/csv.ts";
@@ -14,26 +15,8 @@ export async function GET(request: NextRequest): Promise<Response> {
   const app = request.nextUrl.searchParams.get("app");
   if (app !== null && !isUuid(app)) return new Response("There is no such app.\n", { status: 404 });
   const db = await prisma();
-  const encoder = new TextEncoder();
-  let before: string | undefined;
-  let begun = false;
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      if (!begun) {
-        begun = true;
-        return controller.enqueue(encoder.encode(CSV_HEAD));
-      }
-      const page = await statement(db, { walletId: user.walletId, appId: app ?? undefined, before, take: ROWS_AT_ONCE });
-      if (page.items.length > 0) controller.enqueue(encoder.encode(page.items.map(csvRow).join("")));
-      if (page.next === null) controller.close();
-      else before = page.next;
-    },
-  });
-  return new Response(body, {
-    headers: {
-      "content-type": "text/csv; charset=utf-8",
-      "content-disposition": `attachment; filename="quota-statement-${new Date().toISOString().slice(0, 10)}.csv"`,
-      "cache-control": "private, no-store",
-    },
+  return csvDownload("quota-statement", CSV_HEAD, async (before) => {
+    const page = await statement(db, { walletId: user.walletId, appId: app ?? undefined, before, take: ROWS_AT_ONCE });
+    return { rows: page.items.map(csvRow), next: page.next };
   });
 }

@@ -1,14 +1,15 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { type FormEvent, type RefObject, useState } from "react";
-import { type Overlap, overlaps } from "#server/trpc/fields.ts";
+import type { FormEvent, RefObject } from "react";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
-import { FormError, SelectField, TextField } from "#ui/field.tsx";
+import { FormError } from "#ui/field.tsx";
 import { SecretDialog } from "#ui/secret-dialog.tsx";
 import { Time } from "#ui/time.tsx";
+import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
+import { OverlapField, overlapIn } from "../overlap.tsx";
 
 export type ApiKey = Answers["apiKeys"]["list"][number];
 type Props = { appId: string; apiKey: ApiKey; onClose: () => void; returnFocusTo: RefObject<HTMLElement | null> };
@@ -21,7 +22,7 @@ export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    roll.mutate({ appId, apiKeyId: apiKey.id, overlap: String(new FormData(event.currentTarget).get("overlap")) as Overlap });
+    roll.mutate({ appId, apiKeyId: apiKey.id, overlap: overlapIn(event.currentTarget) });
   }
 
   if (roll.data !== undefined)
@@ -59,13 +60,7 @@ export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
     >
       <form onSubmit={submit} className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}
-        <SelectField label={`${apiKey.fragment} goes on working`} name="overlap" defaultValue="day">
-          {Object.entries(overlaps).map(([name, { words }]) => (
-            <option key={name} value={name}>
-              {words}
-            </option>
-          ))}
-        </SelectField>
+        <OverlapField label={`${apiKey.fragment} goes on working`} />
         <DialogActions>
           <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind="primary" disabled={roll.isPending}>
@@ -79,7 +74,6 @@ export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
 
 /** Asks for the key's name, because a revoked key cannot be brought back. */
 export function RevokeDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
-  const [typed, setTyped] = useState("");
   const router = useRouter();
   const revoke = trpc.apiKeys.revoke.useMutation({
     onSuccess: () => {
@@ -88,12 +82,6 @@ export function RevokeDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
     },
   });
   const failure = failureOf(revoke.error);
-  const named = typed.trim() === apiKey.name;
-
-  function submit(event: FormEvent) {
-    event.preventDefault();
-    if (named) revoke.mutate({ appId, apiKeyId: apiKey.id });
-  }
 
   return (
     <Dialog
@@ -103,22 +91,14 @@ export function RevokeDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
       title={`Revoke “${apiKey.name}”`}
       description={`From now on every request with ${apiKey.fragment} is refused. This cannot be undone.`}
     >
-      <form onSubmit={submit} className="space-y-4">
-        {failure.message !== null && <FormError>{failure.message}</FormError>}
-        <TextField
-          label={`Type ${apiKey.name} to go on`}
-          value={typed}
-          onChange={(event) => setTyped(event.target.value)}
-          autoComplete="off"
-          spellCheck={false}
-        />
-        <DialogActions>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="danger" disabled={!named || revoke.isPending}>
-            {revoke.isPending ? "Revoking" : "Revoke key"}
-          </Button>
-        </DialogActions>
-      </form>
+      <TypedConfirmation
+        expected={apiKey.name}
+        action={revoke.isPending ? "Revoking" : "Revoke key"}
+        disabled={revoke.isPending}
+        failure={failure.message}
+        onConfirm={() => revoke.mutate({ appId, apiKeyId: apiKey.id })}
+        onCancel={onClose}
+      />
     </Dialog>
   );
 }

@@ -2,13 +2,13 @@
 
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
-import { type Overlap, overlaps } from "#server/trpc/fields.ts";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
-import { FormError, SelectField } from "#ui/field.tsx";
+import { FormError } from "#ui/field.tsx";
 import { SecretDialog } from "#ui/secret-dialog.tsx";
 import { Time } from "#ui/time.tsx";
+import { OverlapField, overlapIn } from "../overlap.tsx";
 
 type App = Answers["apps"]["get"];
 
@@ -30,7 +30,7 @@ export function ClientSecret({ app }: { app: App }) {
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    rotate.mutate({ appId: app.id, overlap: String(new FormData(event.currentTarget).get("overlap")) as Overlap });
+    rotate.mutate({ appId: app.id, overlap: overlapIn(event.currentTarget) });
   }
 
   return (
@@ -64,18 +64,10 @@ export function ClientSecret({ app }: { app: App }) {
         >
           <form onSubmit={submit} className="space-y-4">
             {failure.message !== null && <FormError>{failure.message}</FormError>}
-            <SelectField
+            <OverlapField
               label="The present secret goes on working"
-              name="overlap"
-              defaultValue="day"
               hint={former === null ? undefined : `At most two work at a time: ${app.formerSecretFragment} ends now.`}
-            >
-              {Object.entries(overlaps).map(([name, { words }]) => (
-                <option key={name} value={name}>
-                  {words}
-                </option>
-              ))}
-            </SelectField>
+            />
             <DialogActions>
               <Button onClick={close}>Cancel</Button>
               <Button type="submit" kind="primary" disabled={rotate.isPending}>

@@ -1,6 +1,7 @@
 import { TRPCError } from "@trpc/server";
 import type { NextRequest } from "next/server";
 import { currentUser } from "#server/auth.ts";
+import { csvDownload } from "#server/http/csv-download.ts";
 import { database } from "#server/platform/db.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { requestPage } from "#server/trpc/routers/usage.ts";
@@ -32,30 +33,8 @@ export async function GET(request: NextRequest, { params }: { params: Promise<{ 
     from: period === undefined ? undefined : periodUntil(period).from,
   };
   const db = await database();
-  const encoder = new TextEncoder();
-  let before: string | undefined;
-  let begun = false;
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      if (!begun) {
-        begun = true;
-        return controller.enqueue(encoder.encode(REQUESTS_HEAD));
-      }
-      // Until there is something to hand on: a page that finds nothing need not be the last.
-      for (;;) {
-        const page = await requestPage(db, filter, { before, take: ROWS_AT_ONCE });
-        if (page.items.length > 0) controller.enqueue(encoder.encode(page.items.map(requestRow).join("")));
-        if (page.next === null) return controller.close();
-        before = page.next;
-        if (page.items.length > 0) return;
-      }
-    },
-  });
-  return new Response(body, {
-    headers: {
-      "content-type": "text/csv; charset=utf-8",
-      "content-disposition": `attachment; filename="quota-requests-${new Date().toISOString().slice(0, 10)}.csv"`,
-      "cache-control": "private, no-store",
-    },
+  return csvDownload("quota-requests", REQUESTS_HEAD, async (before) => {
+    const page = await requestPage(db, filter, { before, take: ROWS_AT_ONCE });
+    return { rows: page.items.map(requestRow), next: page.next };
   });
 }

@@ -2,11 +2,13 @@
 
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
-import { type Overlap, overlaps } from "#server/trpc/fields.ts";
+import { overlaps } from "#server/trpc/fields.ts";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
-import { FormError, SelectField, TextField } from "#ui/field.tsx";
+import { FormError, SelectField } from "#ui/field.tsx";
+import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
+import { OverlapField, overlapIn } from "../../overlap.tsx";
 import { SigningSecret } from "../endpoint-dialog.tsx";
 import type { Endpoint, EventTypes } from "../states.tsx";
 
@@ -80,8 +82,7 @@ export function SecretButtons({ appId, endpoint }: Props) {
 
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    const overlap = String(new FormData(event.currentTarget).get("overlap")) as Overlap;
-    rotate.mutate({ appId, endpointId: endpoint.id, overlapMs: overlaps[overlap].ms });
+    rotate.mutate({ appId, endpointId: endpoint.id, overlapMs: overlaps[overlapIn(event.currentTarget)].ms });
   }
 
   return (
@@ -104,13 +105,7 @@ export function SecretButtons({ appId, endpoint }: Props) {
       >
         <form onSubmit={submit} className="space-y-4">
           {rotateFailure.message !== null && <FormError>{rotateFailure.message}</FormError>}
-          <SelectField label="The present secret goes on signing" name="overlap" defaultValue="day">
-            {Object.entries(overlaps).map(([name, { words }]) => (
-              <option key={name} value={name}>
-                {words}
-              </option>
-            ))}
-          </SelectField>
+          <OverlapField label="The present secret goes on signing" />
           <DialogActions>
             <Button onClick={() => setRotating(false)}>Cancel</Button>
             <Button type="submit" kind="primary" disabled={rotate.isPending}>
@@ -157,7 +152,6 @@ export function EnableButton({ appId, endpoint }: Props) {
 /** Asks for its host, because its deliveries are gone with it. */
 export function RemoveButton({ appId, endpoint }: Props) {
   const [open, setOpen] = useState(false);
-  const [typed, setTyped] = useState("");
   const router = useRouter();
   const { host } = new URL(endpoint.url);
   const remove = trpc.webhooks.remove.useMutation({
@@ -167,7 +161,6 @@ export function RemoveButton({ appId, endpoint }: Props) {
     },
   });
   const failure = failureOf(remove.error);
-  const meant = typed.trim() === host;
 
   return (
     <>
@@ -178,34 +171,19 @@ export function RemoveButton({ appId, endpoint }: Props) {
         open={open}
         onOpenChange={(next) => {
           setOpen(next);
-          setTyped("");
           remove.reset();
         }}
         title="Remove this endpoint"
         description="Nothing is sent there any more, and the record of its deliveries is gone. This cannot be undone."
       >
-        <form
-          className="space-y-4"
-          onSubmit={(event) => {
-            event.preventDefault();
-            if (meant) remove.mutate({ appId, endpointId: endpoint.id });
-          }}
-        >
-          {failure.message !== null && <FormError>{failure.message}</FormError>}
-          <TextField
-            label={`Type ${host} to go on`}
-            value={typed}
-            onChange={(event) => setTyped(event.target.value)}
-            autoComplete="off"
-            spellCheck={false}
-          />
-          <DialogActions>
-            <Button onClick={() => setOpen(false)}>Cancel</Button>
-            <Button type="submit" kind="danger" disabled={!meant || remove.isPending || remove.isSuccess}>
-              {remove.isPending ? "Removing" : "Remove endpoint"}
-            </Button>
-          </DialogActions>
-        </form>
+        <TypedConfirmation
+          expected={host}
+          action={remove.isPending ? "Removing" : "Remove endpoint"}
+          disabled={remove.isPending || remove.isSuccess}
+          failure={failure.message}
+          onConfirm={() => remove.mutate({ appId, endpointId: endpoint.id })}
+          onCancel={() => setOpen(false)}
+        />
       </Dialog>
     </>
   );

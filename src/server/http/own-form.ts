@@ -1,0 +1,18 @@
+import { publicUrl } from "#env";
+
+/**
+ * Whether a form was sent by a page of ours: a second guard beside the form's token.
+ * Such pages send no referrer, and then browsers name no origin for a form either, so
+ * `null` says nothing.
+ */
+export function isOwnForm(request: Request): boolean {
+  const site = request.headers.get("sec-fetch-site");
+  const origin = request.headers.get("origin");
+  if (site !== null && site !== "same-origin") return false;
+  return origin === null || origin === "null" || origin === new URL(publicUrl()).origin;
+}
+
+/** Goes on after a form. 303 (RFC 9110 §15.4.4, RFC 9700 §4.12), or a browser could send the form on. */
+export function seeOther(location: string): Response {
+  return new Response(null, { status: 303, headers: { location, "cache-control": "no-store" } });
+}
