@@ -102,7 +102,9 @@ async function main({ pid, stop }: ServerProcess): Promise<void> {
   console.log(`  before                 ${mib(before)}`);
   console.log(`  first ${few} s              ${mib(early)}   ${perStream(early - before, STREAMS)}`);
   console.log(`  last ${few} s               ${mib(late)}   ${perStream(late - before, STREAMS)}`);
-  console.log(`  growth between them    ${mib(late - early)}`);
+  console.log(
+    `  growth between them    ${mib(late - early)}   every 10 s: ${samples.filter((_, index) => index % 10 === 9).map((each) => each.toFixed(0))}`,
+  );
   console.log(`  peak, ending included  ${mib(peak)}`);
   console.log(`  10 s after all ended   ${mib(rest)}\n`);
 
