@@ -99,14 +99,14 @@ async function main({ pid, stop }: ServerProcess): Promise<void> {
   await seconds(10);
   const rest = memoryOf(pid).now;
   console.log(`${STREAMS} streams open at once, opened in ${openedIn.toFixed(1)} s, held for ${SECONDS} s, a chunk every 250 ms each`);
-  console.log(`  before                 ${mib(before)}`);
-  console.log(`  first ${few} s              ${mib(early)}   ${perStream(early - before, STREAMS)}`);
-  console.log(`  last ${few} s               ${mib(late)}   ${perStream(late - before, STREAMS)}`);
+  console.log(`${line("before")}${mib(before)}`);
+  console.log(`${line(`first ${few} s`)}${mib(early)}   ${perStream(early - before, STREAMS)}`);
+  console.log(`${line(`last ${few} s`)}${mib(late)}   ${perStream(late - before, STREAMS)}`);
   console.log(
-    `  growth between them    ${mib(late - early)}   every 10 s: ${samples.filter((_, index) => index % 10 === 9).map((each) => each.toFixed(0))}`,
+    `${line("growth between them")}${mib(late - early)}   every 10 s: ${samples.filter((_, index) => index % 10 === 9).map((each) => each.toFixed(0))}`,
   );
-  console.log(`  peak, ending included  ${mib(peak)}`);
-  console.log(`  10 s after all ended   ${mib(rest)}\n`);
+  console.log(`${line("peak, ending included")}${mib(peak)}`);
+  console.log(`${line("10 s after all ended")}${mib(rest)}\n`);
 
   forgetPeak(pid);
   const unread = await openAll("flood", 0, STALLED, { reading: false });
@@ -138,11 +138,11 @@ async function main({ pid, stop }: ServerProcess): Promise<void> {
   console.log(
     `${STALLED} clients that do not read, of a provider that would send ${FLOOD_MIB} MiB to each, ${(STALLED * FLOOD_MIB).toFixed(0)} MiB in all`,
   );
-  console.log(`  before                 ${mib(rest)}`);
-  console.log(`  the provider waits     ${mib(stalledEarly.now)}   ${perStream(stalledEarly.now - rest, STALLED)}`);
-  console.log(`  10 s later             ${mib(stalledLate.now)}   peak until then ${stalledLate.peak.toFixed(0)}`);
-  console.log(`  peak, reading on       ${mib(peakReading)}`);
-  console.log(`  10 s after all ended   ${mib(memoryOf(pid).now)}`);
+  console.log(`${line("before")}${mib(rest)}`);
+  console.log(`${line("the provider waits")}${mib(stalledEarly.now)}   ${perStream(stalledEarly.now - rest, STALLED)}`);
+  console.log(`${line("10 s later")}${mib(stalledLate.now)}   peak until then ${stalledLate.peak.toFixed(0)}`);
+  console.log(`${line("peak, reading on")}${mib(peakReading)}`);
+  console.log(`${line("10 s after all ended")}${mib(memoryOf(pid).now)}`);
   console.log(
     `  the provider was stopped after ${(taken / STALLED).toFixed(1)} MiB each (at most ${most.toFixed(1)} of those that hung up)\n`,
   );
@@ -274,6 +274,10 @@ async function expectBilled(): Promise<void> {
 
 function seconds(count: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, count * 1_000));
+}
+
+function line(label: string): string {
+  return `  ${label.padEnd(23)}`;
 }
 
 function mib(amount: number): string {
