@@ -27,7 +27,8 @@ import { startStreamingUpstream } from "./streaming-upstream.ts";
 const { values: options } = parseArgs({
   options: {
     streams: { type: "string", default: "2000" },
-    seconds: { type: "string", default: "30" },
+    /** Long enough for what is kept of each stream to reach its most. */
+    seconds: { type: "string", default: "90" },
     stalled: { type: "string", default: "200" },
     /** What the provider would send to each of those, in MiB. */
     flood: { type: "string", default: "32" },
