@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from "uuid";
-import type { Sql, Statement } from "../platform/sql.ts";
+import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { bytesArray, plainArray, textArray, toBigInt, toBigIntOrNull } from "../platform/sql.ts";
 
 /**
@@ -186,6 +186,10 @@ export async function post(
   settlements: readonly Settlement[],
   requests: readonly HoldRequest[],
 ): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+  const [settlement] = settlements;
+  const [request] = requests;
+  if (settlement !== undefined && settlements.length === 1 && request === undefined) return settleOne(sql, settlement);
+  if (request !== undefined && requests.length === 1 && settlement === undefined && !request.byToken) return holdOne(sql, request);
   const [columns] = (await sql.query(postStatement, [
     plainArray(settlements.map((each) => each.id)),
     plainArray(settlements.map((each) => each.base)),
@@ -222,6 +226,54 @@ const postStatement: Statement = {
   text: `SELECT * FROM ledger_post($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[],
     $10::text[], $11::bool[], $12::int[], $13::int[], $14::uuid, $15::uuid[], $16::bytea[], $17::bool[], $18::text[], $19::bigint[], $20::bigint[],
     $21::text[], $22::int[])`,
+};
+
+async function settleOne(sql: Sql, each: Settlement): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+  const [row] = await sql.query(settleOneStatement, [
+    each.id,
+    String(each.base),
+    String(each.markup),
+    each.outcome,
+    each.endpoint,
+    each.provider,
+    each.promptTokens,
+    each.cachedTokens,
+    each.completionTokens,
+    each.countedBy,
+    each.streamed,
+    each.upstreamStatus,
+    Math.round(each.durationMs),
+    uuidv7(),
+  ]);
+  return { settlements: [readSettled(columnsOf(row), 0)], holds: [] };
+}
+
+async function holdOne(sql: Sql, request: HoldRequest): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+  const [row] = await sql.query(holdOneStatement, [
+    request.id,
+    request.credentialHash,
+    request.externalUserId,
+    String(request.desiredBase),
+    String(request.minimumBase),
+    request.model,
+    request.lifetimeMs,
+  ]);
+  return { settlements: [], holds: [readVerdict(columnsOf(row), 0, request.id)] };
+}
+
+function columnsOf(row: Row | undefined): Columns {
+  return Object.fromEntries(Object.entries(row ?? {}).map(([name, value]) => [name, [value]]));
+}
+
+// With one that came alone the function need not think of others (prisma/migrations, ledger_hold_one).
+const settleOneStatement: Statement = {
+  name: "ledger_settle_one",
+  text: `SELECT * FROM ledger_settle_one($1::uuid, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::int, $8::int, $9::int, $10::text, $11::bool,
+    $12::int, $13::int, $14::uuid)`,
+};
+const holdOneStatement: Statement = {
+  name: "ledger_hold_one",
+  text: `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, $6::text, $7::int)`,
 };
 
 function readSettled({ settled, charged, balance }: Columns, index: number): SettleVerdict {

@@ -4,7 +4,7 @@ import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
-import type { Row, Sql } from "../platform/sql.ts";
+import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { balanceOf } from "./accounts.ts";
 import { QueueFullError } from "./batcher.ts";
 import { openLedger } from "./ledger.ts";
@@ -15,8 +15,10 @@ function lane(query: Sql["query"], rest: Partial<Database> = {}): Database {
   return { ...rest, lane: () => ({ query }) } as Database;
 }
 
-/** What the function in the database answers, when every settlement succeeds and every key is unknown. */
-function answer(parameters: readonly unknown[]): Row[] {
+/** What the functions in the database answer, when every settlement succeeds and every key is unknown. */
+function answer({ name }: Statement, parameters: readonly unknown[]): Row[] {
+  if (name === "ledger_settle_one") return [{ settled: 0, charged: 5n, balance: 95n }];
+  if (name === "ledger_hold_one") return [{ verdict: 1 }];
   const count = (array: unknown) => (array === "{}" ? 0 : String(array).split(",").length);
   const [settlements, holds] = [count(parameters[0]), count(parameters[14])];
   const each = <T>(length: number, value: T) => new Array<T>(length).fill(value);
@@ -56,9 +58,9 @@ describe("settling while the database is away", () => {
   test("keeps trying until it is back, and says so in the log", async () => {
     let calls = 0;
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         if (++calls <= 2) throw gone();
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     const settling = ledger.settle(settlement("a", 5n), 60_000);
@@ -72,10 +74,10 @@ describe("settling while the database is away", () => {
   test("waits longer every time, up to five seconds, instead of storming the database", async () => {
     const times: number[] = [];
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         times.push(Date.now());
         if (times.length <= 12) throw gone();
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     await passTime(ledger.settle(settlement("a", 5n), 600_000));
@@ -101,9 +103,9 @@ describe("settling while the database is away", () => {
 
   test("a bad settlement does not keep the others of its batch waiting", async () => {
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         if (String(parameters[0]).includes("bad")) throw Object.assign(new Error("out of range"), { code: "22003" });
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     const bad = ledger.settle(settlement("bad", 5n), 1_000);
@@ -120,9 +122,9 @@ describe("settling while the database is away", () => {
       release = resolve;
     });
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         await away;
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     const settling = Array.from({ length: 10_500 }, (_, index) => ledger.settle(settlement(`s${index}`, 5n), 60_000));
@@ -152,9 +154,9 @@ describe("holding while the database is away", () => {
       release = resolve;
     });
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         await away;
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     const request = holdRequest({ hash: new Uint8Array(32) });
@@ -171,9 +173,9 @@ describe("holds and settlements", () => {
   test("go together in one batch, and each hears its own answer", async () => {
     const batches: string[] = [];
     const ledger = openLedger(
-      lane(async (_statement, parameters) => {
+      lane(async (statement, parameters) => {
         batches.push(`${String(parameters[0]).split(",").length} settled, ${String(parameters[14]).split(",").length} held`);
-        return answer(parameters);
+        return answer(statement, parameters);
       }),
     );
     const request = holdRequest({ hash: new Uint8Array(32) });
