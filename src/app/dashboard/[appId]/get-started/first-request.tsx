@@ -151,16 +151,18 @@ function Arrival({ app, first }: { app: Props["app"]; first: Requests }) {
                 <code className="truncate font-mono text-[0.8125rem] sm:order-2" title={request.model}>
                   {request.model}
                 </code>
-                <Money credits={request.base + request.markup} className="text-right font-medium sm:order-5" />
-                <span className="flex flex-wrap items-center gap-x-3 gap-y-1 sm:contents">
+                <span className="flex gap-3 whitespace-nowrap sm:contents">
+                  <span className="tabular-nums text-soft sm:order-4 sm:text-right">
+                    {grouped(request.promptTokens + request.completionTokens)} tokens
+                  </span>
+                  <Money credits={request.base + request.markup} className="font-medium sm:order-5 sm:text-right" />
+                </span>
+                <span className="col-span-full flex flex-wrap items-center gap-x-3 gap-y-1 sm:contents">
                   <Time at={request.createdAt} className="whitespace-nowrap text-soft sm:order-1" />
                   <span className="flex gap-1.5 sm:order-3">
                     <Outcome outcome={request.outcome} />
                     {request.billingMode === "test" && <Badge>Sandbox</Badge>}
                   </span>
-                </span>
-                <span className="whitespace-nowrap text-right tabular-nums text-soft sm:order-4">
-                  {grouped(request.promptTokens + request.completionTokens)} tokens
                 </span>
               </li>
             ))}
