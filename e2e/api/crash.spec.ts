@@ -151,6 +151,12 @@ async function letHoldsExpire(db: Database): Promise<void> {
 }
 
 test.describe("SIGTERM", () => {
+  test("as soon as it answers: the process ends in order, with 0", async ({ start, ownDatabase }) => {
+    const server = await start({ databaseUrl: ownDatabase.url });
+    server.terminate();
+    expect(await server.exited).toBe(0);
+  });
+
   test("while a stream runs: it completes and is billed, then the process ends with 0", async ({ start, upstream, ownDatabase }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db);

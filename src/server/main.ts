@@ -93,20 +93,14 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const { pageHandler } = await import("./start/pages.ts");
   const { loadRoutes } = await import("./start/routes.ts");
   const { createQuotaServer } = await import("./start/listen.ts");
+  const { startDeliveries } = await import("./jobs/deliveries.ts");
   const { startHousekeeping } = await import("./jobs/housekeeping.ts");
   const { startPaymentJobs } = await import("./jobs/payments.ts");
   const pages = await pageHandler({ development });
   const server = createQuotaServer(await loadRoutes(), pages.handle);
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(env.PORT, env.HOST, resolve);
-  });
-  const housekeeping = startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
-  const paymentJobs = startPaymentJobs(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS });
-  const { startDeliveries } = await import("./jobs/deliveries.ts");
-  const deliveries = await startDeliveries(db);
-  await greet?.((server.address() as AddressInfo).port);
 
+  // Before the first answer: a server that answers is one that ends in order when told to.
+  let background: Promise<{ stop(): Promise<void> }[]> = Promise.resolve([]);
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
@@ -115,6 +109,18 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
       void stop();
     });
   }
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(env.PORT, env.HOST, resolve);
+  });
+  if (stopping) return;
+  background = Promise.all([
+    startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS }),
+    startPaymentJobs(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS }),
+    startDeliveries(db),
+  ]);
+  await background;
+  await greet?.((server.address() as AddressInfo).port);
 
   async function stop(): Promise<void> {
     const { openSales } = await import("./gateway/complete.ts");
@@ -133,7 +139,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     const left = openSales();
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
-    await Promise.all([housekeeping.stop(), paymentJobs.stop(), deliveries.stop()]);
+    await Promise.all((await background).map((each) => each.stop()));
     await pages.close();
     await closeDatabase();
     process.exit(left > 0 ? 1 : 0);
