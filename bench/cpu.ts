@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 
-/** Milliseconds of CPU that these processes have used; null where /proc does not tell. */
+/** Milliseconds of CPU that these processes, and those they started that have ended, have used; null where /proc does not tell. */
 export function cpuMs(pids: readonly number[]): number | null {
   let ticks = 0;
   for (const pid of pids) {
     const fields = statOf(pid);
     if (fields === null) return null;
-    ticks += Number(fields[11]) + Number(fields[12]);
+    for (const field of fields.slice(11, 15)) ticks += Number(field);
   }
   // A tick is a hundredth of a second.
   return pids.length === 0 ? null : ticks * 10;

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   BREAK_OFF,
   chunk,
@@ -443,6 +444,66 @@ test.describe("a client that hangs up", () => {
       if (outcome === "completed") expect(completionTokens).toBe(20);
       else expect(completionTokens).toBeLessThanOrEqual(20);
     }
+  });
+});
+
+test.describe("a client that stops reading", () => {
+  test("has the provider wait, nobody else, and gets every byte when it reads on", async ({ postgresServer, upstream }) => {
+    const { db } = postgresServer;
+    const world = await arrange(db);
+    const text = marker();
+    const body = chat(text, { stream: true });
+    const pieces = 1_024;
+    const piece = (number: number) => event(chunk([delta({ content: `${number} ` })], { obfuscation: "x".repeat(64 * 1024) }));
+    const all = createHash("sha256");
+    let bytes = 0;
+    for (let number = 0; number < pieces; number++) {
+      all.update(piece(number));
+      bytes += piece(number).length;
+    }
+    // Of each stream, what the provider got rid of: a piece counts when the connection has taken it.
+    const sent: number[] = [];
+    using seen = upstream.on(text, () => {
+      const which = sent.push(0) - 1;
+      return events(
+        (async function* () {
+          for (let number = 0; number < pieces; number++) {
+            yield piece(number);
+            sent[which] = (sent[which] ?? 0) + piece(number).length;
+          }
+          yield whole.slice(-2).map(event).join("") + event("[DONE]");
+        })(),
+      );
+    });
+    const isWhole = async (response: Response) => {
+      const got = createHash("sha256");
+      let left = bytes;
+      let end = "";
+      for await (const part of response.body as ReadableStream<Uint8Array>) {
+        got.update(part.subarray(0, left));
+        end += Buffer.from(part.subarray(left)).toString("utf8");
+        left = Math.max(0, left - part.length);
+      }
+      expect(left).toBe(0);
+      expect(got.digest("hex")).toBe(all.copy().digest("hex"));
+      expect(eventsOf(end)).toMatchObject([{ choices: [{ finish_reason: "stop" }], quota: { credits_used: 5 } }, "[DONE]"]);
+    };
+
+    const unread = await send(postgresServer, path, { ...world.as, body });
+    // As much as would have gone to the first one, had the server not made its provider wait.
+    await isWhole(await send(postgresServer, path, { ...world.as, body }));
+    expect(sent[1]).toBe(bytes);
+    // What fits into the system's buffers on the way is under way; the rest is still the provider's.
+    expect(sent[0]).toBeLessThan(bytes / 2);
+
+    await isWhole(unread);
+    expect(sent[0]).toBe(bytes);
+    expect(seen.requests).toHaveLength(2);
+    await settled(db, world);
+    expect((await world.usage()).map(({ outcome, completionTokens }) => [outcome, completionTokens])).toEqual([
+      ["completed", 5],
+      ["completed", 5],
+    ]);
   });
 });
 

@@ -25,6 +25,24 @@ describe("Batcher", () => {
     expect(batches).toEqual([[1, 2, 3]]);
   });
 
+  test("a small batch takes along what the next turns of the event loop bring, a larger one goes at once", async () => {
+    const batches: number[][] = [];
+    const batcher = new Batcher<number, number>(async (items) => {
+      batches.push([...items]);
+      return [...items];
+    });
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    const few = [batcher.push(1)];
+    await turn();
+    few.push(batcher.push(2));
+    await Promise.all(few);
+    const many = Array.from({ length: 8 }, (_, index) => batcher.push(index));
+    await turn();
+    many.push(batcher.push(8));
+    await Promise.all(many);
+    expect(batches).toEqual([[1, 2], [0, 1, 2, 3, 4, 5, 6, 7], [8]]);
+  });
+
   test("what arrives while a batch is under way waits for it and goes next, together", async () => {
     const batches: number[][] = [];
     const first = gate();

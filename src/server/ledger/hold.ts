@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from "uuid";
-import type { Sql } from "../platform/sql.ts";
+import type { Sql, Statement } from "../platform/sql.ts";
 import { bytesArray, plainArray, textArray, toBigInt, toBigIntOrNull } from "../platform/sql.ts";
 
 /**
@@ -108,7 +108,7 @@ function readVerdict(columns: Columns, index: number, id: string): HoldVerdict {
           linkedUserId: text("link_ids"),
           walletId,
           limitId: text("limit_ids"),
-          mayReadBalance: at("may_read") === true,
+          mayReadBalance: at("may_read") === true || at("may_read") === "t",
         };
   if (code === 0 && payer !== null) return { kind: "held", id, amount: toBigInt(at("granted")), payer };
   const reason = refusals[code];
@@ -216,8 +216,9 @@ export async function post(
   };
 }
 
-const postStatement = {
+const postStatement: Statement = {
   name: "ledger_post",
+  plainArrays: true,
   text: `SELECT * FROM ledger_post($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[],
     $10::text[], $11::bool[], $12::int[], $13::int[], $14::uuid, $15::uuid[], $16::bytea[], $17::bool[], $18::text[], $19::bigint[], $20::bigint[],
     $21::text[], $22::int[])`,

@@ -7,7 +7,7 @@ import { PrismaPGlite } from "pglite-prisma-adapter";
 import { env } from "#env";
 import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
 import { lockFolder } from "./folder-lock.ts";
-import type { Row, Sql, Statement } from "./sql.ts";
+import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
 
 /**
  * The one database of a process: an embedded PGlite, or any Postgres. Opened on
@@ -176,9 +176,18 @@ function postgresPool(connectionString: string, max: number, settings: readonly 
 function poolSql(pool: pg.Pool): Sql {
   return {
     query: async (statement: Statement, parameters: readonly unknown[]) =>
-      (await pool.query<Row>({ name: statement.name, text: statement.text, values: [...parameters] })).rows,
+      (
+        await pool.query<Row>({
+          name: statement.name,
+          text: statement.text,
+          values: parameters as unknown[],
+          ...(statement.plainArrays === true ? { types: PLAIN_ARRAYS } : {}),
+        })
+      ).rows,
   };
 }
+
+const PLAIN_ARRAYS = { getTypeParser: () => readPlainArray } as unknown as pg.CustomTypesConfig;
 
 // Postgres names are at most 63 bytes; the same text must always get the same name.
 const names = new Map<string, string>();
