@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import AxeBuilder from "@axe-core/playwright";
-import type { Page } from "@playwright/test";
+import type { Locator, Page } from "@playwright/test";
 import { makeApp, makeKey, makeLink } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { call, chat } from "../client.ts";
@@ -198,6 +198,55 @@ test("an app is deleted by its name: keys and links end, and the statement of wh
   await open(page, server, mara, "/wallet");
   await expect(page.getByText("No app is connected")).toBeVisible();
   await expect(page.getByRole("button", { name: /Test app.*gpt-4o-mini/s })).toHaveCount(1);
+});
+
+test("dialogs keep the focus, close with Escape and give it back to what opened them", async ({ page, postgresServer: server }) => {
+  const { app, owner } = await arrange(server);
+  await makeKey(server.db, app.id);
+  const home = `/dashboard/${app.id}`;
+  await open(page, server, owner, home);
+  const dialog = page.getByRole("dialog");
+  const button = (name: string) => page.getByRole("button", { name });
+  const dialogs: [path: string, opener: Locator, item?: string][] = [
+    ["/dashboard", button("New app")],
+    [`${home}/api-keys`, button("New API key")],
+    [`${home}/api-keys`, button("Change Test key"), "Roll"],
+    [`${home}/api-keys`, button("Change Test key"), "Revoke"],
+    [`${home}/settings`, button("Rotate secret")],
+    [`${home}/settings`, button("Delete app")],
+    [`${home}/webhooks`, button("New endpoint")],
+  ];
+  for (const [path, opener, item] of dialogs) {
+    if (new URL(page.url()).pathname !== path) await page.goto(originOf(server) + path);
+    await opener.press("Enter");
+    if (item !== undefined) await page.getByRole("menuitem", { name: item }).press("Enter");
+    await expect(dialog.locator(":focus")).toHaveCount(1);
+    // Once around in both directions, and back over the end.
+    for (const key of ["Tab", "Shift+Tab"]) {
+      const seen = new Set<string>();
+      for (let step = 0; step < 40; step++) {
+        await page.keyboard.press(key);
+        const focused = await dialog.locator(":focus").evaluate((element) => element.outerHTML);
+        if (seen.has(focused)) break;
+        seen.add(focused);
+      }
+      expect(seen.size, `${path} ${item}`).toBeGreaterThan(1);
+    }
+    await page.keyboard.press("Escape");
+    await expect(dialog).toBeHidden();
+    await expect(opener).toBeFocused();
+  }
+
+  // What is shown once stays until somebody says that it is saved.
+  await page.goto(`${originOf(server)}${home}/api-keys`);
+  await button("New API key").press("Enter");
+  await dialog.getByLabel("Name").fill("Production");
+  await dialog.getByLabel("Name").press("Enter");
+  await expect(dialog.getByText(/^sk-quota-/)).toBeVisible();
+  await page.keyboard.press("Escape");
+  await button("I have saved it").press("Enter");
+  await expect(dialog).toBeHidden();
+  await expect(button("New API key")).toBeFocused();
 });
 
 for (const colorScheme of ["light", "dark"] as const) {

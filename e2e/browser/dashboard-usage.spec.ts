@@ -121,6 +121,20 @@ async function charted(page: Page): Promise<Sum[]> {
   );
 }
 
+/** The chart as it is drawn: what its axis says at which height, and how high all bars are together. */
+async function drawn(page: Page): Promise<{ ticks: { text: string; height: number }[]; bars: number }> {
+  const chart = page.getByRole("figure", { name: "Usage over time" });
+  await expect(chart.locator(".recharts-bar-rectangle path").first()).toBeVisible();
+  return chart.evaluate((figure) => {
+    const ticks = [...figure.querySelectorAll(".recharts-yAxis-tick-labels .recharts-cartesian-axis-tick-value")];
+    const zero = Math.max(...ticks.map((tick) => Number(tick.getAttribute("y"))));
+    return {
+      ticks: ticks.map((tick) => ({ text: tick.textContent, height: zero - Number(tick.getAttribute("y")) })),
+      bars: [...figure.querySelectorAll(".recharts-bar-rectangle path")].reduce((sum, bar) => sum + Number(bar.getAttribute("height")), 0),
+    };
+  });
+}
+
 const used = (rows: Sum[]) => rows.filter((row) => row.requests > 0);
 
 test("charts agree with /v1/usage, to the credit and on the edge of a day, before and after folding", async ({
@@ -159,6 +173,28 @@ test("charts agree with /v1/usage, to the credit and on the edge of a day, befor
       const expected = await sums(server, world, `group_by=${by}`);
       expect(rows).toEqual(expected.map(({ group, requests, credits_used }) => ({ group, requests, credits_used })));
     }
+  }
+  // The axis begins at nothing, and the bars are together as high on it as the sum beside them.
+  for (const [metric, unit, figure] of [
+    ["Cost", "$", "Cost to payers"],
+    ["Earnings", "$", "Earned by you"],
+    ["Requests", "", "Requests"],
+  ] as const) {
+    await page.goto(`${home}/usage`);
+    await page.getByRole("button", { name: metric, exact: true }).click();
+    const { ticks, bars } = await drawn(page);
+    const [first, last] = [ticks[0], ticks.at(-1)];
+    expect(first).toEqual({ text: `${unit}0`, height: 0 });
+    const amountOf = ({ text = "" }: { text?: string | null } = {}) => Number(text?.replace(unit, ""));
+    const pixels = (last?.height ?? 0) / amountOf(last);
+    for (const tick of ticks) expect(Math.abs(tick.height - amountOf(tick) * pixels), tick.text).toBeLessThan(1);
+    const sum = page
+      .getByRole("term")
+      .filter({ hasText: new RegExp(`^${figure}$`) })
+      .locator("+ dd");
+    const total = unit === "" ? Number(await sum.innerText()) : Number(await sum.locator("data").getAttribute("value")) / 1_000_000;
+    expect(total).toBeGreaterThan(0);
+    expect(Math.abs(bars - total * pixels), metric).toBeLessThan(1);
   }
   // The same markup that the ledger has on the app's account.
   await page.goto(`${home}/earnings`);
@@ -250,7 +286,8 @@ test("a linked user is found, given credits, unlinked, and refused", async ({ pa
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("Amount in dollars").fill("7");
   await dialog.getByRole("button", { name: "Give" }).click();
-  await expect(dialog.getByText("Your wallet has $5.00.").first()).toBeVisible();
+  await expect(dialog.getByText("That is more than your wallet has.")).toBeVisible();
+  await expect(dialog.getByText("Your wallet has $5.00.")).toBeVisible();
   await dialog.getByLabel("Amount in dollars").fill("1,50");
   await dialog.getByLabel("Note").fill("For trying it out");
   await dialog.getByRole("button", { name: "Give" }).click();

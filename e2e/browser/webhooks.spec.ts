@@ -1,9 +1,35 @@
 import AxeBuilder from "@axe-core/playwright";
+import type { Page } from "@playwright/test";
 import { Webhook } from "standardwebhooks";
 import { makeApp } from "../../src/testing/makers.ts";
 import { answer, startReceiver } from "../../src/testing/receiver.ts";
-import { expect, test } from "../fixtures.ts";
-import { makePerson, originOf } from "../oauth.ts";
+import { expect, type PostgresServer, test } from "../fixtures.ts";
+import { makePerson, originOf, type Person } from "../oauth.ts";
+
+test("an endpoint of another developer's app and a missing one are the same 404", async ({ page, postgresServer: server }) => {
+  const [owner, stranger] = [await makePerson(server.db), await makePerson(server.db)];
+  const [app, other] = [await makeApp(server.db, { ownerId: owner.id }), await makeApp(server.db, { ownerId: stranger.id })];
+  const { id } = await server.db.prisma.webhookEndpoint.create({
+    data: { appId: other.id, url: "https://stranger.example/hook", events: ["user.linked"], secret: Buffer.alloc(1) },
+  });
+  const missing = "01890000-0000-7000-8000-000000000000";
+  const seen = new Map<string, string>();
+  await signIn(page, server, owner, `/dashboard/${app.id}/webhooks`);
+  for (const path of [
+    `${app.id}/webhooks/${id}`,
+    `${app.id}/webhooks/${missing}`,
+    `${other.id}/webhooks/${id}`,
+    `${missing}/webhooks/${id}`,
+  ]) {
+    const response = await page.goto(`${originOf(server)}/dashboard/${path}`);
+    expect(response?.status()).toBe(404);
+    seen.set(path, `${await page.title()}\n${await page.getByRole("main").innerText()}`);
+    expect(await page.content()).not.toContain("stranger.example");
+  }
+  const [here, nowhere, there, nobodys] = [...seen.values()];
+  expect(here).toBe(nowhere);
+  expect(there).toBe(nobodys);
+});
 
 test("an endpoint is added, tried, fails, is tried again, and removed", async ({ page, postgresServer: server, atTheEnd }, testInfo) => {
   const receiver = await startReceiver();
@@ -14,10 +40,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
     (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   const look = async (name: string) => testInfo.attach(name, { body: await page.screenshot(), contentType: "image/png" });
 
-  await page.goto(`${originOf(server)}/sign-in?callbackUrl=${encodeURIComponent(`/dashboard/${app.id}/webhooks`)}`);
-  await page.getByLabel("Email").fill(owner.email);
-  await page.getByLabel("Password").fill(owner.password);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await signIn(page, server, owner, `/dashboard/${app.id}/webhooks`);
   await expect(page.getByRole("heading", { name: "No endpoints yet" })).toBeVisible();
   await page.waitForLoadState("load");
 
@@ -74,3 +97,11 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   await page.getByRole("button", { name: "Remove endpoint" }).click();
   await expect(page.getByRole("heading", { name: "No endpoints yet" })).toBeVisible();
 });
+
+async function signIn(page: Page, server: PostgresServer, person: Person, to: string): Promise<void> {
+  await page.goto(`${originOf(server)}/sign-in?callbackUrl=${encodeURIComponent(to)}`);
+  await page.getByLabel("Email").fill(person.email);
+  await page.getByLabel("Password").fill(person.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await expect(page).toHaveURL(originOf(server) + to);
+}

@@ -2,7 +2,7 @@
 
 import { X } from "lucide-react";
 import { Dialog as Radix } from "radix-ui";
-import type { ReactNode, RefObject } from "react";
+import { type ReactNode, type RefObject, useRef } from "react";
 
 type Props = {
   open: boolean;
@@ -12,12 +12,13 @@ type Props = {
   description?: ReactNode;
   /** false while closing by accident would lose something that can't be had again. */
   dismissible?: boolean;
-  /** What gets the focus afterwards, where what had it before is gone, such as the item of a menu. */
+  /** What gets the focus afterwards, where what had it before is gone, such as the item of a menu or another dialog. */
   returnFocusTo?: RefObject<HTMLElement | null>;
   children: ReactNode;
 };
 
 export function Dialog({ open, onOpenChange, title, description, dismissible = true, returnFocusTo, children }: Props) {
+  const openedFrom = useRef<Element>(null);
   const keep = dismissible ? undefined : (event: Event) => event.preventDefault();
   return (
     <Radix.Root open={open} onOpenChange={onOpenChange}>
@@ -29,17 +30,20 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
           onInteractOutside={keep}
           onOpenAutoFocus={(event) => {
             event.preventDefault();
+            openedFrom.current = document.activeElement;
             focusFirst(event.currentTarget as HTMLElement);
           }}
           onCloseAutoFocus={(event) => {
-            if (!returnFocusTo?.current) return;
+            // Radix knows only of triggers of its own.
             event.preventDefault();
-            returnFocusTo.current.focus();
+            const goesBackTo = returnFocusTo?.current ?? openedFrom.current;
+            if (goesBackTo instanceof HTMLElement) goesBackTo.focus();
           }}
           {...(description === undefined ? { "aria-describedby": undefined } : {})}
-          className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] overflow-y-auto outline-none rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
+          className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] scroll-pt-16 overflow-y-auto outline-none rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
         >
-          <div className="flex items-start justify-between gap-4">
+          {/* Stays in sight, so that a long dialog can be closed from anywhere in it. */}
+          <div className="sticky -top-5 z-10 -mx-5 -mt-5 -mb-1 flex items-start justify-between gap-4 bg-surface px-5 pb-1 pt-5 sm:-top-6 sm:-mx-6 sm:-mt-6 sm:px-6 sm:pt-6">
             <Radix.Title className="text-lg font-semibold tracking-tight [overflow-wrap:anywhere]">{title}</Radix.Title>
             {dismissible && (
               <Radix.Close aria-label="Close" className="-m-1.5 rounded-md p-1.5 text-soft hover:bg-sunken hover:text-ink">

@@ -12,7 +12,7 @@ export function Tabs({ label, tabs }: { label: string; tabs: { id: string; name:
           <Radix.Trigger
             key={id}
             value={id}
-            className="h-8 whitespace-nowrap rounded-md px-3 text-sm font-medium text-soft hover:text-ink data-[state=active]:bg-surface data-[state=active]:text-ink data-[state=active]:shadow-xs data-[state=active]:ring-1 data-[state=active]:ring-line max-sm:flex-1"
+            className="h-8 whitespace-nowrap rounded-md px-3 text-sm font-medium text-soft hover:text-ink data-[state=active]:bg-surface data-[state=active]:text-ink data-[state=active]:shadow-xs data-[state=active]:ring-1 data-[state=active]:ring-line max-sm:flex-1 -outline-offset-2"
           >
             {name}
           </Radix.Trigger>

@@ -3,6 +3,7 @@
 import { useState } from "react";
 import { Bar, BarChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
 import { exactDollars, grouped } from "./amounts.ts";
+import { countLabel, dollarLabel, ticksUpTo } from "./chart-ticks.ts";
 import { Segments } from "./segments.tsx";
 
 export type ChartStep = {
@@ -58,9 +59,12 @@ export type MetricName = keyof typeof metrics;
 export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; show: readonly MetricName[]; tall?: boolean }) {
   const [chosen, setChosen] = useState<MetricName>(show[0] ?? "cost");
   const metric: Metric = metrics[chosen];
-  const written = (value: number) => (metric.credits ? shortDollars(value) : short(value));
   const data = steps.map((step) => ({ at: step.at, ...Object.fromEntries(metric.series.map((series) => [series.name, series.of(step)])) }));
-  const empty = steps.every((step) => metric.series.every((series) => series.of(step) === 0));
+  const most = Math.max(0, ...steps.map((step) => metric.series.reduce((sum, series) => sum + series.of(step), 0)));
+  // Where there is nothing, up to a few cents, or to a few.
+  const ticks = ticksUpTo(most || (metric.credits ? 40_000 : 4));
+  const label = (value: number) => (metric.credits ? dollarLabel(value, ticks[1] as number) : countLabel(value));
+  const longest = Math.max(...ticks.map((tick) => label(tick).length));
   return (
     <figure aria-label="Usage over time">
       <div className="mb-3 flex flex-wrap items-center justify-between gap-x-6 gap-y-2">
@@ -97,15 +101,14 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
               minTickGap={28}
             />
             <YAxis
-              width={68}
-              tickFormatter={written}
+              width={longest * 7 + 12}
+              tickFormatter={label}
               tick={{ fill: "var(--soft)", fontSize: 12 }}
               tickLine={false}
               axisLine={false}
-              tickCount={4}
-              allowDecimals={false}
-              // To a round figure; where there is nothing, up to a cent, or to a few.
-              domain={[0, empty ? (metric.credits ? 10_000 : 4) : "auto"]}
+              ticks={ticks}
+              interval={0}
+              domain={[0, ticks.at(-1) as number]}
             />
             <Tooltip
               cursor={{ fill: "var(--sunken)" }}
@@ -136,7 +139,7 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
           <table className="w-full text-right tabular-nums">
             <caption className="sr-only">Usage over time, UTC</caption>
             <thead>
-              <tr className="text-soft [&>th]:sticky [&>th]:top-0 [&>th]:bg-surface [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+              <tr className="text-soft [&>th]:sticky [&>th]:top-0 [&>th]:bg-surface [&>th]:whitespace-nowrap [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
                 <th scope="col" className="text-left">
                   UTC
                 </th>
@@ -204,15 +207,4 @@ function fully(at: string): string {
   return at.length > 10
     ? written(at, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
     : written(at, { day: "numeric", month: "short", year: "numeric" });
-}
-
-function short(value: number): string {
-  return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(value);
-}
-
-/** For an axis: `$1.5K`; below ten dollars with as many digits as it takes to tell its steps apart. */
-function shortDollars(credits: number): string {
-  if (credits >= 10_000_000) return `$${short(credits / 1_000_000)}`;
-  const digits = credits >= 1_000_000 ? 2 : credits >= 10_000 ? 3 : 6;
-  return `$${Number((credits / 1_000_000).toFixed(digits))}`;
 }

@@ -17,7 +17,14 @@ export default async function Dashboard() {
   await requireUser("/dashboard");
   return (
     <div className="mx-auto w-full max-w-4xl px-4 py-8 sm:px-6">
-      <Suspense fallback={<Loading rows={4} />}>
+      <Suspense
+        fallback={
+          <>
+            <PageHeading title="Your apps" />
+            <Loading rows={4} />
+          </>
+        }
+      >
         <Apps />
       </Suspense>
     </div>

@@ -11,7 +11,7 @@ const item = "flex items-center gap-2.5 rounded-md px-2 py-1.5 text-sm outline-n
 
 export function AppSwitcher({ current, apps }: { current: App; apps: App[] }) {
   return (
-    <DropdownMenu.Root>
+    <DropdownMenu.Root modal={false}>
       <DropdownMenu.Trigger className="flex w-full items-center gap-2.5 rounded-md border border-line bg-surface p-2 text-left text-sm font-medium hover:bg-sunken">
         <AppTile name={current.name} logoUrl={current.logoUrl} small />
         <span className="min-w-0 flex-1 truncate" title={current.name}>

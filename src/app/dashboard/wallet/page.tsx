@@ -40,7 +40,12 @@ export default async function DeveloperWallet({
         <Frozen />
       </Suspense>
       <PageHeading title="Developer wallet" action={<AddCredits returnTo="/dashboard/wallet" />}>
-        Your own wallet. It pays for requests with developer keys that name no user, and for credits you give to linked users.
+        Your own wallet. It pays for requests with developer keys that name no user, and for credits you give to linked users. Receipts and
+        automatic top-ups are under{" "}
+        <Link href="/wallet/top-ups" className="prose-link">
+          Top-ups
+        </Link>
+        .
       </PageHeading>
       <Suspense
         fallback={

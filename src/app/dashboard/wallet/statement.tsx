@@ -14,7 +14,7 @@ type Item = Page["items"][number];
 
 const columns: Column<Item>[] = [
   { id: "time", header: "Time", cellClassName: "whitespace-nowrap", cell: (item) => <Time at={item.at} /> },
-  { id: "what", header: "What", cellClassName: "max-w-36 sm:max-w-80", cell: (item) => <What item={item} /> },
+  { id: "what", header: "What", cellClassName: "w-full max-w-0", cell: (item) => <What item={item} /> },
   { id: "amount", header: "Amount", numeric: true, cell: (item) => <Money credits={item.amount} signed /> },
 ];
 
@@ -51,14 +51,20 @@ function What({ item }: { item: Item }) {
         transferWords[item.reason]
       ) : (
         <>
-          Given to{" "}
-          <Link href={`/dashboard/${item.to.appId}/linked-users/${item.to.linkedUserId}`} {...opener} className="prose-link">
-            {item.to.externalUserId}
-          </Link>{" "}
-          of {item.to.appName}
+          <span className="block truncate" title={item.to.externalUserId}>
+            Given to{" "}
+            <Link href={`/dashboard/${item.to.appId}/linked-users/${item.to.linkedUserId}`} {...opener} className="prose-link">
+              {item.to.externalUserId}
+            </Link>{" "}
+          </span>
+          <span className="block truncate text-sm leading-5 text-soft">of {item.to.appName}</span>
         </>
       )}
-      {item.description && <span className="block truncate text-sm leading-5 text-soft">{item.description}</span>}
+      {item.description && (
+        <span className="block truncate text-sm leading-5 text-soft" title={item.description}>
+          {item.description}
+        </span>
+      )}
     </>
   );
 }

@@ -36,6 +36,7 @@ export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
           onClose();
           router.refresh();
         }}
+        returnFocusTo={returnFocusTo}
       >
         <p className="text-sm text-soft">
           {roll.data.endsAt > new Date() ? (

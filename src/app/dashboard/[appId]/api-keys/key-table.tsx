@@ -80,31 +80,36 @@ export function KeyTable({ appId, keys }: { appId: string; keys: ApiKey[] }) {
           className="mb-4 sm:max-w-72"
         />
       )}
-      <Table label="API keys">
-        <thead>
-          <tr>
-            {table.getHeaderGroups()[0]?.headers.map((header) => (
-              <SortTh
-                key={header.id}
-                sorted={header.column.getIsSorted()}
-                onSort={() => header.column.toggleSorting()}
-                className={wide[header.column.id]}
-              >
-                {heads[header.column.id as keyof typeof heads]}
-              </SortTh>
+      {rows.length === 0 ? (
+        <p role="status" className="rounded-lg border border-dashed border-line-strong/50 px-6 py-6 text-center text-soft">
+          No key that works has “{search}” in its name, its letters or its maker.
+        </p>
+      ) : (
+        <Table label="API keys">
+          <thead>
+            <tr>
+              {table.getHeaderGroups()[0]?.headers.map((header) => (
+                <SortTh
+                  key={header.id}
+                  sorted={header.column.getIsSorted()}
+                  onSort={() => header.column.toggleSorting()}
+                  className={wide[header.column.id]}
+                >
+                  {heads[header.column.id as keyof typeof heads]}
+                </SortTh>
+              ))}
+              <Th>
+                <span className="sr-only">Actions</span>
+              </Th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(({ original: key }) => (
+              <KeyRow key={key.id} appId={appId} apiKey={key} />
             ))}
-            <Th>
-              <span className="sr-only">Actions</span>
-            </Th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(({ original: key }) => (
-            <KeyRow key={key.id} appId={appId} apiKey={key} />
-          ))}
-        </tbody>
-      </Table>
-      {rows.length === 0 && <p className="mt-3 text-soft">No key that works has “{search}” in its name, its letters or its maker.</p>}
+          </tbody>
+        </Table>
+      )}
     </>
   );
 }

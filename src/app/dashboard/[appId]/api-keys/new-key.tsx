@@ -2,7 +2,7 @@
 
 import { zodResolver } from "@hookform/resolvers/zod";
 import { useRouter } from "next/navigation";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { useForm } from "react-hook-form";
 import { z } from "zod";
 import * as fields from "#server/trpc/fields.ts";
@@ -26,6 +26,7 @@ const newKey = z.object({
 
 export function NewKeyButton({ appId }: { appId: string }) {
   const [open, setOpen] = useState(false);
+  const button = useRef<HTMLButtonElement>(null);
   const router = useRouter();
   const form = useForm({ resolver: zodResolver(newKey), defaultValues: { name: "", billingMode: "user" as const, days: "0" as const } });
   const { errors } = form.formState;
@@ -47,7 +48,7 @@ export function NewKeyButton({ appId }: { appId: string }) {
 
   return (
     <>
-      <Button kind="primary" onClick={() => setOpen(true)}>
+      <Button ref={button} kind="primary" onClick={() => setOpen(true)}>
         New API key
       </Button>
       {made === undefined ? (
@@ -90,7 +91,14 @@ export function NewKeyButton({ appId }: { appId: string }) {
           </form>
         </Dialog>
       ) : (
-        <SecretDialog title={`The key “${made.key.name}”`} what="this key" label="API key" secret={made.secret} onSaved={close} />
+        <SecretDialog
+          title={`The key “${made.key.name}”`}
+          what="this key"
+          label="API key"
+          secret={made.secret}
+          onSaved={close}
+          returnFocusTo={button}
+        />
       )}
     </>
   );

@@ -34,7 +34,7 @@ export function FirstRequest({ app, origin, model, balance, requests }: Props) {
   return (
     <ol className="space-y-6">
       <Step n={1} title={`${app.name} is registered`} done />
-      <Step n={2} title="Make an API key" done={made !== undefined}>
+      <Step n={2} title="Make an API key" done={made !== undefined || requests.length > 0}>
         {made === undefined ? (
           <form
             className="max-w-xl"
@@ -143,13 +143,27 @@ function Arrival({ app, first }: { app: Props["app"]; first: Requests }) {
         <>
           <ul className="divide-y divide-line overflow-hidden rounded-lg border border-line bg-surface">
             {data.map((request) => (
-              <li key={request.id} className="flex flex-wrap items-center gap-x-4 gap-y-1 px-4 py-2.5 text-sm">
-                <Time at={request.createdAt} className="text-soft" />
-                <code className="font-mono text-[0.8125rem]">{request.model}</code>
-                <Outcome outcome={request.outcome} />
-                {request.billingMode === "test" && <Badge>Sandbox</Badge>}
-                <span className="ml-auto tabular-nums text-soft">{grouped(request.promptTokens + request.completionTokens)} tokens</span>
-                <Money credits={request.base + request.markup} className="font-medium" />
+              // Two lines on a narrow screen, columns on a wide one.
+              <li
+                key={request.id}
+                className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1 px-4 py-2.5 text-sm sm:grid-cols-[6rem_minmax(0,1fr)_10.5rem_6.5rem_4rem]"
+              >
+                <code className="truncate font-mono text-[0.8125rem] sm:order-2" title={request.model}>
+                  {request.model}
+                </code>
+                <span className="flex gap-3 whitespace-nowrap sm:contents">
+                  <span className="tabular-nums text-soft sm:order-4 sm:text-right">
+                    {grouped(request.promptTokens + request.completionTokens)} tokens
+                  </span>
+                  <Money credits={request.base + request.markup} className="font-medium sm:order-5 sm:text-right" />
+                </span>
+                <span className="col-span-full flex flex-wrap items-center gap-x-3 gap-y-1 sm:contents">
+                  <Time at={request.createdAt} className="whitespace-nowrap text-soft sm:order-1" />
+                  <span className="flex gap-1.5 sm:order-3">
+                    <Outcome outcome={request.outcome} />
+                    {request.billingMode === "test" && <Badge>Sandbox</Badge>}
+                  </span>
+                </span>
               </li>
             ))}
           </ul>

@@ -1,7 +1,7 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
@@ -15,6 +15,7 @@ type App = Answers["apps"]["get"];
 /** The client secret: what is known of it, and changing it without a moment in which none works. */
 export function ClientSecret({ app }: { app: App }) {
   const [open, setOpen] = useState(false);
+  const button = useRef<HTMLButtonElement>(null);
   const router = useRouter();
   const rotate = trpc.apps.rotateSecret.useMutation();
   const end = trpc.apps.endFormerSecret.useMutation({ onSuccess: () => router.refresh() });
@@ -40,7 +41,7 @@ export function ClientSecret({ app }: { app: App }) {
         <p className="text-sm text-soft">
           <code className="font-mono text-ink">{app.clientSecretFragment}</code>, shown once when it was made.
         </p>
-        <Button size="small" onClick={() => setOpen(true)}>
+        <Button ref={button} size="small" onClick={() => setOpen(true)}>
           Rotate secret
         </Button>
       </div>
@@ -83,6 +84,7 @@ export function ClientSecret({ app }: { app: App }) {
           label="Client secret"
           secret={rotate.data.clientSecret}
           onSaved={close}
+          returnFocusTo={button}
         />
       )}
     </div>

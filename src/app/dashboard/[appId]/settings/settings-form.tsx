@@ -43,7 +43,7 @@ const typedOf = (app: App): Typed => ({
 /** What an app is and may do, with the consent page that people would see beside it. */
 export function SettingsForm({ app, models, viewer }: { app: App; models: string[]; viewer: Viewer }) {
   const router = useRouter();
-  const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app), mode: "onTouched" });
+  const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app) });
   const { register, formState } = form;
   const { errors, isDirty } = formState;
   const uris = useFieldArray({ control: form.control, name: "redirectUris" });
@@ -195,9 +195,14 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
             />
           </Card>
 
-          {failure.message !== null && <FormError>{failure.message}</FormError>}
-          {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
-          <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page/95 px-1 py-3">
+          <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page px-1 py-3">
+            {/* Here, because the end of the form may be out of sight. */}
+            {(failure.message !== null || wrong.length > 0) && (
+              <div className="basis-full space-y-2">
+                {failure.message !== null && <FormError>{failure.message}</FormError>}
+                {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
+              </div>
+            )}
             <Button type="submit" kind="primary" disabled={update.isPending || !isDirty}>
               {update.isPending ? "Saving" : "Save settings"}
             </Button>

@@ -49,7 +49,7 @@ const byOf = (by: BreakdownBy): Record<string, string> => (by === "model" ? {} :
 function LoadingUsage() {
   return (
     <>
-      <Skeleton className="mb-4 h-16" />
+      <Skeleton className="mb-4 h-40" />
       <Skeleton className="mb-6 h-96" />
       <Loading rows={8} />
     </>
@@ -138,11 +138,7 @@ function Filters({ here, filters, choices, narrowed }: { here: string; filters: 
   return (
     <search>
       {/* Made anew when the address changes, so that its fields show what it says. */}
-      <form
-        key={queryOf(filters)}
-        action={here}
-        className="mb-4 grid grid-cols-2 items-end gap-3 md:grid-cols-3 xl:grid-cols-[repeat(6,minmax(0,1fr))_auto]"
-      >
+      <form key={queryOf(filters)} action={here} className="mb-4 grid grid-cols-2 items-end gap-3 md:grid-cols-3 lg:grid-cols-4">
         {period !== "30d" && <input type="hidden" name="period" value={period} />}
         <SelectField label="Model" name="model" defaultValue={model ?? ""}>
           <option value="">All models</option>
@@ -167,6 +163,15 @@ function Filters({ here, filters, choices, narrowed }: { here: string; filters: 
           ))}
           {(choices.tokens || filters.apiKeyId === "tokens") && <option value="tokens">User access tokens</option>}
         </SelectField>
+        <TextField
+          label="Request id"
+          name="request_id"
+          defaultValue={filters.requestId}
+          maxLength={64}
+          autoComplete="off"
+          spellCheck={false}
+          placeholder="req_…"
+        />
         <SelectField
           label="Credits"
           name="credits"
@@ -181,16 +186,7 @@ function Filters({ here, filters, choices, narrowed }: { here: string; filters: 
           <option value="billed">Billed</option>
           <option value="failed">Failed</option>
         </SelectField>
-        <TextField
-          label="Request id"
-          name="request_id"
-          defaultValue={filters.requestId}
-          maxLength={64}
-          autoComplete="off"
-          spellCheck={false}
-          placeholder="req_…"
-        />
-        <div className="flex gap-2 max-xl:col-span-full">
+        <div className="flex gap-2 max-lg:col-span-full">
           <Button type="submit">Filter</Button>
           {narrowed && (
             <Button asChild kind="quiet">

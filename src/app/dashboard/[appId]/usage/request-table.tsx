@@ -2,7 +2,7 @@
 
 import { useRef, useState } from "react";
 import type { Answers } from "#trpc/client.tsx";
-import { grouped, inCredits } from "#ui/amounts.ts";
+import { exactDollars, grouped, inCredits } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
@@ -33,10 +33,13 @@ const columns: Column<Item>[] = [
   {
     id: "model",
     header: "Model",
-    cellClassName: "max-w-36 sm:max-w-56",
+    // From here on it takes what the others leave, so that the table is never wider than its card.
+    cellClassName: "max-w-36 sm:w-[30%] sm:max-w-0",
     cell: (item) => (
       <>
-        <span className="block truncate font-mono text-[0.8125rem]">{item.model}</span>
+        <span className="block truncate font-mono text-[0.8125rem]" title={item.model}>
+          {item.model}
+        </span>
         <span className="flex gap-1.5 text-sm leading-5 sm:hidden">
           {item.outcome !== "completed" && <Outcome outcome={item.outcome} />}
         </span>
@@ -47,7 +50,7 @@ const columns: Column<Item>[] = [
     id: "user",
     header: "Linked user",
     className: "hidden md:table-cell",
-    cellClassName: "max-w-48 truncate font-mono text-[0.8125rem]",
+    cellClassName: "w-[25%] max-w-0 truncate font-mono text-[0.8125rem]",
     cell: (item) =>
       item.externalUserId === null ? (
         <span className="font-sans text-soft">none</span>
@@ -76,15 +79,17 @@ const columns: Column<Item>[] = [
   { id: "cost", header: "Cost", numeric: true, cell: (item) => <Money credits={item.base + item.markup} /> },
 ];
 
-/** Requests, each of which opens to its full record. */
-export function RequestTable({ items }: { items: Item[] }) {
+const columnsOfOneUser = columns.filter(({ id }) => id !== "user");
+
+/** Requests, each of which opens to its full record. `ofOneUser`: all are of the person that the page is about. */
+export function RequestTable({ items, ofOneUser = false }: { items: Item[]; ofOneUser?: boolean }) {
   const [shown, setShown] = useState<Item | null>(null);
   const openedBy = useRef<HTMLElement>(null);
   return (
     <>
       <DataTable
         label="Requests"
-        columns={columns}
+        columns={ofOneUser ? columnsOfOneUser : columns}
         items={items}
         idOf={(item) => item.id}
         onOpen={(item, opener) => {
@@ -167,7 +172,9 @@ function Amount({ name, credits, strong = false }: { name: string; credits: bigi
   return (
     <Fact name={name}>
       <span className="mr-3 text-soft tabular-nums">{inCredits(credits)}</span>
-      <Money credits={credits} className={strong ? "font-semibold" : undefined} />
+      <data value={String(credits)} className={strong ? "font-semibold tabular-nums" : "tabular-nums"}>
+        {exactDollars(credits)}
+      </data>
     </Fact>
   );
 }

@@ -2,7 +2,7 @@
 
 import { zodResolver } from "@hookform/resolvers/zod";
 import { useRouter } from "next/navigation";
-import { useState } from "react";
+import { type RefObject, useState } from "react";
 import { Controller, useForm } from "react-hook-form";
 import { z } from "zod";
 import { failureOf, trpc } from "#trpc/client.tsx";
@@ -184,9 +184,25 @@ export function EditEndpointButton({ appId, types, endpoint }: { appId: string; 
 }
 
 /** What receivers verify deliveries with. Unlike a key it can be looked at again. */
-export function SigningSecret({ title, secret, onClose }: { title: string; secret: string; onClose: () => void }) {
+export function SigningSecret({
+  title,
+  secret,
+  onClose,
+  returnFocusTo,
+}: {
+  title: string;
+  secret: string;
+  onClose: () => void;
+  returnFocusTo?: RefObject<HTMLElement | null>;
+}) {
   return (
-    <Dialog open onOpenChange={onClose} title={title} description="Your server verifies with this secret that a delivery comes from Quota.">
+    <Dialog
+      open
+      onOpenChange={onClose}
+      returnFocusTo={returnFocusTo}
+      title={title}
+      description="Your server verifies with this secret that a delivery comes from Quota."
+    >
       <CopyBox label="Signing secret" text={secret} />
       <DialogActions>
         <Button kind="primary" onClick={onClose}>

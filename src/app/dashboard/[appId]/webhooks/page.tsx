@@ -58,8 +58,8 @@ async function Content({ appId }: { appId: string }) {
               href={`/dashboard/${appId}/webhooks/${endpoint.id}`}
               className="block space-y-1 px-4 py-3.5 -outline-offset-2 hover:bg-sunken sm:px-5"
             >
-              <span className="flex items-center gap-3">
-                <code className="min-w-0 flex-1 truncate font-mono text-[0.8125rem] font-medium" title={endpoint.url}>
+              <span className="flex flex-wrap items-center gap-x-3 gap-y-1">
+                <code className="min-w-0 flex-1 truncate max-sm:basis-full font-mono text-[0.8125rem] font-medium" title={endpoint.url}>
                   {endpoint.url}
                 </code>
                 {endpoint.sandbox && <Badge>Sandbox</Badge>}

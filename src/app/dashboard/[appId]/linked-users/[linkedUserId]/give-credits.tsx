@@ -3,7 +3,7 @@
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
-import { creditsOf, dollars } from "#ui/amounts.ts";
+import { creditsOf } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
@@ -32,7 +32,7 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
     const form = new FormData(event.currentTarget);
     const amount = creditsOf(String(form.get("amount")));
     if (amount === null || amount === 0n) return setProblem("Write an amount in dollars, such as 5 or 0.50.");
-    if (amount > available) return setProblem(`Your wallet has ${dollars(available)}.`);
+    if (amount > available) return setProblem("That is more than your wallet has.");
     setProblem(undefined);
     fund.mutate({ appId, linkedUserId, giftId, amount, description: String(form.get("description")) || undefined });
   }

@@ -144,7 +144,7 @@ async function Content({ appId, user }: { appId: string; user: User }) {
           </p>
         </EmptyState>
       ) : (
-        <RequestLog appId={appId} first={first} filters={{ externalUserId }} />
+        <RequestLog appId={appId} first={first} filters={{ externalUserId }} ofOneUser />
       )}
     </>
   );

@@ -9,7 +9,7 @@ import { EmptyState, Fact, Facts } from "#ui/card.tsx";
 import { CodeBlock } from "#ui/code-block.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
 import { type Column, DataTable, opener } from "#ui/data-table.tsx";
-import { Dialog } from "#ui/dialog.tsx";
+import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, SelectField } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
 import { OlderButton } from "#ui/older-button.tsx";
@@ -70,7 +70,7 @@ export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
     <>
       {(items.length > 0 || filtered) && (
         <form action={here} className="mb-4">
-          <FormBody className="grid items-end gap-3 sm:grid-cols-[minmax(0,14rem)_minmax(0,14rem)_auto]">
+          <FormBody className="grid grid-cols-2 items-end gap-3 sm:grid-cols-[minmax(0,14rem)_minmax(0,14rem)_auto]">
             <SelectField label="State" name="status" defaultValue={filters.status ?? ""}>
               <option value="">All states</option>
               {deliveryStates.map(({ status, name }) => (
@@ -85,7 +85,7 @@ export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
                 <option key={type}>{type}</option>
               ))}
             </SelectField>
-            <div className="flex gap-2">
+            <div className="flex gap-2 max-sm:col-span-full">
               <Button type="submit">Filter</Button>
               {filtered && (
                 <Button asChild kind="quiet">
@@ -149,7 +149,19 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
   });
   const failure = failureOf(retry.error ?? record.error);
   const delivery = record.data;
-  if (delivery === undefined) return failure.message === null ? <Loading rows={4} /> : <FormError>{failure.message}</FormError>;
+  if (delivery === undefined) {
+    if (failure.message === null) return <Loading rows={4} />;
+    return (
+      <>
+        <FormError>{failure.message}</FormError>
+        <DialogActions>
+          <Button onClick={() => void record.refetch()} disabled={record.isFetching}>
+            {record.isFetching ? "Loading" : "Try again"}
+          </Button>
+        </DialogActions>
+      </>
+    );
+  }
   return (
     <div className="space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}

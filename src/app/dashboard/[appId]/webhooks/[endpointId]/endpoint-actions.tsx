@@ -1,7 +1,7 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { overlaps } from "#server/trpc/fields.ts";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
@@ -73,6 +73,8 @@ export function SendTestButton({ appId, endpoint, types }: Props & { types: Even
 /** Looking at the secret, and changing it without missing anything. */
 export function SecretButtons({ appId, endpoint }: Props) {
   const [rotating, setRotating] = useState(false);
+  const showButton = useRef<HTMLButtonElement>(null);
+  const rotateButton = useRef<HTMLButtonElement>(null);
   const router = useRouter();
   const reveal = trpc.webhooks.revealSecret.useMutation();
   const rotate = trpc.webhooks.rotateSecret.useMutation({ onSuccess: () => setRotating(false) });
@@ -87,10 +89,10 @@ export function SecretButtons({ appId, endpoint }: Props) {
 
   return (
     <>
-      <Button size="small" onClick={() => reveal.mutate({ appId, endpointId: endpoint.id })} disabled={reveal.isPending}>
+      <Button ref={showButton} size="small" onClick={() => reveal.mutate({ appId, endpointId: endpoint.id })} disabled={reveal.isPending}>
         Show secret
       </Button>
-      <Button size="small" onClick={() => setRotating(true)}>
+      <Button ref={rotateButton} size="small" onClick={() => setRotating(true)}>
         Rotate secret
       </Button>
       {failure.message !== null && <FormError>{failure.message}</FormError>}
@@ -118,6 +120,7 @@ export function SecretButtons({ appId, endpoint }: Props) {
         <SigningSecret
           title={rotate.data === undefined ? "The signing secret" : "The new signing secret"}
           secret={secret}
+          returnFocusTo={rotate.data === undefined ? showButton : rotateButton}
           onClose={() => {
             reveal.reset();
             rotate.reset();

@@ -58,7 +58,7 @@ async function Content({ appId, endpoint, ...asked }: ContentProps) {
         </Link>
       </p>
       <PageHeading
-        title={<span className="font-mono text-lg">{endpoint.url}</span>}
+        title={<span className="font-mono text-base sm:text-lg">{endpoint.url}</span>}
         action={<SendTestButton appId={appId} endpoint={endpoint} types={types} />}
       >
         {endpoint.description}
