@@ -232,7 +232,11 @@ async function startPortkey(upstreamPort: number): Promise<Target> {
   await mkdir(home);
   await writeFile(
     path.join(home, "package.json"),
-    JSON.stringify({ private: true, dependencies: PORTKEY, overrides: { hono: PORTKEY.hono } }),
+    JSON.stringify({
+      private: true,
+      dependencies: PORTKEY,
+      overrides: { hono: PORTKEY.hono, "@hono/node-server": PORTKEY["@hono/node-server"] },
+    }),
   );
   execFileSync("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: home, stdio: "ignore", timeout: 300_000 });
   const port = await freePort();

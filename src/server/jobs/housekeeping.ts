@@ -11,6 +11,7 @@ import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
 import { foldUsage } from "../usage/rollup.ts";
 import { purgeDeliveries } from "../webhooks/deliveries.ts";
+import { Schedule } from "./schedule.ts";
 
 /**
  * What has to be done every now and then, by every server process: returning the
@@ -20,48 +21,39 @@ import { purgeDeliveries } from "../webhooks/deliveries.ts";
  * a day proving the books. Each is safe to run in several processes at once.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
-  let running: Promise<void> = Promise.resolve();
   let sweepAfter = firstIdAt(0);
-  const timers = [
-    every(10_000, "sweep holds", async () => {
-      // Holds made before this moment have all ended by the next round.
-      const settledBefore = firstIdAt(Date.now() - 2 * options.longestRequestMs - 600_000);
-      const swept = await sweepHolds(db.sql, { after: sweepAfter });
-      sweepAfter = settledBefore;
-      if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
-    }),
-    every(5_000, "fold accounts", () => foldDeltas(db.sql)),
-    every(20_000, "write down when keys were used", () => writeUses(db.sql)),
-    every(600_000, "end the links of deleted apps", () => finishDeletedApps(db)),
-    every(30_000, "fold usage", () => foldUsage(db)),
-    every(3_600_000, "prepare partitions", () => preparePartitions(db.sql)),
-    every(3_600_000, "purge idempotency keys", purgeIdempotency),
-    every(3_600_000, "purge OAuth records", () => purgeOAuth(db)),
-    every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired()),
-    every(3_600_000, "forget old deliveries and events", () => purgeDeliveries()),
-    every(86_400_000, "verify the books", async () => {
-      const report = await db.unhurried((sql) => verify(sql));
-      if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
-      else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
-    }),
-  ];
+  const chores = new Schedule();
+  // It reads everything, and nothing else waits for it.
+  const proof = new Schedule();
+
+  chores.every(10_000, "sweep holds", async () => {
+    // Holds made before this moment have all ended by the next round.
+    const settledBefore = firstIdAt(Date.now() - 2 * options.longestRequestMs - 600_000);
+    const swept = await sweepHolds(db.sql, { after: sweepAfter });
+    sweepAfter = settledBefore;
+    if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
+  });
+  chores.every(5_000, "fold accounts", () => foldDeltas(db.sql));
+  chores.every(20_000, "write down when keys were used", () => writeUses(db.sql));
+  chores.every(600_000, "end the links of deleted apps", () => finishDeletedApps(db));
+  chores.every(30_000, "fold usage", () => foldUsage(db));
+  chores.every(3_600_000, "prepare partitions", () => preparePartitions(db.sql));
+  chores.every(3_600_000, "purge idempotency keys", purgeIdempotency);
+  chores.every(3_600_000, "purge OAuth records", () => purgeOAuth(db));
+  chores.every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired());
+  chores.every(3_600_000, "forget old deliveries and events", () => purgeDeliveries());
+  proof.every(86_400_000, "verify the books", async () => {
+    const report = await db.unhurried((sql) => verify(sql));
+    if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
+    else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
+  });
 
   // A server that stood still for months has none for today.
-  running = preparePartitions(db.sql).catch((error: unknown) => log.error("prepare partitions failed", { error }));
-
-  function every(intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
-    const timer = setInterval(() => {
-      // One after the other, so that they never crowd out requests.
-      running = running.then(work).catch((error: unknown) => log.error(`${name} failed`, { error }));
-    }, intervalMs);
-    timer.unref();
-    return timer;
-  }
+  chores.soon("prepare partitions", () => preparePartitions(db.sql));
 
   return {
     async stop() {
-      for (const timer of timers) clearInterval(timer);
-      await running;
+      await Promise.all([chores.stop(), proof.stop()]);
       await writeUses(db.sql).catch((error: unknown) => log.error("write down when keys were used failed", { error }));
     },
   };

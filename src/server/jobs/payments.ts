@@ -6,7 +6,7 @@ import { syncOpenCheckouts } from "../payments/sync.ts";
 import { purgeStripeNews } from "../payments/webhook.ts";
 import type { Database } from "../platform/db.ts";
 import { transaction } from "../platform/db.ts";
-import { log } from "../platform/log.ts";
+import { Schedule } from "./schedule.ts";
 
 /**
  * What filling wallets needs now and then, by every server process: automatic top-ups,
@@ -16,39 +16,18 @@ import { log } from "../platform/log.ts";
  * are beside the housekeeping.
  */
 export function startPaymentJobs(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
-  const running = { books: Promise.resolve(), stripe: Promise.resolve() };
-  let stopped = false;
+  const books = new Schedule();
+  const stripe = new Schedule();
   const watch = lowBalanceWatch(options.longestRequestMs);
-  const timers = [
-    every("books", 2_000, "collect debts", () => collectDebts(db)),
-    every("stripe", 3_000, "top up automatically", () => topUpAutomatically(db)),
-    every("books", 10_000, "tell about low balances", () => watch(db)),
-    every("stripe", 60_000, "ask after open checkouts", () => syncOpenCheckouts()),
-    every("books", 3_600_000, "forget Stripe's old news", () => purgeStripeNews()),
-  ];
-
-  function every(queue: keyof typeof running, intervalMs: number, name: string, work: () => Promise<void>): NodeJS.Timeout {
-    let waiting = false;
-    const timer = setInterval(() => {
-      // Rounds must not pile up behind one that takes long.
-      if (waiting) return;
-      waiting = true;
-      running[queue] = running[queue]
-        .then(() => (stopped ? undefined : work()))
-        .catch((error: unknown) => log.error(`${name} failed`, { error }))
-        .finally(() => {
-          waiting = false;
-        });
-    }, intervalMs);
-    timer.unref();
-    return timer;
-  }
+  books.every(2_000, "collect debts", () => collectDebts(db));
+  stripe.every(3_000, "top up automatically", () => topUpAutomatically(db));
+  books.every(10_000, "tell about low balances", () => watch(db));
+  stripe.every(60_000, "ask after open checkouts", () => syncOpenCheckouts());
+  books.every(3_600_000, "forget Stripe's old news", () => purgeStripeNews());
 
   return {
     async stop() {
-      stopped = true;
-      for (const timer of timers) clearInterval(timer);
-      await Promise.all([running.books, running.stripe]);
+      await Promise.all([books.stop(), stripe.stop()]);
     },
   };
 }

@@ -1,0 +1,83 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { log } from "../platform/log.ts";
+import { Schedule } from "./schedule.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** Lets everything run that waits for nothing but its turn. */
+const turns = () => new Promise((resolve) => setImmediate(resolve));
+
+function held() {
+  let release = () => {};
+  const promise = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return { promise, release };
+}
+
+test("one piece after the other, and rounds do not pile up behind one that takes long", async () => {
+  const schedule = new Schedule();
+  const done: string[] = [];
+  const long = held();
+  schedule.every(1_000, "long", async () => {
+    done.push("long begins");
+    await long.promise;
+    done.push("long ends");
+  });
+  schedule.every(1_000, "short", async () => void done.push("short"));
+  vi.advanceTimersByTime(10_000);
+  await turns();
+  expect(done).toEqual(["long begins"]);
+  long.release();
+  await turns();
+  expect(done).toEqual(["long begins", "long ends", "short"]);
+  vi.advanceTimersByTime(1_000);
+  await turns();
+  expect(done.slice(3)).toEqual(["long begins", "long ends", "short"]);
+  await schedule.stop();
+});
+
+test("a piece that fails is logged and comes round again", async () => {
+  const logged = vi.spyOn(log, "error").mockImplementation(() => {});
+  const schedule = new Schedule();
+  let runs = 0;
+  schedule.soon("once", async () => {
+    throw new Error("not today");
+  });
+  schedule.every(1_000, "sweep", async () => {
+    if (++runs === 1) throw new Error("not now");
+  });
+  vi.advanceTimersByTime(1_000);
+  await turns();
+  vi.advanceTimersByTime(1_000);
+  await turns();
+  expect(runs).toBe(2);
+  expect(logged.mock.calls.map(([message]) => message)).toEqual(["once failed", "sweep failed"]);
+  await schedule.stop();
+});
+
+test("stopping waits for what is under way and begins nothing more", async () => {
+  const schedule = new Schedule();
+  const done: string[] = [];
+  const first = held();
+  schedule.soon("first", async () => {
+    await first.promise;
+    done.push("first");
+  });
+  schedule.soon("second", async () => void done.push("second"));
+  await turns();
+  const stopped = schedule.stop().then(() => done.push("stopped"));
+  await turns();
+  expect(done).toEqual([]);
+  first.release();
+  await stopped;
+  vi.advanceTimersByTime(10_000);
+  await turns();
+  expect(done).toEqual(["first", "stopped"]);
+});
