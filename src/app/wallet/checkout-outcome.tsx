@@ -1,9 +1,15 @@
+import Link from "next/link";
+
 /** What became of the checkout that somebody comes back from. */
 export function CheckoutOutcome({ outcome }: { outcome: string | string[] | undefined }) {
   if (outcome === "paid") {
     return (
       <p role="status" className="mb-4 rounded-md bg-accent-wash px-3 py-2 text-sm text-accent">
-        The credits are in your wallet. Their receipt is under Top-ups.
+        The credits are in your wallet. Their receipt is under{" "}
+        <Link href="/wallet/top-ups" className="prose-link">
+          Top-ups
+        </Link>
+        .
       </p>
     );
   }
