@@ -150,6 +150,20 @@ async function letHoldsExpire(db: Database): Promise<void> {
   ]);
 }
 
+/** "before", and when it is time the rest, for 5 credits in all. */
+function halfStream(time: Promise<void>) {
+  return events(
+    (async function* () {
+      yield event(chunk([delta({ content: "before" })]));
+      await time;
+      yield [chunk([delta({ content: " after" })]), chunk([delta({}, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })]
+        .map(event)
+        .join("");
+      yield event("[DONE]");
+    })(),
+  );
+}
+
 test.describe("SIGTERM", () => {
   test("as soon as it answers: the process ends in order, with 0", async ({ start, ownDatabase }) => {
     const server = await start({ databaseUrl: ownDatabase.url });
@@ -163,19 +177,7 @@ test.describe("SIGTERM", () => {
     const server = await start({ upstream, databaseUrl: url });
     const text = marker();
     const release = gate();
-    using seen = upstream.on(
-      text,
-      events(
-        (async function* () {
-          yield event(chunk([delta({ content: "before" })]));
-          await release.opened;
-          yield [chunk([delta({ content: " after" })]), chunk([delta({}, { finishReason: "stop" })]), chunk([], { usage: usage(10, 5) })]
-            .map(event)
-            .join("");
-          yield event("[DONE]");
-        })(),
-      ),
-    );
+    using seen = upstream.on(text, halfStream(release.opened));
     const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     let read = Buffer.from((await reader.read()).value ?? []).toString("utf8");
@@ -350,6 +352,33 @@ test.describe("QUOTA_PROCESSES", () => {
     process.kill(Number(one), "SIGKILL");
     await expect.poll(() => processes().filter((pid) => pid !== one && pid !== other).length, { timeout: 60_000 }).toBe(1);
     expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(200);
+  });
+
+  test("stop once when all are told at once, as by a terminal: a stream under way completes", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const server = await start({ upstream, databaseUrl: url, env: { QUOTA_PROCESSES: "2" } });
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(text, halfStream(release.opened));
+    const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
+    await seen.next();
+    const workers = execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
+      .split("\n")
+      .filter(Boolean);
+    for (const pid of [server.pid, ...workers.map(Number)]) process.kill(pid, "SIGTERM");
+    await expect
+      .poll(() =>
+        send(server, "/healthz").then(
+          () => "answered",
+          () => "refused",
+        ),
+      )
+      .toBe("refused");
+    release.open();
+    expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
+    expect(await server.exited).toBe(0);
+    expect(await world.balance()).toBe(999_995n);
   });
 
   test("is refused on the embedded database, which has one", async ({ start }) => {

@@ -176,6 +176,7 @@ test.describe("a connected app", () => {
     const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
     await openWallet(page, server, world);
     const button = page.getByRole("button", { name: "Change Test app" });
+    await expect(button).toBeEnabled();
     await button.focus();
     await page.keyboard.press("Enter");
     await expect(page.getByRole("menuitem", { name: "Monthly limit" })).toBeFocused();

@@ -23,6 +23,9 @@ test("an endpoint of another developer's app and a missing one are the same 404"
   ]) {
     const response = await page.goto(`${originOf(server)}/dashboard/${path}`);
     expect(response?.status()).toBe(404);
+    // The title follows a moment after the page.
+    // Until the browser has taken the page over, it has the title of what is not there.
+    await expect(page).toHaveTitle(path.startsWith(app.id) ? "Endpoint · Test app · Quota" : "No such app · Quota");
     seen.set(path, `${await page.title()}\n${await page.getByRole("main").innerText()}`);
     expect(await page.content()).not.toContain("stranger.example");
   }

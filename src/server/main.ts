@@ -104,9 +104,11 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   let stopping = false;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      void stop();
+      if (!stopping) {
+        stopping = true;
+        void stop();
+      } else if (cluster.isPrimary) process.exit(1);
+      // A terminal and a supervisor signal every process of a group, and the first passes it on to the others.
     });
   }
   await new Promise<void>((resolve, reject) => {
@@ -114,13 +116,14 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     server.listen(env.PORT, env.HOST, resolve);
   });
   if (stopping) return;
+  const { port } = server.address() as AddressInfo;
   background = Promise.all([
     startHousekeeping(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS }),
     startPaymentJobs(db, { longestRequestMs: env.QUOTA_REQUEST_TIMEOUT_MS }),
     startDeliveries(db),
   ]);
   await background;
-  await greet?.((server.address() as AddressInfo).port);
+  if (!stopping) await greet?.(port);
 
   async function stop(): Promise<void> {
     const { openSales } = await import("./gateway/complete.ts");

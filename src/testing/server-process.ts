@@ -121,7 +121,8 @@ async function ready(url: string, child: ChildProcess, output: () => string): Pr
       child.kill("SIGKILL");
       throw new Error(`The server was not ready in ${READY_WITHIN_MS / 1000} s:\n${output()}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Often, so that tests meet a server that has only just begun to answer.
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 

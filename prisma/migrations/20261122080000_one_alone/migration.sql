@@ -14,6 +14,10 @@ BEGIN
   IF "limit" > wallet THEN
     SELECT a.available, a.held INTO limit_available, limit_held FROM account a WHERE a.id = "limit" FOR NO KEY UPDATE OF a;
   END IF;
+  -- least() passes over NULL: what is not there must not look like no limit.
+  IF wallet_available IS NULL OR ("limit" IS NOT NULL AND limit_available IS NULL) THEN
+    RAISE EXCEPTION 'wallet % or limit % is no account', wallet, "limit" USING ERRCODE = 'null_value_not_allowed';
+  END IF;
 END $$;
 
 CREATE FUNCTION "ledger_settle_one"(

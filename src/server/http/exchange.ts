@@ -114,6 +114,7 @@ function announcesBody({ headers }: IncomingMessage): boolean {
  * that the client wants closed as soon as the answer is ended.
  */
 function restDiscarded(incoming: IncomingMessage): Promise<void> {
+  if (incoming.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_FOR_MS);
     const done = () => {

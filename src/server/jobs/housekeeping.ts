@@ -53,7 +53,9 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
 
   return {
     async stop() {
-      await Promise.all([chores.stop(), proof.stop()]);
+      // The proof only reads, and may take minutes: it ends with the process.
+      void proof.stop();
+      await chores.stop();
       await writeUses(db.sql).catch((error: unknown) => log.error("write down when keys were used failed", { error }));
     },
   };

@@ -34,7 +34,10 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       // A second time: at once.
-      if (stopping) process.exit(1);
+      if (stopping) {
+        for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGKILL");
+        process.exit(1);
+      }
       stopping = true;
       for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGTERM");
       if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(code);

@@ -12,10 +12,13 @@ type Props = { params: Promise<{ appId: string }>; children: ReactNode };
 export async function generateMetadata({ params }: Props): Promise<Metadata> {
   if ((await currentUser()) === null) return {};
   const app = await appOfPage((await params).appId).catch(() => null);
-  if (app === null) return { title: "No such app" };
+  // Whatever page of it was asked for.
+  if (app === null) return { title: { template: NO_SUCH_APP, absolute: NO_SUCH_APP } };
   const { name } = app;
-  return { title: { template: `%s · ${name} · Quota`, default: `${name} · Quota` } };
+  return { title: { template: `%s · ${name} · Quota`, absolute: `${name} · Quota` } };
 }
+
+const NO_SUCH_APP = "No such app · Quota";
 
 export default async function Layout({ params, children }: Props) {
   // Each page sends visitors to sign in, and knows the address to come back to.

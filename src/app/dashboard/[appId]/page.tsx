@@ -21,7 +21,7 @@ type Props = { params: Promise<{ appId: string }> };
 export async function generateMetadata({ params }: Props): Promise<Metadata> {
   const app = (await currentUser()) === null ? null : await appOfPage((await params).appId).catch(() => null);
   // The layout's template is for the pages below this one.
-  return { title: app === null ? "No such app" : { absolute: `Overview · ${app.name} · Quota` } };
+  return app === null ? {} : { title: { absolute: `Overview · ${app.name} · Quota` } };
 }
 
 export default async function Overview({ params }: Props) {

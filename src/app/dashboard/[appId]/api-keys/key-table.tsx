@@ -71,7 +71,7 @@ export function KeyTable({ appId, keys }: { appId: string; keys: ApiKey[] }) {
   const search = String(table.state.globalFilter ?? "");
   return (
     <>
-      {keys.length > 5 && (
+      {(keys.length > 5 || search !== "") && (
         <SearchField
           label="Find a key"
           placeholder="Name, last letters or maker"
