@@ -48,18 +48,23 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
   const { errors, isDirty } = formState;
   const uris = useFieldArray({ control: form.control, name: "redirectUris" });
   const typed = useWatch({ control: form.control }) as Typed;
-  const update = trpc.apps.update.useMutation({
-    onSuccess: (saved) => {
-      form.reset(typedOf(saved));
-      router.refresh();
-    },
-  });
+  const update = trpc.apps.update.useMutation({ onSuccess: () => router.refresh() });
   const failure = failureOf(update.error);
   const wrong = Object.values(failure.fields);
 
-  const save = form.handleSubmit(({ markup, redirectUris, ...rest }) =>
-    update.mutate({ appId: app.id, ...rest, markupBps: markup, redirectUris: redirectUris.map(({ uri }) => uri) }),
-  );
+  const save = form.handleSubmit(({ markup, redirectUris, ...rest }) => {
+    const typedNow = () => JSON.stringify(form.getValues());
+    const sent = typedNow();
+    update.mutate(
+      { appId: app.id, ...rest, markupBps: markup, redirectUris: redirectUris.map(({ uri }) => uri) },
+      {
+        onSuccess: (saved) => {
+          // What was typed meanwhile stays, to be saved in its turn.
+          if (typedNow() === sent) form.reset(typedOf(saved));
+        },
+      },
+    );
+  });
 
   return (
     <div className="grid gap-8 xl:grid-cols-[minmax(0,1fr)_23rem]">
