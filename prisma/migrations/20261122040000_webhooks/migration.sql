@@ -115,12 +115,12 @@ BEGIN
 
   WITH spent AS MATERIALIZED (
     SELECT q.id, q.paid, q.after, q.after + q.paid AS before, q.endpoint, q.prompt, q.completion,
-      h.app_id, h.linked_user_id, h.external_user_id, h.model, h.wallet_id, h.billing_mode = 'test' AS sandbox,
+      h.app_id, h.external_user_id, h.model, h.wallet_id, h.billing_mode = 'test' AS sandbox,
       CASE WHEN h.billing_mode = 'test' THEN h.wallet_id ELSE u.id END AS user_id
     FROM unnest(ids, settled, charged, balance, outcome, endpoint, prompt, completion)
       q(id, settled, paid, after, outcome, endpoint, prompt, completion)
     CROSS JOIN LATERAL (
-      SELECT h.app_id, h.linked_user_id, h.external_user_id, h.model, h.wallet_id, h.billing_mode FROM hold h WHERE h.id = q.id OFFSET 0) h
+      SELECT h.app_id, h.external_user_id, h.model, h.wallet_id, h.billing_mode FROM hold h WHERE h.id = q.id OFFSET 0) h
     LEFT JOIN LATERAL (SELECT u.id FROM "user" u WHERE u.wallet_id = h.wallet_id OFFSET 0) u ON true
     WHERE q.settled = 0 AND q.outcome IN ('completed', 'interrupted')),
   news AS (
@@ -134,15 +134,13 @@ BEGIN
     CROSS JOIN LATERAL (
       SELECT 'usage.completed' AS type,
         jsonb_build_object('user_id', s.user_id, 'external_user_id', s.external_user_id, 'request_id', 'req_' || replace(s.id::text, '-', ''), 'model', s.model,
-          'prompt_tokens', s.prompt, 'completion_tokens', s.completion, 'total_tokens', s.prompt::bigint + s.completion, 'credits_used', s.paid) AS data
+          'prompt_tokens', s.prompt, 'completion_tokens', s.completion, 'total_tokens', s.prompt + s.completion, 'credits_used', s.paid) AS data
       WHERE asks.usage
       UNION ALL
       SELECT 'balance.updated',
         jsonb_build_object('user_id', s.user_id, 'external_user_id', s.external_user_id, 'new_balance', s.after, 'amount_spent', s.paid, 'model', s.model,
           'endpoint', s.endpoint)
-      -- Like every balance, for those who may see it.
-      WHERE asks.balance AND s.paid > 0
-        AND (s.sandbox OR EXISTS (SELECT 1 FROM linked_user l WHERE l.id = s.linked_user_id AND l.scope LIKE '%credits.read%'))) n
+      WHERE asks.balance AND s.paid > 0) n
     WHERE s.external_user_id IS NOT NULL
     UNION ALL
     SELECT c.app_id, e.id, s.sandbox, 'balance.low',
