@@ -13,6 +13,7 @@ import type { Sql } from "../src/server/platform/sql.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
+import { median, milliseconds, quantile, spread } from "./figures.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
 import { seedUsage } from "./seed-usage.ts";
 
@@ -259,12 +260,11 @@ async function run(load: ChildProcess, order: LoadOrder, pid: number): Promise<M
   const report = (await message(load)) as LoadReport;
   const after = { server: cpuMs([pid]), postgres: cpuMs(postgresPids(postgres.dataDir)) };
   if (report.failures > 0) throw new Error(`${report.failures} of ${report.requests} requests failed`);
-  const sorted = report.latenciesMs.sort((a, b) => a - b);
   const per = (start: number | null, end: number | null) => (start === null || end === null ? null : (end - start) / report.requests);
   return {
     rps: report.requests / report.seconds,
-    p50: sorted[Math.floor(sorted.length * 0.5)] ?? 0,
-    p99: sorted[Math.floor(sorted.length * 0.99)] ?? 0,
+    p50: quantile(report.latenciesMs, 0.5),
+    p99: quantile(report.latenciesMs, 0.99),
     cpuMs: per(before.server, after.server),
     postgresMs: per(before.postgres, after.postgres),
   };
@@ -285,7 +285,7 @@ function report(mode: string, concurrency: number, results: Map<string, Measured
       .toFixed(0)
       .padStart(6);
     const [p50, p99] = [median(list.map((each) => each.p50)), median(list.map((each) => each.p99))];
-    const cpu = `server ${ms(list.map((each) => each.cpuMs))}, Postgres ${ms(list.map((each) => each.postgresMs))}`;
+    const cpu = `server ${milliseconds(list.map((each) => each.cpuMs))}, Postgres ${milliseconds(list.map((each) => each.postgresMs))}`;
     console.log(`  ${name.padEnd(7)} ${rps} requests/s   p50 ${p50.toFixed(2)} ms   p99 ${p99.toFixed(2)} ms   CPU per request: ${cpu}`);
   }
   for (const [name, other] of [
@@ -297,19 +297,8 @@ function report(mode: string, concurrency: number, results: Map<string, Measured
     const [mine, theirs] = [results.get(name), results.get(other)];
     if (mine === undefined || theirs === undefined) continue;
     const ratios = mine.map((each, round) => each.rps / (theirs[round]?.rps ?? 1));
-    console.log(
-      `  ${name} is ${median(ratios).toFixed(2)} of ${other} [${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}]`,
-    );
+    console.log(`  ${name} is ${spread(ratios)} of ${other}`);
   }
-}
-
-function ms(list: (number | null)[]): string {
-  return list.some((each) => each === null) ? "unknown" : `${median(list as number[]).toFixed(3)} ms`;
-}
-
-function median(list: number[]): number {
-  const sorted = [...list].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
 
 async function startChild(file: string, args: string[]): Promise<number> {

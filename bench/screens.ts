@@ -9,6 +9,7 @@ import { refoldUsage } from "../src/server/usage/rollup.ts";
 import { makeApp, makeKey, makeUser } from "../src/testing/makers.ts";
 import { freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
+import { median } from "./figures.ts";
 import { seedUsage } from "./seed-usage.ts";
 
 /**
@@ -128,10 +129,8 @@ async function main(): Promise<void> {
       times.push(performance.now() - begun);
     }
     const cpu = (bothCpuMs() - before) / rounds;
-    times.sort((a, b) => a - b);
-    const median = times[Math.floor(times.length / 2)] ?? 0;
     console.log(
-      `| ${name.replace("  ", "· ")} | ${median.toFixed(1)} ms | ${(times.at(-1) ?? 0).toFixed(1)} ms | ${cpu < 0 ? "several processes" : `${cpu.toFixed(0)} ms`} |`,
+      `| ${name.replace("  ", "· ")} | ${median(times).toFixed(1)} ms | ${Math.max(...times).toFixed(1)} ms | ${cpu < 0 ? "several processes" : `${cpu.toFixed(0)} ms`} |`,
     );
   }
   const books = await db.unhurried((sql) => verify(sql));

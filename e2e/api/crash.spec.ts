@@ -164,6 +164,25 @@ function halfStream(time: Promise<void>) {
   );
 }
 
+/** A server that stops takes no new connection. */
+async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
+  await expect
+    .poll(() =>
+      send(server, "/healthz").then(
+        () => "answered",
+        () => "refused",
+      ),
+    )
+    .toBe("refused");
+}
+
+/** The process ids of what a server has started. */
+function workersOf(server: ServerProcess): string[] {
+  return execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
+    .split("\n")
+    .filter(Boolean);
+}
+
 test.describe("SIGTERM", () => {
   test("as soon as it answers: the process ends in order, with 0", async ({ start, ownDatabase }) => {
     const server = await start({ databaseUrl: ownDatabase.url });
@@ -186,15 +205,7 @@ test.describe("SIGTERM", () => {
 
     server.terminate();
     await expect.poll(() => server.output().stdout).toContain("Stopping");
-    // Nobody new is let in.
-    await expect
-      .poll(() =>
-        send(server, "/healthz").then(
-          () => "answered",
-          () => "refused",
-        ),
-      )
-      .toBe("refused");
+    await expectNobodyLetIn(server);
     release.open();
     for (let part = await reader.read(); part.done !== true; part = await reader.read()) read += Buffer.from(part.value).toString("utf8");
     expect(eventsOf(read).at(-1)).toBe("[DONE]");
@@ -227,14 +238,7 @@ test.describe("SIGTERM", () => {
         server.terminate();
         await expect.poll(() => server.output().stdout).toContain("Stopping");
         // As long as it takes a server that does not wait to end.
-        await expect
-          .poll(() =>
-            send(server, "/healthz").then(
-              () => "answered",
-              () => "refused",
-            ),
-          )
-          .toBe("refused");
+        await expectNobodyLetIn(server);
         await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 500))]);
       });
       expect(read.length).toBeGreaterThan(long.length);
@@ -343,10 +347,7 @@ test.describe("QUOTA_PROCESSES", () => {
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(10);
     await settled(db, world);
 
-    const processes = () =>
-      execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
-        .split("\n")
-        .filter(Boolean);
+    const processes = () => workersOf(server);
     await expect.poll(() => processes().length).toBe(2);
     const [one, other] = processes();
     process.kill(Number(one), "SIGKILL");
@@ -363,18 +364,8 @@ test.describe("QUOTA_PROCESSES", () => {
     using seen = upstream.on(text, halfStream(release.opened));
     const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
     await seen.next();
-    const workers = execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
-      .split("\n")
-      .filter(Boolean);
-    for (const pid of [server.pid, ...workers.map(Number)]) process.kill(pid, "SIGTERM");
-    await expect
-      .poll(() =>
-        send(server, "/healthz").then(
-          () => "answered",
-          () => "refused",
-        ),
-      )
-      .toBe("refused");
+    for (const pid of [server.pid, ...workersOf(server).map(Number)]) process.kill(pid, "SIGTERM");
+    await expectNobodyLetIn(server);
     release.open();
     expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
     expect(await server.exited).toBe(0);

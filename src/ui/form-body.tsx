@@ -1,23 +1,18 @@
 "use client";
 
-import { type ReactNode, useSyncExternalStore } from "react";
+import type { ReactNode } from "react";
 import { classes } from "./classes.ts";
+import { useReady } from "./use-ready.ts";
 
 /**
  * The fields of a form that was painted by the server. Until the browser has taken over
  * they can't be typed into, because nobody would hear of it; they look no different.
  */
 export function FormBody({ className, children }: { className?: string; children: ReactNode }) {
-  const listening = useSyncExternalStore(
-    nothingChanges,
-    () => true,
-    () => false,
-  );
+  const ready = useReady();
   return (
-    <fieldset disabled={!listening} className={classes("min-w-0", className, !listening && "[&_:disabled]:opacity-100!")}>
+    <fieldset disabled={!ready} className={classes("min-w-0", className, !ready && "[&_:disabled]:opacity-100!")}>
       {children}
     </fieldset>
   );
 }
-
-const nothingChanges = () => () => {};
