@@ -176,6 +176,22 @@ async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
     .toBe("refused");
 }
 
+/** Visitors that come one after another, each on a connection of their own, until the first is refused. */
+function knock(server: ServerProcess): { readonly waiting: number } {
+  const { hostname, port } = new URL(server.url);
+  const visitors = { waiting: 0 };
+  const next = () => {
+    visitors.waiting++;
+    const visit = request({ hostname, port, path: "/healthz", agent: false }, (answer) => answer.resume());
+    visit.once("close", () => visitors.waiting--);
+    visit.once("socket", (socket) => socket.once("connect", () => setImmediate(next)));
+    visit.once("error", () => {});
+    visit.end();
+  };
+  next();
+  return visitors;
+}
+
 /** The process ids of what a server has started. */
 function workersOf(server: ServerProcess): string[] {
   return execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
@@ -364,8 +380,12 @@ test.describe("QUOTA_PROCESSES", () => {
     using seen = upstream.on(text, halfStream(release.opened));
     const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
     await seen.next();
+    await expect.poll(() => workersOf(server).length).toBe(2);
+    const visitors = knock(server);
     for (const pid of [server.pid, ...workersOf(server).map(Number)]) process.kill(pid, "SIGTERM");
     await expectNobodyLetIn(server);
+    // While the stream goes on: whoever came is answered or turned away, and nobody is left standing.
+    await expect.poll(() => visitors.waiting).toBe(0);
     release.open();
     expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
     expect(await server.exited).toBe(0);

@@ -96,21 +96,32 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const { startDeliveries } = await import("./jobs/deliveries.ts");
   const { startHousekeeping } = await import("./jobs/housekeeping.ts");
   const { startPaymentJobs } = await import("./jobs/payments.ts");
+  const { STOP } = await import("./start/processes.ts");
   const pages = await pageHandler({ development });
   const server = createQuotaServer(await loadRoutes(), pages.handle);
 
   // Before the first answer: a server that answers is one that ends in order when told to.
   let background: Promise<{ stop(): Promise<void> }[]> = Promise.resolve([]);
   let stopping = false;
+  const stopOnce = () => {
+    if (stopping) return;
+    stopping = true;
+    void stop();
+  };
+  // A terminal and a supervisor signal every process of a group, and the first passes it on to the others: once is enough.
+  let asked = false;
+  const askToStop = () => {
+    if (!asked) process.send?.(STOP);
+    asked = true;
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (!stopping) {
-        stopping = true;
-        void stop();
-      } else if (cluster.isPrimary) process.exit(1);
-      // A terminal and a supervisor signal every process of a group, and the first passes it on to the others.
+      if (cluster.isWorker) askToStop();
+      else if (stopping) process.exit(1);
+      else stopOnce();
     });
   }
+  if (cluster.isWorker) process.on("message", (message) => message === STOP && stopOnce());
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(env.PORT, env.HOST, resolve);

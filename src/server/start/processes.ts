@@ -1,27 +1,42 @@
-import cluster from "node:cluster";
+import cluster, { type Worker } from "node:cluster";
 import { log } from "../platform/log.ts";
 
 /** A process that ends by itself is replaced after this long, so that one that can't start does not storm the database. */
 const REPLACE_AFTER_MS = 1_000;
 
+/** What a process asks of the supervisor when it was told to stop, and what the supervisor then tells it. */
+export const STOP = "stop";
+
 /**
  * Runs so many processes on one port; each is a whole server. One that ends by
  * itself is replaced. SIGTERM and SIGINT go to all of them, and this process ends
  * when they have, with 1 if one of them left something undone.
+ *
+ * A process that stops is taken off the port here, by a message after the last
+ * connection that it was handed. If it closed its end first, a connection on its
+ * way would come back when nobody is left to take it, and node:cluster would keep
+ * it open for as long as this process lives.
  */
 export function superviseProcesses(count: number, onListening: (port: number) => Promise<void>): void {
+  const running = new Set<Worker>();
   let stopping = false;
   let code = 0;
   let greeted = false;
   const fork = () => {
-    if (!stopping) cluster.fork();
+    if (!stopping) running.add(cluster.fork());
   };
   cluster.on("listening", (_worker, { port }) => {
     if (greeted) return;
     greeted = true;
     void onListening(port);
   });
+  cluster.on("message", (worker, message) => {
+    if (message !== STOP || worker.exitedAfterDisconnect) return;
+    worker.send(STOP);
+    worker.disconnect();
+  });
   cluster.on("exit", (worker, exitCode, signal) => {
+    running.delete(worker);
     if (!stopping) {
       log.warn("a server process ended and is replaced", { pid: worker.process.pid, code: exitCode, signal });
       setTimeout(fork, REPLACE_AFTER_MS);
@@ -29,18 +44,18 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
     }
     // One that SIGTERM ended by itself had not begun to serve.
     if (exitCode !== 0 && signal !== "SIGTERM") code = 1;
-    if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(code);
+    if (running.size === 0) process.exit(code);
   });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       // A second time: at once.
       if (stopping) {
-        for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGKILL");
+        for (const worker of running) worker.process.kill("SIGKILL");
         process.exit(1);
       }
       stopping = true;
-      for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill("SIGTERM");
-      if (Object.keys(cluster.workers ?? {}).length === 0) process.exit(code);
+      for (const worker of running) worker.process.kill("SIGTERM");
+      if (running.size === 0) process.exit(code);
     });
   }
   for (let index = 0; index < count; index++) fork();
