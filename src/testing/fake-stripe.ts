@@ -60,7 +60,7 @@ export type FakeStripe = {
 };
 
 export type Call = { method: string; path: string; params: Record<string, unknown>; idempotencyKey: string | null };
-export type Card = "ok" | "declined" | "authentication_required" | "processing";
+export type Card = "ok" | "declined" | "authentication_required" | "processing" | "unfinished";
 
 /** The id of what an event is about. */
 export function idIn(event: { data: { object: unknown } } | undefined): string {
@@ -214,6 +214,11 @@ export async function startFakeStripe(): Promise<FakeStripe> {
           waiting.push(event("payment_intent.processing", change(intent.id, { status: "processing" })));
           return intent;
         }
+        // Stripe fails in the middle: the payment is there, and was never confirmed.
+        if (behaviour === "unfinished") {
+          change(intent.id, { status: "requires_confirmation" });
+          throw new Refusal(500, { type: "api_error", message: "An unknown error occurred" });
+        }
         const code = behaviour === "declined" ? "card_declined" : "authentication_required";
         const error = {
           type: "card_error",
@@ -243,6 +248,13 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       run: (id, params) => expanded(id, params),
     },
     "GET /v1/payment_methods/:id": { params: ["PaymentMethods", "PaymentMethodRetrieveParams"], run: (id) => get(id) },
+    "POST /v1/payment_intents/:id/cancel": {
+      params: ["PaymentIntents", "PaymentIntentCancelParams"],
+      run: (id) => {
+        if (get(id).status === "succeeded") throw new Refusal(400, { code: "payment_intent_unexpected_state", message: "It succeeded." });
+        return change(id, { status: "canceled" });
+      },
+    },
     "POST /v1/payment_methods/:id/detach": {
       params: ["PaymentMethods", "PaymentMethodDetachParams"],
       run: (id) => change(id, { customer: null }),

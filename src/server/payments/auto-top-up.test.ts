@@ -361,6 +361,21 @@ onBothDatabases("automatic top-ups", (db) => {
     expect([(await mara.settings()).state, await mara.charged(), await mara.balance()]).toEqual(["on", 1, 11_000_000n]);
   });
 
+  test("that Stripe began and never carried out are given up after a day, and the next one is made", async () => {
+    const mara = await withCard();
+    fake().setCard(mara.card, "unfinished");
+    await mara.spend(9_000_000n);
+    const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    await topUpAutomatically(db());
+    await rounds(new Date(Date.now() + 21 * 3_600_000));
+    quiet.mockRestore();
+    expect(await mara.settings()).toMatchObject({ state: "stopped", problem: "Stripe did not carry it out.", addedThisMonth: 0n });
+    fake().setCard(mara.card, "ok");
+    expect(await mara.putOn()).toBe("on");
+    await rounds();
+    expect([await mara.charged(), await mara.balance()]).toEqual([1, 11_000_000n]);
+  });
+
   test("wait for an account that is being ended, and charge nothing then", async ({ skip }) => {
     skip(db().kind === "embedded", "it carries out one transaction after the other");
     const mara = await withCard();

@@ -201,7 +201,7 @@ async function settleOpen(db: Database, payment: Payment, now: Date): Promise<vo
   // The same call with the same key charges once, whether or not the first one arrived.
   if (payment.status === "open" && wanted && payment.expiresAt > now) return charge(payment);
   const intent = await findIntent(payment);
-  if (intent !== null) return void (await takeAutomaticIntent(intent));
+  if (intent !== null) return void (await takeAutomaticIntent(await orCancelled(intent)));
   if (payment.status === "processing") return;
   await stop(payment, wanted ? "Stripe did not answer for a day." : "Automatic top-ups were changed before Stripe could be reached.");
 }
@@ -219,6 +219,11 @@ async function findIntent({ id, customerId, createdAt }: Payment): Promise<Strip
     if (!(error instanceof Stripe.errors.StripeError && error.code === "resource_missing")) throw error;
   }
   return null;
+}
+
+/** Stripe failed between making a payment and charging it, and keeps that answer: nothing would ever come of it. */
+async function orCancelled(intent: Stripe.PaymentIntent): Promise<Stripe.PaymentIntent> {
+  return intent.status === "requires_confirmation" ? ((await stripe()?.paymentIntents.cancel(intent.id)) ?? intent) : intent;
 }
 
 const CLOCKS_DIFFER_MS = 10 * 60 * 1000;
@@ -260,8 +265,9 @@ export async function takeAutomaticIntent(intent: Stripe.PaymentIntent): Promise
   if (payment === null) return false;
   if (intent.status === "processing") await transaction((tx) => markProcessing(tx, payment.id));
   else if (intent.status === "requires_action") await stop(payment, NEEDS_ITS_OWNER);
-  else if (intent.status === "requires_payment_method" || intent.status === "canceled")
+  else if (intent.status === "requires_payment_method" || (intent.status === "canceled" && intent.last_payment_error !== null))
     await stop(payment, reasonOf(intent.last_payment_error?.code, intent.last_payment_error?.message));
+  else if (intent.status === "canceled") await stop(payment, "Stripe did not carry it out.");
   return true;
 }
 

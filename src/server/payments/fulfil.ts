@@ -87,6 +87,8 @@ export type Reversed = {
   change: { what: "taken" | "returned"; amount: bigint; owed: bigint } | null;
   /** It ended automatic top-ups. */
   stopped: boolean;
+  /** The saved card was forgotten. */
+  forgot: boolean;
 };
 
 /**
@@ -122,8 +124,8 @@ function isNews(known: Reversal, news: { state: ReversalState; amount: bigint })
 /** `before`: the state that was carried out already. */
 async function carryOut(tx: Tx, payment: Payment, reversal: Reversal, before?: ReversalState): Promise<Reversed> {
   const change = await book(tx, payment, reversal);
-  const stopped = reversal.state !== before && (await stopAutomaticTopUps(tx, payment, reversal));
-  return { payment, kind: reversal.kind, change, stopped };
+  const isOld = reversal.state === before;
+  return { payment, kind: reversal.kind, change, ...(isOld ? NOTHING_STOPPED : await stopAutomaticTopUps(tx, payment, reversal)) };
 }
 
 /** Brings the books to what the reversal's state asks for. */
@@ -166,18 +168,23 @@ async function book(tx: Tx, payment: Payment, reversal: Reversal): Promise<Rever
  * may say that the card is not that person's, so once it takes money the saved card is
  * forgotten too; the next one is left at a checkout, where its bank can ask for its owner.
  */
-async function stopAutomaticTopUps(tx: Tx, { walletId }: Payment, { kind, state }: Reversal): Promise<boolean> {
-  if (state === "undone") return false;
+async function stopAutomaticTopUps(tx: Tx, { walletId }: Payment, { kind, state }: Reversal): Promise<typeof NOTHING_STOPPED> {
+  if (state === "undone") return NOTHING_STOPPED;
   // Whoever decides about a charge holds this lock, and sees both the lower balance and the stop, or neither.
   await lockBilling(tx, walletId);
-  const { count } = await tx.prisma.billing.updateMany({
+  const { count: stopped } = await tx.prisma.billing.updateMany({
     where: { walletId, autoTopUp: { in: ["on", "waiting_for_card"] } },
     data: { autoTopUp: "stopped", autoProblem: WENT_BACK[kind] },
   });
-  if (kind === "dispute" && state === "standing")
-    await tx.prisma.billing.updateMany({ where: { walletId }, data: { paymentMethodId: null, paymentMethod: null } });
-  return count > 0;
+  if (kind !== "dispute" || state !== "standing") return { stopped: stopped > 0, forgot: false };
+  const { count: forgot } = await tx.prisma.billing.updateMany({
+    where: { walletId, paymentMethodId: { not: null } },
+    data: { paymentMethodId: null, paymentMethod: null },
+  });
+  return { stopped: stopped > 0, forgot: forgot > 0 };
 }
+
+const NOTHING_STOPPED = { stopped: false, forgot: false };
 
 /**
  * Pays what the wallet owes, as far as it can; what it still owes. A debt may have

@@ -36,7 +36,7 @@ export function mailReceipt(payment: Payment, owes: bigint): void {
 }
 
 /** Tells what a refund or dispute did, in one mail; nothing when it did nothing. */
-export function mailReversal({ payment, kind, change, stopped }: Reversed): void {
+export function mailReversal({ payment, kind, change, stopped, forgot }: Reversed): void {
   const topUp = `top-up of ${dollars(payment.amount)}`;
   const yours = `Your wallet: ${wallet()}`;
   const off = `Automatic top-ups are off, so that nothing is charged by itself. Turn them on again: ${wallet()}/top-ups`;
@@ -56,6 +56,7 @@ export function mailReversal({ payment, kind, change, stopped }: Reversed): void
           ? [`${dollars(change.owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`]
           : []),
         ...(stopped ? [off] : []),
+        ...(forgot ? ["Your saved card is not kept any more. You can leave another when you turn automatic top-ups on."] : []),
         yours,
       ]),
     );
