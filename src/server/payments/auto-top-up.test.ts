@@ -287,11 +287,14 @@ onBothDatabases("automatic top-ups", (db) => {
       await mara.spend(9_000_000n);
       const answer = fake().hang(INTENTS);
       const round = topUpAutomatically(db());
-      await vi.waitFor(() => expect(mara.charges()).toHaveLength(1));
-      await deliverAll(fake().refund(await mara.firstIntent(), 100).events);
-      expect([await mara.balance(), (await mara.settings()).state]).toEqual([0n, "stopped"]);
-      answer();
-      await round;
+      try {
+        await vi.waitFor(() => expect(mara.charges()).toHaveLength(1));
+        await deliverAll(fake().refund(await mara.firstIntent(), 100).events);
+        expect([await mara.balance(), (await mara.settings()).state]).toEqual([0n, "stopped"]);
+      } finally {
+        answer();
+        await round;
+      }
       expect([await mara.balance(), (await mara.settings()).state]).toEqual([10_000_000n, "stopped"]);
       await mara.spend(10_000_000n);
       await rounds();
