@@ -280,6 +280,12 @@ onBothDatabases("automatic top-ups", (db) => {
       await mara.putOn();
       await deliverAll(fake().failRefund(second.id));
       expect([(await mara.settings()).state, await mara.balance()]).toEqual(["on", 10_000_000n]);
+      // Nor does the part of a dispute that comes back.
+      const dispute = fake().dispute(await mara.firstIntent());
+      await deliverAll([...dispute.events, ...fake().withdraw(dispute.id), ...fake().changeDispute(dispute.id, "lost")]);
+      expect([(await mara.settings()).state, await mara.putOn()]).toEqual(["stopped", "waiting_for_card"]);
+      await deliverAll(fake().reinstate(dispute.id, 300));
+      expect([(await mara.settings()).state, await mara.balance()]).toEqual(["waiting_for_card", 3_000_000n]);
     });
 
     test("a charge under way is credited when it comes through, and is the last one", async () => {
