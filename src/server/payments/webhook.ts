@@ -97,9 +97,9 @@ function moneyOf({ balance_transactions: all }: Stripe.Dispute) {
 function standingCents(dispute: Stripe.Dispute, moved: ReturnType<typeof moneyOf>): number | null {
   const left = Math.max(0, moved.withdrawn - moved.reinstated);
   if (dispute.currency !== "usd") return moved.currency === "usd" && moved.withdrawn > 0 ? left : null;
-  if (moved.currency === undefined || moved.withdrawn === 0) return dispute.amount;
   // Our balance may be kept in another currency.
-  return moved.currency === "usd" ? Math.max(0, dispute.amount - moved.reinstated) : Math.round((dispute.amount * left) / moved.withdrawn);
+  if (moved.currency !== "usd" && moved.withdrawn > 0) return Math.round((dispute.amount * left) / moved.withdrawn);
+  return Math.max(0, dispute.amount - moved.reinstated);
 }
 
 /** `cents`: what of it stands, in US cents; null when that is not known. */

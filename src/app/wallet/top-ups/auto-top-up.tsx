@@ -181,11 +181,11 @@ function Form({ settings, packages, onDone, onCancel }: FormProps) {
           hint="Dollars"
         />
       </div>
-      {settings.card === null && (
-        <p className="text-sm text-soft">
-          You pay {dollars(amount)} on Stripe’s page now. The card stays saved there, and is charged from then on when your balance falls.
-        </p>
-      )}
+      <p className="text-sm text-soft">
+        {settings.card === null
+          ? `You pay ${dollars(amount)} on Stripe’s page now. The card stays saved there, and is charged from then on when your balance falls.`
+          : `If your balance is below that already, your card is charged ${dollars(amount)} at once.`}
+      </p>
       <div className="flex flex-col-reverse gap-2 sm:flex-row sm:justify-end">
         <Button onClick={onCancel} disabled={busy}>
           Cancel
