@@ -192,6 +192,27 @@ test.describe("a connected app", () => {
     await expect(button).toBeFocused();
   });
 
+  test("keeps its limit when the connection is gone: that is said at once, and nothing is done later", async ({
+    page,
+    postgresServer: server,
+  }) => {
+    const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
+    await openWallet(page, server, world);
+    await change(page, "Monthly limit");
+    await page.getByLabel("Dollars a month").fill("2.50");
+    await page.context().setOffline(true);
+    const save = page.getByRole("button", { name: "Save limit" });
+    await save.click();
+    await expect(page.getByRole("alert").filter({ hasText: "The server did not answer" })).toBeVisible();
+    await expect(page.getByLabel("Dollars a month")).toHaveValue("2.50");
+    await page.keyboard.press("Escape");
+    await page.context().setOffline(false);
+    // What had waited would go first.
+    await page.getByRole("button", { name: "Pause Test app" }).click();
+    await expect(page.getByText("Paused")).toBeVisible();
+    await expect(page.getByText("of $5.00 this month")).toBeVisible();
+  });
+
   test("is as if it were not there while it is paused", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
