@@ -29,6 +29,12 @@ const typedEndpoint = z.object({
   sandbox: z.boolean(),
 });
 
+/** What a field of the server's is called here. */
+function fieldOf(name: string): keyof z.input<typeof typedEndpoint> | undefined {
+  if (name === "balanceLowThreshold") return "threshold";
+  return typedEndpoint.keyof().safeParse(name).data;
+}
+
 const FIRST_THRESHOLD = 100_000n;
 
 type FormProps = { appId: string; types: EventTypes; endpoint?: Endpoint; onDone: (made?: { id: string; secret: string }) => void };
@@ -45,8 +51,16 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
     },
   });
   const { errors } = form.formState;
-  const create = trpc.webhooks.create.useMutation({ onSuccess: ({ endpoint: made, secret }) => onDone({ id: made.id, secret }) });
-  const update = trpc.webhooks.update.useMutation({ onSuccess: () => onDone() });
+  /** The form is longer than many screens, so the first field that was refused is shown. */
+  function onError(error: unknown) {
+    const refused = Object.entries(failureOf(error).fields).flatMap(([name, message]) => {
+      const field = fieldOf(name);
+      return field === undefined ? [] : [{ field, message }];
+    });
+    for (const [n, { field, message }] of refused.entries()) form.setError(field, { message }, { shouldFocus: n === 0 });
+  }
+  const create = trpc.webhooks.create.useMutation({ onSuccess: ({ endpoint: made, secret }) => onDone({ id: made.id, secret }), onError });
+  const update = trpc.webhooks.update.useMutation({ onSuccess: () => onDone(), onError });
   const busy = create.isPending || update.isPending;
   const failure = failureOf(create.error ?? update.error);
   const events = form.watch("events");
@@ -59,14 +73,13 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
 
   return (
     <form onSubmit={submit} noValidate className="space-y-5">
-      {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField
         label="Address"
         type="url"
         placeholder="https://example.com/webhooks"
         autoComplete="off"
         spellCheck={false}
-        error={errors.url?.message ?? failure.fields.url}
+        error={errors.url?.message}
         {...form.register("url")}
       />
       <TextField
@@ -74,14 +87,14 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
         optional
         maxLength={500}
         autoComplete="off"
-        error={errors.description?.message ?? failure.fields.description}
+        error={errors.description?.message}
         {...form.register("description")}
       />
       <Controller
         control={form.control}
         name="events"
         render={({ field }) => (
-          <Choices legend="Events" error={errors.events?.message ?? failure.fields.events}>
+          <Choices legend="Events" error={errors.events?.message}>
             {types.map(({ type, when }) => (
               <Choice
                 key={type}
@@ -104,7 +117,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
           inputMode="decimal"
           autoComplete="off"
           className="max-w-40"
-          error={errors.threshold?.message ?? failure.fields.balanceLowThreshold}
+          error={errors.threshold?.message}
           {...form.register("threshold")}
         />
       )}
@@ -116,6 +129,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
           {...form.register("sandbox")}
         />
       )}
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
       <DialogActions>
         <Button onClick={() => onDone()}>Cancel</Button>
         <Button type="submit" kind="primary" disabled={busy}>
