@@ -35,8 +35,10 @@ test.describe("an account", () => {
     await page.getByLabel("Email").fill("mara at example");
     await page.getByLabel("Password").fill("short");
     await page.getByRole("button", { name: "Continue" }).click();
-    await expect(page.getByText("Use at least 10 characters.")).toBeVisible();
-    await expect(page.getByText("Write an email address")).toBeVisible();
+    // Read out too, and one goes on from where one was.
+    for (const says of ["Use at least 10 characters.", "Write an email address"])
+      await expect(page.getByRole("alert").filter({ hasText: says })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Continue" })).toBeFocused();
   });
 
   test("nothing that the server answers tells a taken address from a free one", async ({ page, simulatedServer: server }) => {
@@ -221,6 +223,7 @@ test.describe("a connected app", () => {
     expectError(await ask(server, world), 404, "not_found");
     await page.getByRole("button", { name: "Resume Test app" }).click();
     await expect(page.getByText("Paused")).toHaveCount(0);
+    await expect(page.getByRole("button", { name: "Pause Test app" })).toBeFocused();
     expect((await ask(server, world)).status).toBe(200);
   });
 
@@ -249,6 +252,8 @@ test.describe("a connected app", () => {
     await change(page, "Disconnect");
     await page.getByRole("button", { name: "Disconnect", exact: true }).click();
     await expect(page.getByText("No app is connected")).toBeVisible();
+    // The button that had the focus is gone with the app.
+    await expect(page.locator(":focus")).toContainText("No app is connected");
     expectError(await ask(server, world), 404, "not_found");
     const events = await server.db.prisma.outboxEvent.findMany({ where: { appId: world.app.id } });
     expect(events.filter((event) => event.type === "user.disconnected").map((event) => event.data)).toMatchObject([{ reason: "user" }]);

@@ -76,6 +76,7 @@ test("a key is minted, used, revoked and refused", async ({ page, postgresServer
   await dialog.getByRole("textbox").fill("Production");
   await dialog.getByRole("button", { name: "Revoke key" }).click();
   await expect(page.getByRole("table", { name: "Keys that have ended" })).toContainText("Revoked");
+  await expect(page.getByRole("button", { name: "New API key" })).toBeFocused();
   expect((await ask(server, secret)).status).toBe(401);
 });
 
@@ -113,11 +114,14 @@ test("the preview is the consent page, letter by letter, with what is typed befo
   for (const model of ["gpt-4o", "gpt-4o-mini"]) await form.getByRole("checkbox", { name: model, exact: true }).check();
   await form.getByRole("checkbox", { name: "profile" }).uncheck();
   await form.getByRole("button", { name: "Remove redirect URI 1" }).click();
-  await form.getByRole("button", { name: "Add another" }).click();
+  const another = form.getByRole("button", { name: "Add another" });
+  await expect(another).toBeFocused();
+  await another.click();
   await form.getByLabel("Redirect URI 1", { exact: true }).fill("http://localhost:4321/back");
   const preview = await sheetOf(page, "[data-preview]");
   await form.getByRole("button", { name: "Save settings" }).click();
   await expect(form.getByText("Saved.")).toBeVisible();
+  await expect(form.getByRole("button", { name: "Save settings" })).toBeFocused();
 
   const client: Client = { ...(await clientOf(server, app.id)), redirectUri: "http://localhost:4321/back" };
   await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid email credits.read credits.spend" }));

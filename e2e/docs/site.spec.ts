@@ -131,6 +131,7 @@ test("the API reference sends a request with a sandbox key, and with no other", 
   await page.goto(`${url}/docs/api`);
   await page.getByRole("button", { name: "Try it: Create a chat completion" }).click();
   const form = page.getByRole("region", { name: "Try it: Create a chat completion" });
+  await expect(form.getByLabel("Your sandbox key")).toBeFocused();
   const balance = async () =>
     (await (await fetch(`${url}/v1/balance`, { headers: { authorization: `Bearer ${demo.api_keys.developer}` } })).json()).balance;
   const before = await balance();

@@ -35,7 +35,7 @@ export function SignInForm({ goTo, problem = null, email: expected = "" }: Props
         defaultValue={state.email}
       />
       <TextField label="Password" name="password" type="password" autoComplete="current-password" required autoFocus={expected !== ""} />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Signing in" : "Sign in"}
       </Button>
     </form>

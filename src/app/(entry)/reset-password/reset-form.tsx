@@ -33,7 +33,7 @@ export function ResetForm({ token }: { token: string }) {
         error={failure.fields.password}
         hint={failure.fields.password === undefined ? "At least 10 characters." : undefined}
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Saving" : "Save and sign in"}
       </Button>
     </form>

@@ -74,7 +74,7 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
         error={failure.fields.password}
         hint={failure.fields.password === undefined ? "At least 10 characters." : undefined}
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Sending the code" : "Continue"}
       </Button>
     </form>
@@ -125,10 +125,10 @@ function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
         className="font-mono"
         placeholder="0000 0000"
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Opening the wallet" : "Open my wallet"}
       </Button>
-      <Button kind="quiet" className="w-full" onClick={onBack} disabled={busy}>
+      <Button kind="quiet" className="w-full" onClick={onBack} unavailable={busy}>
         Use another address, or send it again
       </Button>
     </form>

@@ -44,7 +44,7 @@ export function PasswordForm({ email }: { email: string }) {
         hint={failure.fields.password === undefined ? "At least 10 characters. You are signed out everywhere else." : undefined}
       />
       <div className="flex flex-wrap items-center gap-4">
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" unavailable={busy}>
           {busy ? "Saving" : "Change password"}
         </Button>
         <p role="status" className="text-sm text-soft">

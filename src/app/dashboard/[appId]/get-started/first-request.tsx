@@ -15,6 +15,7 @@ import { CopyBox, ShownOnce } from "#ui/copy-box.tsx";
 import { CopyButton } from "#ui/copy-button.tsx";
 import { FormError } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { Money } from "#ui/money.tsx";
 import { Outcome } from "#ui/request-words.tsx";
 import { Tabs } from "#ui/tabs.tsx";
@@ -35,54 +36,56 @@ export function FirstRequest({ app, origin, model, balance, requests }: Props) {
     <ol className="space-y-6">
       <Step n={1} title={`${app.name} is registered`} done />
       <Step n={2} title="Make an API key" done={made !== undefined || requests.length > 0}>
-        {made === undefined ? (
-          <form
-            className="max-w-xl"
-            onSubmit={(event) => {
-              event.preventDefault();
-              mint.mutate({ appId: app.id, name: mode === "test" ? "First key, sandbox" : "First key", billingMode: mode });
-            }}
-          >
-            <FormBody className="space-y-4">
-              {failure.message !== null && <FormError>{failure.message}</FormError>}
-              <Choices legend="Who pays for the first request">
-                <Choice
-                  type="radio"
-                  name="mode"
-                  checked={mode === "developer"}
-                  onChange={() => setMode("developer")}
-                  disabled={balance === 0n}
-                  title="You, from your own wallet"
-                  says={
-                    balance === 0n ? (
-                      "Your wallet is empty."
-                    ) : (
-                      <>
-                        It has <Money credits={balance} />; a short question costs a small part of a cent.
-                      </>
-                    )
-                  }
-                />
-                <Choice
-                  type="radio"
-                  name="mode"
-                  checked={mode === "test"}
-                  onChange={() => setMode("test")}
-                  title="Nobody: the sandbox"
-                  says="A simulator answers, with play credits."
-                />
-              </Choices>
-              <Button type="submit" kind="primary" disabled={mint.isPending}>
-                {mint.isPending ? "Making the key" : "Make a key"}
-              </Button>
-            </FormBody>
-          </form>
-        ) : (
-          <div className="max-w-2xl space-y-3">
-            <ShownOnce what="this key" />
-            <CopyBox label="API key" text={made.secret} />
-          </div>
-        )}
+        <KeepFocus>
+          {made === undefined ? (
+            <form
+              className="max-w-xl"
+              onSubmit={(event) => {
+                event.preventDefault();
+                mint.mutate({ appId: app.id, name: mode === "test" ? "First key, sandbox" : "First key", billingMode: mode });
+              }}
+            >
+              <FormBody className="space-y-4">
+                {failure.message !== null && <FormError>{failure.message}</FormError>}
+                <Choices legend="Who pays for the first request">
+                  <Choice
+                    type="radio"
+                    name="mode"
+                    checked={mode === "developer"}
+                    onChange={() => setMode("developer")}
+                    disabled={balance === 0n}
+                    title="You, from your own wallet"
+                    says={
+                      balance === 0n ? (
+                        "Your wallet is empty."
+                      ) : (
+                        <>
+                          It has <Money credits={balance} />; a short question costs a small part of a cent.
+                        </>
+                      )
+                    }
+                  />
+                  <Choice
+                    type="radio"
+                    name="mode"
+                    checked={mode === "test"}
+                    onChange={() => setMode("test")}
+                    title="Nobody: the sandbox"
+                    says="A simulator answers, with play credits."
+                  />
+                </Choices>
+                <Button type="submit" kind="primary" unavailable={mint.isPending}>
+                  {mint.isPending ? "Making the key" : "Make a key"}
+                </Button>
+              </FormBody>
+            </form>
+          ) : (
+            <div className="max-w-2xl space-y-3">
+              <ShownOnce what="this key" />
+              <CopyBox label="API key" text={made.secret} />
+            </div>
+          )}
+        </KeepFocus>
       </Step>
       <Step n={3} title="Send a request" done={requests.length > 0}>
         <Snippets origin={origin} apiKey={made?.secret ?? PLACEHOLDER} model={model} />

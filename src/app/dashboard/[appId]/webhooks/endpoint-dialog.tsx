@@ -132,7 +132,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <DialogActions>
         <Button onClick={() => onDone()}>Cancel</Button>
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" unavailable={busy}>
           {endpoint === undefined ? (busy ? "Adding" : "Add endpoint") : busy ? "Saving" : "Save endpoint"}
         </Button>
       </DialogActions>
