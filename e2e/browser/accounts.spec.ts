@@ -26,6 +26,24 @@ test.describe("an account", () => {
     await expect(page.getByRole("dialog", { name: "Receipt" })).toContainText("Welcome credits");
   });
 
+  test("a code works also when its page was loaded anew, and nothing keeps the password", async ({ page, simulatedServer: server }) => {
+    const email = newEmail();
+    await page.goto(`${server.url}/sign-up?callbackUrl=/wallet/security`);
+    await startSignUp(page, email);
+    await page.reload();
+    await expect(page.getByText(email)).toBeVisible();
+    expect(await page.evaluate(() => JSON.stringify({ ...sessionStorage, ...localStorage }))).not.toContain(password);
+    await page.getByLabel("Code").fill(await codeFor(server, email));
+    await page.getByRole("button", { name: "Open my wallet" }).click();
+    await expect(page.getByRole("heading", { name: "Sign in to Quota" })).toBeVisible();
+    await page.getByLabel("Email").fill(email);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await expect(page).toHaveURL(`${server.url}/wallet/security`);
+    // There is no step to go back to any more.
+    expect(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).not.toContain(email);
+  });
+
   test("who was on the way to another page arrives there after signing up", async ({ page, simulatedServer: server }) => {
     await signUp(page, server, newEmail(), "/wallet/security");
   });
@@ -57,6 +75,8 @@ test.describe("an account", () => {
       };
       page.on("response", listen);
       await page.goto(`${server.url}/sign-up`);
+      // Of the one before.
+      if (seen.length > 0) await page.getByRole("button", { name: "Use another address" }).click();
       await startSignUp(page, email);
       answers.push((await page.getByRole("main").innerText()).replaceAll(email, "EMAIL"));
       await page.getByLabel("Code").fill("0000 0000");

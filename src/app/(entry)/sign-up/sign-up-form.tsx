@@ -1,13 +1,12 @@
 "use client";
 
-import { useActionState, useState } from "react";
+import { useActionState, useEffect, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
 import { attempt } from "../../sign-in/attempt.ts";
 import { ProviderButtons } from "../../sign-in/provider-buttons.tsx";
-
-type Started = { signUpId: string; email: string; password: string };
+import { forgetStarted, keepStarted, keptStarted, type Started } from "./started.ts";
 
 /** Two steps: who one is, then the code from the mail. `goTo` is a path on this server. */
 export function SignUpForm({
@@ -21,31 +20,54 @@ export function SignUpForm({
 }) {
   const [started, setStarted] = useState<Started | null>(null);
   const [email, setEmail] = useState("");
+  /** Known as long as the page has not been loaded anew. */
+  const [password, setPassword] = useState<string | null>(null);
+
+  useEffect(() => {
+    const kept = keptStarted();
+    if (kept === null) return;
+    setEmail(kept.email);
+    setStarted(kept);
+  }, []);
+
   if (started === null) {
     return (
       <>
         <ProviderButtons providers={providers} goTo={goTo} />
         <WhoForm
           email={email}
-          onStarted={(next) => {
+          onStarted={(next, password) => {
+            keepStarted(next);
             setEmail(next.email);
+            setPassword(password);
             setStarted(next);
           }}
         />
       </>
     );
   }
-  return <CodeForm started={started} goTo={goTo} mailIsPrinted={mailIsPrinted} onBack={() => setStarted(null)} />;
+  return (
+    <CodeForm
+      started={started}
+      password={password}
+      goTo={goTo}
+      mailIsPrinted={mailIsPrinted}
+      onBack={() => {
+        forgetStarted();
+        setStarted(null);
+      }}
+    />
+  );
 }
 
-function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started) => void }) {
+function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started, password: string) => void }) {
   const start = trpc.account.startSignUp.useMutation();
   const [email, submit, busy] = useActionState(async (_: string, form: FormData): Promise<string> => {
     const email = String(form.get("email") ?? "");
     const password = String(form.get("password") ?? "");
     try {
       const { signUpId } = await start.mutateAsync({ email, password });
-      onStarted({ signUpId, email: email.trim(), password });
+      onStarted({ signUpId, email: email.trim() }, password);
     } catch {
       // Shown below, from `start.error`.
     }
@@ -81,9 +103,9 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
   );
 }
 
-type CodeProps = { started: Started; goTo: string; mailIsPrinted: boolean; onBack: () => void };
+type CodeProps = { started: Started; password: string | null; goTo: string; mailIsPrinted: boolean; onBack: () => void };
 
-function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
+function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps) {
   const finish = trpc.account.finishSignUp.useMutation();
   const [state, submit, busy] = useActionState(
     async (_: { code: string }, form: FormData) => {
@@ -94,9 +116,10 @@ function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
         // Shown below, from `finish.error`.
         return { code };
       }
-      const problem = await attempt(started.email, started.password);
+      forgetStarted();
+      const signedIn = password !== null && (await attempt(started.email, password)) === null;
       // A full load, so that every page is made anew for the person who signed in.
-      window.location.assign(problem === null ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
+      window.location.assign(signedIn ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
       return { code };
     },
     { code: "" },
@@ -106,7 +129,8 @@ function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
     <form action={submit} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <p role="status">
-        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it.
+        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it
+        {password === null && ", then sign in with the password that you chose"}.
       </p>
       {mailIsPrinted && (
         <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
