@@ -42,6 +42,8 @@ test("from signing up to the first billed request, with the snippets as they sta
   expect(answer.quota.balance_after).toBe(1_000_000 - answer.quota.credits_used);
   // Nobody loads the page anew.
   await expect(page.getByRole("heading", { name: "It arrived" })).toBeVisible();
+  for (const step of ["Make an API key", "Send a request", "It arrived"])
+    await expect(page.getByRole("heading", { name: new RegExp(`^${step} ?, done$`) })).toBeVisible();
   const arrived = page.getByRole("listitem").filter({ hasText: "gpt-4o-mini" }).filter({ hasText: "Completed" });
   await expect(arrived.locator(`data[value="${answer.quota.credits_used}"]`)).toBeVisible();
 
