@@ -143,6 +143,11 @@ test("the API reference sends a request with a sandbox key, and with no other", 
   await form.getByRole("button", { name: "Send POST" }).click();
   await expect(form.getByText("Status 200")).toBeVisible();
   await expect(form.getByRole("region", { name: "The answer" })).toContainText('"credits_used"');
+  // What was just done is in the usage, without a name to write first.
+  await page.getByRole("button", { name: "Try it: Read usage" }).click();
+  const usage = page.getByRole("region", { name: "Try it: Read usage" });
+  await usage.getByRole("button", { name: "Send GET" }).click();
+  await expect(usage.getByRole("region", { name: "The answer" })).toContainText('"credits_used"');
   await form.getByLabel("Body").fill("{");
   await form.getByRole("button", { name: "Send POST" }).click();
   await expect(form.getByText("Status 400")).toBeVisible();

@@ -154,7 +154,8 @@ export function TryIt(operation: {
 function defaults(path: string, parameters: readonly Parameter[]): Record<string, string> {
   return Object.fromEntries(
     parameters.map(({ name, required }) => {
-      if (name === "external_user_id") return [name, "user_123"];
+      // Where it only narrows an answer down, everybody is the better first look.
+      if (name === "external_user_id") return [name, required ? "user_123" : ""];
       if (name === "id" && path.startsWith("/v1/models")) return [name, "gpt-4o-mini"];
       return [name, required && name === "Idempotency-Key" ? crypto.randomUUID() : ""];
     }),
