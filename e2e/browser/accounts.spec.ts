@@ -57,6 +57,7 @@ test.describe("an account", () => {
     for (const says of ["Use at least 10 characters.", "Write an email address"])
       await expect(page.getByRole("alert").filter({ hasText: says })).toBeVisible();
     await expect(page.getByRole("button", { name: "Continue" })).toBeFocused();
+    await expect(page.getByLabel("Password")).toHaveValue("short");
   });
 
   test("nothing that the server answers tells a taken address from a free one", async ({ page, simulatedServer: server }) => {
@@ -136,10 +137,11 @@ test.describe("an account", () => {
     await page.getByLabel("New password").fill("a new password");
     await page.getByRole("button", { name: "Change password" }).click();
     await expect(page.getByText("This is not your current password.")).toBeVisible();
+    // Only what was wrong has to be typed again.
     await page.getByLabel("Current password").fill(password);
-    await page.getByLabel("New password").fill("a new password");
     await page.getByRole("button", { name: "Change password" }).click();
     await expect(page.getByText("Other sessions have ended.")).toBeVisible();
+    for (const label of ["Current password", "New password"]) await expect(page.getByLabel(label)).toHaveValue("");
 
     await page.reload();
     await expect(page).toHaveURL(`${server.url}/wallet/security`);

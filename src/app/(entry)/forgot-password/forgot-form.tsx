@@ -5,6 +5,7 @@ import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
 import { KeepFocus } from "#ui/keep-focus.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 
 export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mailIsPrinted: boolean }) {
   const ask = trpc.account.requestReset.useMutation();
@@ -30,7 +31,7 @@ export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mai
           )}
         </div>
       ) : (
-        <form action={submit} noValidate className="space-y-4">
+        <form action={submit} onReset={keepTyped} noValidate className="space-y-4">
           {failure.message !== null && <FormError>{failure.message}</FormError>}
           <TextField
             label="Email"

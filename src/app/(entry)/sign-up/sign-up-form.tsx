@@ -4,6 +4,7 @@ import { useActionState, useEffect, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 import { attempt } from "../../sign-in/attempt.ts";
 import { ProviderButtons } from "../../sign-in/provider-buttons.tsx";
 import { forgetStarted, keepStarted, keptStarted, type Started } from "./started.ts";
@@ -62,7 +63,7 @@ export function SignUpForm({
 
 function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started, password: string) => void }) {
   const start = trpc.account.startSignUp.useMutation();
-  const [email, submit, busy] = useActionState(async (_: string, form: FormData): Promise<string> => {
+  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
     const email = String(form.get("email") ?? "");
     const password = String(form.get("password") ?? "");
     try {
@@ -71,11 +72,11 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
     } catch {
       // Shown below, from `start.error`.
     }
-    return email;
-  }, before);
+    return null;
+  }, null);
   const failure = failureOf(start.error);
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField
         label="Email"
@@ -84,7 +85,7 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
         autoComplete="username"
         required
         autoFocus
-        defaultValue={email}
+        defaultValue={before}
         error={failure.fields.email}
       />
       <TextField
@@ -107,26 +108,22 @@ type CodeProps = { started: Started; password: string | null; goTo: string; mail
 
 function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps) {
   const finish = trpc.account.finishSignUp.useMutation();
-  const [state, submit, busy] = useActionState(
-    async (_: { code: string }, form: FormData) => {
-      const code = String(form.get("code") ?? "");
-      try {
-        await finish.mutateAsync({ signUpId: started.signUpId, code });
-      } catch {
-        // Shown below, from `finish.error`.
-        return { code };
-      }
-      forgetStarted();
-      const signedIn = password !== null && (await attempt(started.email, password)) === null;
-      // A full load, so that every page is made anew for the person who signed in.
-      window.location.assign(signedIn ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
-      return { code };
-    },
-    { code: "" },
-  );
+  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
+    try {
+      await finish.mutateAsync({ signUpId: started.signUpId, code: String(form.get("code") ?? "") });
+    } catch {
+      // Shown below, from `finish.error`.
+      return null;
+    }
+    forgetStarted();
+    const signedIn = password !== null && (await attempt(started.email, password)) === null;
+    // A full load, so that every page is made anew for the person who signed in.
+    window.location.assign(signedIn ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
+    return null;
+  }, null);
   const failure = failureOf(finish.error);
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <p role="status">
         We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it
@@ -144,7 +141,6 @@ function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps)
         autoComplete="one-time-code"
         required
         autoFocus
-        defaultValue={state.code}
         error={failure.fields.code}
         className="font-mono"
         placeholder="0000 0000"
