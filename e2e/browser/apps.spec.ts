@@ -151,6 +151,20 @@ test("settings that can't be used are named, and nothing that was typed is lost"
   await expect(form.getByText("Write the whole address")).toBeVisible();
   await expect(form.getByLabel("Redirect URI 1", { exact: true })).toHaveValue("http://acme.chat/callback");
   expect((await server.db.prisma.app.findUniqueOrThrow({ where: { id: app.id } })).redirectUris).toEqual(app.redirectUris);
+
+  // Nor by a link, unless that is meant.
+  const questions: string[] = [];
+  page.on("dialog", async (dialog) => {
+    questions.push(dialog.message());
+    await (questions.length === 1 ? dialog.dismiss() : dialog.accept());
+  });
+  const elsewhere = page.getByRole("navigation", { name: "Test app" }).getByRole("link", { name: "Webhooks" });
+  await elsewhere.click();
+  expect(questions).toEqual([expect.stringContaining("not saved yet")]);
+  await expect(form.getByLabel("Markup")).toHaveValue("a lot");
+  await elsewhere.click();
+  await expect(page).toHaveURL(`${originOf(server)}/dashboard/${app.id}/webhooks`);
+  expect(questions).toHaveLength(2);
 });
 
 test("a client secret is rotated: both work until the old one is ended", async ({ page, postgresServer: server }) => {

@@ -17,6 +17,7 @@ import { KeepFocus } from "#ui/keep-focus.tsx";
 import { LogoField } from "#ui/logo-field.tsx";
 import { ModelPicker } from "#ui/model-picker.tsx";
 import { percentOf } from "#ui/percent.ts";
+import { useLeaveQuestion } from "#ui/use-leave-question.ts";
 import { appForm, type Checked, type Typed } from "./app-form.ts";
 import { ConsentPreview, type Viewer } from "./consent-preview.tsx";
 
@@ -47,6 +48,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
   const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app) });
   const { register, formState } = form;
   const { errors, isDirty } = formState;
+  useLeaveQuestion(isDirty);
   const uris = useFieldArray({ control: form.control, name: "redirectUris" });
   const typed = useWatch({ control: form.control }) as Typed;
   const update = trpc.apps.update.useMutation({ onSuccess: () => router.refresh() });
