@@ -92,7 +92,9 @@ function Field({ ids, label, hint, error, optional, children }: Around & { ids: 
 export function FormError({ children }: { children: string }) {
   const text = useRef<HTMLParagraphElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another sentence has to be seen as well.
-  useEffect(() => text.current?.scrollIntoView({ block: "nearest" }), [children]);
+  useEffect(() => {
+    text.current?.scrollIntoView({ block: "nearest" });
+  }, [children]);
   return (
     <p ref={text} role="alert" className="rounded-md bg-danger-wash px-3 py-2 text-sm text-danger empty:hidden">
       {children}
