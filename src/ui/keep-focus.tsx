@@ -1,6 +1,6 @@
 "use client";
 
-import { type ComponentProps, useEffect, useRef } from "react";
+import { type ComponentProps, type RefObject, useEffect, useRef } from "react";
 import { classes } from "./classes.ts";
 
 /**
@@ -10,9 +10,14 @@ import { classes } from "./classes.ts";
  * thrown to the top of the page. Dialogs see to that themselves, and bring focus back here.
  */
 export function KeepFocus({ className, ...props }: ComponentProps<"div">) {
-  const box = useRef<HTMLDivElement>(null);
+  return <div ref={useKeepFocus<HTMLDivElement>()} className={classes("outline-none", className)} {...props} />;
+}
+
+/** The same for a box that is there anyway. */
+export function useKeepFocus<Box extends HTMLElement>(): RefObject<Box | null> {
+  const box = useRef<Box>(null);
   useEffect(() => (box.current === null ? undefined : keepFocusIn(box.current)), []);
-  return <div ref={box} className={classes("outline-none", className)} {...props} />;
+  return box;
 }
 
 function keepFocusIn(box: HTMLElement): () => void {

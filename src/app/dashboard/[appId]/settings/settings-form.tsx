@@ -13,7 +13,6 @@ import { Choice, Choices } from "#ui/choice.tsx";
 import { classes } from "#ui/classes.ts";
 import { control, FormError, TextField } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
-import { KeepFocus } from "#ui/keep-focus.tsx";
 import { LogoField } from "#ui/logo-field.tsx";
 import { ModelPicker } from "#ui/model-picker.tsx";
 import { percentOf } from "#ui/percent.ts";
@@ -72,168 +71,161 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
   return (
     <div className="grid gap-8 xl:grid-cols-[minmax(0,1fr)_23rem]">
       <form onSubmit={save} noValidate aria-label="Settings of this app" className="min-w-0">
-        <FormBody>
-          <KeepFocus className="space-y-6">
-            <Card className="space-y-6 p-4 sm:p-6">
-              <h2 className="font-semibold">What people see</h2>
-              <TextField label="Name" maxLength={80} autoComplete="off" error={errors.name?.message} {...register("name")} />
-              <Controller
-                control={form.control}
-                name="logoUrl"
-                render={({ field }) => (
-                  <LogoField
-                    name={typed.name.trim()}
-                    value={field.value}
-                    onChange={field.onChange}
-                    mostBytes={LARGEST_LOGO_BYTES}
-                    error={errors.logoUrl?.message}
-                  />
-                )}
-              />
-              <TextField
-                label="Site"
-                type="url"
-                placeholder="https://acme.chat"
-                optional
-                autoComplete="off"
-                error={errors.siteUrl?.message}
-                {...register("siteUrl")}
-              />
-            </Card>
-
-            <Card className="space-y-6 p-4 sm:p-6">
-              <h2 className="font-semibold">What requests cost, and may ask for</h2>
-              <TextField
-                label="Markup"
-                inputMode="decimal"
-                suffix="%"
-                className="max-w-32"
-                autoComplete="off"
-                error={errors.markup?.message}
-                hint="Added to the model’s price on every request, and yours. People see it before they connect; who connected keeps what they agreed to, until they connect again."
-                {...register("markup")}
-              />
-              <Controller
-                control={form.control}
-                name="allowedModels"
-                render={({ field }) => (
-                  <ModelPicker
-                    name="app-models"
-                    ids={models}
-                    value={field.value}
-                    onChange={field.onChange}
-                    error={errors.allowedModels?.message}
-                  />
-                )}
-              />
-            </Card>
-
-            <Card className="space-y-6 p-4 sm:p-6">
-              <h2 className="font-semibold">How people connect</h2>
-              <Controller
-                control={form.control}
-                name="scopes"
-                render={({ field }) => (
-                  <Choices
-                    legend="What it may ask people for"
-                    hint="A request for more is refused. Connect Wallet needs credits.read and credits.spend."
-                    error={errors.scopes?.message}
-                  >
-                    {SCOPES.map((scope) => (
-                      <Choice
-                        key={scope}
-                        type="checkbox"
-                        title={<code className="font-mono text-[0.8125rem]">{says[scope].title}</code>}
-                        says={says[scope].says}
-                        checked={field.value.includes(scope)}
-                        onChange={(event) =>
-                          field.onChange(SCOPES.filter((each) => (each === scope ? event.target.checked : field.value.includes(each))))
-                        }
-                        className="py-2 has-checked:border-line has-checked:bg-surface"
-                      />
-                    ))}
-                  </Choices>
-                )}
-              />
-              <fieldset>
-                <legend className="mb-1.5 text-sm font-medium">Redirect URIs</legend>
-                <ul className="space-y-2">
-                  {uris.fields.map((row, n) => {
-                    const error = errors.redirectUris?.[n]?.uri?.message;
-                    return (
-                      <li key={row.id}>
-                        <div className="flex gap-2">
-                          <input
-                            aria-label={`Redirect URI ${n + 1}`}
-                            aria-invalid={error === undefined ? undefined : true}
-                            aria-describedby={error === undefined ? undefined : `uri-${row.id}-error`}
-                            placeholder="https://acme.chat/api/quota/callback"
-                            spellCheck={false}
-                            autoComplete="off"
-                            className={classes(control, "h-10 min-w-0 font-mono text-[0.8125rem]")}
-                            {...register(`redirectUris.${n}.uri`)}
-                          />
-                          <Button
-                            kind="quiet"
-                            className="px-2.5"
-                            aria-label={`Remove redirect URI ${n + 1}`}
-                            onClick={() => uris.remove(n)}
-                          >
-                            <X size={18} aria-hidden="true" />
-                          </Button>
-                        </div>
-                        {error !== undefined && (
-                          <p id={`uri-${row.id}-error`} role="alert" className="mt-1.5 text-sm leading-5 text-danger">
-                            {error}
-                          </p>
-                        )}
-                      </li>
-                    );
-                  })}
-                </ul>
-                {uris.fields.length < 20 && (
-                  <Button size="small" kind="quiet" className="mt-2" onClick={() => uris.append({ uri: "" })}>
-                    <Plus size={16} aria-hidden="true" />
-                    Add another
-                  </Button>
-                )}
-                <p className="mt-1.5 text-sm leading-5 text-soft">
-                  People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost.
-                </p>
-              </fieldset>
-              <Choice
-                type="checkbox"
-                title="Public client"
-                says="For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with hosted storage."
-                {...register("publicClient")}
-              />
-            </Card>
-
-            <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page px-1 py-3">
-              {/* Here, because the end of the form may be out of sight. */}
-              {(failure.message !== null || wrong.length > 0) && (
-                <div className="basis-full space-y-2">
-                  {failure.message !== null && <FormError>{failure.message}</FormError>}
-                  {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
-                </div>
+        <FormBody className="space-y-6">
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">What people see</h2>
+            <TextField label="Name" maxLength={80} autoComplete="off" error={errors.name?.message} {...register("name")} />
+            <Controller
+              control={form.control}
+              name="logoUrl"
+              render={({ field }) => (
+                <LogoField
+                  name={typed.name.trim()}
+                  value={field.value}
+                  onChange={field.onChange}
+                  mostBytes={LARGEST_LOGO_BYTES}
+                  error={errors.logoUrl?.message}
+                />
               )}
-              <Button type="submit" kind="primary" unavailable={update.isPending || !isDirty}>
-                {update.isPending ? "Saving" : "Save settings"}
-              </Button>
-              {isDirty && (
-                <Button kind="quiet" onClick={() => form.reset(typedOf(app))} unavailable={update.isPending}>
-                  Discard
+            />
+            <TextField
+              label="Site"
+              type="url"
+              placeholder="https://acme.chat"
+              optional
+              autoComplete="off"
+              error={errors.siteUrl?.message}
+              {...register("siteUrl")}
+            />
+          </Card>
+
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">What requests cost, and may ask for</h2>
+            <TextField
+              label="Markup"
+              inputMode="decimal"
+              suffix="%"
+              className="max-w-32"
+              autoComplete="off"
+              error={errors.markup?.message}
+              hint="Added to the model’s price on every request, and yours. People see it before they connect; who connected keeps what they agreed to, until they connect again."
+              {...register("markup")}
+            />
+            <Controller
+              control={form.control}
+              name="allowedModels"
+              render={({ field }) => (
+                <ModelPicker
+                  name="app-models"
+                  ids={models}
+                  value={field.value}
+                  onChange={field.onChange}
+                  error={errors.allowedModels?.message}
+                />
+              )}
+            />
+          </Card>
+
+          <Card className="space-y-6 p-4 sm:p-6">
+            <h2 className="font-semibold">How people connect</h2>
+            <Controller
+              control={form.control}
+              name="scopes"
+              render={({ field }) => (
+                <Choices
+                  legend="What it may ask people for"
+                  hint="A request for more is refused. Connect Wallet needs credits.read and credits.spend."
+                  error={errors.scopes?.message}
+                >
+                  {SCOPES.map((scope) => (
+                    <Choice
+                      key={scope}
+                      type="checkbox"
+                      title={<code className="font-mono text-[0.8125rem]">{says[scope].title}</code>}
+                      says={says[scope].says}
+                      checked={field.value.includes(scope)}
+                      onChange={(event) =>
+                        field.onChange(SCOPES.filter((each) => (each === scope ? event.target.checked : field.value.includes(each))))
+                      }
+                      className="py-2 has-checked:border-line has-checked:bg-surface"
+                    />
+                  ))}
+                </Choices>
+              )}
+            />
+            <fieldset>
+              <legend className="mb-1.5 text-sm font-medium">Redirect URIs</legend>
+              <ul className="space-y-2">
+                {uris.fields.map((row, n) => {
+                  const error = errors.redirectUris?.[n]?.uri?.message;
+                  return (
+                    <li key={row.id}>
+                      <div className="flex gap-2">
+                        <input
+                          aria-label={`Redirect URI ${n + 1}`}
+                          aria-invalid={error === undefined ? undefined : true}
+                          aria-describedby={error === undefined ? undefined : `uri-${row.id}-error`}
+                          placeholder="https://acme.chat/api/quota/callback"
+                          spellCheck={false}
+                          autoComplete="off"
+                          className={classes(control, "h-10 min-w-0 font-mono text-[0.8125rem]")}
+                          {...register(`redirectUris.${n}.uri`)}
+                        />
+                        <Button kind="quiet" className="px-2.5" aria-label={`Remove redirect URI ${n + 1}`} onClick={() => uris.remove(n)}>
+                          <X size={18} aria-hidden="true" />
+                        </Button>
+                      </div>
+                      {error !== undefined && (
+                        <p id={`uri-${row.id}-error`} role="alert" className="mt-1.5 text-sm leading-5 text-danger">
+                          {error}
+                        </p>
+                      )}
+                    </li>
+                  );
+                })}
+              </ul>
+              {uris.fields.length < 20 && (
+                <Button size="small" kind="quiet" className="mt-2" onClick={() => uris.append({ uri: "" })}>
+                  <Plus size={16} aria-hidden="true" />
+                  Add another
                 </Button>
               )}
-              <p role="status" className="text-sm text-soft">
-                {Object.keys(errors).length > 0
-                  ? "A field above needs another value."
-                  : isDirty
-                    ? "Not saved yet."
-                    : update.isSuccess && "Saved."}
+              <p className="mt-1.5 text-sm leading-5 text-soft">
+                People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost.
               </p>
-            </div>
-          </KeepFocus>
+            </fieldset>
+            <Choice
+              type="checkbox"
+              title="Public client"
+              says="For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with hosted storage."
+              {...register("publicClient")}
+            />
+          </Card>
+
+          <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page px-1 py-3">
+            {/* Here, because the end of the form may be out of sight. */}
+            {(failure.message !== null || wrong.length > 0) && (
+              <div className="basis-full space-y-2">
+                {failure.message !== null && <FormError>{failure.message}</FormError>}
+                {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
+              </div>
+            )}
+            <Button type="submit" kind="primary" unavailable={update.isPending || !isDirty}>
+              {update.isPending ? "Saving" : "Save settings"}
+            </Button>
+            {isDirty && (
+              <Button kind="quiet" onClick={() => form.reset(typedOf(app))} unavailable={update.isPending}>
+                Discard
+              </Button>
+            )}
+            <p role="status" className="text-sm text-soft">
+              {Object.keys(errors).length > 0
+                ? "A field above needs another value."
+                : isDirty
+                  ? "Not saved yet."
+                  : update.isSuccess && "Saved."}
+            </p>
+          </div>
         </FormBody>
       </form>
       <ConsentPreview typed={typed} saved={app} models={models} viewer={viewer} />
