@@ -123,7 +123,11 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
     await tx.query(lockAppsStatement, [userId]);
     const inUse = await appsInUseOf(tx.prisma.app, userId);
     if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
-    const links = await tx.prisma.linkedUser.findMany({ where: { userId }, select: { appId: true, externalUserId: true } });
+    const links = await tx.prisma.linkedUser.findMany({
+      where: { userId },
+      select: { appId: true, externalUserId: true },
+      orderBy: { id: "asc" },
+    });
     for (const link of links) await unlink(tx, link.appId, link.externalUserId, "user");
     // Their apps stop: no key works any more, nobody can connect, and no secret fits.
     const apps = await tx.prisma.app.findMany({ where: { ownerId: userId, deletedAt: null }, select: { id: true } });
