@@ -30,7 +30,10 @@ export const walletRouter = router({
   /** The models to choose from. */
   models: userProcedure.query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
 
-  /** The apps that may spend from this wallet, newest first, with what they spent this month (UTC). */
+  /**
+   * The connections with apps that may spend from this wallet, newest first. What was
+   * spent this month (UTC), limit and models are the app's, in all of its connections.
+   */
   connectedApps: userProcedure.query(async ({ ctx }) => {
     const { prisma, sql } = await database();
     const links = await prisma.linkedUser.findMany({
@@ -45,7 +48,7 @@ export const walletRouter = router({
         limitOverspent: true,
         limitId: true,
         allowedModels: true,
-        app: { select: { name: true, siteUrl: true, logoUrl: true } },
+        app: { select: { id: true, name: true, siteUrl: true, logoUrl: true } },
       },
       orderBy: { id: "desc" },
       take: 200,
@@ -57,8 +60,16 @@ export const walletRouter = router({
           { monthlyLimit, limitPeriodEndsAt, limitOverspent },
           limitId === null ? null : (await balanceOf(sql, limitId)).balance,
         );
-        const used = month.get(link.id);
-        return { ...link, limit: monthlyLimit, spent: state?.spent ?? used?.spent ?? 0n, lastUsedAt: used?.lastUsedAt ?? null };
+        const ofApp = links.filter(({ app }) => app.id === link.app.id);
+        const used = ofApp.reduce((sum, { id }) => sum + (month.get(id)?.spent ?? 0n), 0n);
+        return {
+          ...link,
+          limit: monthlyLimit,
+          spent: state?.spent ?? used,
+          lastUsedAt: month.get(link.id)?.lastUsedAt ?? null,
+          /** How many connections the person has with this app, this one included. */
+          connections: ofApp.length,
+        };
       }),
     );
   }),
