@@ -50,7 +50,7 @@ export function LimitDialog({ link, onClose, returnFocusTo }: Props) {
         <p className="text-soft">
           It spent <Money credits={link.spent} className="font-medium text-ink" /> this month. At its limit it has to stop until the first
           day of the next month (UTC). A new limit holds from its next request on
-          {link.connections > 1 ? `, for all ${link.connections} connections with it together.` : "."}
+          {link.connections > 1 ? ", for all your connections with it together." : "."}
         </p>
         <Choices legend="How much it may spend">
           <Choice type="radio" name="limited" checked={limited} onChange={() => setLimited(true)} title="Up to an amount a month" />
@@ -113,7 +113,7 @@ export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
       onOpenChange={onOpenChange(onClose)}
       returnFocusTo={returnFocusTo}
       title={`Models for ${link.app.name}`}
-      description={`From its next request on the app can use only what you allow here${link.connections > 1 ? `, in all ${link.connections} connections with it` : ""}.`}
+      description={`From its next request on the app can use only what you allow here${link.connections > 1 ? ", in all your connections with it" : ""}.`}
     >
       <form onSubmit={submit} className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}
@@ -160,7 +160,7 @@ export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
       title={`Disconnect ${link.app.name}`}
       description={
         link.connections > 1
-          ? `This ends the connection as ${link.externalUserId}. ${link.connections === 2 ? "The other connection" : `The ${link.connections - 1} other connections`} with this app can go on, within the same limit; to stop it altogether, disconnect every one of them. What it spent stays in your statement.`
+          ? `This ends the connection as ${link.externalUserId}. ${link.connections === 2 ? "The other connection" : `The ${link.connections - 1} other connections`} with this app can go on${link.limit === null ? "" : ", within the same limit"}; to stop it altogether, disconnect every one of them. What it spent stays in your statement.`
           : "From its next request on it can't spend from your wallet or see your balance. What it spent stays in your statement. To use it again, connect your wallet there."
       }
     >
