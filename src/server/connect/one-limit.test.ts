@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeToken, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
@@ -10,6 +10,8 @@ import { openLedger } from "../ledger/ledger.ts";
 import { endOfMonth, refillLimit, setLimit } from "../ledger/limits.ts";
 import { verify } from "../ledger/verify.ts";
 import { type Database, transaction } from "../platform/db.ts";
+import { createCaller } from "../trpc/root.ts";
+import { standing } from "./consent.ts";
 import { type Agreement, findLinkedUser, link, linkByToken, unlink } from "./linked-users.ts";
 
 const NEXT_MONTH = endOfMonth(new Date());
@@ -51,6 +53,8 @@ async function connecting(db: Database) {
 }
 
 onBothDatabases("a person whom an app knows under several ids", (db) => {
+  asTheDatabase(db);
+
   test("spends through all of them together no more than the limit they agreed to last", async () => {
     const it = await connecting(db());
     await it.connect("a", 5_000n);
@@ -125,6 +129,31 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     await it.spend("b", 100n);
     await transaction((tx) => refillLimit(tx, first?.id ?? "", NEXT_MONTH), db());
     expect((await balanceOf(db().sql, first?.limitId ?? "")).available).toBe(400n);
+  });
+
+  test("sees it: on the consent page, in the wallet, and where the app's owner looks", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 700n, { allowedModels: ["test/small"], agreedMarkupBps: 500 });
+    await it.byToken(null, { scope: "openid credits.read", agreedMarkupBps: 900 });
+    await it.spend("a", 200n);
+    expect((await standing(it.person.id, it.app.id)).earlier).toEqual({
+      scopes: ["openid", "credits.read", "credits.spend"],
+      ownIdScopes: ["credits.read", "credits.spend"],
+      monthlyLimit: 700n,
+      allowedModels: ["test/small"],
+      agreedMarkupBps: 500,
+    });
+    const mine = createCaller({ user: it.person }).wallet;
+    const apps = await mine.connectedApps();
+    expect(apps).toMatchObject(Array(2).fill({ connections: 2, limit: 700n, spent: 200n, allowedModels: ["test/small"] }));
+    await mine.setModels({ linkId: apps[0]?.id ?? "", allowedModels: [] });
+    await mine.setLimit({ linkId: apps[1]?.id ?? "", monthlyLimit: null });
+    expect(await mine.connectedApps()).toMatchObject(Array(2).fill({ limit: null, spent: 200n, allowedModels: [] }));
+
+    const owner = createCaller({ user: await db().prisma.user.findUniqueOrThrow({ where: { id: it.app.ownerId } }) });
+    expect(await owner.linkedUsers.get({ appId: it.app.id, linkedUserId: apps[0]?.id ?? "" })).toMatchObject({ otherIds: 1 });
+    await mine.disconnect({ linkId: apps[0]?.id ?? "" });
+    expect(await mine.connectedApps()).toMatchObject([{ connections: 1 }]);
   });
 
   test("may connect several at once, while the limit is changed: all have the same", async () => {
