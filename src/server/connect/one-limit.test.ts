@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { expect, test } from "vitest";
-import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
+import { describe, expect, test } from "vitest";
+import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeToken, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
@@ -172,13 +172,16 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
   });
 });
 
+/** As if the database came from the version before. */
+async function migrateAgain(db: Database): Promise<void> {
+  const folder = new URL("../../../prisma/migrations/20261122120000_one_limit_for_an_app/", import.meta.url);
+  await db.prisma.$executeRawUnsafe(`CREATE UNIQUE INDEX "linked_user_limit_id_key" ON "linked_user"("limit_id")`);
+  await db.prisma.$executeRawUnsafe(await readFile(new URL("migration.sql", folder), "utf8"));
+}
+
 // A database of its own: the migration is about all links in it.
 onBothDatabases("a database of before, where an app's limit was one for each id", (db) => {
   test("keeps the strictest for all, with all that was spent of them", async () => {
-    const migration = await readFile(
-      new URL("../../../prisma/migrations/20261122120000_one_limit_for_an_app/migration.sql", import.meta.url),
-      "utf8",
-    );
     /** As the version before kept it: each link has a limit of its own. */
     async function before(limits: (bigint | null)[], models: string[][] = []) {
       const it = await connecting(db());
@@ -206,8 +209,7 @@ onBothDatabases("a database of before, where an app's limit was one for each id"
     const alone = await before([400n]);
     await alone.spend("id-0", 100n);
 
-    await db().prisma.$executeRawUnsafe(`CREATE UNIQUE INDEX "linked_user_limit_id_key" ON "linked_user"("limit_id")`);
-    await db().prisma.$executeRawUnsafe(migration);
+    await migrateAgain(db());
 
     expect((await verify(db().sql)).discrepancies).toEqual([]);
     for (const it of [spent, above, held, over, free]) {
@@ -232,6 +234,32 @@ onBothDatabases("a database of before, where an app's limit was one for each id"
     const ledger = openLedger(db());
     for (const id of ["id-0", "id-1"]) expect(await ledger.hold(over.request(id, 100n))).toMatchObject({ kind: "held" });
     expect(await ledger.hold(over.request("id-0", 1n))).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
+describe("on Postgres", () => {
+  const db = withDatabase("postgres");
+
+  test("merging limits does not get in the way of servers that run: whoever has an account reads links, and comes to an end", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 500n);
+    const elsewhere = await makeApp(db());
+    const { id } = await transaction((tx) => link(tx, "b", { ...it.agreement(400n), appId: elsewhere.id }), db());
+    await db().prisma.linkedUser.update({ where: { id }, data: { appId: it.app.id } });
+    const [{ limitId } = { limitId: null }] = await it.rows();
+    let merging: Promise<void> | undefined;
+    await transaction(async (tx) => {
+      await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${limitId}::uuid FOR UPDATE`;
+      let tried = false;
+      merging = migrateAgain(db()).finally(() => {
+        tried = true;
+      });
+      for (let turn = 0; turn < 200; turn++) await tx.prisma.linkedUser.count();
+      expect(tried).toBe(false);
+    }, db());
+    await merging;
+    expect(await it.rows()).toMatchObject(Array(2).fill({ monthlyLimit: 400n }));
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 });
