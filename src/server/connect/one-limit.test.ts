@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
-import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
+import { holdOne, holdRequest, settlement, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeToken, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { settle } from "../ledger/hold.ts";
@@ -251,12 +251,12 @@ describe("on Postgres", () => {
     let merging: Promise<void> | undefined;
     await transaction(async (tx) => {
       await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${limitId}::uuid FOR UPDATE`;
-      let tried = false;
-      merging = migrateAgain(db()).finally(() => {
-        tried = true;
-      });
-      for (let turn = 0; turn < 200; turn++) await tx.prisma.linkedUser.count();
-      expect(tried).toBe(false);
+      merging = migrateAgain(db());
+      // It has come to the account, or to waiting before it tries again.
+      const text = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%several record%' AND pid <> pg_backend_pid()
+        AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')`;
+      await until(async () => (await db().sql.query({ name: "", text }, [])).length > 0);
+      expect(await tx.prisma.linkedUser.count({ where: { appId: it.app.id } })).toBe(2);
     }, db());
     await merging;
     expect(await it.rows()).toMatchObject(Array(2).fill({ monthlyLimit: 400n }));
