@@ -321,6 +321,10 @@ test("an app that does not spend asks for no limit, and leaves the one that was 
     monthlyLimit: 2_000_000n,
     scope: "credits.read",
   });
+  // Signing in changes no connection, and the page does not say that it takes anything away.
+  await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid" }));
+  await expect(page.getByText("see your balance through this connection")).toBeVisible();
+  await expect(page.getByText("spend anything", { exact: true })).toBeVisible();
 });
 
 test("an app that asks for a fresh sign-in gets one, and one that lets the person choose does too", async ({

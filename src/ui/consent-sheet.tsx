@@ -166,8 +166,9 @@ export function ConsentSheet({
 function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earlier | null }) {
   const can = rights(scopes);
   const before = earlier === null ? [] : rights(earlier.scopes);
-  // Another connection may do what this one does not ask for, and goes on doing it.
-  const elsewhere = (scope: string) => earlier?.ownIdScopes.includes(scope) === true;
+  // Another connection may do what this one does not ask for, and goes on doing it. Who only signs in changes none.
+  const kept = scopes.some((scope) => scope.startsWith("credits.")) ? earlier?.ownIdScopes : earlier?.scopes;
+  const elsewhere = (scope: string) => kept?.includes(scope) === true;
   const here = (scope: string) => (elsewhere(scope) ? " through this connection" : "");
   const missing = ["credits.spend", "credits.read"].filter((scope) => !scopes.includes(scope));
   const cannot = [
