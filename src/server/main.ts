@@ -98,7 +98,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const { startPaymentJobs } = await import("./jobs/payments.ts");
   const { STOP } = await import("./start/processes.ts");
   const pages = await pageHandler({ development });
-  const server = createQuotaServer(await loadRoutes(), pages.handle);
+  const server = createQuotaServer(await loadRoutes(), pages);
 
   // Before the first answer: a server that answers is one that ends in order when told to.
   let background: Promise<{ stop(): Promise<void> }[]> = Promise.resolve([]);

@@ -10,7 +10,8 @@ export const STOP = "stop";
 /**
  * Runs so many processes on one port; each is a whole server. One that ends by
  * itself is replaced. SIGTERM and SIGINT go to all of them, and this process ends
- * when they have, with 1 if one of them left something undone.
+ * when they have, with 1 if one of them left something undone. Before the first
+ * listens, one that ends with an error ends all: what it says, each of them would say.
  *
  * A process that stops is taken off the port here, by a message after the last
  * connection that it was handed. If it closed its end first, a connection on its
@@ -23,7 +24,11 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
   let code = 0;
   let greeted = false;
   const fork = () => {
-    if (!stopping) running.add(cluster.fork());
+    if (stopping) return;
+    const worker = cluster.fork();
+    // A message to one that has just died; that it did is told by its end.
+    worker.on("error", () => {});
+    running.add(worker);
   };
   cluster.on("listening", (_worker, { port }) => {
     if (greeted) return;
@@ -37,6 +42,10 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
   });
   cluster.on("exit", (worker, exitCode, signal) => {
     running.delete(worker);
+    if (!greeted && !stopping && exitCode > 0) {
+      stopping = true;
+      for (const other of running) other.process.kill("SIGTERM");
+    }
     if (!stopping) {
       log.warn("a server process ended and is replaced", { pid: worker.process.pid, code: exitCode, signal });
       setTimeout(fork, REPLACE_AFTER_MS);
