@@ -392,6 +392,13 @@ test.describe("QUOTA_PROCESSES", () => {
     expect(await world.balance()).toBe(999_995n);
   });
 
+  test("all end when the port is in use", async ({ start, postgresServer, ownDatabase }) => {
+    const { port } = new URL(postgresServer.url);
+    await expect(start({ databaseUrl: ownDatabase.url, env: { QUOTA_PROCESSES: "2", PORT: port } })).rejects.toThrow(
+      new RegExp(`^The server ended with 1:[^]*port ${port} is in use`),
+    );
+  });
+
   test("is refused on the embedded database, which has one", async ({ start }) => {
     await expect(start({ env: { QUOTA_PROCESSES: "2" } })).rejects.toThrow("the embedded database serves one process");
   });

@@ -44,6 +44,7 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
     running.delete(worker);
     if (!greeted && !stopping && exitCode > 0) {
       stopping = true;
+      code = exitCode;
       for (const other of running) other.process.kill("SIGTERM");
     }
     if (!stopping) {
@@ -52,7 +53,7 @@ export function superviseProcesses(count: number, onListening: (port: number) =>
       return;
     }
     // One that SIGTERM ended by itself had not begun to serve.
-    if (exitCode !== 0 && signal !== "SIGTERM") code = 1;
+    if (exitCode !== 0 && signal !== "SIGTERM" && code === 0) code = 1;
     if (running.size === 0) process.exit(code);
   });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
