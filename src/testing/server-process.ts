@@ -35,6 +35,8 @@ export type ServerOptions = {
   env?: Record<string, string>;
   /** false leaves Next out, which starts sooner. */
   pages?: boolean;
+  /** Started by npm, as people do; then the process is npm's. */
+  npm?: boolean;
 };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -48,7 +50,8 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
   const withoutPages =
     options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
-  const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
+  const [program, args] = options.npm ? ["npm", ["start"]] : [process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")]];
+  const child = spawn(program, args, {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: {

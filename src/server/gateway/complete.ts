@@ -558,7 +558,7 @@ class Sale {
   #failedInStream(failure: { message: string; status: number | null }): AppError {
     return new AppError(failure.status === 429 ? "rate_limit" : "upstream_error", {
       message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
-      detail: failure,
+      detail: { status: failure.status },
     });
   }
 
