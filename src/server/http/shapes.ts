@@ -50,7 +50,7 @@ export const chatCompletion = z.looseObject({
 export const embeddingsRequest = z
   .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
   .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });
-export const embeddings = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
+export const embeddingList = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
 
 export const linkedUser = z.object({
   user: z.object({ id: z.string(), email: z.string(), balance: credits }),

@@ -18,6 +18,8 @@ export type TokenPrice = {
   cachedInput?: bigint;
   /** Input written into the provider's prompt cache, where that costs more than plain input. */
   cacheWriteInput?: bigint;
+  /** The same, to be kept there for an hour. */
+  longCacheWriteInput?: bigint;
   output: bigint;
 };
 
