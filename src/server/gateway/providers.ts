@@ -5,7 +5,7 @@ import { startSimulator } from "./simulator/server.ts";
 
 /**
  * Where requests go. A provider is anything that speaks OpenAI's chat completions
- * over HTTP; what differs between them is in this table.
+ * over HTTP; some speak more. What differs between them is in this table.
  */
 type ProviderRow = {
   name: string;
@@ -16,6 +16,8 @@ type ProviderRow = {
   outputLimitField: "max_tokens" | "max_completion_tokens";
   /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
   streamOptions: boolean;
+  /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
+  messages: "x-api-key" | "bearer" | null;
 };
 
 export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
@@ -26,6 +28,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OPENAI_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
   },
   google: {
     name: "Google Gemini",
@@ -34,6 +37,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "GEMINI_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
   },
   anthropic: {
     name: "Anthropic",
@@ -42,6 +46,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "ANTHROPIC_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "x-api-key",
   },
   mistral: {
     name: "Mistral",
@@ -50,6 +55,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "MISTRAL_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: false,
+    messages: null,
   },
   groq: {
     name: "Groq",
@@ -58,6 +64,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "GROQ_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
   },
   deepseek: {
     name: "DeepSeek",
@@ -66,6 +73,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "DEEPSEEK_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
   },
   xai: {
     name: "xAI",
@@ -74,6 +82,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "XAI_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
   },
   openrouter: {
     name: "OpenRouter",
@@ -82,6 +91,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OPENROUTER_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
   },
   ollama: {
     name: "Ollama",
@@ -90,6 +100,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OLLAMA_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "bearer",
   },
   vllm: {
     name: "vLLM",
@@ -98,6 +109,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "VLLM_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "bearer",
   },
 };
 
@@ -108,6 +120,8 @@ export type Upstream = {
   /** What comes before `/chat/completions`. */
   pathPrefix: string;
   headers: Readonly<Record<string, string>>;
+  /** The same for Anthropic's Messages API. */
+  messagesHeaders: Readonly<Record<string, string>>;
   outputLimitField: ProviderRow["outputLimitField"];
   streamOptions: boolean;
 };
@@ -118,6 +132,11 @@ const shared = globalThis as unknown as {
   quotaUpstreams?: Map<ProviderId, Upstream>;
   quotaSimulator?: Promise<Upstream>;
 };
+
+/** Whether a provider's models can be asked through Anthropic's Messages API. */
+export function hasMessages(provider: ProviderId): boolean {
+  return providerTable[provider].messages !== null;
+}
 
 export function isConfigured(provider: ProviderId): boolean {
   const row = providerTable[provider];
@@ -149,17 +168,21 @@ export function upstreamFor(provider: ProviderId): Upstream | null {
 export function simulator(): Promise<Upstream> {
   shared.quotaSimulator ??= startSimulator({
     tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
-  }).then(({ url }) => openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true }));
+  }).then(({ url }) =>
+    openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true, messages: "bearer" }),
+  );
   return shared.quotaSimulator;
 }
 
 function openUpstream(
   provider: Upstream["provider"],
   baseUrl: string,
-  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions">,
+  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions" | "messages">,
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
+  const common = { "content-type": "application/json", "user-agent": "quota" };
+  const headers = { ...common, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) };
   return {
     provider,
     pool: new Pool(url.origin, {
@@ -171,11 +194,8 @@ function openUpstream(
       bodyTimeout: env.QUOTA_UPSTREAM_IDLE_TIMEOUT_MS,
     }),
     pathPrefix: url.pathname.replace(/\/+$/, ""),
-    headers: {
-      "content-type": "application/json",
-      "user-agent": "quota",
-      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
-    },
+    headers,
+    messagesHeaders: traits.messages === "x-api-key" && key !== undefined ? { ...common, "x-api-key": key } : headers,
     outputLimitField: traits.outputLimitField,
     streamOptions: traits.streamOptions,
   };

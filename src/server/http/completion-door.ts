@@ -21,7 +21,8 @@ export function completionDoor(declared: {
   dialect: Dialect;
   body: z.ZodType;
   response: z.ZodType;
-  streams?: boolean;
+  streams?: string;
+  headers?: Record<string, string>;
 }): Door {
   const { dialect, ...operation } = declared;
   return door(

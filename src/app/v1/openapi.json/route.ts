@@ -6,6 +6,7 @@ import * as checkout from "../checkout/route.ts";
 import * as embeddings from "../embeddings/route.ts";
 import * as funding from "../funding/credit/route.ts";
 import * as me from "../me/route.ts";
+import * as messages from "../messages/route.ts";
 import * as model from "../models/[...id]/route.ts";
 import * as models from "../models/route.ts";
 import * as packages from "../packages/route.ts";
@@ -24,6 +25,7 @@ export const dynamic = "force-dynamic";
 
 const doors = [
   chatCompletions.POST,
+  messages.POST,
   embeddings.POST,
   models.GET,
   model.GET,

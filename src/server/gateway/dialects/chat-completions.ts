@@ -21,6 +21,7 @@ import {
   readObject,
   tokensOfBodyWith,
   toolInstructions,
+  withoutImageData,
   wrong,
 } from "./read.ts";
 
@@ -97,7 +98,7 @@ async function countPrompt(request: CompletionRequest): Promise<number> {
   const { body } = request;
   if (!request.onlyProviderCounts)
     return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
-  return tokensOfBodyWith(partsOf(request), request);
+  return tokensOfBodyWith(partsOf(request), withoutImageData(request.text));
 }
 
 function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {

@@ -132,17 +132,22 @@ export function boundByBytes(text: string, parts: Parts, instructions: number, m
  * The same by tokenizer. Providers other than OpenAI cut text differently, so theirs
  * gets half as much again. Takes about 1 ms per 5 kB.
  */
-export async function boundByTokens(request: CompletionRequest, parts: Parts, instructions: number): Promise<number> {
+export async function boundByTokens(
+  request: CompletionRequest,
+  parts: Parts,
+  instructions: number,
+  text = withoutImageData(request.text),
+): Promise<number> {
   const { model } = request;
   if (parts.unbounded || parts.audio > 0) return request.promptBound;
   const margin = model.provider === "openai" ? 1.05 : 1.5;
-  const bound = Math.ceil((await tokensOfBody(request)) * margin) + 16 + instructions + parts.images * imageTokens(model);
+  const bound = Math.ceil((await countTextTokens(text)) * margin) + 16 + instructions + parts.images * imageTokens(model);
   return Math.min(request.promptBound, bound);
 }
 
 /** Tokens of the whole body, so that nothing that a model may be shown is left out. */
-export async function tokensOfBodyWith(parts: Parts, request: CompletionRequest): Promise<number> {
-  return (await tokensOfBody(request)) + parts.images * LEAST_IMAGE_TOKENS;
+export async function tokensOfBodyWith(parts: Parts, text: string): Promise<number> {
+  return (await countTextTokens(text)) + parts.images * LEAST_IMAGE_TOKENS;
 }
 
 /** Some providers put a page of instructions in front of the tools. */
@@ -150,9 +155,9 @@ export function toolInstructions(body: Body): number {
   return Array.isArray(body.tools) && body.tools.length > 0 ? 1_000 : 0;
 }
 
-/** Every member of the body counts, but for the data of images. */
-function tokensOfBody({ text }: CompletionRequest): Promise<number> {
-  return countTextTokens(text.replace(IMAGE_DATA, ""));
+/** Every member of a body counts, but for the data of images. */
+export function withoutImageData(text: string): string {
+  return text.replace(IMAGE_DATA, "");
 }
 
 const IMAGE_DATA = /(?<=data:image\/[\w.+-]{1,40};base64,)[A-Za-z0-9+/=]+/g;

@@ -13,7 +13,7 @@ export const POST = completionDoor({
   dialect: chatCompletions,
   body: chatCompletionRequest,
   response: chatCompletion,
-  streams: true,
+  streams: "the provider's events, with `quota` on the one that says how it ended.",
 });
 
 export const OPTIONS = preflight;
