@@ -4,9 +4,9 @@ import {
   events,
   message,
   messageEvents,
-  messageStream,
   messageUsage,
   namedEvent,
+  namedEvents,
   refusal,
 } from "../../src/testing/fake-upstream.ts";
 import { makeKey, makeToken } from "../../src/testing/makers.ts";
@@ -82,7 +82,7 @@ test.describe("the Anthropic package", () => {
   test("reads a stream to its end, and quota_usage after it", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
-    using _ = upstream.on(text, messageStream(messageEvents(["Grüße ", "🦊"])));
+    using _ = upstream.on(text, namedEvents(messageEvents(["Grüße ", "🦊"])));
     await test.step("event by event", async () => {
       const types: string[] = [];
       let quota: WithQuota["quota"];
@@ -114,7 +114,7 @@ test.describe("the Anthropic package", () => {
     const [start] = messageEvents([]);
     using seen = upstream.on(text, [
       message({ content: [used], stopReason: "tool_use" }),
-      messageStream([
+      namedEvents([
         start as object,
         { type: "content_block_start", index: 0, content_block: { ...used, input: {} } },
         { type: "content_block_delta", index: 0, delta: { type: "input_json_delta", partial_json: '{"city":' } },
@@ -245,7 +245,7 @@ test.describe("a message", () => {
     const text = marker();
     const cached = [{ type: "text", text: text.repeat(300), cache_control: { type: "ephemeral", ttl: "1h" } }];
     const usage = messageUsage(10, 5, { read: 1_000, written: 200, long: 300 });
-    using _ = upstream.on(text, [message({ usage }), messageStream(messageEvents(["Hello"], { usage }))]);
+    using _ = upstream.on(text, [message({ usage }), namedEvents(messageEvents(["Hello"], { usage }))]);
     // 10 plain, 1,000 at a tenth, 200 at 1.25, 300 at 2, and 5 out at 5.
     const cost = 10 + 100 + 250 + 600 + 25;
     const json = await call(postgresServer, path, { ...world.as, body: { ...ask("hi"), system: cached } });
@@ -333,13 +333,14 @@ test.describe("a message", () => {
 });
 
 test.describe("a client that hangs up on a message", () => {
-  async function hangUpAfter(server: PostgresServer, world: World, body: object, until: string): Promise<void> {
+  /** Asks all of it at once, and leaves all of it once each has said `until`. */
+  async function hangUpAfter(server: PostgresServer, world: World, bodies: object[], until: string): Promise<void> {
     const hangUp = new AbortController();
-    const response = await send(server, path, { ...world.as, body, signal: hangUp.signal });
-    let read = "";
-    for await (const part of response.body as ReadableStream<Uint8Array>) {
-      read += Buffer.from(part).toString("utf8");
-      if (read.includes(until)) break;
+    for (const body of bodies) {
+      const answer = await send(server, path, { ...world.as, body, signal: hangUp.signal });
+      const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+      for (let read = ""; !read.includes(until); ) read += Buffer.from((await reader.read()).value ?? []).toString("utf8");
+      reader.closed.catch(() => {});
     }
     hangUp.abort();
   }
@@ -360,7 +361,7 @@ test.describe("a client that hangs up on a message", () => {
         })(),
       ),
     );
-    await hangUpAfter(postgresServer, world, { ...ask(text), stream: true }, "hello world");
+    await hangUpAfter(postgresServer, world, [{ ...ask(text), stream: true }], "hello world");
     expect(await (await seen.next()).ended).toBe("aborted");
     await settled(postgresServer.db, world);
     // 10 plain, 100 at a tenth, and two out.
@@ -384,13 +385,34 @@ test.describe("a client that hangs up on a message", () => {
         })(),
       ),
     );
+    // The one that doesn't think, left at the same moment, says when the server has noticed.
+    const plain = marker();
+    using stopped = upstream.on(
+      plain,
+      events(
+        (async function* () {
+          yield whole.slice(0, 4).join("");
+          await new Promise(() => {});
+        })(),
+      ),
+    );
     const thinking = { type: "adaptive" };
-    await hangUpAfter(postgresServer, world, { ...ask(text), thinking, stream: true }, "hello");
+    await hangUpAfter(
+      postgresServer,
+      world,
+      [
+        { ...ask(text), thinking, stream: true },
+        { ...ask(plain), stream: true },
+      ],
+      "hello",
+    );
+    expect(await (await stopped.next()).ended).toBe("aborted");
     leave();
     expect(await (await seen.next()).ended).toBe("answered");
     await settled(postgresServer.db, world);
     expect(await world.usage()).toMatchObject([
       { outcome: "interrupted", countedBy: "provider", promptTokens: 10, completionTokens: 500, base: 2_510n },
+      { outcome: "interrupted", countedBy: "tokenizer", promptTokens: 10, completionTokens: 1, base: 15n },
     ]);
   });
 });
@@ -399,7 +421,7 @@ test("what a message costs is what the books say, whichever way it was asked for
   const world = await arrange(postgresServer.db);
   const text = marker();
   using _ = upstream.on(text, (request) =>
-    request.body.stream === true ? messageStream(messageEvents(["Hi"], { usage: USED })) : message(),
+    request.body.stream === true ? namedEvents(messageEvents(["Hi"], { usage: USED })) : message(),
   );
   await Promise.all(
     Array.from({ length: 10 }, (_each, index) =>

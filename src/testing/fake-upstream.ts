@@ -146,7 +146,8 @@ function parsed(text: string): Record<string, unknown> {
 /** What a request gets that no test listens for: ten tokens in, five out. */
 function ordinary({ path, body }: SeenRequest): Behaviour {
   if (path.endsWith("/embeddings")) return embeddings(body);
-  if (path.endsWith("/messages")) return body.stream === true ? messageStream(messageEvents(["Hello", " there."])) : message();
+  if (path.endsWith("/responses")) return body.stream === true ? namedEvents(responseEvents(["Hello", " there."])) : response();
+  if (path.endsWith("/messages")) return body.stream === true ? namedEvents(messageEvents(["Hello", " there."])) : message();
   return body.stream === true ? sse(completionChunks(["Hello", " there."], { includeUsage: true })) : completion();
 }
 
@@ -327,8 +328,79 @@ export function namedEvent(data: object): string {
 }
 
 /** A stream of named events, each written on its own. */
-export function messageStream(objects: readonly object[]): Behaviour {
+export function namedEvents(objects: readonly object[]): Behaviour {
   return events(objects.map(namedEvent));
+}
+
+/** Usage as the Responses API tells it. */
+export function responseUsage(inputTokens: number, outputTokens: number, details: { cached?: number; written?: number } = {}) {
+  return {
+    input_tokens: inputTokens,
+    input_tokens_details: { cached_tokens: details.cached ?? 0, cache_write_tokens: details.written ?? 0 },
+    output_tokens: outputTokens,
+    output_tokens_details: { reasoning_tokens: 0 },
+    total_tokens: inputTokens + outputTokens,
+  };
+}
+
+type ResponseOptions = { output?: readonly object[]; usage?: object | null; status?: string; rest?: object };
+
+/** A response, as an object; ten tokens in, five out unless told otherwise. */
+export function responseObject({
+  output = [outputMessage("Hello there.")],
+  usage = responseUsage(10, 5),
+  status = "completed",
+  rest,
+}: ResponseOptions = {}) {
+  return {
+    id: "resp_fake",
+    object: "response",
+    created_at: 1_700_000_000,
+    status,
+    error: null,
+    incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
+    model: "gpt-4o-mini-2024-07-18",
+    output,
+    parallel_tool_calls: true,
+    tool_choice: "auto",
+    tools: [],
+    usage,
+    ...rest,
+  };
+}
+
+export function response(options: ResponseOptions = {}): Behaviour {
+  return json(responseObject(options));
+}
+
+export function outputMessage(text: string, status = "completed") {
+  return {
+    id: "msg_fake",
+    type: "message",
+    status,
+    role: "assistant",
+    content: [{ type: "output_text", text, annotations: [], logprobs: [] }],
+  };
+}
+
+/** The events of an ordinary stream of one message, as objects. */
+export function responseEvents(texts: readonly string[], options: ResponseOptions = {}): object[] {
+  const whole = texts.join("");
+  const place = { item_id: "msg_fake", output_index: 0, content_index: 0 };
+  const part = { type: "output_text", text: "", annotations: [], logprobs: [] };
+  const begun = responseObject({ output: [], usage: null, status: "in_progress" });
+  const status = options.status ?? "completed";
+  return [
+    { type: "response.created", response: begun },
+    { type: "response.in_progress", response: begun },
+    { type: "response.output_item.added", output_index: 0, item: { ...outputMessage("", "in_progress"), content: [] } },
+    { type: "response.content_part.added", ...place, part },
+    ...texts.map((delta) => ({ type: "response.output_text.delta", ...place, delta, logprobs: [] })),
+    { type: "response.output_text.done", ...place, text: whole, logprobs: [] },
+    { type: "response.content_part.done", ...place, part: { ...part, text: whole } },
+    { type: "response.output_item.done", output_index: 0, item: outputMessage(whole, status) },
+    { type: `response.${status}`, response: responseObject({ output: [outputMessage(whole, status)], ...options }) },
+  ].map((each, sequence_number) => ({ ...each, sequence_number }));
 }
 
 /** A promise that a test keeps when it wants to. */

@@ -186,6 +186,7 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
     Math.floor(request.promptBound / 10),
     Math.min(request.askedOutput ?? LEAST_OUTPUT, LEAST_OUTPUT),
     today(),
+    request.cacheWrites,
   );
   return optimistic <= verdict.available;
 }
@@ -408,8 +409,7 @@ class Sale {
   async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
     this.#unread = false;
     this.#streaming = true;
-    const { dialect } = this.#purchase;
-    const meter = dialect.watch(this.#purchase.request);
+    const meter = this.#purchase.dialect.watch(this.#purchase.request);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
@@ -429,14 +429,14 @@ class Sale {
       if (this.#timedOut) {
         // Our own limit, not the provider's failure: a client could bring it about by reading slowly.
         const outOfTime = { message: "This request took longer than it may; what was delivered was billed." };
-        yield Buffer.from(dialect.failureEvent(new AppError("gateway_timeout", outOfTime)));
+        yield meter.failing(new AppError("gateway_timeout", outOfTime));
         return;
       }
       const failure = error instanceof AppError ? error : this.#unreachable(error);
       await this.release();
       log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
       // The status is long sent.
-      yield Buffer.from(dialect.failureEvent(failure));
+      yield meter.failing(failure);
     } finally {
       // Reached with the sale still open only when the client hung up, or time ran out.
       if (!this.#ended && this.#purchase.request.onlyProviderCounts) await drain(body, meter);

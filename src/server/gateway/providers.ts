@@ -18,6 +18,8 @@ type ProviderRow = {
   streamOptions: boolean;
   /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
   messages: "x-api-key" | "bearer" | null;
+  /** Has OpenAI's Responses API. */
+  responses: boolean;
 };
 
 export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
@@ -29,6 +31,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
+    responses: true,
   },
   google: {
     name: "Google Gemini",
@@ -38,6 +41,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
+    responses: false,
   },
   anthropic: {
     name: "Anthropic",
@@ -47,6 +51,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "x-api-key",
+    responses: false,
   },
   mistral: {
     name: "Mistral",
@@ -56,6 +61,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: false,
     messages: null,
+    responses: false,
   },
   groq: {
     name: "Groq",
@@ -65,6 +71,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
+    responses: true,
   },
   deepseek: {
     name: "DeepSeek",
@@ -74,6 +81,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
+    responses: false,
   },
   xai: {
     name: "xAI",
@@ -83,6 +91,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
+    responses: true,
   },
   openrouter: {
     name: "OpenRouter",
@@ -92,6 +101,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
+    responses: true,
   },
   ollama: {
     name: "Ollama",
@@ -101,6 +111,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "bearer",
+    responses: true,
   },
   vllm: {
     name: "vLLM",
@@ -110,6 +121,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "bearer",
+    responses: true,
   },
 };
 
@@ -136,6 +148,11 @@ const shared = globalThis as unknown as {
 /** Whether a provider's models can be asked through Anthropic's Messages API. */
 export function hasMessages(provider: ProviderId): boolean {
   return providerTable[provider].messages !== null;
+}
+
+/** Whether a provider's models can be asked through OpenAI's Responses API. */
+export function hasResponses(provider: ProviderId): boolean {
+  return providerTable[provider].responses;
 }
 
 export function isConfigured(provider: ProviderId): boolean {

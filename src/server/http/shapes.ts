@@ -66,6 +66,25 @@ export const message = z.looseObject({
   quota,
 });
 
+export const responseRequest = z
+  .looseObject({
+    model: z.string().describe("A model whose provider has this API; see Other APIs."),
+    input: z.union([z.string(), z.array(z.looseObject({}))]).describe("A text, or the items of the whole conversation."),
+    stream: z.boolean().nullish().describe("Answer as server-sent events."),
+    max_output_tokens: z.int().min(1).nullish().describe("The longest answer that is paid for, reasoning included."),
+    store: z.literal(false).nullish().describe("Nothing is kept at the provider."),
+  })
+  .meta({ examples: [{ model: "gpt-4o-mini", input: "Hello!" }] });
+export const response = z.looseObject({
+  id: z.string(),
+  object: z.literal("response"),
+  model: z.string(),
+  status: z.string().optional(),
+  output: z.array(z.looseObject({ type: z.string() })),
+  usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int(), total_tokens: z.int() }).nullish(),
+  quota,
+});
+
 export const embeddingsRequest = z
   .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
   .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });

@@ -37,7 +37,6 @@ export const chatCompletions: Dialect = {
   readUsage: ({ usage }) => readUsage(usage),
   countAnswer,
   watch: (request) => new ChatMeter({ includeUsage: wantsUsage(request.body) }),
-  failureEvent: ({ code, message }) => `data: ${JSON.stringify({ error: { code, message, type: "api_error", param: null } })}\n\n`,
 };
 
 const PRICED = pricedFields([

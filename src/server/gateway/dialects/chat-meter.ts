@@ -1,3 +1,4 @@
+import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { EventMeter, isCount, parseData, readFailure } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
@@ -43,6 +44,10 @@ export class ChatMeter extends EventMeter {
     const events = [this.#finishEvent, this.#usageEvent].filter((event) => event !== null);
     const last = events.map((event) => `data: ${appendMember(event, "quota", quota)}\n\n`).join("");
     return Buffer.from(`${last}data: [DONE]\n\n`);
+  }
+
+  failing({ code, message }: AppError): Buffer {
+    return Buffer.from(`data: ${JSON.stringify({ error: { code, message, type: "api_error", param: null } })}\n\n`);
   }
 
   /** Some providers put text on the chunk that was held back. */

@@ -1,4 +1,3 @@
-import type { AppError } from "../../platform/errors.ts";
 import type { Model } from "../../pricing/models.ts";
 import type { CacheWrites, TokenUsage } from "../../pricing/price.ts";
 import type { Upstream } from "../providers.ts";
@@ -28,10 +27,8 @@ export type Dialect = {
   readUsage(answer: Readonly<Record<string, unknown>>): TokenUsage | null;
   /** The output tokens of a JSON answer, by tokenizer. */
   countAnswer(answer: Readonly<Record<string, unknown>>): Promise<number>;
-  /** Watches one stream, and puts `quota` at its end. */
+  /** Watches one stream, puts `quota` at its end, and tells of a failure in it. */
   watch(request: CompletionRequest): EventMeter;
-  /** The failure of a stream that has begun, in the way that this API's clients raise. */
-  failureEvent(failure: AppError): string;
 };
 
 export type HeaderReader = (name: string) => string | null;

@@ -1,11 +1,12 @@
 import type { Model } from "../../pricing/models.ts";
-import { hasMessages } from "../providers.ts";
+import { hasMessages, hasResponses } from "../providers.ts";
 import { wrong } from "./read.ts";
 
 /** Nothing is translated between dialects: a model is asked as its own provider is. */
 const DOORS = {
   "/v1/chat/completions": () => true,
   "/v1/messages": (model: Model) => hasMessages(model.provider),
+  "/v1/responses": (model: Model) => hasResponses(model.provider),
 };
 
 export type DoorPath = keyof typeof DOORS;

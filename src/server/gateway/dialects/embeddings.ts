@@ -1,5 +1,4 @@
 import { countTextTokens } from "../../pricing/tokens.ts";
-import { chatCompletions } from "./chat-completions.ts";
 import { ChatMeter, readUsage } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
 import { parseBody, pricedFields, readModel, wrong } from "./read.ts";
@@ -16,7 +15,6 @@ export const embeddings: Dialect = {
   readUsage: ({ usage }) => readUsage(usage),
   countAnswer: async () => 0,
   watch: () => new ChatMeter({ includeUsage: false }),
-  failureEvent: chatCompletions.failureEvent,
 };
 
 const PRICED = pricedFields(["model", "input", "stream", "service_tier"]);

@@ -1,3 +1,4 @@
+import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { countTextTokens } from "../../pricing/tokens.ts";
 
@@ -35,6 +36,9 @@ export abstract class EventMeter {
 
   /** The events that were held back, with `quota`, and the end of the stream. */
   abstract closing(quota: string): Buffer;
+
+  /** The failure of a stream that has begun, in the way that this API's clients raise. */
+  abstract failing(failure: AppError): Buffer;
 
   /** Takes what the provider sent; returns what may go to the client now, or null. */
   push(chunk: Buffer): Buffer | null {

@@ -1,3 +1,4 @@
+import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { EventMeter, isCount, parseData, readFailure } from "./event-meter.ts";
 
@@ -41,6 +42,11 @@ export class MessagesMeter extends EventMeter {
 
   closing(quota: string): Buffer {
     return Buffer.from(`${this.#stopEvent}event: quota_usage\ndata: {"type":"quota_usage","quota":${quota}}\n\n`);
+  }
+
+  failing(failure: AppError): Buffer {
+    const { code, message } = failure;
+    return Buffer.from(`event: error\ndata: ${JSON.stringify({ type: "error", error: { type: errorType(failure), code, message } })}\n\n`);
   }
 
   protected passes(events: Buffer): boolean {
@@ -106,6 +112,11 @@ export class MessagesMeter extends EventMeter {
 const MATTERS = /"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]|^event: ?error/m;
 const IS_ERROR = /^event: ?error\s*$/m;
 const HAS_DELTA = /"content_block_delta"/;
+
+function errorType({ code }: AppError): string {
+  if (code === "rate_limit") return "rate_limit_error";
+  return code === "gateway_timeout" ? "timeout_error" : "api_error";
+}
 
 function failureOf(error: unknown): NonNullable<EventMeter["failure"]> {
   const isLimit = (error as { type?: unknown } | null | undefined)?.type === "rate_limit_error";

@@ -1,4 +1,3 @@
-import type { AppError } from "../../platform/errors.ts";
 import type { Model } from "../../pricing/models.ts";
 import type { CacheWrites } from "../../pricing/price.ts";
 import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
@@ -41,8 +40,6 @@ export const messages: Dialect = {
   readUsage: ({ usage }) => readMessagesUsage(usage),
   countAnswer,
   watch: () => new MessagesMeter(),
-  failureEvent: (failure) =>
-    `event: error\ndata: ${JSON.stringify({ type: "error", error: { type: errorType(failure), code: failure.code, message: failure.message } })}\n\n`,
 };
 
 const PRICED = pricedFields([
@@ -277,9 +274,4 @@ async function countAnswer({ content }: Body): Promise<number> {
     if (block.input !== undefined) tokens += await countTextTokens(JSON.stringify(block.input));
   }
   return tokens;
-}
-
-function errorType({ code }: AppError): string {
-  if (code === "rate_limit") return "rate_limit_error";
-  return code === "gateway_timeout" ? "timeout_error" : "api_error";
 }

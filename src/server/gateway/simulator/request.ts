@@ -60,6 +60,8 @@ export interface ChatRequest {
   topLogprobs: number;
   /** The request's own parts that count as prompt. */
   prompt: { messages: unknown[]; tools?: unknown; response_format?: unknown };
+  /** What the Responses API says again in its answer. */
+  echo?: object;
 }
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */

@@ -12,6 +12,7 @@ import { type Completion, complete, completionChunks, completionJson } from "./c
 import { embeddingsJson } from "./embeddings.ts";
 import { messageEvents, messageJson, messagesError, readMessagesRequest } from "./messages.ts";
 import { ApiError, type ChatRequest, readChatRequest, readEmbeddingsRequest } from "./request.ts";
+import { readResponsesRequest, responseEvents, responseJson } from "./responses.ts";
 
 export interface SimulatorOptions {
   /** Default 127.0.0.1. */
@@ -94,6 +95,9 @@ async function route(request: IncomingMessage, response: ServerResponse, exchang
     case "/v1/messages":
       requireMethod(request, "POST");
       return inMessagesErrors(async () => answer(readMessagesRequest(await readJson(request)), messagesVoice, response, exchange));
+    case "/v1/responses":
+      requireMethod(request, "POST");
+      return answer(readResponsesRequest(await readJson(request)), responsesVoice, response, exchange);
     case "/v1/embeddings":
       requireMethod(request, "POST");
       return sendJson(response, 200, await embeddingsJson(readEmbeddingsRequest(await readJson(request))));
@@ -154,6 +158,7 @@ const chatVoice: Voice = {
   },
 };
 const messagesVoice: Voice = { json: messageJson, events: messageEvents };
+const responsesVoice: Voice = { json: responseJson, events: responseEvents };
 
 async function answer(request: ChatRequest, voice: Voice, response: ServerResponse, exchange: Exchange): Promise<void> {
   const directive = readDirective(request);
