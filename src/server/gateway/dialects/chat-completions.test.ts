@@ -70,6 +70,12 @@ describe("reading a chat request", () => {
     ["web_search_options", {}, "web_search_options"],
     ["modalities", ["text", "audio"], "modalities"],
     ["audio", { voice: "alloy" }, "audio"],
+    ["prompt_cache_options", { ttl: "12h" }, "prompt_cache_options"],
+    [
+      "messages",
+      [{ role: "user", content: [{ type: "text", text: "x", prompt_cache_breakpoint: { mode: "explicit", ttl: "12h" } }] }],
+      "messages",
+    ],
   ])("%s: %j is refused as %s", (field, value, param) => {
     const { code, param: named } = refusalOf(() => chat({ [field]: value }));
     expect([code, named]).toEqual(["bad_request", param]);

@@ -19,6 +19,7 @@ import {
   readMessages,
   readModel,
   readObject,
+  refuseLongCache,
   tokensOfBodyWith,
   toolInstructions,
   withoutImageData,
@@ -138,6 +139,7 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
   if ((body.web_search_options ?? null) !== null) throw notAvailable("web_search_options", "searches are billed by the call.");
   if (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== "text"))
     throw notAvailable("modalities", "only text output has a price.");
+  refuseLongCache(body.prompt_cache_options, "prompt_cache_options");
   if ((body.audio ?? null) !== null) throw notAvailable("audio", "only text output has a price.");
   if (model.provider === "openrouter") {
     for (const field of ["models", "route", "plugins", "provider", "preset"]) {
@@ -168,6 +170,7 @@ function countParts(messages: unknown[]): Parts {
     if (!isObject(message) || !Array.isArray(message.content)) continue;
     for (const part of message.content as unknown[]) {
       if (!isObject(part)) continue;
+      refuseLongCache(part.prompt_cache_breakpoint, "messages");
       if (part.type === "image_url") {
         parts.images++;
         const url = isObject(part.image_url) ? part.image_url.url : part.image_url;

@@ -103,6 +103,12 @@ export function notAvailable(field: string, why: string): AppError {
   return wrong(field, `\`${field}\` is not available here: ${why}`);
 }
 
+/** What is written into OpenAI's prompt cache has one price on the list, that of the shortest time. */
+export function refuseLongCache(options: unknown, param: string): void {
+  if (isObject(options) && (options.ttl ?? "30m") !== "30m")
+    throw notAvailable(param, "only the prompt cache's shortest time has a listed price.");
+}
+
 /** What of a prompt is not text. */
 export type Parts = {
   images: number;

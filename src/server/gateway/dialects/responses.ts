@@ -16,6 +16,7 @@ import {
   readInteger,
   readModel,
   readObject,
+  refuseLongCache,
   tokensOfBodyWith,
   toolInstructions,
   withoutImageData,
@@ -118,7 +119,7 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
     throw notAvailable("reasoning", "this mode has prices of its own.");
   const cache = readObject(body, "prompt_cache_options");
   if (cache !== null && (cache.comparison_response_id ?? null) !== null) throw notAvailable("prompt_cache_options", SHARED);
-  if (cache !== null) refuseLongCache(cache, "prompt_cache_options");
+  refuseLongCache(cache, "prompt_cache_options");
   if ((body.tools ?? null) !== null && !Array.isArray(body.tools)) throw wrong("tools", "`tools` must be a list.");
   for (const tool of (body.tools ?? []) as unknown[]) {
     if (!isObject(tool) || (tool.type !== "function" && tool.type !== "custom"))
@@ -129,11 +130,6 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
       if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
     }
   }
-}
-
-/** What is written into the prompt cache has one price on the list, that of the shortest time. */
-function refuseLongCache(options: Body, param: string): void {
-  if ((options.ttl ?? "30m") !== "30m") throw notAvailable(param, "only the prompt cache's shortest time has a listed price.");
 }
 
 /**
@@ -177,7 +173,7 @@ function lookAt(content: unknown, parts: Parts): void {
     if (!isObject(part)) continue;
     if ((part.file_id ?? null) !== null)
       throw notAvailable("input", "a file id names something in an account that all apps share. Send the file itself.");
-    if (isObject(part.prompt_cache_breakpoint)) refuseLongCache(part.prompt_cache_breakpoint, "input");
+    refuseLongCache(part.prompt_cache_breakpoint, "input");
     if (part.type === "input_image") lookAtImage(part.image_url, parts);
     else if (part.type === "input_audio") throw notAvailable("input", "audio has no listed price.");
     // A file may hold pages of images.
