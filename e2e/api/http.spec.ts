@@ -285,8 +285,8 @@ test.describe("/v1/models", () => {
       max_output_tokens: 16_384,
     });
     expect((await call(postgresServer, "/v1/models/gpt-4o-mini")).json).toEqual(mini);
-    // Only one provider is configured here.
-    expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai"]));
+    // Two providers are configured here.
+    expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai", "anthropic"]));
     const unknown = await call(postgresServer, "/v1/models/gpt-99");
     expect([unknown.status, unknown.json.error.code]).toEqual([404, "model_not_found"]);
   });

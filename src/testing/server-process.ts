@@ -66,7 +66,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       // Receivers of tests are on this machine.
       QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1",
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
-      ...(options.upstream === undefined ? {} : { OPENAI_BASE_URL: options.upstream.url, OPENAI_API_KEY: options.upstream.key }),
+      ...(options.upstream === undefined ? {} : providers(options.upstream)),
       ...options.env,
     },
   });
@@ -103,6 +103,11 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
     killed: () => child.signalCode === "SIGKILL",
     exited,
   };
+}
+
+/** The fake provider is every provider that a test asks. */
+function providers({ url, key }: { url: string; key: string }): Record<string, string> {
+  return { OPENAI_BASE_URL: url, OPENAI_API_KEY: key, ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: key };
 }
 
 /** Removes the data folder of a server that ended. */
