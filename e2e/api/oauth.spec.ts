@@ -36,7 +36,7 @@ test.describe("the consent page", () => {
     await visitor.signIn(await makePerson(server.db));
     const page = await visitor.begin(authorizeUrl(server, client, pkce().challenge));
     const token = await visitor.token(page);
-    for (const limit of ["", "0", "-5", "a lot", "1.2345678", `5${" ".repeat(30)}x`]) {
+    for (const limit of ["", "0", "-5", "a lot", "1.2345678", `5${" ".repeat(30)}x`, "5\u0000", `${"x".repeat(18)}😀😀`]) {
       const answer = await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit, token });
       expect(answer.headers.get("location")).toBe(page);
       expect(await (await visitor.get(page)).text()).toContain("Write an amount above zero");

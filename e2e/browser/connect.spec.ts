@@ -236,7 +236,7 @@ test("asked again, the page says what is allowed already and what is new, and pr
   await exchange(server, client, await codeIn(page), wider.verifier, "again");
   const agreed = {
     monthlyLimit: 750_000n,
-    allowedModels: ["gpt-4o-mini", "gpt-4o"],
+    allowedModels: ["gpt-4o", "gpt-4o-mini"],
     scope: "credits.read credits.spend",
     agreedMarkupBps: 2_500,
   };

@@ -225,7 +225,8 @@ test("out of credits: the person tops up, comes back, and the question that wait
   });
 
   await test.step("the app learns of a link that was ended elsewhere, says so, and keeps the question", async () => {
-    await call(server, "/v1/users/acme_cleo", { key: example.client.key, method: "DELETE" });
+    const ended = await call(server, "/v1/users/acme_cleo/link", { key: example.client.key, method: "DELETE" });
+    expect(ended.json).toEqual({ success: true });
     await ask(page, "Are you still there?");
     await expect(page.getByText("Your wallet is not connected any more. Connect it again to go on.")).toBeVisible();
     await expect(page.getByRole("button", { name: "Connect Wallet" })).toBeVisible();

@@ -107,13 +107,20 @@ export async function keepFilledIn(request: { uid: string; cookieHeader: string;
   const interaction = await find(request.uid, request.cookieHeader);
   if (interaction === null) return;
   const payload: Kept = {
-    ...filledIn,
+    limited: filledIn.limited,
+    limit: storable(filledIn.limit),
+    models: filledIn.models.map(storable),
     markupBps: Number.parseInt(request.token, 10) || 0,
     tokenHash: hashSecret(request.token).toString("base64url"),
   };
   const kept = { payload, expiresAt: new Date(interaction.exp * 1000) };
   const key = { kind: FILLED_IN, idHash: hashSecret(request.uid) };
   await (await prisma()).oAuthRecord.upsert({ where: { kind_idHash: key }, create: { ...key, ...kept }, update: kept });
+}
+
+/** A text that any database takes: without control characters and halves of characters. What was wrong stays wrong. */
+function storable(text: string): string {
+  return text.replace(/\p{C}/gu, "\ufffd");
 }
 
 /**
