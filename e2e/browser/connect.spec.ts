@@ -256,6 +256,64 @@ test("asked again, the page says what is allowed already and what is new, and pr
   expect(await db.prisma.linkedUser.findMany({ where: { appId: client.appId } })).toMatchObject([{ id, ...agreed }]);
 });
 
+test("an app that knows a person under a second id shares the limit of the first, and every page says so", async ({
+  page,
+  postgresServer: server,
+  app,
+}) => {
+  const { db } = server;
+  const person = await makePerson(db, { credits: 8_400_000n });
+  const client = await makeClient(db, { redirectUris: [app.url], name: "Acme Chat" });
+  await makeLink(db, client.appId, person, { externalUserId: "first", monthlyLimit: 5_000_000n, agreedMarkupBps: 0 });
+  const ask = (user: string) => call(server, "/v1/chat/completions", { key: client.key, user, body: chat("Hello", { max_tokens: 20 }) });
+  const limits = () =>
+    Promise.all(
+      ["first", "second"].map(async (user) => {
+        const { limit, spent } = (await call(server, `/v1/users/${user}`, { key: client.key })).json;
+        return { limit, spent };
+      }),
+    );
+  expect((await ask("first")).status).toBe(200);
+
+  const { verifier, challenge } = pkce();
+  await page.goto(authorizeUrl(server, client, challenge));
+  await signIn(page, person);
+  await expect(page.getByText("This is the limit you set before. It is one for all your connections with this app.")).toBeVisible();
+  await page.getByLabel("Dollars a month").fill("1");
+  await page.getByRole("button", { name: "Allow" }).click();
+  await exchange(server, client, await codeIn(page), verifier, "second");
+  expect((await ask("second")).status).toBe(200);
+  const [first, second] = await limits();
+  expect(first).toEqual({ limit: 1_000_000, spent: expect.any(Number) });
+  expect(second).toEqual(first);
+
+  // A request by which no id of the app's own can be linked leaves those as they are, and does not deny it.
+  const narrow = pkce();
+  await page.goto(authorizeUrl(server, client, narrow.challenge, { scope: "openid" }));
+  await expect(page.getByText("spend anything through this connection")).toBeVisible();
+  await expect(page.getByText("What you allowed it in another connection stays as it is")).toBeVisible();
+
+  await page.goto(`${originOf(server)}/wallet`);
+  await expect(page.getByText("One of 2 connections with this app")).toHaveCount(2);
+  await expect(page.getByText("of $1.00 this month")).toHaveCount(2);
+  expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+  await page.getByRole("button", { name: "Change Acme Chat, first" }).click();
+  await page.getByRole("menuitem", { name: "Monthly limit" }).click();
+  await expect(page.getByText("for all your connections with it together")).toBeVisible();
+  await page.getByLabel("Dollars a month").fill("0");
+  await page.getByRole("button", { name: "Save limit" }).click();
+  await expect(page.getByText("of $0.00 this month")).toHaveCount(2);
+  for (const user of ["first", "second"]) expect((await ask(user)).json.error.code).toBe("spending_limit_reached");
+
+  await page.getByRole("button", { name: "Change Acme Chat, first" }).click();
+  await page.getByRole("menuitem", { name: "Disconnect" }).click();
+  await expect(page.getByText("The other connection with this app can go on, within the same limit")).toBeVisible();
+  await page.getByRole("button", { name: "Disconnect", exact: true }).click();
+  await expect(page.getByText("One of 2 connections")).toHaveCount(0);
+  expect((await ask("first")).status).toBe(404);
+  expect((await ask("second")).json.error.code).toBe("spending_limit_reached");
+});
+
 test("an app that does not spend asks for no limit, and leaves the one that was set as it is", async ({
   page,
   postgresServer: server,
@@ -291,6 +349,10 @@ test("an app that does not spend asks for no limit, and leaves the one that was 
     monthlyLimit: 2_000_000n,
     scope: "credits.read",
   });
+  // Signing in changes no connection, and the page does not say that it takes anything away.
+  await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid" }));
+  await expect(page.getByText("see your balance through this connection")).toBeVisible();
+  await expect(page.getByText("spend anything", { exact: true })).toBeVisible();
 });
 
 test("an app that asks for a fresh sign-in gets one, and one that lets the person choose does too", async ({

@@ -55,8 +55,9 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
       if (run.some(({ text }) => text.includes('"@usequota/core"')))
         await installAsWritten(readFileSync(path.join(folder, "sdk.md"), "utf8"), place);
       // As after `npm install`.
-      await mkdir(path.join(place, "node_modules"), { recursive: true });
-      await symlink(path.join(root, "node_modules/openai"), path.join(place, "node_modules/openai"), "junction");
+      await mkdir(path.join(place, "node_modules/@anthropic-ai"), { recursive: true });
+      for (const name of ["openai", "@anthropic-ai/sdk"])
+        await symlink(path.join(root, "node_modules", name), path.join(place, "node_modules", name), "junction");
       for (const snippet of run) {
         await test.step(`line ${snippet.line}`, async () => {
           const text = snippet.text.replaceAll("http://localhost:3000", originOf(server));

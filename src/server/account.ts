@@ -7,6 +7,7 @@ import { sendLater } from "./mail.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { endBilling } from "./payments/billing.ts";
 import { forgetCustomer } from "./payments/checkout.ts";
+import { closeCheckouts, hasOpenCheckouts, type InTheWay, paymentsInTheWay } from "./payments/leaving.ts";
 import { prisma, type Tx, transaction } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
 import { hashSecret } from "./platform/secrets.ts";
@@ -44,7 +45,7 @@ export async function resetIsOpen(token: string): Promise<boolean> {
 export async function resetPassword(ask: { token: string; password: string; ip: string }): Promise<{ email: string } | null> {
   await countAttempt("guessesFromPlace", ask.ip);
   if (!(await resetIsOpen(ask.token))) return null;
-  const passwordHash = await hashPassword(ask.password);
+  const passwordHash = await hashPassword(ask.password, ask.ip);
   return transaction(async (tx) => {
     const where = { hash: hashSecret(ask.token), expiresAt: { gt: new Date() } };
     const reset = await tx.prisma.passwordReset.findFirst({ where, select: { userId: true, user: { select: { email: true } } } });
@@ -65,7 +66,7 @@ export async function changePassword(ask: {
 }): Promise<"changed" | "wrong password" | "too many attempts"> {
   const verdict = await checkPassword({ email: ask.email, password: ask.current, ip: ask.ip });
   if (verdict.kind !== "accepted") return verdict.kind === "refused" ? "wrong password" : "too many attempts";
-  const passwordHash = await hashPassword(ask.next);
+  const passwordHash = await hashPassword(ask.next, ask.ip);
   await transaction((tx) => setPassword(tx, ask.userId, passwordHash));
   return "changed";
 }
@@ -109,21 +110,44 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
   return apps.map((each) => ({ name: each.name, linkedUsers: each._count.linkedUsers }));
 }
 
+/** What this person owes, or a payment of theirs that is under way: the account can't end before it is settled. */
+export async function paymentInTheWay(owner: { userId: string; walletId: string }): Promise<InTheWay | null> {
+  return transaction((tx) => paymentsInTheWay(tx, owner));
+}
+
+/** `checkout paid`: its credits have just come in, and would be lost. `checkout open`: it could not be closed. */
+export type Deletion =
+  | { kind: "deleted" }
+  | { kind: "apps in use"; names: string[] }
+  | InTheWay
+  | { kind: "checkout paid" | "checkout open" };
+
 /**
  * Ends an account: every app is disconnected and told so, nobody can sign in, and the
  * address is free again. What was spent stays in the ledger, under a wallet that no
  * longer belongs to anybody with a name. Refused while other people are linked to an
- * app of theirs, because those would lose it without a word.
+ * app of theirs, because those would lose it without a word; while the wallet owes
+ * something; and while money is on its way to it. Open checkouts are closed.
  */
-export async function deleteAccount(userId: string): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> {
+export async function deleteAccount(userId: string): Promise<Deletion> {
+  const refused = await transaction((tx) => refusal(tx, userId));
+  if (refused !== null) return refused;
+  // It asks Stripe, so it comes before anything is locked; what is opened meanwhile is seen below.
+  const checkouts = await closeCheckouts(userId);
+  if (checkouts !== "closed") return { kind: checkouts === "credited" ? "checkout paid" : "checkout open" };
   let customerId: string | null = null;
-  const outcome = await transaction(async (tx): Promise<{ kind: "deleted" } | { kind: "apps in use"; names: string[] }> => {
+  const outcome = await transaction(async (tx): Promise<Deletion> => {
     await tx.query(lockUserStatement, [userId]);
     // Who is connecting to one of the apps right now is waited for, and counted.
     await tx.query(lockAppsStatement, [userId]);
-    const inUse = await appsInUseOf(tx.prisma.app, userId);
-    if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
-    const links = await tx.prisma.linkedUser.findMany({ where: { userId }, select: { appId: true, externalUserId: true } });
+    const refused = await refusal(tx, userId);
+    if (refused !== null) return refused;
+    if (await hasOpenCheckouts(tx, userId)) return { kind: "checkout open" };
+    const links = await tx.prisma.linkedUser.findMany({
+      where: { userId },
+      select: { appId: true, externalUserId: true },
+      orderBy: { id: "asc" },
+    });
     for (const link of links) await unlink(tx, link.appId, link.externalUserId, "user");
     // Their apps stop: no key works any more, nobody can connect, and no secret fits.
     const apps = await tx.prisma.app.findMany({ where: { ownerId: userId, deletedAt: null }, select: { id: true } });
@@ -147,6 +171,14 @@ export async function deleteAccount(userId: string): Promise<{ kind: "deleted" }
   // After the commit, and nobody waits for it: no card is charged any more in any case.
   if (customerId !== null) void forgetCustomer(customerId);
   return outcome;
+}
+
+/** What stands in the way of ending an account; null when nothing does. */
+async function refusal(tx: Tx, userId: string): Promise<Exclude<Deletion, { kind: "deleted" }> | null> {
+  const inUse = await appsInUseOf(tx.prisma.app, userId);
+  if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
+  const { walletId } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
+  return paymentsInTheWay(tx, { userId, walletId });
 }
 
 const lockAppsStatement = { name: "account_lock_apps", text: `SELECT id FROM app WHERE owner_id = $1::uuid ORDER BY id FOR NO KEY UPDATE` };

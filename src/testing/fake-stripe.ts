@@ -191,6 +191,15 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       },
     },
     "GET /v1/checkout/sessions/:id": { params: ["Checkout/Sessions", "SessionRetrieveParams"], run: (id, params) => expanded(id, params) },
+    "POST /v1/checkout/sessions/:id/expire": {
+      params: ["Checkout/Sessions", "SessionExpireParams"],
+      run: (id, params) => {
+        if (get(id).status !== "open")
+          throw new Refusal(400, { message: 'Only Checkout Sessions with a status in ["open"] can be expired.' });
+        waiting.push(event("checkout.session.expired", change(id, { status: "expired" })));
+        return expanded(id, params);
+      },
+    },
     "POST /v1/payment_intents": {
       params: ["PaymentIntents", "PaymentIntentCreateParams"],
       run: (_id, params) => {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { openAccount, platformAccount } from "../server/ledger/accounts.ts";
-import { setLimit } from "../server/ledger/limits.ts";
+import { setLimit, sharedLimit } from "../server/ledger/limits.ts";
 import { transfer } from "../server/ledger/transfer.ts";
 import { type Database, transaction } from "../server/platform/db.ts";
 
@@ -64,6 +64,7 @@ export async function makeLink(
   return transaction(async (tx) => {
     const link = await tx.prisma.linkedUser.create({
       data: {
+        ...(await sharedLimit(tx, { appId, userId: user.id })),
         appId,
         userId: user.id,
         walletId: user.walletId,

@@ -12,8 +12,15 @@ import { Money } from "./money.tsx";
 import { NotYou } from "./not-you.tsx";
 import { percentOf } from "./percent.ts";
 
-/** What a person allowed an app before, the last time. */
-type Earlier = { scopes: readonly string[]; monthlyLimit: bigint | null; allowedModels: string[]; agreedMarkupBps: number };
+/** What a person allowed an app before, in all their connections with it. */
+type Earlier = {
+  scopes: readonly string[];
+  /** What connections by the app's own ids may do; a request for less leaves them as they are. */
+  ownIdScopes: readonly string[];
+  monthlyLimit: bigint | null;
+  allowedModels: string[];
+  agreedMarkupBps: number;
+};
 
 type Props = {
   app: { name: string; siteUrl: string | null; logoUrl: string | null; markupBps: number };
@@ -122,7 +129,9 @@ export function ConsentSheet({
               <ConsentLimit proposed={proposed} problem={typed?.problem} />
               {spent && typed === undefined && (
                 <p className="mt-2 text-sm text-soft">
-                  {asBefore ? "Limit and models are what you set before." : "This is the limit you set before."}
+                  {asBefore
+                    ? "Limit and models are what you set before. They are the same for all your connections with this app."
+                    : "This is the limit you set before. It is one for all your connections with this app."}
                 </p>
               )}
             </div>
@@ -164,10 +173,15 @@ export function ConsentSheet({
 function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earlier | null }) {
   const can = rights(scopes);
   const before = earlier === null ? [] : rights(earlier.scopes);
+  // Another connection may do what this one does not ask for, and goes on doing it. Who only signs in changes none.
+  const kept = scopes.some((scope) => scope.startsWith("credits.")) ? earlier?.ownIdScopes : earlier?.scopes;
+  const elsewhere = (scope: string) => kept?.includes(scope) === true;
+  const here = (scope: string) => (elsewhere(scope) ? " through this connection" : "");
+  const missing = ["credits.spend", "credits.read"].filter((scope) => !scopes.includes(scope));
   const cannot = [
     "top up, withdraw, or see other apps",
-    scopes.includes("credits.spend") ? "spend more than you allow here" : "spend anything",
-    !scopes.includes("credits.read") && "see your balance",
+    scopes.includes("credits.spend") ? "spend more than you allow here" : `spend anything${here("credits.spend")}`,
+    !scopes.includes("credits.read") && `see your balance${here("credits.read")}`,
   ].filter((line) => line !== false);
   return (
     <div className="mt-6 grid gap-4">
@@ -188,6 +202,9 @@ function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earli
         </>
       )}
       <List title="It can’t" lines={cannot} icon={<X size={16} className="mt-1 shrink-0 text-soft" aria-hidden="true" />} />
+      {missing.some(elsewhere) && (
+        <p className="text-sm text-soft">What you allowed it in another connection stays as it is; see Wallet → Connected apps.</p>
+      )}
     </div>
   );
 }

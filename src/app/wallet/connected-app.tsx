@@ -17,7 +17,7 @@ import { DisconnectDialog, LimitDialog, ModelsDialog } from "./link-dialogs.tsx"
 
 export type Link = Answers["wallet"]["connectedApps"][number];
 
-/** One app that may spend, and all that its person can change about it. */
+/** One connection with an app that may spend, and all that its person can change about it. */
 export function ConnectedApp({ link }: { link: Link }) {
   const router = useRouter();
   const [open, setOpen] = useState<"limit" | "models" | "disconnect" | null>(null);
@@ -27,11 +27,13 @@ export function ConnectedApp({ link }: { link: Link }) {
   const failure = failureOf(pause.error ?? resume.error);
   const busy = pause.isPending || resume.isPending;
   const { name } = link.app;
+  // Several connections with one app are told apart by what the app calls the person.
+  const label = link.connections > 1 ? `${name}, ${link.externalUserId}` : name;
   const menu = useRef<HTMLButtonElement>(null);
   const dialog = { link, onClose: () => setOpen(null), returnFocusTo: menu };
   const host = link.app.siteUrl === null ? undefined : URL.parse(link.app.siteUrl)?.host;
   return (
-    <Card className="p-4 sm:p-5" aria-label={name}>
+    <Card className="p-4 sm:p-5" aria-label={label}>
       <div className="flex items-start gap-4">
         <AppTile name={name} logoUrl={link.app.logoUrl} />
         <div className="min-w-0 flex-1">
@@ -61,6 +63,13 @@ export function ConnectedApp({ link }: { link: Link }) {
         </div>
       </div>
       {link.limit !== null && <LimitBar spent={link.spent} limit={link.limit} />}
+      {link.connections > 1 && (
+        <p className="mt-3 text-sm leading-5 text-soft">
+          One of {link.connections} connections with this app, as{" "}
+          <bdi className="font-medium text-ink [overflow-wrap:anywhere]">{link.externalUserId}</bdi>. Limit and models are the same for all,
+          and what is spent counts together. Pause or disconnect each by itself.
+        </p>
+      )}
       <div className="mt-4 flex flex-wrap items-center justify-between gap-x-4 gap-y-3">
         <p className="min-w-0 text-sm leading-5 text-soft">
           {modelsInWords(link.allowedModels)}
@@ -77,15 +86,15 @@ export function ConnectedApp({ link }: { link: Link }) {
         </p>
         <div className="ml-auto flex gap-2">
           {link.pausedAt === null ? (
-            <Button size="small" disabled={busy} onClick={() => pause.mutate({ linkId: link.id })} aria-label={`Pause ${name}`}>
+            <Button size="small" disabled={busy} onClick={() => pause.mutate({ linkId: link.id })} aria-label={`Pause ${label}`}>
               Pause
             </Button>
           ) : (
-            <Button size="small" disabled={busy} onClick={() => resume.mutate({ linkId: link.id })} aria-label={`Resume ${name}`}>
+            <Button size="small" disabled={busy} onClick={() => resume.mutate({ linkId: link.id })} aria-label={`Resume ${label}`}>
               Resume
             </Button>
           )}
-          <Menu name="Change" label={`Change ${name}`} buttonRef={menu}>
+          <Menu name="Change" label={`Change ${label}`} buttonRef={menu}>
             <MenuItem onSelect={() => setOpen("limit")}>Monthly limit</MenuItem>
             <MenuItem onSelect={() => setOpen("models")}>Models</MenuItem>
             <MenuItem danger onSelect={() => setOpen("disconnect")}>

@@ -49,7 +49,8 @@ export function LimitDialog({ link, onClose, returnFocusTo }: Props) {
         {failure.message !== null && <FormError>{failure.message}</FormError>}
         <p className="text-soft">
           It spent <Money credits={link.spent} className="font-medium text-ink" /> this month. At its limit it has to stop until the first
-          day of the next month (UTC). A new limit holds from its next request on.
+          day of the next month (UTC). A new limit holds from its next request on
+          {link.connections > 1 ? ", for all your connections with it together." : "."}
         </p>
         <Choices legend="How much it may spend">
           <Choice type="radio" name="limited" checked={limited} onChange={() => setLimited(true)} title="Up to an amount a month" />
@@ -112,7 +113,7 @@ export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
       onOpenChange={onOpenChange(onClose)}
       returnFocusTo={returnFocusTo}
       title={`Models for ${link.app.name}`}
-      description="From its next request on the app can use only what you allow here."
+      description={`From its next request on the app can use only what you allow here${link.connections > 1 ? ", in all your connections with it" : ""}.`}
     >
       <form onSubmit={submit} className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}
@@ -157,7 +158,11 @@ export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
       onOpenChange={onOpenChange(onClose)}
       returnFocusTo={returnFocusTo}
       title={`Disconnect ${link.app.name}`}
-      description="From its next request on it can't spend from your wallet or see your balance. What it spent stays in your statement. To use it again, connect your wallet there."
+      description={
+        link.connections > 1
+          ? `This ends the connection as ${link.externalUserId}. ${link.connections === 2 ? "The other connection" : `The ${link.connections - 1} other connections`} with this app can go on${link.limit === null ? "" : ", within the same limit"}; to stop it altogether, disconnect every one of them. What it spent stays in your statement.`
+          : "From its next request on it can't spend from your wallet or see your balance. What it spent stays in your statement. To use it again, connect your wallet there."
+      }
     >
       <div className="space-y-4">
         {failure.message !== null && <FormError>{failure.message}</FormError>}

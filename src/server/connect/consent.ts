@@ -46,24 +46,41 @@ export async function pendingRequest(uid: string, cookieHeader: string): Promise
   };
 }
 
-/** What a person allowed an app before, the last time. */
-export type Earlier = { scopes: Scope[]; monthlyLimit: bigint | null; allowedModels: string[]; agreedMarkupBps: number };
+/** What a person allowed an app before: in all their connections with it together, for which limit and models are the same. */
+export type Earlier = {
+  scopes: Scope[];
+  /** Scopes of connections by the app's own ids. A request that such an id can't be linked by leaves them as they are. */
+  ownIdScopes: Scope[];
+  monthlyLimit: bigint | null;
+  allowedModels: string[];
+  /** What they said yes to last, when they were asked for spending. */
+  agreedMarkupBps: number;
+};
 
 /** What the consent page shows of the person and what they allowed this app before. */
 export async function standing(userId: string, appId: string): Promise<{ balance: bigint; earlier: Earlier | null }> {
   const db = await prisma();
   const { walletId } = await db.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
-  const link = await db.linkedUser.findFirst({
+  const links = await db.linkedUser.findMany({
     where: { userId, appId },
     orderBy: { id: "desc" },
-    select: { scope: true, monthlyLimit: true, allowedModels: true, agreedMarkupBps: true },
+    select: { scope: true, byToken: true, monthlyLimit: true, allowedModels: true, agreedMarkupBps: true },
   });
-  let earlier: Earlier | null = null;
-  if (link !== null) {
-    const { scope, ...agreed } = link;
-    earlier = { scopes: knownScopes(scope), ...agreed };
-  }
-  return { balance: (await balanceOf((await database()).sql, walletId)).available, earlier };
+  const [newest] = links;
+  const { available } = await balanceOf((await database()).sql, walletId);
+  if (newest === undefined) return { balance: available, earlier: null };
+  const spending = links.find(({ scope }) => knownScopes(scope).includes("credits.spend"));
+  const scopesOf = (some: typeof links) => knownScopes(some.map(({ scope }) => scope).join(" "));
+  return {
+    balance: available,
+    earlier: {
+      scopes: scopesOf(links),
+      ownIdScopes: scopesOf(links.filter(({ byToken }) => !byToken)),
+      monthlyLimit: newest.monthlyLimit,
+      allowedModels: newest.allowedModels,
+      agreedMarkupBps: (spending ?? newest).agreedMarkupBps,
+    },
+  };
 }
 
 /**

@@ -1,12 +1,13 @@
 import { balanceOf } from "../ledger/accounts.ts";
-import { transfer } from "../ledger/transfer.ts";
+import { isSameTransfer, transfer } from "../ledger/transfer.ts";
 import type { Tx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 
 /**
  * Gives credits of a developer to a linked user of their app. Throws `not_found`
  * when nobody is linked under that id, `insufficient_credits` when the developer's
- * wallet cannot pay, `bad_request` when both are the same wallet.
+ * wallet cannot pay, `bad_request` when both are the same wallet. The same gift again
+ * changes nothing; another one with its id is `idempotency_conflict`.
  */
 export async function fundLinkedUser(
   tx: Tx,
@@ -20,18 +21,24 @@ export async function fundLinkedUser(
   if (link.walletId === gift.fromWalletId) {
     throw new AppError("bad_request", { param: "external_user_id", message: "This linked user's wallet is your own." });
   }
-  const outcome = await transfer(tx, {
+  const move = {
     id: gift.id,
     debitId: gift.fromWalletId,
     creditId: link.walletId,
     amount: gift.amount,
     reason: "funding",
     description: gift.description,
-  });
+  } as const;
+  const outcome = await transfer(tx, move);
   if (outcome === "insufficient")
     throw new AppError("insufficient_credits", { message: "Your own wallet does not have enough credits for this gift." });
   // So that both statements can say who gave what to whom.
   if (outcome === "applied")
     await tx.prisma.gift.create({ data: { transferId: gift.id, appId: gift.appId, externalUserId: gift.externalUserId } });
+  if (outcome === "duplicate") {
+    const told = await tx.prisma.gift.findUnique({ where: { transferId: gift.id }, select: { appId: true, externalUserId: true } });
+    if (!(await isSameTransfer(tx, move)) || told?.appId !== gift.appId || told.externalUserId !== gift.externalUserId)
+      throw new AppError("idempotency_conflict", { message: "This was used for another gift already, which stays as it is." });
+  }
   return { balanceAfter: (await balanceOf(tx, link.walletId)).balance };
 }

@@ -1,6 +1,6 @@
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
-import { limitState, setLimit } from "../ledger/limits.ts";
+import { limitState, lockLinks, setLimit, sharedLimit } from "../ledger/limits.ts";
 import type { Database, Tx } from "../platform/db.ts";
 import { emit } from "../webhooks/outbox.ts";
 import { endGrantsOf } from "./grants.ts";
@@ -18,7 +18,7 @@ export type LinkedUserView = {
   user: { id: string; email: string; balance: bigint };
   linkedAt: Date;
   walletId: string;
-  /** Present when the person set a monthly limit for this app. */
+  /** Present when the person set a monthly limit for this app: one for all ids that it knows them under, and so is what is spent of it. */
   limit?: bigint;
   spent?: bigint;
 };
@@ -110,8 +110,10 @@ export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agr
 /**
  * Two that link to the same app come one after the other, so that the second sees
  * what the first one did; and neither the person's account nor the app is deleted meanwhile. Throws when one is.
+ * Locks the person's links to the app, all at once, because what they agree to is for all of them.
  */
-async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
+async function oneAtATime(tx: Tx, agreement: Agreement): Promise<void> {
+  const { appId, userId } = agreement;
   const there = await tx.prisma.$queryRaw<unknown[]>`
     SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
   if (there.length === 0) throw new Error("the account to link is gone");
@@ -121,6 +123,7 @@ async function oneAtATime(tx: Tx, { appId, userId }: Agreement): Promise<void> {
   // Read after the lock: an account that is being deleted takes its apps first.
   const owner = await tx.prisma.user.findFirst({ where: { apps: { some: { id: appId } } }, select: { deletedAt: true } });
   if (owner === null || owner.deletedAt !== null) throw new Error("the app to link to is gone");
+  await lockLinks(tx, agreement);
 }
 
 const linkColumns = {
@@ -130,27 +133,42 @@ const linkColumns = {
   user: { select: { id: true, email: true } },
 } satisfies Prisma.LinkedUserSelect;
 
-async function renew(tx: Tx, id: string, { scope, allowedModels, agreedMarkupBps, monthlyLimit }: Agreement): Promise<Link> {
+async function renew(tx: Tx, id: string, agreement: Agreement): Promise<Link> {
+  const { scope, agreedMarkupBps } = agreement;
   // Who was not asked about spending has said nothing about limit, models and markup.
   const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
     // Saying yes again ends a pause.
-    data: { scope, pausedAt: null, ...(spends ? { allowedModels, agreedMarkupBps } : {}) },
+    data: { scope, pausedAt: null, ...(spends ? { agreedMarkupBps } : {}) },
     select: linkColumns,
   });
-  if (spends) await setLimit(tx, id, monthlyLimit);
+  if (spends) await bound(tx, id, agreement);
   return renewed;
 }
 
+/** Limit and models are for the app, so for every link of this person to it, whichever of them said so last. */
+async function bound(tx: Tx, id: string, agreement: Agreement): Promise<void> {
+  await setLimit(tx, id, agreement.monthlyLimit);
+  await setModels(tx, agreement, agreement.allowedModels);
+}
+
+/** Sets the models that an app may ask for from a person's wallet, under whichever id; none given means any. */
+export async function setModels(tx: Tx, of: { appId: string; userId: string }, allowedModels: string[]): Promise<void> {
+  await lockLinks(tx, of);
+  await tx.prisma.linkedUser.updateMany({ where: { appId: of.appId, userId: of.userId }, data: { allowedModels } });
+}
+
 async function create(tx: Tx, as: { externalUserId: string; byToken: boolean }, agreement: Agreement): Promise<Link> {
-  const { appId, userId, scope, allowedModels, agreedMarkupBps, monthlyLimit } = agreement;
+  const { appId, userId, scope, agreedMarkupBps } = agreement;
   const { walletId } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
+  const shared = await sharedLimit(tx, agreement);
+  const other = await tx.prisma.linkedUser.findFirst({ where: { appId, userId }, select: { allowedModels: true } });
   const created = await tx.prisma.linkedUser.create({
-    data: { appId, userId, walletId, ...as, scope, allowedModels, agreedMarkupBps },
+    data: { appId, userId, walletId, ...as, scope, agreedMarkupBps, ...other, ...shared },
     select: linkColumns,
   });
-  if (monthlyLimit !== null) await setLimit(tx, created.id, monthlyLimit);
+  if (scope.split(" ").includes("credits.spend")) await bound(tx, created.id, agreement);
   await emit(tx, appId, {
     type: "user.connected",
     data: { user_id: userId, external_user_id: created.externalUserId, connected_at: created.linkedAt.toISOString() },
@@ -173,7 +191,10 @@ export async function unlink(tx: Tx, appId: string, externalUserId: string, reas
 
 /** Pauses every link of an app that is being deleted, until each is ended. */
 export async function pauseAll(tx: Tx, appId: string): Promise<void> {
-  await tx.prisma.linkedUser.updateMany({ where: { appId, pausedAt: null }, data: { pausedAt: new Date() } });
+  // In the order in which everybody locks links.
+  await tx.prisma.$executeRaw`
+    WITH lk AS MATERIALIZED (SELECT id FROM linked_user WHERE app_id = ${appId}::uuid AND paused_at IS NULL ORDER BY id FOR UPDATE)
+    UPDATE linked_user l SET paused_at = now() FROM lk WHERE l.id = lk.id`;
 }
 
 /** Ends up to `most` links of an app that was deleted; how many there were. */

@@ -39,6 +39,19 @@ export async function transfer(tx: Sql, move: Transfer): Promise<"applied" | "du
   throw new Error(`transfer between unknown accounts ${move.debitId} and ${move.creditId}`);
 }
 
+/** Whether the transfer with this id, which there is, is this one in all that was asked for. */
+export async function isSameTransfer(tx: Sql, move: Transfer): Promise<boolean> {
+  const [same] = await tx.query(sameStatement, [move.id, move.debitId, move.creditId, move.amount, move.reason, move.description ?? null]);
+  return same !== undefined;
+}
+
+const sameStatement = {
+  name: "ledger_transfer_same",
+  text: `
+    SELECT 1 AS found FROM transfer WHERE id = $1::uuid AND debit_id = $2::uuid AND credit_id = $3::uuid AND amount = $4::bigint
+      AND reason = $5::text::transfer_reason AND description IS NOT DISTINCT FROM $6::text`,
+};
+
 const existsStatement = { name: "ledger_transfer_exists", text: `SELECT 1 AS found FROM transfer WHERE id = $1::uuid` };
 
 // Locks bounded accounts in id order, like every ledger statement, so that two of

@@ -46,19 +46,23 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   const provider = paymentProvider();
   if (provider === "none") throw new AppError("payments_unavailable", { message: "Payments are not configured on this server." });
   await refuseTooMany(ask);
-  const payment = await (await prisma()).payment.create({
-    data: {
-      id: newId(),
-      ...ask.owner,
-      provider,
-      amount: bought.credits,
-      cents: bought.cents,
-      appId: ask.app?.id ?? null,
-      externalUserId: ask.app?.externalUserId ?? null,
-      returnUrl,
-      saveCard: ask.saveCard ?? false,
-      expiresAt: new Date(Date.now() + OPEN_MS),
-    },
+  const payment = await transaction(async (tx) => {
+    // An account that is being deleted waits for this and then closes it, or this comes too late.
+    if ((await tx.query(keepUserStatement, [ask.owner.userId])).length === 0) throw new AppError("not_found");
+    return tx.prisma.payment.create({
+      data: {
+        id: newId(),
+        ...ask.owner,
+        provider,
+        amount: bought.credits,
+        cents: bought.cents,
+        appId: ask.app?.id ?? null,
+        externalUserId: ask.app?.externalUserId ?? null,
+        returnUrl,
+        saveCard: ask.saveCard ?? false,
+        expiresAt: new Date(Date.now() + OPEN_MS),
+      },
+    });
   });
   if (provider === "sandbox") return { url: `${publicUrl()}/checkout/${payment.id}` };
   try {
@@ -70,6 +74,11 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
     throw error;
   }
 }
+
+const keepUserStatement = {
+  name: "payments_keep_person",
+  text: `SELECT id FROM "user" WHERE id = $1::uuid AND deleted_at IS NULL FOR KEY SHARE`,
+};
 
 const MOST_OPEN = 30;
 const HOUR_MS = 60 * 60 * 1000;
@@ -202,6 +211,7 @@ function needStripe(): Stripe {
   return client;
 }
 
-function isMissing(error: unknown, param?: string): boolean {
+/** Stripe does not have what was asked for. */
+export function isMissing(error: unknown, param?: string): boolean {
   return error instanceof Stripe.errors.StripeError && error.code === "resource_missing" && (param === undefined || error.param === param);
 }

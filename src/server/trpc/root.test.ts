@@ -152,6 +152,7 @@ describe("linked users", () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const app = await makeApp(db(), { ownerId: owner.id });
     const mara = await makeUser(db());
+    const otherId = await makeLink(db(), app.id, mara);
     const link = await makeLink(db(), app.id, mara);
     const me = createCaller({ user: owner }).linkedUsers;
     const { giftId } = await me.get({ appId: app.id, linkedUserId: link.id });
@@ -159,6 +160,11 @@ describe("linked users", () => {
     await Promise.all([me.fund(gift), me.fund(gift), me.fund(gift)]);
     const balance = async () => (await createCaller({ user: mara }).wallet.balance()).balance;
     expect(await balance()).toBe(400n);
+    // The same id is no way to give something else: that would seem given, and nothing moved.
+    const other = await makeLink(db(), app.id, await makeUser(db()));
+    for (const change of [{ amount: 401n }, { linkedUserId: other.id }, { description: "Thank you" }])
+      expect(await codeOf(me.fund({ ...gift, ...change }))).toMatchObject({ code: "CONFLICT" });
+    expect((await codeOf(me.fund({ ...gift, linkedUserId: otherId.id }))).code).toBe("CONFLICT");
     const another = { ...gift, giftId: uuidv7() };
     expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PRECONDITION_FAILED");
     expect((await codeOf(me.fund({ ...another, giftId: uuidv7({ msecs: 0 }) }))).code).toBe("BAD_REQUEST");

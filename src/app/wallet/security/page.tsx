@@ -5,6 +5,7 @@ import { caller } from "#server/trpc/caller.ts";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
+import { Money } from "#ui/money.tsx";
 import { PasswordForm } from "./password-form.tsx";
 import { DeleteAccount, SignOutEverywhere } from "./sessions.tsx";
 
@@ -14,7 +15,7 @@ const providerNames: Record<string, string> = { google: "Google", github: "GitHu
 
 export default async function Security() {
   const user = await requireUser("/wallet/security");
-  const { password, providers, appsInUse } = await (await caller()).account.overview();
+  const { password, providers, appsInUse, paymentInTheWay } = await (await caller()).account.overview();
   const names = providers.map((provider) => providerNames[provider] ?? provider).join(" and ");
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
@@ -44,10 +45,31 @@ export default async function Security() {
       </Card>
       <SectionHeading>Delete this account</SectionHeading>
       <Card className="flex flex-wrap items-center justify-between gap-4 p-4 sm:p-6">
-        {appsInUse.length === 0 ? (
+        {appsInUse.length === 0 && paymentInTheWay !== null ? (
+          <p className="text-soft">
+            {paymentInTheWay.kind === "owes" ? (
+              <>
+                Not possible yet, because your wallet owes <Money credits={paymentInTheWay.amount} className="font-medium text-ink" />: a
+                top-up was refunded or disputed after its credits were spent.{" "}
+                <Link href="/wallet/add" className="prose-link">
+                  Add credits
+                </Link>{" "}
+                to repay it.
+              </>
+            ) : (
+              <>
+                Not possible yet, because a payment of yours is under way and its credits would come to a wallet that is nobody’s.{" "}
+                <Link href="/wallet/top-ups" className="prose-link">
+                  Top-ups
+                </Link>{" "}
+                shows when it is settled.
+              </>
+            )}
+          </p>
+        ) : appsInUse.length === 0 ? (
           <>
             <p className="min-w-0 flex-1 basis-64 text-soft">
-              Every app is disconnected, and credits that are left are lost. This cannot be undone.
+              Every app is disconnected, open checkouts are closed, and credits that are left are lost. This cannot be undone.
             </p>
             <DeleteAccount email={user.email} />
           </>

@@ -3,7 +3,9 @@ import { z } from "zod";
 import {
   appsInUse,
   changePassword,
+  type Deletion,
   deleteAccount,
+  paymentInTheWay,
   rename,
   requestReset,
   resetPassword,
@@ -11,6 +13,7 @@ import {
   waysToSignIn,
 } from "../../account.ts";
 import { mailGoes } from "../../mail.ts";
+import { dollars } from "../../payments/words.ts";
 import { finishSignUp, startSignUp } from "../../sign-up.ts";
 import * as fields from "../fields.ts";
 import { router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
@@ -49,8 +52,9 @@ export const accountRouter = router({
 
   /** How this person can sign in, and what stands in the way of deleting the account. */
   overview: userProcedure.query(async ({ ctx }) => {
-    const [ways, apps] = await Promise.all([waysToSignIn(ctx.user.id), appsInUse(ctx.user.id)]);
-    return { ...ways, appsInUse: apps };
+    const { id: userId, walletId } = ctx.user;
+    const [ways, apps, payment] = await Promise.all([waysToSignIn(userId), appsInUse(userId), paymentInTheWay({ userId, walletId })]);
+    return { ...ways, appsInUse: apps, paymentInTheWay: payment };
   }),
 
   /** What the person is called; nothing takes the name away. */
@@ -75,13 +79,24 @@ export const accountRouter = router({
     if (input.confirm.trim().toLowerCase() !== ctx.user.email)
       throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.user.email} to go on.` });
     const outcome = await deleteAccount(ctx.user.id);
-    if (outcome.kind === "apps in use")
-      throw new TRPCError({
-        code: "PRECONDITION_FAILED",
-        message: `People are still linked to ${outcome.names.join(", ")}. Unlink them first.`,
-      });
+    if (outcome.kind !== "deleted") throw new TRPCError({ code: "PRECONDITION_FAILED", message: whyNotDeleted(outcome) });
   }),
 });
+
+function whyNotDeleted(outcome: Exclude<Deletion, { kind: "deleted" }>): string {
+  switch (outcome.kind) {
+    case "apps in use":
+      return `People are still linked to ${outcome.names.join(", ")}. Unlink them first.`;
+    case "owes":
+      return `Your wallet owes ${dollars(outcome.amount)}, because a top-up was refunded or disputed after its credits were spent. Add credits to repay it, then delete the account.`;
+    case "payment under way":
+      return "A payment of yours is under way, and its credits would come to a wallet that is nobody’s. Top-ups shows when it is settled; delete the account then.";
+    case "checkout paid":
+      return "A checkout that you had open was paid, and its credits have just come in. They would be lost: look at your wallet, and delete the account after that.";
+    case "checkout open":
+      return "A checkout of yours is open and could not be closed just now. Wait a few minutes, then try again.";
+  }
+}
 
 function needsMail(): void {
   if (mailGoes() === "nowhere")

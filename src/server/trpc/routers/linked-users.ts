@@ -49,7 +49,18 @@ export const linkedUsersRouter = router({
     const [item] = await withUsage(await database(), ctx.app.id, [ctx.link], periodUntil("30d").from);
     if (item === undefined) throw noSuchLinkedUser();
     const { scope, allowedModels, agreedMarkupBps } = ctx.link;
-    return { ...item, scopes: scope.split(" "), allowedModels, agreedMarkupBps, giftId: newId() };
+    const { prisma } = await database();
+    const link = await prisma.linkedUser.findUnique({ where: { id: ctx.link.id }, select: { userId: true } });
+    if (link === null) throw noSuchLinkedUser();
+    return {
+      ...item,
+      scopes: scope.split(" "),
+      allowedModels,
+      agreedMarkupBps,
+      giftId: newId(),
+      /** Under how many other ids the app knows the same person. They share limit and models. */
+      otherIds: await prisma.linkedUser.count({ where: { appId: ctx.app.id, userId: link.userId, id: { not: ctx.link.id } } }),
+    };
   }),
 
   /** Ends the link: from the next request on this user is unknown to the app, until they connect again. */
@@ -60,7 +71,7 @@ export const linkedUsersRouter = router({
     }),
   ),
 
-  /** Moves credits from the developer's own wallet to the linked user's. The same `giftId` again changes nothing. */
+  /** Moves credits from the developer's own wallet to the linked user's. The same gift again changes nothing, another one with its `giftId` is refused. */
   fund: linkedUserProcedure
     .input(
       z.object({
@@ -93,6 +104,12 @@ export const linkedUsersRouter = router({
           throw new TRPCError({
             code: "PRECONDITION_FAILED",
             message: "This link is paused. It takes credits again when its owner goes on.",
+          });
+        }
+        if (error.code === "idempotency_conflict") {
+          throw new TRPCError({
+            code: "CONFLICT",
+            message: "A gift from this form went through already, with another amount, note or person. Close it to see what is there now.",
           });
         }
         throw new TRPCError({

@@ -1,10 +1,10 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { unlink } from "../../connect/linked-users.ts";
+import { setModels, unlink } from "../../connect/linked-users.ts";
 import { availableModels } from "../../http/models-view.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
-import { limitState, setLimit } from "../../ledger/limits.ts";
-import { database, prisma, transaction } from "../../platform/db.ts";
+import { limitState, lockLinks, setLimit } from "../../ledger/limits.ts";
+import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
 import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
 import * as fields from "../fields.ts";
 import { linkProcedure, noSuchLink, router, userProcedure } from "../trpc.ts";
@@ -30,7 +30,10 @@ export const walletRouter = router({
   /** The models to choose from. */
   models: userProcedure.query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
 
-  /** The apps that may spend from this wallet, newest first, with what they spent this month (UTC). */
+  /**
+   * The connections with apps that may spend from this wallet, newest first. What was
+   * spent this month (UTC), limit and models are the app's, in all of its connections.
+   */
   connectedApps: userProcedure.query(async ({ ctx }) => {
     const { prisma, sql } = await database();
     const links = await prisma.linkedUser.findMany({
@@ -45,7 +48,7 @@ export const walletRouter = router({
         limitOverspent: true,
         limitId: true,
         allowedModels: true,
-        app: { select: { name: true, siteUrl: true, logoUrl: true } },
+        app: { select: { id: true, name: true, siteUrl: true, logoUrl: true } },
       },
       orderBy: { id: "desc" },
       take: 200,
@@ -57,28 +60,37 @@ export const walletRouter = router({
           { monthlyLimit, limitPeriodEndsAt, limitOverspent },
           limitId === null ? null : (await balanceOf(sql, limitId)).balance,
         );
-        const used = month.get(link.id);
-        return { ...link, limit: monthlyLimit, spent: state?.spent ?? used?.spent ?? 0n, lastUsedAt: used?.lastUsedAt ?? null };
+        const ofApp = links.filter(({ app }) => app.id === link.app.id);
+        const used = ofApp.reduce((sum, { id }) => sum + (month.get(id)?.spent ?? 0n), 0n);
+        return {
+          ...link,
+          limit: monthlyLimit,
+          spent: state?.spent ?? used,
+          lastUsedAt: month.get(link.id)?.lastUsedAt ?? null,
+          /** How many connections the person has with this app, this one included. */
+          connections: ofApp.length,
+        };
       }),
     );
   }),
 
-  /** Changes the monthly limit, or with null removes it. */
+  /** Changes the monthly limit for the app, or with null removes it: of this link and of every other that the person has with it. */
   setLimit: linkProcedure.input(z.object({ monthlyLimit: fields.monthlyLimit.nullable() })).mutation(({ ctx, input }) =>
     transaction(async (tx) => {
-      // Locks it too: an app that ends the link at the same time ends it before or after.
-      if ((await tx.prisma.linkedUser.updateMany({ where: { id: ctx.link.id }, data: { userId: ctx.user.id } })).count === 0)
-        throw noSuchLink();
+      await lockLink(tx, ctx.user.id, ctx.link);
       await setLimit(tx, ctx.link.id, input.monthlyLimit);
     }),
   ),
 
-  /** Changes the models that the app may ask for; none given means any. */
+  /** Changes the models that the app may ask for, by this link or another of the person; none given means any. */
   setModels: linkProcedure.input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) })).mutation(async ({ ctx, input }) => {
     const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.allowedModels]);
     const unknown = input.allowedModels.find((id) => !known.has(id));
     if (unknown !== undefined) throw new TRPCError({ code: "BAD_REQUEST", message: `There is no model ${unknown}.` });
-    await change(ctx.link.id, { allowedModels: [...new Set(input.allowedModels)] });
+    await transaction(async (tx) => {
+      await lockLink(tx, ctx.user.id, ctx.link);
+      await setModels(tx, { appId: ctx.link.appId, userId: ctx.user.id }, [...new Set(input.allowedModels)]);
+    });
   }),
 
   /** For the app it is as if the link were not there, until it goes on. */
@@ -94,7 +106,13 @@ export const walletRouter = router({
   ),
 });
 
-async function change(linkId: string, data: { allowedModels: string[] } | { pausedAt: Date | null }): Promise<void> {
+/** An app that ends the link at the same time ends it before or after. Its other links are locked with it. */
+async function lockLink(tx: Tx, userId: string, link: { id: string; appId: string }): Promise<void> {
+  await lockLinks(tx, { appId: link.appId, userId });
+  if ((await tx.prisma.linkedUser.count({ where: { id: link.id } })) === 0) throw noSuchLink();
+}
+
+async function change(linkId: string, data: { pausedAt: Date | null }): Promise<void> {
   const { count } = await (await prisma()).linkedUser.updateMany({ where: { id: linkId }, data });
   if (count === 0) throw noSuchLink();
 }

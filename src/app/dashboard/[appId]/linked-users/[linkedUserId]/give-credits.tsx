@@ -41,8 +41,8 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
     setOpen(false);
     setProblem(undefined);
     fund.reset();
-    // Another gift has another id, and the wallet has less.
-    if (fund.isSuccess) router.refresh();
+    // Another gift has another id, and the wallet has less; also when its answer got lost on the way.
+    if (fund.isSuccess || fund.isError) router.refresh();
   }
 
   return (

@@ -114,7 +114,14 @@ async function Content({ appId, user }: { appId: string; user: User }) {
         <Card className="px-4 py-2 sm:px-5">
           <h2 className="sr-only">What they allowed</h2>
           <Facts>
-            <Fact name="Left this month">{user.limit === null ? "no limit set" : <LimitBar {...user.limit} />}</Fact>
+            <Fact name="Left this month">
+              {user.limit === null ? "no limit set" : <LimitBar {...user.limit} />}
+              {user.otherIds > 0 && (
+                <span className="block text-sm text-soft">
+                  shared with {user.otherIds === 1 ? "another id" : `${user.otherIds} other ids`} of this person
+                </span>
+              )}
+            </Fact>
             <Fact name="Linked">
               <Time at={user.linkedAt} dateOnly />
             </Fact>

@@ -1,0 +1,265 @@
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { describe, expect, test } from "vitest";
+import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
+import { holdOne, holdRequest, settlement, until } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeToken, makeUser } from "#testing/makers.ts";
+import { balanceOf } from "../ledger/accounts.ts";
+import { settle } from "../ledger/hold.ts";
+import { openLedger } from "../ledger/ledger.ts";
+import { endOfMonth, refillLimit, setLimit } from "../ledger/limits.ts";
+import { verify } from "../ledger/verify.ts";
+import { type Database, transaction } from "../platform/db.ts";
+import { createCaller } from "../trpc/root.ts";
+import { standing } from "./consent.ts";
+import { type Agreement, findLinkedUser, link, linkByToken, unlink } from "./linked-users.ts";
+
+const NEXT_MONTH = endOfMonth(new Date());
+const LIMIT_ROW = { limitId: true, monthlyLimit: true, limitPeriodEndsAt: true, limitOverspent: true, limitFormerIds: true } as const;
+
+/** A person with plenty of credits, an app, and what they agree to, one consent after the other. */
+async function connecting(db: Database) {
+  const app = await makeApp(db);
+  const key = await makeKey(db, app.id, "user");
+  const person = await makeUser(db, { credits: 1_000_000n });
+  const agreement = (monthlyLimit: bigint | null, more: Partial<Agreement> = {}): Agreement => ({
+    appId: app.id,
+    userId: person.id,
+    scope: "credits.read credits.spend",
+    monthlyLimit,
+    allowedModels: [],
+    agreedMarkupBps: 0,
+    ...more,
+  });
+  return {
+    app,
+    person,
+    agreement,
+    connect: (id: string, monthlyLimit: bigint | null, more: Partial<Agreement> = {}) =>
+      transaction((tx) => link(tx, id, agreement(monthlyLimit, more)), db),
+    byToken: (monthlyLimit: bigint | null, more: Partial<Agreement> = {}) =>
+      transaction((tx) => linkByToken(tx, `oauth_${randomUUID()}`, agreement(monthlyLimit, more)), db),
+    request: (externalUserId: string, amount: bigint) => holdRequest(key, { externalUserId, amount }),
+    spend: async (externalUserId: string, amount: bigint) => {
+      const { id } = await holdOne(db.sql, holdRequest(key, { externalUserId, amount }));
+      await settle(db.sql, [settlement(id, amount)]);
+    },
+    state: async (externalUserId: string) => {
+      const view = await findLinkedUser(db, app.id, externalUserId);
+      return view === null ? null : { limit: view.limit, spent: view.spent };
+    },
+    rows: () => db.prisma.linkedUser.findMany({ where: { appId: app.id, userId: person.id }, orderBy: { id: "asc" } }),
+  };
+}
+
+onBothDatabases("a person whom an app knows under several ids", (db) => {
+  asTheDatabase(db);
+
+  test("spends through all of them together no more than the limit they agreed to last", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 5_000n);
+    await it.spend("a", 300n);
+    await it.connect("b", 1_000n);
+    const token = await it.byToken(1_000n);
+    const { hash } = await makeToken(db(), { id: token.id, appId: it.app.id, userId: it.person.id });
+    expect(await it.state("a")).toEqual({ limit: 1_000n, spent: 300n });
+    expect(await it.state("b")).toEqual({ limit: 1_000n, spent: 300n });
+
+    const ledger = openLedger(db());
+    let charged = 300n;
+    await Promise.all(
+      Array.from({ length: 60 }, async (_, turn) => {
+        const request =
+          turn % 3 === 2 ? holdRequest({ hash }, { byToken: true, amount: 50n }) : it.request(turn % 3 === 0 ? "a" : "b", 50n);
+        const verdict = await ledger.hold(request);
+        if (verdict.kind !== "held") return expect(verdict).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+        const settled = await ledger.settle(settlement(verdict.id, 50n), 60_000);
+        if (settled.kind === "settled") charged += settled.charged;
+      }),
+    );
+    expect(charged).toBe(1_000n);
+    expect(await it.state("b")).toEqual({ limit: 1_000n, spent: 1_000n });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("sets limit and models for the app, whichever id they connect", async () => {
+    const it = await connecting(db());
+    await it.connect("a", null);
+    await it.connect("b", 700n, { allowedModels: ["m"] });
+    await it.byToken(900n, { allowedModels: ["n"] });
+    expect(await it.rows()).toMatchObject(Array(3).fill({ monthlyLimit: 900n, allowedModels: ["n"] }));
+    expect(new Set((await it.rows()).map(({ limitId }) => limitId)).size).toBe(1);
+    await it.connect("a", null);
+    expect(await it.rows()).toMatchObject(Array(3).fill({ monthlyLimit: null, limitId: null, allowedModels: [] }));
+  });
+
+  test("brings a connection that asks for no spending under what they set before", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 700n, { allowedModels: ["m"] });
+    await it.byToken(null, { scope: "credits.read" });
+    const [own, token] = await it.rows();
+    expect(token).toMatchObject({ monthlyLimit: 700n, limitId: own?.limitId, allowedModels: ["m"] });
+    // And a limit that is changed beside it.
+    await transaction((tx) => setLimit(tx, token?.id ?? "", 300n), db());
+    expect(await it.state("a")).toEqual({ limit: 300n, spent: 0n });
+  });
+
+  test("disconnects one, and the others keep the limit and what was spent of it", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 500n);
+    await it.connect("b", 500n);
+    await it.spend("a", 200n);
+    await transaction((tx) => unlink(tx, it.app.id, "a", "user"), db());
+    expect(await it.state("b")).toEqual({ limit: 500n, spent: 200n });
+    await it.connect("c", 500n);
+    expect(await it.state("c")).toEqual({ limit: 500n, spent: 200n });
+  });
+
+  test("has the limit refilled once a month, through whichever id the first request comes", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 500n);
+    const { id } = await it.connect("b", 500n);
+    await it.spend("a", 500n);
+    await Promise.all((await it.rows()).map((row) => transaction((tx) => refillLimit(tx, row.id, NEXT_MONTH), db())));
+    const [first, second] = await it.rows();
+    expect(second?.id).toBe(id);
+    expect(first?.limitPeriodEndsAt).toEqual(endOfMonth(NEXT_MONTH));
+    expect(second?.limitPeriodEndsAt).toEqual(endOfMonth(NEXT_MONTH));
+    expect((await balanceOf(db().sql, second?.limitId ?? "")).available).toBe(500n);
+    await it.spend("b", 100n);
+    await transaction((tx) => refillLimit(tx, first?.id ?? "", NEXT_MONTH), db());
+    expect((await balanceOf(db().sql, first?.limitId ?? "")).available).toBe(400n);
+  });
+
+  test("sees it: on the consent page, in the wallet, and where the app's owner looks", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 700n, { allowedModels: ["test/small"], agreedMarkupBps: 500 });
+    await it.byToken(null, { scope: "openid credits.read", agreedMarkupBps: 900 });
+    await it.spend("a", 200n);
+    expect((await standing(it.person.id, it.app.id)).earlier).toEqual({
+      scopes: ["openid", "credits.read", "credits.spend"],
+      ownIdScopes: ["credits.read", "credits.spend"],
+      monthlyLimit: 700n,
+      allowedModels: ["test/small"],
+      agreedMarkupBps: 500,
+    });
+    const mine = createCaller({ user: it.person }).wallet;
+    const apps = await mine.connectedApps();
+    expect(apps).toMatchObject(Array(2).fill({ connections: 2, limit: 700n, spent: 200n, allowedModels: ["test/small"] }));
+    await mine.setModels({ linkId: apps[0]?.id ?? "", allowedModels: [] });
+    await mine.setLimit({ linkId: apps[1]?.id ?? "", monthlyLimit: null });
+    expect(await mine.connectedApps()).toMatchObject(Array(2).fill({ limit: null, spent: 200n, allowedModels: [] }));
+
+    const owner = createCaller({ user: await db().prisma.user.findUniqueOrThrow({ where: { id: it.app.ownerId } }) });
+    expect(await owner.linkedUsers.get({ appId: it.app.id, linkedUserId: apps[0]?.id ?? "" })).toMatchObject({ otherIds: 1 });
+    await mine.disconnect({ linkId: apps[0]?.id ?? "" });
+    expect(await mine.connectedApps()).toMatchObject([{ connections: 1 }]);
+  });
+
+  test("may connect several at once, while the limit is changed: all have the same", async () => {
+    const it = await connecting(db());
+    const { id } = await it.connect("first", 100n);
+    await Promise.all([
+      ...["a", "b", "c", "d"].map((name, turn) => it.connect(name, BigInt(200 + turn))),
+      it.byToken(300n),
+      ...[400n, 500n].map((limit) => transaction((tx) => setLimit(tx, id, limit), db())),
+      it.connect("first", 600n),
+    ]);
+    const rows = await db().prisma.linkedUser.findMany({ where: { appId: it.app.id }, select: LIMIT_ROW });
+    expect(rows).toHaveLength(6);
+    expect(rows).toEqual(Array(6).fill(rows[0]));
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
+/** As if the database came from the version before. */
+async function migrateAgain(db: Database): Promise<void> {
+  const folder = new URL("../../../prisma/migrations/20261122120000_one_limit_for_an_app/", import.meta.url);
+  await db.prisma.$executeRawUnsafe(`CREATE UNIQUE INDEX "linked_user_limit_id_key" ON "linked_user"("limit_id")`);
+  await db.prisma.$executeRawUnsafe(await readFile(new URL("migration.sql", folder), "utf8"));
+}
+
+// A database of its own: the migration is about all links in it.
+onBothDatabases("a database of before, where an app's limit was one for each id", (db) => {
+  test("keeps the strictest for all, with all that was spent of them", async () => {
+    /** As the version before kept it: each link has a limit of its own. */
+    async function before(limits: (bigint | null)[], models: string[][] = []) {
+      const it = await connecting(db());
+      const ids = limits.map((_, index) => `id-${index}`);
+      for (const [index, limit] of limits.entries()) {
+        // One at a time, out of sight of the others.
+        const elsewhere = await makeApp(db());
+        const { id } = await transaction((tx) => link(tx, ids[index] ?? "", { ...it.agreement(limit), appId: elsewhere.id }), db());
+        await db().prisma.linkedUser.update({ where: { id }, data: { appId: it.app.id, allowedModels: models[index] ?? [] } });
+      }
+      return { ...it, ids };
+    }
+    const spent = await before([5_000n, 1_000n, null], [["test/small", "n", "o"], [], ["o", "n", "x"]]);
+    await spent.spend("id-0", 300n);
+    await spent.spend("id-1", 60n);
+    const above = await before([500n, 100n], [["test/small"], ["n"]]);
+    await above.spend("id-0", 400n);
+    const held = await before([1_000n, 800n]);
+    const { id: open } = await holdOne(db().sql, held.request("id-0", 250n));
+    await held.spend("id-1", 50n);
+    const over = await before([300n, 200n]);
+    await over.spend("id-0", 300n);
+    await db().prisma.linkedUser.updateMany({ where: { appId: over.app.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+    const free = await before([null, null]);
+    const alone = await before([400n]);
+    await alone.spend("id-0", 100n);
+
+    await migrateAgain(db());
+
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+    for (const it of [spent, above, held, over, free]) {
+      const rows = await db().prisma.linkedUser.findMany({ where: { appId: it.app.id }, select: { ...LIMIT_ROW, allowedModels: true } });
+      expect(rows).toEqual(Array(rows.length).fill(rows[0]));
+    }
+    expect(await spent.state("id-2")).toEqual({ limit: 1_000n, spent: 360n });
+    expect((await spent.rows())[0]?.allowedModels).toEqual(["o", "n"]);
+    expect(await above.state("id-0")).toEqual({ limit: 100n, spent: 400n });
+    expect((await above.rows())[0]?.allowedModels).toEqual(["n"]);
+    expect(await free.state("id-0")).toEqual({ limit: undefined, spent: undefined });
+    expect(await alone.state("id-0")).toEqual({ limit: 400n, spent: 100n });
+
+    // What is held counts as spent; nothing that comes back becomes allowance this month, and it still counts in the next.
+    expect(await held.state("id-0")).toEqual({ limit: 800n, spent: 300n });
+    const [first] = await held.rows();
+    await transaction((tx) => refillLimit(tx, first?.id ?? "", NEXT_MONTH), db());
+    expect((await balanceOf(db().sql, first?.limitId ?? "")).available).toBe(550n);
+    await settle(db().sql, [settlement(open, 10n)]);
+
+    // Whose month was over begins the next one with the whole limit, once for both.
+    const ledger = openLedger(db());
+    for (const id of ["id-0", "id-1"]) expect(await ledger.hold(over.request(id, 100n))).toMatchObject({ kind: "held" });
+    expect(await ledger.hold(over.request("id-0", 1n))).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
+describe("on Postgres", () => {
+  const db = withDatabase("postgres");
+
+  test("merging limits does not get in the way of servers that run: whoever has an account reads links, and comes to an end", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 500n);
+    const elsewhere = await makeApp(db());
+    const { id } = await transaction((tx) => link(tx, "b", { ...it.agreement(400n), appId: elsewhere.id }), db());
+    await db().prisma.linkedUser.update({ where: { id }, data: { appId: it.app.id } });
+    const [{ limitId } = { limitId: null }] = await it.rows();
+    let merging: Promise<void> | undefined;
+    await transaction(async (tx) => {
+      await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${limitId}::uuid FOR UPDATE`;
+      merging = migrateAgain(db());
+      // It has come to the account, or to waiting before it tries again.
+      const text = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%several record%' AND pid <> pg_backend_pid()
+        AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')`;
+      await until(async () => (await db().sql.query({ name: "", text }, [])).length > 0);
+      expect(await tx.prisma.linkedUser.count({ where: { appId: it.app.id } })).toBe(2);
+    }, db());
+    await merging;
+    expect(await it.rows()).toMatchObject(Array(2).fill({ monthlyLimit: 400n }));
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});

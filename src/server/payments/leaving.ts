@@ -1,0 +1,85 @@
+import Stripe from "stripe";
+import type { Payment } from "../../generated/prisma/client.ts";
+import { debtOf } from "../ledger/debts.ts";
+import { prisma, type Tx, transaction } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
+import { isMissing } from "./checkout.ts";
+import { markOver } from "./fulfil.ts";
+import { stripe } from "./stripe.ts";
+import { takeSession } from "./sync.ts";
+
+/** What payments have to do with the end of an account: money on its way to it would come to nobody's wallet. */
+
+type Owner = { userId: string; walletId: string };
+
+export type InTheWay = { kind: "owes"; amount: bigint } | { kind: "payment under way" };
+
+/** What the wallet owes, or a payment that can't be stopped any more; null when neither is. A checkout that nobody has paid is not in the way: `closeCheckouts`. */
+export async function paymentsInTheWay(tx: Tx, { userId, walletId }: Owner): Promise<InTheWay | null> {
+  const amount = await debtOf(tx, walletId);
+  if (amount > 0n) return { kind: "owes", amount };
+  const underWay = await tx.prisma.payment.count({
+    where: { userId, OR: [{ status: "processing" }, { status: "open", automatic: true }] },
+  });
+  return underWay > 0 ? { kind: "payment under way" } : null;
+}
+
+/** Whether a checkout can still be paid. */
+export async function hasOpenCheckouts(tx: Tx, userId: string): Promise<boolean> {
+  return (await tx.prisma.payment.count({ where: { userId, status: "open", expiresAt: { gt: new Date() } } })) > 0;
+}
+
+// Opening a checkout is two calls to Stripe, each of which is made three times at most.
+const OPENED_WITHIN_MS = 10 * 60 * 1000;
+
+/**
+ * Closes a person's checkouts, here and at Stripe, so that none can be paid any more.
+ * `credited`: one was paid meanwhile, and its credits are in the wallet. `no answer`:
+ * Stripe did not say what became of one.
+ */
+export async function closeCheckouts(userId: string): Promise<"closed" | "credited" | "no answer"> {
+  const db = await prisma();
+  const open = await db.payment.findMany({ where: { userId, status: "open", automatic: false }, orderBy: { id: "asc" } });
+  for (const payment of open) {
+    try {
+      await close(payment);
+    } catch (error) {
+      log.warn("a checkout could not be closed at Stripe", { payment: payment.id, error });
+      const { status } = await db.payment.findUniqueOrThrow({ where: { id: payment.id }, select: { status: true } });
+      // What came after the credits may have failed, but not they.
+      if (status !== "paid") return "no answer";
+    }
+  }
+  const paid = await db.payment.count({ where: { id: { in: open.map(({ id }) => id) }, status: "paid" } });
+  return paid > 0 ? "credited" : "closed";
+}
+
+async function close(payment: Payment): Promise<void> {
+  const unseen = payment.sessionId === null && payment.createdAt.getTime() < Date.now() - OPENED_WITHIN_MS;
+  if (payment.provider === "sandbox" || unseen) {
+    await transaction((tx) => markOver(tx, payment.id, "expired"));
+    return;
+  }
+  const client = stripe();
+  // Still being opened, or nobody to ask: it counts as open until its time is over.
+  if (client === null || payment.sessionId === null) return;
+  const whole = { expand: ["payment_intent"] };
+  let session: Stripe.Checkout.Session;
+  try {
+    session = await client.checkout.sessions.expire(payment.sessionId, whole);
+  } catch (error) {
+    // Not open any more: paid, or over by itself.
+    if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
+    const known = await client.checkout.sessions.retrieve(payment.sessionId, whole).catch((error: unknown) => {
+      // Of another account at Stripe, perhaps: when its time is over nobody can pay it there either.
+      if (isMissing(error) && payment.expiresAt < new Date()) return null;
+      throw error;
+    });
+    if (known === null) {
+      await transaction((tx) => markOver(tx, payment.id, "expired"));
+      return;
+    }
+    session = known;
+  }
+  await takeSession(session);
+}
