@@ -18,15 +18,15 @@ onBothDatabases("the books", (db) => {
   let limitId: string;
   let open: Held;
   let settled: Held;
-  let topUpId: string;
+  let giftId: string;
 
   /** One of everything: a top-up, a settled and an open hold of a person with a limit, earnings that wait. */
   beforeAll(async () => {
     const person = await makeUser(db());
     walletId = person.walletId;
     strangerId = (await makeUser(db(), { credits: 50n })).walletId;
-    topUpId = uuidv7();
-    await transfer(db().sql, { id: topUpId, debitId: platformAccount.world, creditId: walletId, amount: 1_000n, reason: "top_up" });
+    giftId = uuidv7();
+    await transfer(db().sql, { id: giftId, debitId: platformAccount.promotions, creditId: walletId, amount: 1_000n, reason: "grant" });
     app = await makeApp(db(), { markupBps: 1_000 });
     key = await makeKey(db(), app.id);
     const link = await makeLink(db(), app.id, person, { monthlyLimit: 800n });
@@ -57,7 +57,7 @@ onBothDatabases("the books", (db) => {
   const rules = (report: VerifyReport) => [...new Set(report.discrepancies.map((each) => each.rule))].sort();
 
   test("untouched books are right, and counted", async () => {
-    expect(await verify(db().sql)).toEqual({ ok: true, accounts: 15, transfers: 3, usages: 2, openHolds: 1, discrepancies: [] });
+    expect(await verify(db().sql)).toEqual({ ok: true, accounts: 15, transfers: 3, usages: 2, openHolds: 1, overdue: null, discrepancies: [] });
   });
 
   describe("the database refuses", () => {
@@ -164,14 +164,14 @@ onBothDatabases("the books", (db) => {
     test("a transfer that was rewritten, and one that was removed", async () => {
       const unlock = `ALTER TABLE transfer DISABLE TRIGGER USER`;
       for (const statement of [
-        `UPDATE transfer SET amount = amount + 1 WHERE id = '${topUpId}'`,
-        `DELETE FROM transfer WHERE id = '${topUpId}'`,
+        `UPDATE transfer SET amount = amount + 1 WHERE id = '${giftId}'`,
+        `DELETE FROM transfer WHERE id = '${giftId}'`,
       ]) {
         const report = await after(unlock, statement);
         expect(rules(report)).toEqual(["an account equals the sum of its entries"]);
-        expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.world}`, `wallet ${walletId}`]);
+        expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.promotions}`, `wallet ${walletId}`]);
       }
-      const diverted = await after(unlock, `UPDATE transfer SET credit_id = '${strangerId}' WHERE id = '${topUpId}'`);
+      const diverted = await after(unlock, `UPDATE transfer SET credit_id = '${strangerId}' WHERE id = '${giftId}'`);
       expect(diverted.discrepancies.map((each) => each.what).sort()).toEqual([`wallet ${walletId}`, `wallet ${strangerId}`].sort());
     });
 
@@ -225,7 +225,10 @@ onBothDatabases("the books", (db) => {
       expect(report.discrepancies).toEqual([
         { rule: "every entry belongs to an account", what: `account ${nobody}`, expected: "an account", found: "none" },
       ]);
-      expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual(["every entry belongs to an account"]);
+      expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual([
+        "an account is of the kind that its owner needs",
+        "every entry belongs to an account",
+      ]);
     });
 
     test("entries that do not sum to zero", async () => {
