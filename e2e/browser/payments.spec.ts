@@ -175,6 +175,14 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
     .toBe(1);
   await page.reload();
   await expect(page.getByText("Automatic top-up", { exact: true })).toBeVisible();
+
+  // Whoever asks for their money back is not charged again by themselves.
+  const { intent } = await db.prisma.payment.findFirstOrThrow({ where: { userId: mara.id, automatic: true }, include: { intent: true } });
+  for (const event of stripe.refund(intent?.id as string, 1_000).events)
+    expect((await stripe.deliver(event, stripe.webhookUrl)).status).toBe(200);
+  await page.reload();
+  await expect(page.getByText("A top-up was refunded. No card is charged by itself until you turn them on again.")).toBeVisible();
+  await expectNothingSerious(page);
   await page.getByRole("button", { name: "Turn off" }).click();
   await expect(page.getByText("They are off")).toBeVisible();
   await page.getByRole("button", { name: "Remove card" }).click();

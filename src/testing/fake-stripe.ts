@@ -35,9 +35,13 @@ export type FakeStripe = {
   dispute(intentId: string, status?: string, fields?: object): { id: string; events: Stripe.Event[] };
   /** The money of a dispute leaves our balance, whatever its status. */
   withdraw(id: string): Stripe.Event[];
+  /** Some of the money of a dispute comes back, in cents, whatever its status. */
+  reinstate(id: string, cents: number): Stripe.Event[];
   changeDispute(id: string, status: string): Stripe.Event[];
   /** From now on a saved card behaves so. */
   setCard(paymentMethodId: string, card: Card): void;
+  /** Somebody takes a saved card off its customer in Stripe's dashboard. */
+  detachCard(paymentMethodId: string): void;
   /** The next call to this path goes wrong. `lost`: it is carried out, and the answer never arrives. */
   failNext(path: string, how: "lost" | "error", times?: number): void;
   /** Calls to this path get no answer until the function that is returned is called. */
@@ -56,7 +60,7 @@ export type FakeStripe = {
 };
 
 export type Call = { method: string; path: string; params: Record<string, unknown>; idempotencyKey: string | null };
-export type Card = "ok" | "declined" | "authentication_required" | "processing";
+export type Card = "ok" | "declined" | "authentication_required" | "processing" | "unfinished";
 
 /** The id of what an event is about. */
 export function idIn(event: { data: { object: unknown } } | undefined): string {
@@ -131,10 +135,17 @@ export async function startFakeStripe(): Promise<FakeStripe> {
     return change(intentId, { status: "succeeded", amount_received: intent.amount, latest_charge: charge.id });
   }
 
-  function makeCard(card: Card) {
-    const method = add("pm", { object: "payment_method", type: "card", card: { brand: "visa", display_brand: "visa", last4: "4242" } });
+  function makeCard(card: Card, customer: string | null) {
+    const details = { brand: "visa", display_brand: "visa", last4: "4242" };
+    const method = add("pm", { object: "payment_method", type: "card", card: details, customer });
     cards.set(method.id, card);
     return method.id;
+  }
+
+  function expanded(id: string, { expand }: Params) {
+    const thing = { ...get(id) };
+    for (const field of (expand ?? []) as string[]) thing[field] = things.get(thing[field] as string) ?? null;
+    return thing;
   }
 
   /** The calls, by method and path. `:id` is in the path. */
@@ -179,13 +190,18 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         return change(session.id, { url: `${url}/c/pay/${session.id}` });
       },
     },
-    "GET /v1/checkout/sessions/:id": { params: ["Checkout/Sessions", "SessionRetrieveParams"], run: (id) => get(id) },
+    "GET /v1/checkout/sessions/:id": { params: ["Checkout/Sessions", "SessionRetrieveParams"], run: (id, params) => expanded(id, params) },
     "POST /v1/payment_intents": {
       params: ["PaymentIntents", "PaymentIntentCreateParams"],
       run: (_id, params) => {
         const { payment_method: card, customer } = params as { payment_method: string; customer: string };
         if (!things.has(card))
           throw new Refusal(400, { code: "resource_missing", message: `No such PaymentMethod: '${card}'`, param: "payment_method" });
+        if (!things.has(customer))
+          throw new Refusal(400, { code: "resource_missing", message: `No such customer: '${customer}'`, param: "customer" });
+        // As Stripe says it: without a code.
+        if (get(card).customer !== customer)
+          throw new Refusal(400, { message: "The provided PaymentMethod was detached from a Customer. It may not be used again." });
         if (params.off_session !== "true" || params.confirm !== "true") throw new Error("the stand-in only knows charges of saved cards");
         const intent = makeIntent({ amount: Number(params.amount), customer, metadata: params.metadata, payment_method: card });
         const behaviour = cards.get(card);
@@ -197,6 +213,11 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         if (behaviour === "processing") {
           waiting.push(event("payment_intent.processing", change(intent.id, { status: "processing" })));
           return intent;
+        }
+        // Stripe fails in the middle: the payment is there, and was never confirmed.
+        if (behaviour === "unfinished") {
+          change(intent.id, { status: "requires_confirmation" });
+          throw new Refusal(500, { type: "api_error", message: "An unknown error occurred" });
         }
         const code = behaviour === "declined" ? "card_declined" : "authentication_required";
         const error = {
@@ -224,19 +245,19 @@ export async function startFakeStripe(): Promise<FakeStripe> {
     },
     "GET /v1/payment_intents/:id": {
       params: ["PaymentIntents", "PaymentIntentRetrieveParams"],
-      run: (id, { expand }) => {
-        const intent = { ...get(id) };
-        for (const field of (expand ?? []) as string[]) intent[field] = things.get(intent[field] as string) ?? null;
-        return intent;
+      run: (id, params) => expanded(id, params),
+    },
+    "GET /v1/payment_methods/:id": { params: ["PaymentMethods", "PaymentMethodRetrieveParams"], run: (id) => get(id) },
+    "POST /v1/payment_intents/:id/cancel": {
+      params: ["PaymentIntents", "PaymentIntentCancelParams"],
+      run: (id) => {
+        if (get(id).status === "succeeded") throw new Refusal(400, { code: "payment_intent_unexpected_state", message: "It succeeded." });
+        return change(id, { status: "canceled" });
       },
     },
     "POST /v1/payment_methods/:id/detach": {
       params: ["PaymentMethods", "PaymentMethodDetachParams"],
-      run: (id) => {
-        const method = get(id);
-        things.delete(id);
-        return method;
-      },
+      run: (id) => change(id, { customer: null }),
     },
   };
   const wanted = new Map<string, { metadata?: unknown; setup_future_usage?: string } | undefined>();
@@ -318,6 +339,14 @@ export async function startFakeStripe(): Promise<FakeStripe> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
+  /** In the currency that our balance is kept in; the fee is beside the amount. */
+  function moveMoney(id: string, amount: number) {
+    const moved = get(id).balance_transactions as object[];
+    const category = amount < 0 ? "dispute" : "dispute_reversal";
+    const made = { object: "balance_transaction", amount, currency: "usd", fee: 1_500, reporting_category: category };
+    return change(id, { balance_transactions: [...moved, made] });
+  }
+
   const fake: FakeStripe = {
     url,
     secretKey,
@@ -335,7 +364,8 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         amount: session.amount_total as number,
         customer: session.customer as string,
         metadata: wanted.get(sessionId)?.metadata ?? {},
-        payment_method: makeCard(card),
+        // Stripe keeps a card with its customer only when that was asked for.
+        payment_method: makeCard(card, wanted.get(sessionId)?.setup_future_usage === undefined ? null : (session.customer as string)),
       });
       change(sessionId, { status: "complete", payment_intent: intent.id });
       if (late) {
@@ -396,10 +426,12 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       ];
     },
     withdraw(id) {
-      const dispute = change(id, { balance_transactions: [{ object: "balance_transaction", amount: -(get(id).amount as number) }] });
+      const dispute = moveMoney(id, -(get(id).amount as number));
       return [event("charge.dispute.funds_withdrawn", dispute), event("charge.dispute.updated", dispute)];
     },
+    reinstate: (id, cents) => [event("charge.dispute.funds_reinstated", moveMoney(id, cents))],
     setCard: (paymentMethodId, card) => void cards.set(paymentMethodId, card),
+    detachCard: (paymentMethodId) => void change(paymentMethodId, { customer: null }),
     failNext(path, how, times = 1) {
       for (let n = 0; n < times; n++) failures.push({ path, how });
     },

@@ -124,11 +124,15 @@ export function isConfigured(provider: ProviderId): boolean {
   return env[row.key] !== undefined || (row.defaultBaseUrl === null && env[row.baseUrl] !== undefined);
 }
 
+export function isAnyConfigured(): boolean {
+  return (Object.keys(providerTable) as ProviderId[]).some(isConfigured);
+}
+
 /** True while no provider is configured and the simulator may stand in for all of them. */
 export function isSimulated(): boolean {
   const wanted =
     env.QUOTA_SIMULATOR === "on" || (env.QUOTA_SIMULATOR === "auto" && (env.DATABASE_URL === undefined || env.QUOTA_DEMO === "1"));
-  return wanted && !(Object.keys(providerTable) as ProviderId[]).some(isConfigured);
+  return wanted && !isAnyConfigured();
 }
 
 /** The way to a provider, or null when the operator has not configured it. */

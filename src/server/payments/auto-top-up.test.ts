@@ -6,9 +6,12 @@ import { withStripe } from "#testing/payments.ts";
 import { platformAccount } from "../ledger/accounts.ts";
 import { transfer } from "../ledger/transfer.ts";
 import { verify } from "../ledger/verify.ts";
+import { transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { autoTopUpOf, removeCard, startAutoTopUp, stopAutoTopUp, topUpAutomatically } from "./auto-top-up.ts";
+import { endBilling } from "./billing.ts";
 import { lowBalanceWatch } from "./low-balance.ts";
+import { openStripe } from "./stripe.ts";
 
 onBothDatabases("automatic top-ups", (db) => {
   const { fake, deliverAll, mailsTo, person } = withStripe(db);
@@ -33,6 +36,15 @@ onBothDatabases("automatic top-ups", (db) => {
       spend: (amount: bigint) =>
         transfer(db().sql, { id: newId(), debitId: mara.walletId, creditId: platformAccount.revenue, amount, reason: "correction" }),
       settings: () => autoTopUpOf(mara.walletId),
+      putOn: () => startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n, ...settings }),
+      /** Her first payment at Stripe, the one that left the card. */
+      firstIntent: async () =>
+        (
+          await db().prisma.paymentIntent.findFirstOrThrow({
+            where: { payment: { walletId: mara.walletId } },
+            orderBy: { paymentId: "asc" },
+          })
+        ).id,
       charges: () =>
         fake().calls.filter(({ method, path, params }) => method === "POST" && path === INTENTS && params.customer === customerId),
       charged: () => db().prisma.payment.count({ where: { walletId: mara.walletId, automatic: true, status: "paid" } }),
@@ -226,14 +238,181 @@ onBothDatabases("automatic top-ups", (db) => {
     });
   });
 
+  describe("when money goes back", () => {
+    const REFUNDED = "A top-up was refunded.";
+    const DISPUTED = "A top-up was disputed at your bank.";
+    const off = (mails: string[]) => mails.filter((mail) => mail.includes("Automatic top-ups are off"));
+
+    test.each([
+      ["a refund", REFUNDED, "Visa •••• 4242", (intent: string) => fake().refund(intent, 1_000)],
+      ["a refund of a part", REFUNDED, "Visa •••• 4242", (intent: string) => fake().refund(intent, 900)],
+      ["a dispute", DISPUTED, null, (intent: string) => fake().dispute(intent)],
+      ["an inquiry of the bank", DISPUTED, "Visa •••• 4242", (intent: string) => fake().dispute(intent, "warning_needs_response")],
+    ] as const)("%s that leaves no debt stops them, with one mail, and nothing is charged", async (_what, problem, card, goBack) => {
+      const mara = await withCard();
+      await deliverAll(goBack(await mara.firstIntent()).events);
+      if ((await mara.balance()) >= 2_000_000n) await mara.spend(9_000_000n);
+      await rounds();
+      expect(mara.charges()).toEqual([]);
+      expect(await mara.settings()).toMatchObject({ state: "stopped", problem, wentBack: true, card });
+      await vi.waitFor(() => expect(off(mailsTo(mara.email))).toHaveLength(1));
+      expect(await mara.putOn()).toBe(card === null ? "waiting_for_card" : "on");
+    });
+
+    test("what is told again does not stop them again once their person has put them on, and the next refund does", async () => {
+      const mara = await withCard();
+      const again = (events: readonly Parameters<typeof deliverAll>[0][number][]) =>
+        deliverAll(events.map((event) => ({ ...event, id: `${event.id}again` })));
+      const first = fake().refund(await mara.firstIntent(), 300);
+      await deliverAll(first.events);
+      expect(await mara.putOn()).toBe("on");
+      await deliverAll(first.events);
+      await again(first.events);
+      expect(await mara.settings()).toMatchObject({ state: "on", problem: null });
+      const second = fake().refund(await mara.firstIntent(), 600);
+      await deliverAll(second.events);
+      expect(await mara.settings()).toMatchObject({ state: "stopped", problem: REFUNDED });
+      await rounds();
+      expect([mara.charges().length, await mara.balance()]).toEqual([0, 1_000_000n]);
+      // One that fails gives its credits back and turns nothing on or off.
+      await deliverAll(fake().failRefund(first.id));
+      expect(await mara.settings()).toMatchObject({ state: "stopped" });
+      await mara.putOn();
+      await deliverAll(fake().failRefund(second.id));
+      expect([(await mara.settings()).state, await mara.balance()]).toEqual(["on", 10_000_000n]);
+      // Nor does the part of a dispute that comes back.
+      const dispute = fake().dispute(await mara.firstIntent());
+      await deliverAll([...dispute.events, ...fake().withdraw(dispute.id), ...fake().changeDispute(dispute.id, "lost")]);
+      expect([(await mara.settings()).state, await mara.putOn()]).toEqual(["stopped", "waiting_for_card"]);
+      await deliverAll(fake().reinstate(dispute.id, 300));
+      expect([(await mara.settings()).state, await mara.balance()]).toEqual(["waiting_for_card", 3_000_000n]);
+    });
+
+    test("a charge under way is credited when it comes through, and is the last one", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      const answer = fake().hang(INTENTS);
+      const round = topUpAutomatically(db());
+      try {
+        await vi.waitFor(() => expect(mara.charges()).toHaveLength(1));
+        await deliverAll(fake().refund(await mara.firstIntent(), 100).events);
+        expect([await mara.balance(), (await mara.settings()).state]).toEqual([0n, "stopped"]);
+      } finally {
+        answer();
+        await round;
+      }
+      expect([await mara.balance(), (await mara.settings()).state]).toEqual([10_000_000n, "stopped"]);
+      await mara.spend(10_000_000n);
+      await rounds();
+      expect(mara.charges()).toHaveLength(1);
+    });
+
+    test("a charge that never reached Stripe is not made any more", async () => {
+      const mara = await withCard();
+      await mara.spend(9_000_000n);
+      await firstChargeFails("error");
+      await deliverAll(fake().refund(await mara.firstIntent(), 100).events);
+      await rounds(new Date(Date.now() + 61_000));
+      expect([mara.charges().length, await mara.settings()]).toMatchObject([
+        0,
+        { state: "stopped", problem: REFUNDED, addedThisMonth: 0n },
+      ]);
+    });
+
+    test("at the very moment that the job looks, nothing is charged either", async () => {
+      const people = await Promise.all(Array.from({ length: 8 }, () => withCard()));
+      const refunds = await Promise.all(people.map(async (mara) => fake().refund(await mara.firstIntent(), 900).events));
+      await Promise.all([...refunds.map((events) => deliverAll(events)), rounds(), rounds()]);
+      await rounds();
+      expect(people.flatMap((mara) => mara.charges())).toEqual([]);
+      expect(await Promise.all(people.map(async (mara) => (await mara.settings()).state))).toEqual(people.map(() => "stopped"));
+    });
+
+    test("and that is told before its payment, they never begin; a card whose owner disputes is not kept", async () => {
+      const seen = [];
+      for (const goBack of [(intent: string) => fake().refund(intent, 1_000), (intent: string) => fake().dispute(intent)]) {
+        const mara = await person();
+        await startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
+        const paid = fake().pay(await mara.checkout("usd_10", { saveCard: true }));
+        await deliverAll([...goBack(idIn(paid[0])).events, ...paid]);
+        await rounds();
+        await vi.waitFor(() => expect(off(mailsTo(mara.email))).toHaveLength(1));
+        seen.push(await autoTopUpOf(mara.walletId));
+      }
+      expect(seen).toMatchObject([
+        { state: "stopped", problem: REFUNDED, card: "Visa •••• 4242" },
+        { state: "stopped", problem: DISPUTED, card: null },
+      ]);
+    });
+  });
+
+  test.each([
+    ["the card was taken off its customer", async ({ card }: { card: string }) => fake().detachCard(card)],
+    [
+      "the customer was deleted",
+      async ({ customer }: { customer: string }) => void (await openStripe(fake().secretKey, fake().url).customers.del(customer)),
+    ],
+  ] as const)("are stopped when %s at Stripe, and the next card makes them work again", async (_what, lose) => {
+    const mara = await withCard();
+    await lose(mara);
+    await mara.spend(9_000_000n);
+    await rounds();
+    expect(await mara.settings()).toMatchObject({
+      state: "stopped",
+      problem: "Your card is no longer on file.",
+      wentBack: false,
+      card: null,
+    });
+    expect(await mara.putOn()).toBe("waiting_for_card");
+    await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
+    await mara.spend(10_000_000n);
+    await rounds();
+    expect([(await mara.settings()).state, await mara.charged(), await mara.balance()]).toEqual(["on", 1, 11_000_000n]);
+  });
+
+  test("that Stripe began and never carried out are given up after a day, and the next one is made", async () => {
+    const mara = await withCard();
+    fake().setCard(mara.card, "unfinished");
+    await mara.spend(9_000_000n);
+    const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    await topUpAutomatically(db());
+    await rounds(new Date(Date.now() + 21 * 3_600_000));
+    quiet.mockRestore();
+    expect(await mara.settings()).toMatchObject({ state: "stopped", problem: "Stripe did not carry it out.", addedThisMonth: 0n });
+    fake().setCard(mara.card, "ok");
+    expect(await mara.putOn()).toBe("on");
+    await rounds();
+    expect([await mara.charged(), await mara.balance()]).toEqual([1, 11_000_000n]);
+  });
+
+  test("wait for an account that is being ended, and charge nothing then", async ({ skip }) => {
+    skip(db().kind === "embedded", "it carries out one transaction after the other");
+    const mara = await withCard();
+    await mara.spend(9_000_000n);
+    let round: Promise<void> | undefined;
+    await transaction(async (tx) => {
+      await tx.prisma.$queryRaw`SELECT id FROM "user" WHERE id = ${mara.id}::uuid FOR UPDATE`;
+      round = topUpAutomatically(db());
+      await vi.waitFor(async () => {
+        const waiting = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+        expect(await db().sql.query({ name: "test_who_waits", text: waiting }, [])).toHaveLength(1);
+      });
+      await endBilling(tx, mara.id);
+    }, db());
+    await round;
+    expect(mara.charges()).toEqual([]);
+  });
+
   describe("go on", () => {
     test("when a debt swallowed the last one", async () => {
       const mara = await withCard();
-      const first = await db().prisma.payment.findFirstOrThrow({ where: { walletId: mara.walletId }, include: { intent: true } });
+      const first = await mara.firstIntent();
       await mara.spend(9_000_000n);
       fake().takeEvents();
       await firstChargeFails("lost");
-      await deliverAll(fake().refund(first.intent?.id as string, 1_000).events);
+      await deliverAll(fake().refund(first, 1_000).events);
+      expect(await mara.putOn()).toBe("on");
+      await db().prisma.billing.update({ where: { userId: mara.id }, data: { autoArmed: false } });
       await deliverAll(fake().takeEvents());
       expect(await mara.balance()).toBe(1_000_000n);
       await rounds();
@@ -310,9 +489,9 @@ onBothDatabases("automatic top-ups", (db) => {
 
   test("charge nothing for a wallet that owes, or when they were turned off or the card removed", async () => {
     const owing = await withCard();
-    const [first] = await db().prisma.payment.findMany({ where: { walletId: owing.walletId }, include: { intent: true } });
     await owing.spend(9_000_000n);
-    await deliverAll(fake().refund(first?.intent?.id as string, 1_000).events);
+    await deliverAll(fake().refund(await owing.firstIntent(), 1_000).events);
+    expect(await owing.putOn()).toBe("on");
     const off = await withCard();
     await stopAutoTopUp(off.walletId);
     await off.spend(9_000_000n);

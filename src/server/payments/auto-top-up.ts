@@ -6,11 +6,11 @@ import type { Database, Tx } from "../platform/db.ts";
 import { prisma, transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
-import { ensureBilling } from "./billing.ts";
+import { ensureBilling, lockBilling, WENT_BACK } from "./billing.ts";
 import { markOver, markProcessing } from "./fulfil.ts";
 import { mailAutoTopUpStopped } from "./mails.ts";
 import { creditsOfCents, findPackage, packages } from "./packages.ts";
-import { CARD_IS_GONE, PAYMENT_ID, stripe } from "./stripe.ts";
+import { CARD_IS_GONE, idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 import { takeSucceededIntent } from "./sync.ts";
 
 /**
@@ -19,7 +19,7 @@ import { takeSucceededIntent } from "./sync.ts";
  * It needs nothing on the way of a request: a job in every server looks at the few
  * wallets that have it. What keeps it to one charge is in the database: a wallet has
  * one unsettled automatic payment at most, and is armed again only when its balance was
- * at the threshold in between.
+ * at the threshold in between. Money that goes back stops it (fulfil.ts).
  */
 
 export type AutoTopUpSettings = { threshold: bigint; packageId: string; monthlyMaximum: bigint };
@@ -36,7 +36,7 @@ export async function startAutoTopUp(
   if (monthlyMaximum < bought.credits) return "maximum too low";
   await ensureBilling(owner);
   return transaction(async (tx) => {
-    const billing = await lockBilling(tx, owner.walletId);
+    const billing = await lockedBilling(tx, owner.walletId);
     const autoTopUp = billing.paymentMethodId === null ? "waiting_for_card" : "on";
     await tx.prisma.billing.update({
       where: { walletId: owner.walletId },
@@ -130,7 +130,9 @@ const belowThresholdStatement = {
 
 /** Decides about one wallet with its row locked, and writes the payment down before anything is charged. */
 async function claim(tx: Tx, walletId: string, now: Date): Promise<Payment | null> {
-  const billing = await lockBilling(tx, walletId);
+  // The new row refers to its person; whoever ends their account locks them before their billing.
+  await tx.query(keepUserStatement, [walletId]);
+  const billing = await lockedBilling(tx, walletId);
   const { autoThreshold, autoAmount, autoMonthlyMaximum, customerId, paymentMethodId, userId } = billing;
   if (billing.autoTopUp !== "on" || !billing.autoArmed || customerId === null || paymentMethodId === null) return null;
   if (autoThreshold === null || autoAmount === null || autoMonthlyMaximum === null) return null;
@@ -160,15 +162,16 @@ async function claim(tx: Tx, walletId: string, now: Date): Promise<Payment | nul
   });
 }
 
-async function lockBilling(tx: Tx, walletId: string): Promise<Billing> {
-  await tx.query(lockBillingStatement, [walletId]);
+const keepUserStatement = {
+  name: "payments_keep_user",
+  text: `SELECT u.id FROM "user" u WHERE u.wallet_id = $1::uuid FOR KEY SHARE`,
+};
+
+async function lockedBilling(tx: Tx, walletId: string): Promise<Billing> {
+  await lockBilling(tx, walletId);
+  // A statement of its own, so that it sees what whoever held the lock committed.
   return tx.prisma.billing.findUniqueOrThrow({ where: { walletId } });
 }
-
-const lockBillingStatement = {
-  name: "payments_lock_billing",
-  text: `SELECT wallet_id FROM billing WHERE wallet_id = $1::uuid FOR NO KEY UPDATE`,
-};
 
 // Stripe knows an idempotency key for at least a day; within it, asking again is the same as having asked once.
 const KNOWN_MS = 20 * 60 * 60 * 1000;
@@ -198,7 +201,7 @@ async function settleOpen(db: Database, payment: Payment, now: Date): Promise<vo
   // The same call with the same key charges once, whether or not the first one arrived.
   if (payment.status === "open" && wanted && payment.expiresAt > now) return charge(payment);
   const intent = await findIntent(payment);
-  if (intent !== null) return void (await takeAutomaticIntent(intent));
+  if (intent !== null) return void (await takeAutomaticIntent(await orCancelled(intent)));
   if (payment.status === "processing") return;
   await stop(payment, wanted ? "Stripe did not answer for a day." : "Automatic top-ups were changed before Stripe could be reached.");
 }
@@ -216,6 +219,11 @@ async function findIntent({ id, customerId, createdAt }: Payment): Promise<Strip
     if (!(error instanceof Stripe.errors.StripeError && error.code === "resource_missing")) throw error;
   }
   return null;
+}
+
+/** Stripe failed between making a payment and charging it, and keeps that answer: nothing would ever come of it. */
+async function orCancelled(intent: Stripe.PaymentIntent): Promise<Stripe.PaymentIntent> {
+  return intent.status === "requires_confirmation" ? ((await stripe()?.paymentIntents.cancel(intent.id)) ?? intent) : intent;
 }
 
 const CLOCKS_DIFFER_MS = 10 * 60 * 1000;
@@ -241,7 +249,7 @@ async function charge(payment: Payment): Promise<void> {
     );
     await takeAutomaticIntent(intent);
   } catch (error) {
-    const problem = problemOf(error);
+    const problem = await problemOf(payment, error);
     if (problem !== null) await stop(payment, problem);
     // Open: the next round asks again.
     else log.warn("an automatic top-up is open; Stripe is asked again", { payment: payment.id, error });
@@ -257,18 +265,31 @@ export async function takeAutomaticIntent(intent: Stripe.PaymentIntent): Promise
   if (payment === null) return false;
   if (intent.status === "processing") await transaction((tx) => markProcessing(tx, payment.id));
   else if (intent.status === "requires_action") await stop(payment, NEEDS_ITS_OWNER);
-  else if (intent.status === "requires_payment_method" || intent.status === "canceled")
+  else if (intent.status === "requires_payment_method" || (intent.status === "canceled" && intent.last_payment_error !== null))
     await stop(payment, reasonOf(intent.last_payment_error?.code, intent.last_payment_error?.message));
+  else if (intent.status === "canceled") await stop(payment, "Stripe did not carry it out.");
   return true;
 }
 
 const NEEDS_ITS_OWNER = "Your bank wants you to confirm the payment yourself.";
 
 /** Why Stripe certainly charged nothing; null when nobody knows. */
-function problemOf(error: unknown): string | null {
+async function problemOf(payment: Payment, error: unknown): Promise<string | null> {
   if (error instanceof Stripe.errors.StripeCardError) return reasonOf(error.code, error.message);
-  if (error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing") return CARD_IS_GONE;
-  return null;
+  if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return null;
+  return (await cardIsGone(payment, error)) ? CARD_IS_GONE : null;
+}
+
+/** Of a card that was taken off its customer Stripe's refusal says so only in prose; whose it is now is exact. */
+async function cardIsGone({ customerId, paymentMethodId }: Payment, refusal: Stripe.errors.StripeInvalidRequestError): Promise<boolean> {
+  if (refusal.code === "resource_missing") return true;
+  const client = stripe();
+  if (client === null || paymentMethodId === null) return false;
+  try {
+    return idOf((await client.paymentMethods.retrieve(paymentMethodId)).customer) !== customerId;
+  } catch (error) {
+    return error instanceof Stripe.errors.StripeError && error.code === "resource_missing";
+  }
 }
 
 function reasonOf(code: string | null | undefined, message: string | null | undefined): string {
@@ -288,7 +309,12 @@ async function stop(payment: Payment, problem: string): Promise<void> {
     if (!ended) return false;
     const { count } = await tx.prisma.billing.updateMany({
       where: { ...on, paymentMethodId: payment.paymentMethodId },
-      data: { autoTopUp: "stopped", autoProblem: problem },
+      data: {
+        autoTopUp: "stopped",
+        autoProblem: problem,
+        // Turning them on again then asks for another one.
+        ...(problem === CARD_IS_GONE ? { paymentMethodId: null, paymentMethod: null } : {}),
+      },
     });
     await tx.prisma.billing.updateMany({ where: on, data: { autoArmed: true } });
     return count > 0;
@@ -308,6 +334,8 @@ export async function autoTopUpOf(walletId: string) {
     amount: billing?.autoAmount ?? null,
     monthlyMaximum: billing?.autoMonthlyMaximum ?? null,
     problem: billing?.autoProblem ?? null,
+    /** The problem is that money went back, and not that a charge did not work. */
+    wentBack: Object.values<string | null>(WENT_BACK).includes(billing?.autoProblem ?? null),
     card: billing?.paymentMethodId === null ? null : (billing?.paymentMethod ?? null),
     addedThisMonth: await toppedUpThisMonth(db, walletId),
     lowBalanceMail: billing?.lowBalanceMail ?? true,

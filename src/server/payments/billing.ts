@@ -1,6 +1,12 @@
 import type { Tx } from "../platform/db.ts";
 import { prisma } from "../platform/db.ts";
 
+/** Why automatic top-ups stop when money goes back, as the wallet says it. */
+export const WENT_BACK = {
+  refund: "A top-up was refunded.",
+  dispute: "A top-up was disputed at your bank.",
+} as const;
+
 /** The row about how a person fills their wallet, made when it is first needed. */
 export async function ensureBilling({ userId, walletId }: { userId: string; walletId: string }): Promise<void> {
   await (await prisma()).billing.createMany({ data: { userId, walletId }, skipDuplicates: true });
@@ -16,3 +22,13 @@ export async function endBilling(tx: Tx, userId: string): Promise<string | null>
   });
   return billing.customerId;
 }
+
+/** Locks how a wallet is filled for the rest of the transaction; the last lock that anybody takes. */
+export async function lockBilling(tx: Tx, walletId: string): Promise<void> {
+  await tx.query(lockBillingStatement, [walletId]);
+}
+
+const lockBillingStatement = {
+  name: "payments_lock_billing",
+  text: `SELECT wallet_id FROM billing WHERE wallet_id = $1::uuid FOR NO KEY UPDATE`,
+};

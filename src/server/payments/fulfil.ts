@@ -5,6 +5,7 @@ import { balanceOf, platformAccount } from "../ledger/accounts.ts";
 import { giveBack, lockDebt, repay, takeBack } from "../ledger/debts.ts";
 import { transfer } from "../ledger/transfer.ts";
 import type { Tx } from "../platform/db.ts";
+import { lockBilling, WENT_BACK } from "./billing.ts";
 
 /**
  * What payments do to the books. News of one payment comes several times, late and in
@@ -12,14 +13,17 @@ import type { Tx } from "../platform/db.ts";
  * these functions may be called with the same news again and changes nothing then.
  */
 
-/** Credits a payment, once; says whether this call did it. `intentId`: Stripe's payment behind it. */
+/**
+ * Credits a payment, once; says whether this call did it, and what was told before of
+ * its credits going back. `intentId`: Stripe's payment behind it.
+ */
 export async function markPaid(
   tx: Tx,
   paymentId: string,
   intentId: string | null,
-): Promise<{ credited: boolean; payment: Payment; owes: bigint }> {
+): Promise<{ credited: boolean; payment: Payment; owes: bigint; reversed: Reversed[] }> {
   const payment = await lockPayment(tx, paymentId);
-  if (payment.status === "paid") return { credited: false, payment, owes: 0n };
+  if (payment.status === "paid") return { credited: false, payment, owes: 0n, reversed: [] };
   if (intentId !== null) {
     await lockIntent(tx, intentId);
     await tx.prisma.paymentIntent.update({ where: { id: intentId }, data: { paymentId } });
@@ -40,13 +44,14 @@ export async function markPaid(
     data: { status: "paid", transferId, paidAt: new Date(), automaticFor: null, problem: null },
   });
   // A refund may have been told of before the payment was.
+  const reversed: Reversed[] = [];
   if (intentId !== null) {
     for (const reversal of await tx.prisma.reversal.findMany({ where: { paymentIntentId: intentId }, orderBy: { id: "asc" } }))
-      await book(tx, paid, reversal);
+      reversed.push(await carryOut(tx, paid, reversal));
   }
   const owes = await repayDebt(tx, payment.walletId);
   await rearm(tx, payment.walletId);
-  return { credited: true, payment: paid, owes };
+  return { credited: true, payment: paid, owes, reversed };
 }
 
 /** The person has paid and their bank takes its time. */
@@ -72,58 +77,114 @@ export async function markOver(
 
 const ORDER: readonly ReversalState[] = ["announced", "standing", "undone"];
 
+type Reversal = { id: string; kind: ReversalKind; state: ReversalState; amount: bigint; taken: bigint; owed: bigint };
+
+/** What a refund or dispute did, for the mail about it. */
+export type Reversed = {
+  payment: Payment;
+  kind: ReversalKind;
+  /** Credits that were taken back, or came back; null when none moved. */
+  change: { what: "taken" | "returned"; amount: bigint; owed: bigint } | null;
+  /** It ended automatic top-ups. */
+  stopped: boolean;
+  /** The saved card was forgotten. */
+  forgot: boolean;
+};
+
 /**
  * A refund or dispute, as far as Stripe tells of it: takes the credits back, or gives
- * them back when it failed or was won. What is older than what is known changes nothing.
- * Says what it took, for the mail about it.
+ * them back when it failed or was won, in whole or in part. What is older than what is
+ * known changes nothing: a state only rises, and what stands only becomes less.
  */
 export async function applyReversal(
   tx: Tx,
   news: { id: string; intentId: string; kind: ReversalKind; state: ReversalState; amount: bigint },
-): Promise<{ payment: Payment; change: "taken" | "returned"; owed: bigint } | null> {
+): Promise<Reversed | null> {
   await lockIntent(tx, news.intentId);
-  const known = await tx.prisma.reversal.findUnique({ where: { id: news.id } });
-  if (known !== null && ORDER.indexOf(known.state) >= ORDER.indexOf(news.state)) return null;
   const { id, kind, state, amount } = news;
+  const known = await tx.prisma.reversal.findUnique({ where: { id } });
+  if (known !== null && !isNews(known, news)) return null;
+  const payment = await tx.prisma.payment.findFirst({ where: { intent: { id: news.intentId }, status: "paid" } });
+  // What is booked says what it was booked for until it is booked otherwise.
+  const keeps = known !== null && (state === "undone" || known.taken + known.owed > 0n);
   const reversal =
     known === null
       ? await tx.prisma.reversal.create({ data: { id, kind, state, amount, paymentIntentId: news.intentId } })
-      : await tx.prisma.reversal.update({ where: { id }, data: { state } });
-  const payment = await tx.prisma.payment.findFirst({ where: { intent: { id: news.intentId }, status: "paid" } });
+      : await tx.prisma.reversal.update({ where: { id }, data: { state, ...(keeps ? {} : { amount }) } });
   // Whose it is will be known when the payment is told of.
   if (payment === null) return null;
-  return book(tx, payment, reversal);
+  return carryOut(tx, payment, state === "standing" ? { ...reversal, amount } : reversal, known?.state);
 }
 
-type Reversal = { id: string; kind: ReversalKind; state: ReversalState; amount: bigint; taken: bigint; owed: bigint };
+function isNews(known: Reversal, news: { state: ReversalState; amount: bigint }): boolean {
+  const risen = ORDER.indexOf(news.state) - ORDER.indexOf(known.state);
+  return risen > 0 || (risen === 0 && known.state === "standing" && news.amount < known.amount);
+}
+
+/** `before`: the state that was carried out already. */
+async function carryOut(tx: Tx, payment: Payment, reversal: Reversal, before?: ReversalState): Promise<Reversed> {
+  const change = await book(tx, payment, reversal);
+  const isOld = reversal.state === before;
+  return { payment, kind: reversal.kind, change, ...(isOld ? NOTHING_STOPPED : await stopAutomaticTopUps(tx, payment, reversal)) };
+}
 
 /** Brings the books to what the reversal's state asks for. */
-async function book(tx: Tx, payment: Payment, reversal: Reversal) {
+async function book(tx: Tx, payment: Payment, reversal: Reversal): Promise<Reversed["change"]> {
   const booked = reversal.taken + reversal.owed;
   const wanted = reversal.state === "standing" ? reversal.amount : 0n;
   if (booked === wanted) return null;
-  const order = { walletId: payment.walletId, otherId: accountOf(payment), amount: reversal.amount };
+  const order = { walletId: payment.walletId, otherId: accountOf(payment) };
+  const { id, kind, amount } = reversal;
   if (wanted > booked) {
     const back = await takeBack(tx, {
       ...order,
-      reason: reversal.kind === "refund" ? "refund" : "correction",
-      description: reversal.kind === "refund" ? "Refunded through Stripe" : "Payment disputed at the bank",
+      amount: wanted - booked,
+      reason: kind === "refund" ? "refund" : "correction",
+      description: kind === "refund" ? "Refunded through Stripe" : "Payment disputed at the bank",
     });
-    await tx.prisma.reversal.update({ where: { id: reversal.id }, data: back });
-    return { payment, change: "taken" as const, owed: back.owed };
+    const data = { amount, taken: reversal.taken + back.taken, owed: reversal.owed + back.owed };
+    await tx.prisma.reversal.update({ where: { id }, data });
+    return { what: "taken", amount: wanted - booked, owed: back.owed };
   }
   const { given, forgiven } = await giveBack(tx, {
     ...order,
+    amount: booked - wanted,
     reason: "correction",
-    description: reversal.kind === "refund" ? "The refund did not go through" : "The dispute was decided for this wallet",
+    description:
+      kind === "refund"
+        ? "The refund did not go through"
+        : wanted === 0n
+          ? "The dispute was decided for this wallet"
+          : "The dispute was decided for this wallet in part",
   });
-  await tx.prisma.reversal.update({
-    where: { id: reversal.id },
-    data: { taken: reversal.taken - given, owed: reversal.owed - forgiven },
-  });
+  await tx.prisma.reversal.update({ where: { id }, data: { amount, taken: reversal.taken - given, owed: reversal.owed - forgiven } });
   await rearm(tx, payment.walletId);
-  return { payment, change: "returned" as const, owed: 0n };
+  return { what: "returned", amount: booked - wanted, owed: 0n };
 }
+
+/**
+ * Nobody is charged by themselves for what they asked back, or what their bank took or
+ * asks about: automatic top-ups wait until their person turns them on again. A dispute
+ * may say that the card is not that person's, so once it takes money the saved card is
+ * forgotten too; the next one is left at a checkout, where its bank can ask for its owner.
+ */
+async function stopAutomaticTopUps(tx: Tx, { walletId }: Payment, { kind, state }: Reversal): Promise<typeof NOTHING_STOPPED> {
+  if (state === "undone") return NOTHING_STOPPED;
+  // Whoever decides about a charge holds this lock, and sees both the lower balance and the stop, or neither.
+  await lockBilling(tx, walletId);
+  const { count: stopped } = await tx.prisma.billing.updateMany({
+    where: { walletId, autoTopUp: { in: ["on", "waiting_for_card"] } },
+    data: { autoTopUp: "stopped", autoProblem: WENT_BACK[kind] },
+  });
+  if (kind !== "dispute" || state !== "standing") return { stopped: stopped > 0, forgot: false };
+  const { count: forgot } = await tx.prisma.billing.updateMany({
+    where: { walletId, paymentMethodId: { not: null } },
+    data: { paymentMethodId: null, paymentMethod: null },
+  });
+  return { stopped: stopped > 0, forgot: forgot > 0 };
+}
+
+const NOTHING_STOPPED = { stopped: false, forgot: false };
 
 /**
  * Pays what the wallet owes, as far as it can; what it still owes. A debt may have
@@ -153,7 +214,8 @@ async function lockPayment(tx: Tx, id: string): Promise<Payment> {
 
 const lockPaymentStatement = { name: "payments_lock", text: `SELECT id FROM payment WHERE id = $1::uuid FOR NO KEY UPDATE` };
 
-async function lockIntent(tx: Tx, id: string): Promise<void> {
+/** Whoever hears of a payment at Stripe takes this first, so that news of it is taken one after the other. */
+export async function lockIntent(tx: Tx, id: string): Promise<void> {
   await tx.query(lockIntentStatement, [id]);
 }
 

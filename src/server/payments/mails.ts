@@ -3,6 +3,7 @@ import type { Payment } from "../../generated/prisma/client.ts";
 import { mailGoes, sendLater } from "../mail.ts";
 import { prisma } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import type { Reversed } from "./fulfil.ts";
 import { dollars } from "./words.ts";
 
 /** Mails about money. They are news, not proof: the wallet shows the same, so one that gets lost is no harm. */
@@ -34,22 +35,35 @@ export function mailReceipt(payment: Payment, owes: bigint): void {
   );
 }
 
-export function mailReversal(payment: Payment, kind: "refund" | "dispute", change: "taken" | "returned", owed: bigint): void {
-  const what = kind === "refund" ? "refund" : "dispute";
-  later(
-    change === "returned"
-      ? mail(payment.userId, "Credits are back in your Quota wallet", [
-          `The ${what} of your top-up of ${dollars(payment.amount)} is undone, so its credits are back.`,
-          `Your wallet: ${wallet()}`,
-        ])
-      : mail(payment.userId, `A top-up of ${dollars(payment.amount)} was ${kind === "refund" ? "refunded" : "disputed"}`, [
-          `The credits of this ${what} were taken back from your wallet.`,
-          ...(owed > 0n
-            ? [`${dollars(owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`]
-            : []),
-          `Your wallet: ${wallet()}`,
-        ]),
-  );
+/** Tells what a refund or dispute did, in one mail; nothing when it did nothing. */
+export function mailReversal({ payment, kind, change, stopped, forgot }: Reversed): void {
+  const topUp = `top-up of ${dollars(payment.amount)}`;
+  const yours = `Your wallet: ${wallet()}`;
+  const off = `Automatic top-ups are off, so that nothing is charged by itself. Turn them on again: ${wallet()}/top-ups`;
+  if (change?.what === "returned") {
+    later(
+      mail(payment.userId, "Credits are back in your Quota wallet", [
+        kind === "refund" ? `The refund of your ${topUp} did not go through.` : `The dispute of your ${topUp} was decided.`,
+        `${dollars(change.amount)} of credits are back.`,
+        yours,
+      ]),
+    );
+  } else if (change?.what === "taken") {
+    later(
+      mail(payment.userId, `A ${topUp} was ${kind === "refund" ? "refunded" : "disputed"}`, [
+        `The credits of this ${kind} were taken back from your wallet: ${dollars(change.amount)}.`,
+        ...(change.owed > 0n
+          ? [`${dollars(change.owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`]
+          : []),
+        ...(stopped ? [off] : []),
+        ...(forgot ? ["Your saved card is not kept any more. You can leave another when you turn automatic top-ups on."] : []),
+        yours,
+      ]),
+    );
+  } else if (stopped) {
+    const why = kind === "refund" ? `A ${topUp} was refunded.` : `Your bank asks about a ${topUp}.`;
+    later(mail(payment.userId, "Automatic top-ups are off", [`${why} No credits were taken back so far.`, off, yours]));
+  }
 }
 
 export function mailAutoTopUpStopped(payment: Payment, problem: string): void {

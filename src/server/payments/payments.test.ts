@@ -147,6 +147,16 @@ onBothDatabases("payments through Stripe", (db) => {
       expect((await topUps(mara.walletId, { take: 10 })).items).toMatchObject([{ status: "failed" }]);
     });
 
+    test("a late payment that fails without a word is asked after", async () => {
+      const mara = await person();
+      const [failing, waiting] = [await mara.checkout(), await mara.checkout()];
+      for (const session of [failing, waiting]) await deliverAll(fake().pay(session, { late: true }));
+      fake().settleLate(failing, false);
+      await syncOpenCheckouts(new Date(Date.now() + 16 * 60_000));
+      expect(await mara.payment(failing)).toMatchObject({ status: "failed", problem: "The payment did not go through." });
+      expect((await mara.payment(waiting)).status).toBe("processing");
+    });
+
     test("a checkout that nobody paid is over, and one that Stripe never told of is asked after", async () => {
       const mara = await person();
       const [expired, forgotten] = [await mara.checkout(), await mara.checkout()];
@@ -310,7 +320,7 @@ onBothDatabases("payments through Stripe", (db) => {
     test("is the same in whatever order the news of payment, refund and dispute comes, and however often", async () => {
       await fc.assert(
         fc.asyncProperty(
-          fc.constantFrom("won", "lost", "warning_closed"),
+          fc.constantFrom("won", "lost", "lost in part", "warning_closed"),
           fc.boolean(),
           fc.infiniteStream(fc.nat()),
           fc.boolean(),
@@ -323,13 +333,17 @@ onBothDatabases("payments through Stripe", (db) => {
               ...refund.events,
               ...(refundFails ? fake().failRefund(refund.id) : []),
               ...dispute.events,
-              ...fake().changeDispute(dispute.id, verdict),
+              ...(verdict === "lost in part" ? fake().withdraw(dispute.id) : []),
+              ...fake().changeDispute(dispute.id, verdict === "lost in part" ? "lost" : verdict),
+              // Of what had been refunded before.
+              ...(verdict === "lost in part" ? fake().reinstate(dispute.id, 300) : []),
             ];
             const order = [...all, ...all].map((event) => ({ event, at: numbers.next().value })).sort((a, b) => a.at - b.at);
             if (parallel) await Promise.all(order.map(async ({ event }) => expect(await deliver(event)).toBe(200)));
             else await deliverAll(order.map(({ event }) => event));
             // What is taken back twice over stays a debt.
-            const left = 10_000_000n - (refundFails ? 0n : 3_000_000n) - (verdict === "lost" ? 10_000_000n : 0n);
+            const gone = { won: 0n, warning_closed: 0n, lost: 10_000_000n, "lost in part": 7_000_000n }[verdict] ?? 0n;
+            const left = 10_000_000n - (refundFails ? 0n : 3_000_000n) - gone;
             expect((await mara.balance()) - (await debtOf(db().sql, mara.walletId))).toBe(left);
             expect(await mara.balance()).toBe(left > 0n ? left : 0n);
           },
@@ -380,6 +394,7 @@ onBothDatabases("payments through Stripe", (db) => {
     test("in another currency is told of again until somebody looks, if the payment is ours", async () => {
       const [known, early] = [await paid(), await paid()];
       await deliverAll(known.events);
+      await startAutoTopUp(known.mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
       const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
       const statuses = [];
       for (const { intentId } of [known, known, early]) {
@@ -389,6 +404,8 @@ onBothDatabases("payments through Stripe", (db) => {
       quiet.mockRestore();
       expect(statuses).toEqual([500, 500, 500, 500, 500, 500]);
       const { mara } = known;
+      // What it takes is not known, but nothing is charged by itself beside it.
+      expect(await autoTopUpOf(mara.walletId)).toMatchObject({ state: "stopped", wentBack: true });
       await deliverAll(fake().pay(await mara.checkout("usd_5", { saveCard: true })));
       const { customerId, paymentMethodId } = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
       const strangers = await openStripe(fake().secretKey, fake().url).paymentIntents.create({
@@ -401,6 +418,50 @@ onBothDatabases("payments through Stripe", (db) => {
         metadata: { order: "7" },
       });
       await deliverAll(fake().dispute(strangers.id, "needs_response", { currency: "eur" }).events);
+    });
+
+    test("is as much of a lost dispute as did not come back, also where Stripe keeps our balance in another currency", async () => {
+      const [dollars, euros] = [await paid(), await paid()];
+      for (const { mara, events } of [dollars, euros]) {
+        await deliverAll(events);
+        await spend(mara.walletId, 4_000_000n);
+      }
+      const dispute = fake().dispute(dollars.intentId);
+      await deliverAll([...dispute.events, ...fake().withdraw(dispute.id), ...fake().changeDispute(dispute.id, "lost")]);
+      expect([await dollars.mara.balance(), await debtOf(db().sql, dollars.mara.walletId)]).toEqual([0n, 4_000_000n]);
+      await deliverAll(fake().reinstate(dispute.id, 500));
+      const moved = [
+        { amount: -920, currency: "eur", reporting_category: "dispute" },
+        { amount: -1_500, currency: "eur", reporting_category: "fee" },
+        { amount: 460, currency: "eur", reporting_category: "dispute_reversal" },
+      ];
+      await deliverAll(fake().dispute(euros.intentId, "lost", { balance_transactions: moved }).events);
+      for (const { mara } of [dollars, euros]) {
+        expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([1_000_000n, 0n]);
+        expect((await topUps(mara.walletId, { take: 1 })).items[0]?.reversals).toMatchObject([{ kind: "dispute", amount: 5_000_000n }]);
+      }
+      await vi.waitFor(() => expect(mailsTo(dollars.mara.email).at(-1)).toContain("$5.00 of credits are back"));
+      // An appeal that is won later brings the rest.
+      await deliverAll(fake().changeDispute(dispute.id, "won"));
+      expect(await dollars.mara.balance()).toBe(6_000_000n);
+      await booksAreInOrder();
+    });
+
+    test("in another currency is what left our balance in dollars, once that is told", async () => {
+      const { mara, events, intentId } = await paid();
+      await deliverAll(events);
+      const dispute = fake().dispute(intentId, "needs_response", { currency: "eur", amount: 920 });
+      const [created] = dispute.events as [never];
+      const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+      expect(await deliver(created)).toBe(500);
+      quiet.mockRestore();
+      expect(await mara.balance()).toBe(10_000_000n);
+      const moved = [{ amount: -1_000, currency: "usd", reporting_category: "dispute" }];
+      const [withdrawn] = fake().dispute(intentId, "needs_response", { currency: "eur", amount: 920, balance_transactions: moved }).events;
+      (withdrawn?.data.object as unknown as { id: string }).id = dispute.id;
+      await deliverAll([withdrawn as never, created]);
+      expect(await mara.balance()).toBe(0n);
+      await booksAreInOrder();
     });
 
     test("shows on the receipt", async () => {

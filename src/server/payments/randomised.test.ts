@@ -27,6 +27,7 @@ onBothDatabases("the books", (db) => {
       "spend",
       "spend",
       "automatic",
+      "putOn",
       "collect",
       "verify",
     ),
@@ -56,9 +57,12 @@ onBothDatabases("the books", (db) => {
           intents.push(idIn(events[0]));
           return events;
         }
-        for (const who of [0, 1]) {
+        const putOn = (who: number) => {
           const owner = people[who]?.owner as { userId: string; walletId: string };
-          await startAutoTopUp(owner, { threshold: 1_000_000n, packageId: "usd_5", monthlyMaximum: 40_000_000n });
+          return startAutoTopUp(owner, { threshold: 1_000_000n, packageId: "usd_5", monthlyMaximum: 40_000_000n });
+        };
+        for (const who of [0, 1]) {
+          await putOn(who);
           for (const event of await topUp(who, { saveCard: true })) await deliver(event);
         }
 
@@ -87,7 +91,8 @@ onBothDatabases("the books", (db) => {
             };
             const held = await ledger.hold(request);
             if (held.kind === "held") await ledger.settle(settlement(request.id, credits / BigInt((which % 3) + 1)), 60_000);
-          } else if (what === "automatic") {
+          } else if (what === "putOn") await putOn(index);
+          else if (what === "automatic") {
             const billing = await db().prisma.billing.findUniqueOrThrow({ where: { walletId: people[index]?.walletId ?? "" } });
             if (billing.paymentMethodId !== null) fake().setCard(billing.paymentMethodId, card);
             await topUpAutomatically(db());

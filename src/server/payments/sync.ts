@@ -3,8 +3,8 @@ import type { Payment, Prisma } from "../../generated/prisma/client.ts";
 import { prisma, transaction } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
-import { markOver, markPaid, markProcessing } from "./fulfil.ts";
-import { mailReceipt } from "./mails.ts";
+import { lockIntent, markOver, markPaid, markProcessing } from "./fulfil.ts";
+import { mailReceipt, mailReversal } from "./mails.ts";
 import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 
 /** What Stripe says of a checkout or a payment, carried into our own. */
@@ -19,11 +19,19 @@ export async function takeSession(session: Stripe.Checkout.Session): Promise<boo
       throw new Error(`checkout ${session.id} was paid with ${session.amount_total} ${session.currency} and not ${payment.cents} usd`);
     await credit(payment, idOf(session.payment_intent));
   } else if (session.status === "complete") {
-    await transaction((tx) => markProcessing(tx, payment.id));
+    if (isOver(session.payment_intent)) await transaction((tx) => markOver(tx, payment.id, "failed", DID_NOT_GO_THROUGH));
+    else await transaction((tx) => markProcessing(tx, payment.id));
   } else if (session.status === "expired") {
     await transaction((tx) => markOver(tx, payment.id, "expired"));
   }
   return true;
+}
+
+export const DID_NOT_GO_THROUGH = "The payment did not go through.";
+
+/** A checkout says "complete" and "unpaid" of a late payment that is on its way and of one that failed; the payment itself tells. */
+function isOver(intent: Stripe.Checkout.Session["payment_intent"]): boolean {
+  return intent !== null && typeof intent === "object" && (intent.status === "requires_payment_method" || intent.status === "canceled");
 }
 
 /** A payment that succeeded. False when it is none of ours. */
@@ -45,9 +53,10 @@ export async function paymentOf(id: string | undefined): Promise<Payment | null>
 }
 
 async function credit(payment: Payment, intentId: string | null): Promise<void> {
-  const { credited, payment: paid, owes } = await transaction((tx) => markPaid(tx, payment.id, intentId));
-  // Now: only this call knows that it is due, whatever goes wrong below.
+  const { credited, payment: paid, owes, reversed } = await transaction((tx) => markPaid(tx, payment.id, intentId));
+  // Now: only this call knows that they are due, whatever goes wrong below.
   if (credited) mailReceipt(paid, owes);
+  for (const each of reversed) mailReversal(each);
   // After the credits are safe; whoever brings the news again fills in what could not be had.
   if (intentId !== null && (paid.method === null || paid.saveCard)) await keepDetails(paid, intentId);
 }
@@ -60,17 +69,20 @@ async function keepDetails(payment: Payment, intentId: string): Promise<void> {
   const card = typeof intent.payment_method === "object" ? intent.payment_method : null;
   const charge = typeof intent.latest_charge === "object" ? intent.latest_charge : null;
   const method = card === null ? null : nameOf(card);
-  const db = await prisma();
-  await db.payment.update({
-    where: { id: payment.id },
+  const { id, walletId } = payment;
+  await transaction(async (tx) => {
     // Once is enough: somebody may have removed the card since.
-    data: { method: method ?? "Stripe", receiptUrl: charge?.receipt_url ?? null, saveCard: false },
-  });
-  if (!payment.saveCard || card === null || card.type !== "card") return;
-  await db.billing.updateMany({ where: { walletId: payment.walletId }, data: { paymentMethodId: card.id, paymentMethod: method } });
-  await db.billing.updateMany({
-    where: { walletId: payment.walletId, autoTopUp: "waiting_for_card" },
-    data: { autoTopUp: "on", autoArmed: true, autoProblem: null },
+    const { count: first } = await tx.prisma.payment.updateMany({ where: { id, saveCard: true }, data: { saveCard: false } });
+    await tx.prisma.payment.update({ where: { id }, data: { method: method ?? "Stripe", receiptUrl: charge?.receipt_url ?? null } });
+    if (first === 0 || card === null || card.type !== "card") return;
+    await lockIntent(tx, intentId);
+    // Nor is one kept that its owner told their bank about.
+    if ((await tx.prisma.reversal.count({ where: { paymentIntentId: intentId, kind: "dispute", state: "standing" } })) > 0) return;
+    await tx.prisma.billing.updateMany({ where: { walletId }, data: { paymentMethodId: card.id, paymentMethod: method } });
+    await tx.prisma.billing.updateMany({
+      where: { walletId, autoTopUp: "waiting_for_card" },
+      data: { autoTopUp: "on", autoArmed: true, autoProblem: null },
+    });
   });
 }
 
@@ -84,7 +96,7 @@ function nameOf(method: Stripe.PaymentMethod): string {
 export async function syncCheckout(payment: Payment): Promise<void> {
   const client = stripe();
   if (client === null || payment.sessionId === null) return;
-  await takeSession(await client.checkout.sessions.retrieve(payment.sessionId));
+  await takeSession(await client.checkout.sessions.retrieve(payment.sessionId, { expand: ["payment_intent"] }));
 }
 
 const ASK_AGAIN_MS = 15 * 60 * 1000;

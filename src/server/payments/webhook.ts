@@ -1,12 +1,12 @@
 import type Stripe from "stripe";
-import type { ReversalState } from "../../generated/prisma/client.ts";
+import type { ReversalKind, ReversalState } from "../../generated/prisma/client.ts";
 import { prisma, transaction } from "../platform/db.ts";
 import { takeAutomaticIntent } from "./auto-top-up.ts";
 import { applyReversal, markOver } from "./fulfil.ts";
 import { mailReversal } from "./mails.ts";
 import { creditsOfCents } from "./packages.ts";
 import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
-import { paymentOf, takeSession } from "./sync.ts";
+import { DID_NOT_GO_THROUGH, paymentOf, takeSession } from "./sync.ts";
 
 /**
  * Carries out one event of Stripe. It may come twice, late, and in any order: what each
@@ -46,13 +46,9 @@ async function carryOut(event: Stripe.Event): Promise<void> {
     case "charge.dispute.created":
     case "charge.dispute.updated":
     case "charge.dispute.closed":
-      await dispute(event.data.object, stateOf(event.data.object));
-      return;
     case "charge.dispute.funds_withdrawn":
-      await dispute(event.data.object, event.data.object.status === "won" ? "undone" : "standing");
-      return;
     case "charge.dispute.funds_reinstated":
-      await dispute(event.data.object, "undone");
+      await dispute(event.data.object, event.type === "charge.dispute.funds_withdrawn");
       return;
     default:
       // An endpoint may be sent more than it asked for; there is nothing to do about the rest.
@@ -62,44 +58,73 @@ async function carryOut(event: Stripe.Event): Promise<void> {
 
 async function failed(session: Stripe.Checkout.Session): Promise<void> {
   const payment = await paymentOf(session.metadata?.[PAYMENT_ID]);
-  if (payment !== null) await transaction((tx) => markOver(tx, payment.id, "failed", "The payment did not go through."));
+  if (payment !== null) await transaction((tx) => markOver(tx, payment.id, "failed", DID_NOT_GO_THROUGH));
 }
 
 async function refund(refund: Stripe.Refund): Promise<void> {
   const undone = refund.status === "failed" || refund.status === "canceled";
-  await reverse("refund", refund, undone ? "undone" : "standing");
+  await reverse("refund", refund, undone ? "undone" : "standing", refund.currency === "usd" ? refund.amount : null);
 }
 
-async function dispute(dispute: Stripe.Dispute, state: ReversalState): Promise<void> {
-  await reverse("dispute", dispute, state);
+/** `withdrawn`: this is the news that its money left. */
+async function dispute(dispute: Stripe.Dispute, withdrawn: boolean): Promise<void> {
+  const moved = moneyOf(dispute);
+  const cents = standingCents(dispute, moved);
+  const state = stateOf(dispute.status, withdrawn || moved.withdrawn > 0);
+  await reverse("dispute", dispute, state === "standing" && cents === 0 ? "undone" : state, cents);
 }
 
-/** What a dispute says about the money. */
-function stateOf({ status, balance_transactions: moved }: Stripe.Dispute): ReversalState {
-  // An inquiry; it may become a dispute.
-  if (status.startsWith("warning_")) return "announced";
+/** What a dispute says about the money. `withdrawn`: some of it left. */
+function stateOf(status: Stripe.Dispute["status"], withdrawn: boolean): ReversalState {
   if (status === "won") return "undone";
-  // Either it was blocked and moved nothing, or settled by paying the cardholder. It may be told of before it moves anything.
-  if (status === "prevented") return moved.reduce((sum, { amount }) => sum + amount, 0) < 0 ? "standing" : "announced";
+  // An inquiry, which may become a dispute; or one that was prevented, either by a block that moved nothing or by paying the cardholder.
+  if (status.startsWith("warning_") || status === "prevented") return withdrawn ? "standing" : "announced";
   return "standing";
 }
 
+/** What a dispute took from our balance at Stripe and returned to it, as far as Stripe has told. Its fee is not part of it. */
+function moneyOf({ balance_transactions: all }: Stripe.Dispute) {
+  const moved = all.filter(({ reporting_category: category }) => category !== "fee");
+  const sum = (sign: 1 | -1) => moved.reduce((total, { amount }) => total + Math.max(0, sign * amount), 0);
+  return { withdrawn: sum(-1), reinstated: sum(1), currency: moved[0]?.currency };
+}
+
+/**
+ * How much of a dispute stands: all of it, until money comes back. Of one that is lost
+ * as well, when its cardholder had been refunded a part before. Null when nobody knows
+ * what it is in dollars.
+ */
+function standingCents(dispute: Stripe.Dispute, moved: ReturnType<typeof moneyOf>): number | null {
+  const left = Math.max(0, moved.withdrawn - moved.reinstated);
+  if (dispute.currency !== "usd") return moved.currency === "usd" && moved.withdrawn > 0 ? left : null;
+  // Our balance may be kept in another currency.
+  if (moved.currency !== "usd" && moved.withdrawn > 0) return Math.round((dispute.amount * left) / moved.withdrawn);
+  return Math.max(0, dispute.amount - moved.reinstated);
+}
+
+/** `cents`: what of it stands, in US cents; null when that is not known. */
 async function reverse(
-  kind: "refund" | "dispute",
+  kind: ReversalKind,
   news: { id: string; amount: number; currency: string; payment_intent: string | { id: string } | null },
   state: ReversalState,
+  cents: number | null,
 ): Promise<void> {
+  const { id } = news;
   const intentId = idOf(news.payment_intent);
   // Without one it is about something that was never a payment of ours.
   if (intentId === null || news.amount <= 0) return;
-  if (news.currency !== "usd") {
-    // How many credits that is, is for a person to decide, and Stripe tells of it again until then.
-    if (state === "standing" && (await isOurs(intentId)))
-      throw new Error(`${kind} ${news.id} of payment ${intentId} is ${news.amount} ${news.currency} and not in usd`);
-    return;
-  }
-  const done = await transaction((tx) => applyReversal(tx, { id: news.id, intentId, kind, state, amount: creditsOfCents(news.amount) }));
-  if (done !== null) mailReversal(done.payment, kind, done.change, done.owed);
+  const unknown = state === "standing" && cents === null;
+  const amount = creditsOfCents(cents ?? news.amount);
+  const done = await transaction((tx) => applyReversal(tx, { id, intentId, kind, state: unknown ? "announced" : state, amount }));
+  if (done !== null) mailReversal(done);
+  // How many credits that is, is for a person to decide, and Stripe tells of it again until then.
+  if (unknown && (await isOpen(id)) && (await isOurs(intentId)))
+    throw new Error(`${kind} ${id} of payment ${intentId} is ${news.amount} ${news.currency} and not in usd`);
+}
+
+/** Nothing has said what came of it. */
+async function isOpen(id: string): Promise<boolean> {
+  return (await (await prisma()).reversal.count({ where: { id, state: "announced" } })) > 0;
 }
 
 /** Whether a payment at Stripe is one of ours, also when its own news has not come yet. */

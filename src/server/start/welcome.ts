@@ -1,20 +1,24 @@
 import { publicUrl } from "#env";
 import type { Demo } from "../../../prisma/seed.ts";
 import { demoFile } from "../../../prisma/seed.ts";
-import { isSimulated } from "../gateway/providers.ts";
+import { isAnyConfigured, isSimulated } from "../gateway/providers.ts";
+import { mailGoes } from "../mail.ts";
 
 /** What a person sees when the server is ready: where to go, and something to paste. */
 export async function welcome(demo: Demo | null): Promise<string> {
   const url = publicUrl();
   const provider = isSimulated()
     ? "No provider key is set, so the built-in simulator answers. Set OPENAI_API_KEY for real answers."
-    : "Requests go to the configured providers.";
-  if (demo === null) return `\n  Quota is ready at ${url}\n  ${provider}\n`;
+    : isAnyConfigured()
+      ? "Requests go to the configured providers."
+      : "No provider key is set, so requests get 503. Set OPENAI_API_KEY, or another provider's.";
+  const mail = mailGoes() === "nowhere" ? "\n  SMTP_URL is not set, so no mail goes out and nobody can sign up by e-mail." : "";
+  if (demo === null) return `\n  Quota is ready at ${url}\n  ${provider}${mail}\n`;
   const key = demo.api_keys.developer;
   const user = demo.user.external_user_id;
   return `
   Quota is ready at ${url}
-  ${provider}
+  ${provider}${mail}
 
   Dashboard   ${url}/dashboard   ${demo.developer.email}   ${demo.developer.password}
   Wallet      ${url}/wallet      ${demo.user.email}   ${demo.user.password}

@@ -61,11 +61,7 @@ export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offe
           </div>
         )}
       </div>
-      {settings.problem !== null && (
-        <p role="alert" className="mt-3 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">
-          The last one did not work, and nothing was charged. {settings.problem} Add credits yourself, or turn them on again.
-        </p>
-      )}
+      {settings.problem !== null && <Problem problem={settings.problem} wentBack={settings.wentBack} />}
       {failure.message !== null && (
         <div className="mt-3">
           <FormError>{failure.message}</FormError>
@@ -90,6 +86,22 @@ function State({ state }: { state: Settings["state"] }) {
   if (state === "on") return <Badge tone="good">On</Badge>;
   if (state === "waiting_for_card") return <Badge tone="warning">Waits for a card</Badge>;
   return state === "stopped" ? <Badge tone="bad">Stopped</Badge> : null;
+}
+
+/** Why they have stopped: a charge did not work, or money went back and nothing should be charged beside that. */
+function Problem({ problem, wentBack }: { problem: string; wentBack: boolean }) {
+  if (wentBack) {
+    return (
+      <p role="status" className="mt-3 rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">
+        {problem} No card is charged by itself until you turn them on again.
+      </p>
+    );
+  }
+  return (
+    <p role="alert" className="mt-3 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">
+      The last one did not work, and nothing was charged. {problem} Add credits yourself, or turn them on again.
+    </p>
+  );
 }
 
 function InWords({ settings }: { settings: Settings }): ReactNode {
@@ -169,11 +181,11 @@ function Form({ settings, packages, onDone, onCancel }: FormProps) {
           hint="Dollars"
         />
       </div>
-      {settings.card === null && (
-        <p className="text-sm text-soft">
-          You pay {dollars(amount)} on Stripe’s page now. The card stays saved there, and is charged from then on when your balance falls.
-        </p>
-      )}
+      <p className="text-sm text-soft">
+        {settings.card === null
+          ? `You pay ${dollars(amount)} on Stripe’s page now. The card stays saved there, and is charged from then on when your balance falls.`
+          : `If your balance is below that already, your card is charged ${dollars(amount)} at once.`}
+      </p>
       <div className="flex flex-col-reverse gap-2 sm:flex-row sm:justify-end">
         <Button onClick={onCancel} disabled={busy}>
           Cancel
