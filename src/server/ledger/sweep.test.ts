@@ -268,6 +268,29 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(sizes.at(-1)).toBe(40);
   });
 
+  test("a hold that cannot be returned stands in nobody's way, and is said again every time", async () => {
+    const { key, app } = await payer(db());
+    const broken = await payer(db());
+    const swept = () => db().prisma.usage.count({ where: { appId: app.id, outcome: "swept" } });
+    const lost = await made(broken.key, 2 * HOUR);
+    const { walletId } = broken;
+    const remove = `DELETE FROM account WHERE id = '${walletId}'`;
+    await db().prisma.$executeRawUnsafe(remove);
+    try {
+      for (let index = 0; index < 5; index++) await made(key, HOUR);
+      await expect(round()).rejects.toMatchObject({ code: "22004" });
+      expect(await swept()).toBe(5);
+      expect((await bookmark()).running).toEqual([lost.id]);
+      await made(key, 0);
+      await expect(round()).rejects.toMatchObject({ code: "22004" });
+      expect(await swept()).toBe(6);
+    } finally {
+      await db().prisma.account.create({ data: { id: walletId, kind: "wallet", bounded: true, available: 99_990n, held: 10n } });
+    }
+    expect(await round()).toBe(1);
+    expect((await bookmark()).running).toEqual([]);
+  });
+
   test("are for one process at a time", async () => {
     const { key } = await payer(db());
     await made(key, HOUR);

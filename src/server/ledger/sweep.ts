@@ -39,20 +39,19 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   // What is younger may be followed by holds with lower ids: it is swept, and read again.
   const known = firstIdAt(turn.now.getTime() - LAG_MS);
   let { after, running } = bookmark;
-  let swept = 0;
+  const released = new Released();
   let failed = true;
   try {
     const still: string[] = [];
     for (let from = 0; from < running.length; from += rows) {
       const [found] = await sql.query(theseStatement, [plainArray(running.slice(from, from + rows)), false]);
-      swept += await release(sql, idsOf(found?.orphans));
-      still.push(...idsOf(found?.running));
+      still.push(...(await release(sql, idsOf(found?.orphans), released)), ...idsOf(found?.running));
     }
     running = still;
     for (let at = after; ; ) {
       const [slice] = await sql.query(sliceStatement, [at, rows, false, known]);
-      swept += await release(sql, idsOf(slice?.orphans));
-      running.push(...idsOf(slice?.running));
+      const stuck = await release(sql, idsOf(slice?.orphans), released);
+      running.push(...stuck.filter((id) => id < known), ...idsOf(slice?.running));
       const last = slice?.last === null ? null : String(slice?.last);
       const over = last === null || Number(slice?.seen) < rows;
       // Ids in one spelling sort as the database sorts them.
@@ -66,7 +65,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
     const slice = failed ? Math.max(SMALLEST_SLICE, Math.floor(rows / 4)) : Math.min(rows * 2, SLICE);
     await turn.end(everyMs, { after, running, slice });
   }
-  return swept;
+  return released.count();
 }
 
 /**
@@ -76,10 +75,12 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
 export async function sweepAtStart(sql: Sql): Promise<number> {
   const [row] = await sql.query(bookmarkStatement, [`turn_${SWEEP}`]);
   const bookmark = typeof row?.memory === "string" ? (JSON.parse(row.memory) as Bookmark) : null;
+  const released = new Released();
   let swept = 0;
   if (bookmark !== null) {
     const [found] = await sql.query(theseStatement, [plainArray(bookmark.running), true]);
-    swept += await release(sql, idsOf(found?.orphans));
+    await release(sql, idsOf(found?.orphans), released);
+    swept += released.count();
     swept += await sweepHolds(sql, { all: true, after: bookmark.after });
   }
   // A clock that was set back makes ids that are older than their requests.
@@ -93,26 +94,64 @@ export async function sweepAtStart(sql: Sql): Promise<number> {
  * takes holds that have not expired. Returns how many holds it released.
  */
 export async function sweepHolds(sql: Sql, options: { all?: boolean; after?: string } = {}): Promise<number> {
-  let swept = 0;
+  const released = new Released();
   let after = options.after ?? FIRST_ID;
   for (;;) {
     const [slice] = await sql.query(sliceStatement, [after, SLICE, options.all ?? false, FIRST_ID]);
-    swept += await release(sql, idsOf(slice?.orphans));
-    if (slice === undefined || slice.last === null || Number(slice.seen) < SLICE) return swept;
+    await release(sql, idsOf(slice?.orphans), released);
+    if (slice === undefined || slice.last === null || Number(slice.seen) < SLICE) return released.count();
     after = String(slice.last);
   }
 }
 
-async function release(sql: Sql, ids: readonly string[]): Promise<number> {
-  let released = 0;
-  for (let from = 0; from < ids.length; from += 100) {
-    const verdicts = await settle(
-      sql,
-      ids.slice(from, from + 100).map((id) => unused(id, "swept", "sweeper")),
-    );
-    released += verdicts.filter((verdict) => verdict.kind === "settled").length;
+class Released {
+  swept = 0;
+  #first: { error: unknown } | null = null;
+
+  fault(error: unknown): void {
+    this.#first ??= { error };
   }
-  return released;
+  /** How many were released; throws what was wrong with the first that could not be. */
+  count(): number {
+    if (this.#first !== null) throw this.#first.error;
+    return this.swept;
+  }
+}
+
+/** Releases these; those with which something is wrong stand in nobody's way, and are handed back. */
+async function release(sql: Sql, ids: readonly string[], released: Released): Promise<string[]> {
+  const stuck: string[] = [];
+  for (let from = 0; from < ids.length; from += 100) {
+    const batch = ids.slice(from, from + 100);
+    try {
+      await releaseAtOnce(sql, batch, released);
+    } catch (error) {
+      if (!isDataFault(error)) throw error;
+      for (const id of batch) {
+        try {
+          await releaseAtOnce(sql, [id], released);
+        } catch (fault) {
+          if (!isDataFault(fault)) throw fault;
+          stuck.push(id);
+          released.fault(fault);
+        }
+      }
+    }
+  }
+  return stuck;
+}
+
+async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released): Promise<void> {
+  const verdicts = await settle(
+    sql,
+    ids.map((id) => unused(id, "swept", "sweeper")),
+  );
+  released.swept += verdicts.filter((verdict) => verdict.kind === "settled").length;
+}
+
+/** An account is missing, or would be below zero: asking again does not help, and other holds are not to blame. */
+function isDataFault(error: unknown): boolean {
+  return /^2[23]/.test(String((error as { code?: unknown }).code));
 }
 
 /** Every id of before this moment is below it (UUIDv7 begins with the time in milliseconds). */
