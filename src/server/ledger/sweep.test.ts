@@ -223,6 +223,15 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await round()).toBe(1);
   });
 
+  test("find what is made after a clock was set back", async () => {
+    const { key } = await payer(db());
+    await round();
+    await rewind(db(), -HOUR);
+    await made(key, 0);
+    expect(await round()).toBe(1);
+    expect((await bookmark()).after < firstIdAt(Date.now())).toBe(true);
+  });
+
   test("that are too short for all there is go on with it, and miss none", async () => {
     const { walletId, key } = await payer(db());
     const holds = [];

@@ -38,7 +38,9 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   const rows = Math.min(bookmark.slice ?? mostRows, mostRows);
   // What is younger may be followed by holds with lower ids: it is swept, and read again.
   const known = firstIdAt(turn.now.getTime() - LAG_MS);
-  let { after, running } = bookmark;
+  let running = bookmark.running;
+  // A clock that was set back makes ids below the bookmark.
+  let after = bookmark.after < known ? bookmark.after : known;
   const released = new Released();
   let failed = true;
   try {
@@ -55,7 +57,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
       const last = slice?.last === null ? null : String(slice?.last);
       const over = last === null || Number(slice?.seen) < rows;
       // Ids in one spelling sort as the database sorts them.
-      if (after < known) after = !over && last < known ? last : known;
+      after = !over && last < known ? last : known;
       if (over || performance.now() > endAt) break;
       at = last;
     }
