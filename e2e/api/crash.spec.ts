@@ -4,7 +4,7 @@ import { balanceOf } from "../../src/server/ledger/accounts.ts";
 import { verify } from "../../src/server/ledger/verify.ts";
 import type { Database } from "../../src/server/platform/db.ts";
 import { chunk, completion, completionChunks, delta, event, events, gate, silence, sse, usage } from "../../src/testing/fake-upstream.ts";
-import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { forget, type ServerProcess, startServer } from "../../src/testing/server-process.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";
@@ -176,19 +176,27 @@ async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
     .toBe("refused");
 }
 
-/** Visitors that come one after another, each on a connection of their own, until the first is refused. */
-function knock(server: ServerProcess): { readonly waiting: number } {
+/** Comes on a connection of its own, and resolves when that has ended, however it did. */
+function visit(server: ServerProcess, onConnect = () => {}): Promise<void> {
   const { hostname, port } = new URL(server.url);
+  return new Promise((resolve) => {
+    const asking = request({ hostname, port, path: "/healthz", agent: false }, (answer) => answer.resume());
+    asking.once("socket", (socket) => socket.once("connect", onConnect));
+    asking.once("error", () => {});
+    asking.once("close", resolve);
+    asking.end();
+  });
+}
+
+/** Visitors that come one after another until the first is refused. */
+function knock(server: ServerProcess): { readonly waiting: number } {
   const visitors = { waiting: 0 };
-  const next = () => {
+  const next = async () => {
     visitors.waiting++;
-    const visit = request({ hostname, port, path: "/healthz", agent: false }, (answer) => answer.resume());
-    visit.once("close", () => visitors.waiting--);
-    visit.once("socket", (socket) => socket.once("connect", () => setImmediate(next)));
-    visit.once("error", () => {});
-    visit.end();
+    await visit(server, () => setImmediate(next));
+    visitors.waiting--;
   };
-  next();
+  void next();
   return visitors;
 }
 
@@ -346,7 +354,16 @@ test.describe("two servers on one Postgres", () => {
   });
 });
 
+test("a server that npm started ends in order when npm is told to stop", async () => {
+  const server = await startServer({ npm: true });
+  await server.stop();
+  expect(server.output().stdout).toContain("Stopping");
+  await forget(server);
+});
+
 test.describe("QUOTA_PROCESSES", () => {
+  test.skip(process.platform === "darwin", "macOS does not let processes share a port");
+
   test("serve on one port as one server does; one that dies is replaced, and all of them stop in order", async ({
     start,
     upstream,
@@ -367,6 +384,8 @@ test.describe("QUOTA_PROCESSES", () => {
     await expect.poll(() => processes().length).toBe(2);
     const [one, other] = processes();
     process.kill(Number(one), "SIGKILL");
+    // Nobody is left standing, also right after that: who came to the dead one is turned away.
+    await Promise.all(Array.from({ length: 50 }, () => visit(server)));
     await expect.poll(() => processes().filter((pid) => pid !== one && pid !== other).length, { timeout: 60_000 }).toBe(1);
     expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(200);
   });
@@ -390,6 +409,13 @@ test.describe("QUOTA_PROCESSES", () => {
     expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
     expect(await server.exited).toBe(0);
     expect(await world.balance()).toBe(999_995n);
+  });
+
+  test("all end when the port is in use", async ({ start, postgresServer, ownDatabase }) => {
+    const { port } = new URL(postgresServer.url);
+    await expect(start({ databaseUrl: ownDatabase.url, env: { QUOTA_PROCESSES: "2", PORT: port } })).rejects.toThrow(
+      new RegExp(`^The server ended with 1:[^]*port ${port} is in use`),
+    );
   });
 
   test("is refused on the embedded database, which has one", async ({ start }) => {

@@ -1,4 +1,5 @@
 import { glob } from "node:fs/promises";
+import { request } from "node:http";
 import { connect } from "node:net";
 import { loadRoutes } from "../../src/server/start/routes.ts";
 import { call, callRaw, chat, send } from "../client.ts";
@@ -219,6 +220,59 @@ test.describe("paths and methods", () => {
   });
 });
 
+test.describe("with the pages behind the same port", () => {
+  test("a request that asks for an upgrade is answered as if it had not", async ({ postgresServer }) => {
+    const world = await arrange(postgresServer.db);
+    // From the first page on they could have a say.
+    expect((await send(postgresServer, "/sign-in")).status).toBe(200);
+    for (const upgrade of ["h2c", "websocket"]) {
+      const headers = { connection: "Upgrade", upgrade };
+      expect((await callRaw(postgresServer, "/v1/models", { headers })).status).toBe(200);
+      expect((await callRaw(postgresServer, path, { ...world.as, headers, body: chat("hi") })).status).toBe(200);
+      for (const [page, status] of [
+        ["/sign-in", 200],
+        ["/healthz", 200],
+        ["/no-such-page", 404],
+        ["/_next/hmr", 404],
+      ] as const) {
+        const { hostname, port } = new URL(postgresServer.url);
+        const answered = new Promise<number | undefined>((resolve, reject) => {
+          const asked = request({ hostname, port, path: page, headers, agent: false }, (answer) => {
+            answer.resume().once("end", () => resolve(answer.statusCode));
+          });
+          asked.once("error", reject).end();
+        });
+        expect([page, await answered]).toEqual([page, status]);
+      }
+    }
+  });
+
+  test("a procedure takes a body in chunks, and 413 for one of more than a megabyte", async ({ postgresServer }) => {
+    const ask = (text: string) =>
+      fetch(`${postgresServer.url}/api/trpc/account.resetPassword`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: new Blob([text]).stream(),
+        duplex: "half",
+      } as RequestInit);
+    const input = { json: { token: "no-such-token", password: "correct horse battery" } };
+    const answer = await ask(JSON.stringify(input));
+    expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("This link was used already")]);
+    const refused = await ask(JSON.stringify({ ...input, more: "x".repeat(1024 * 1024) }));
+    expect([refused.status, await refused.text()]).toEqual([413, "The request body is larger than 1048576 bytes.\n"]);
+  });
+
+  test("one request calls twenty procedures and no more", async ({ postgresServer }) => {
+    for (const [count, status] of [
+      [20, 401],
+      [21, 400],
+    ] as const) {
+      const batch = Array.from({ length: count }, () => "account.overview").join(",");
+      expect((await send(postgresServer, `/api/trpc/${batch}?batch=1&input=%7B%7D`)).status).toBe(status);
+    }
+  });
+});
+
 test.describe("/v1/models", () => {
   test("lists models with prices as decimal dollars, and each can be asked for", async ({ postgresServer }) => {
     const list = await call(postgresServer, "/v1/models");
@@ -231,8 +285,8 @@ test.describe("/v1/models", () => {
       max_output_tokens: 16_384,
     });
     expect((await call(postgresServer, "/v1/models/gpt-4o-mini")).json).toEqual(mini);
-    // Only one provider is configured here.
-    expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai"]));
+    // Two providers are configured here.
+    expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai", "anthropic"]));
     const unknown = await call(postgresServer, "/v1/models/gpt-99");
     expect([unknown.status, unknown.json.error.code]).toEqual([404, "model_not_found"]);
   });

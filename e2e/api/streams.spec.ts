@@ -307,6 +307,8 @@ test.describe("a broken stream", () => {
       expect(answer.status).toBe(200);
       expect(last.error.code).toBe(name.includes("429") ? "rate_limit" : "upstream_error");
       expect(answer.text).not.toContain("10.0.0.7");
+      // Nor in the log: what a provider says may repeat the prompt.
+      expect(postgresServer.output().stderr).not.toMatch(/10\.0\.0\.7|slow down/);
       expect(answer.text).not.toContain("[DONE]");
       await settled(db, world);
       expect(await world.usage()).toMatchObject([{ outcome: "failed", base: 0n, markup: 0n, upstreamStatus: 200 }]);

@@ -136,7 +136,7 @@ test.describe("a provider that is not there", () => {
     expect(await balance(server)).toMatchObject({ balance: 10_000_000, held: 0 });
 
     // Of a provider that this server has no key for.
-    const unavailable = await call(server, path, { ...user(server), body: chat("hi", { model: "claude-haiku-4-5" }) });
+    const unavailable = await call(server, path, { ...user(server), body: chat("hi", { model: "mistral-small-2603" }) });
     if (unavailable.status !== 404) expect([unavailable.status, unavailable.json.error.code]).toEqual([503, "provider_unavailable"]);
   });
 

@@ -139,6 +139,20 @@ test.describe("an account", () => {
     await elsewhere.context().close();
   });
 
+  test("who cannot sign in at this moment is told why, and what was typed stays", async ({ page, simulatedServer: server }) => {
+    for (const [error, message] of [
+      ["too_many_attempts", "Too many attempts. Wait 15 minutes, then try again."],
+      ["busy", "Too many people are signing in right now. Try again in a moment."],
+    ]) {
+      await page.route("**/api/auth/callback/credentials", (route) =>
+        route.fulfill({ status: 401, json: { url: `${server.url}/sign-in?error=${error}` } }),
+      );
+      await signIn(page, server, { email: "mara@example.com", password });
+      await expect(page.getByRole("main").getByRole("alert")).toHaveText(message as string);
+      await expect(page.getByLabel("Email")).toHaveValue("mara@example.com");
+    }
+  });
+
   test("a button leads to GitHub when it is configured, and none is there for Google", async ({ page, start }) => {
     const server = await start({ pages: true, env: { GITHUB_CLIENT_ID: "github-client", GITHUB_CLIENT_SECRET: "github-secret" } });
     // The session cookie's address comes from QUOTA_URL, which is localhost by default.

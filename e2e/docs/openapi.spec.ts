@@ -156,6 +156,15 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
   const idempotent = () => ({ headers: { "idempotency-key": crypto.randomUUID() } });
   return {
     "POST /v1/chat/completions": [{ path: "/v1/chat/completions", ...as, body: chat(text) }],
+    "POST /v1/messages": [
+      {
+        path: "/v1/messages",
+        key: testKey,
+        user: as.user,
+        body: { model: "claude-haiku-4-5", max_tokens: 100, messages: [{ role: "user", content: "Hello!" }] },
+      },
+    ],
+    "POST /v1/responses": [{ path: "/v1/responses", key: testKey, user: as.user, body: { model: "gpt-4o-mini", input: "Hello!" } }],
     "POST /v1/embeddings": [
       { path: "/v1/embeddings", key: testKey, user: as.user, body: { model: "text-embedding-3-small", input: "Hello!" } },
     ],

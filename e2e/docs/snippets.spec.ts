@@ -51,8 +51,9 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
     const published = await (await fetch(`${server.url}/docs/${file}`)).text();
     const place = await mkdtemp(path.join(tmpdir(), "quota-snippets-"));
     // As after `npm install` of what the snippet imports.
-    await mkdir(path.join(place, "node_modules/@usequota"), { recursive: true });
+    for (const scope of ["@usequota", "@anthropic-ai"]) await mkdir(path.join(place, "node_modules", scope), { recursive: true });
     await symlink(path.join(root, "node_modules/openai"), path.join(place, "node_modules/openai"), "junction");
+    await symlink(path.join(root, "node_modules/@anthropic-ai/sdk"), path.join(place, "node_modules/@anthropic-ai/sdk"), "junction");
     await symlink(path.join(root, "packages/core"), path.join(place, "node_modules/@usequota/core"), "junction");
     try {
       for (const snippet of run) {

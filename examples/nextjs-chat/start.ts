@@ -5,6 +5,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureExample } from "../../packages/build.ts";
 import type { Demo } from "../../prisma/seed.ts";
+import { parentGone } from "../../src/server/start/parent.ts";
 
 /**
  * `npm run example`: this app on port 4000, as the demo app that the server makes for
@@ -17,14 +18,18 @@ const serverUrl = (process.env.QUOTA_API_URL ?? `http://localhost:${process.env.
 const ADDRESS = "http://localhost:4000";
 
 const children: ChildProcess[] = [];
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    for (const child of children) child.kill("SIGTERM");
-  });
-}
-process.on("exit", () => {
-  for (const child of children) child.kill("SIGTERM");
+let told = false;
+const tellChildren = () => {
+  for (const child of told ? [] : children) child.kill("SIGTERM");
+  told = true;
+};
+// A terminal tells them itself, and a second signal would end the server at once.
+process.on("SIGINT", () => {
+  told = true;
 });
+process.on("SIGTERM", tellChildren);
+process.on("exit", tellChildren);
+void parentGone().then(tellChildren);
 
 await ensureExample(() => console.log("Building the example (about half a minute, once) …"));
 if (!(await isUp())) {

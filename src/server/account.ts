@@ -44,7 +44,7 @@ export async function resetIsOpen(token: string): Promise<boolean> {
 export async function resetPassword(ask: { token: string; password: string; ip: string }): Promise<{ email: string } | null> {
   await countAttempt("guessesFromPlace", ask.ip);
   if (!(await resetIsOpen(ask.token))) return null;
-  const passwordHash = await hashPassword(ask.password);
+  const passwordHash = await hashPassword(ask.password, ask.ip);
   return transaction(async (tx) => {
     const where = { hash: hashSecret(ask.token), expiresAt: { gt: new Date() } };
     const reset = await tx.prisma.passwordReset.findFirst({ where, select: { userId: true, user: { select: { email: true } } } });
@@ -65,7 +65,7 @@ export async function changePassword(ask: {
 }): Promise<"changed" | "wrong password" | "too many attempts"> {
   const verdict = await checkPassword({ email: ask.email, password: ask.current, ip: ask.ip });
   if (verdict.kind !== "accepted") return verdict.kind === "refused" ? "wrong password" : "too many attempts";
-  const passwordHash = await hashPassword(ask.next);
+  const passwordHash = await hashPassword(ask.next, ask.ip);
   await transaction((tx) => setPassword(tx, ask.userId, passwordHash));
   return "changed";
 }

@@ -2,6 +2,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
 import { authOptions } from "./auth.ts";
+import { inTurn } from "./hashing.ts";
+import { createCaller } from "./trpc/root.ts";
 
 const db = withDatabase("embedded");
 asTheDatabase(db);
@@ -57,6 +59,25 @@ describe("signing in through another provider", () => {
     expect(allowed).toBe("/sign-in?error=unavailable");
     expect(String(written.mock.calls[0]?.[0])).toContain("GitHub answered 500");
   });
+});
+
+test("who signs in or up when too many do is told to try again, by what the pages read", async () => {
+  const ip = "203.0.113.40";
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const line = Array.from({ length: 16 }, () => inTurn(ip, () => ended));
+  const [credentials] = (await authOptions()).providers as unknown as [{ options: { authorize(...args: object[]): Promise<unknown> } }];
+  const person = { email: "mara@example.com", password: "correct horse battery" };
+  await expect(credentials.options.authorize(person, { headers: { "x-forwarded-for": ip } })).rejects.toThrow(/^busy$/);
+  const code = "SERVICE_UNAVAILABLE";
+  const visitor = createCaller({ user: null, ip }).account;
+  await expect(visitor.startSignUp(person)).rejects.toMatchObject({ code, message: expect.stringContaining("Try again in a moment.") });
+  const me = createCaller({ user: await makeUser(db()), ip }).account;
+  await expect(me.changePassword({ current: "wrong", password: person.password })).rejects.toMatchObject({ code });
+  end();
+  await Promise.all(line);
 });
 
 test("a session keeps the number it was made under, and the time of signing in", async () => {

@@ -7,6 +7,7 @@ import GithubProvider from "next-auth/providers/github";
 import GoogleProvider from "next-auth/providers/google";
 import { cache } from "react";
 import { publicUrl } from "#env";
+import { TooBusy } from "./hashing.ts";
 import { checkPassword } from "./passwords.ts";
 import { prisma } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
@@ -26,6 +27,7 @@ export type CurrentUser = {
 
 // What src/app/sign-in reads from an attempt that came to nothing; next-auth itself says CredentialsSignin.
 const TOO_MANY_ATTEMPTS = "too_many_attempts";
+const BUSY = "busy";
 const UNAVAILABLE = "unavailable";
 
 /**
@@ -50,6 +52,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
             ip: addressOf(request.headers),
           }).catch((error) => {
             // next-auth hands the message of what is thrown here to the browser.
+            if (error instanceof TooBusy) throw new Error(BUSY);
             log.error("signing in failed", { error });
             throw new Error(UNAVAILABLE);
           });

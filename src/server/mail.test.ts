@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
-import { afterEach, describe, expect, test } from "vitest";
-import { deliver, mailGoes } from "./mail.ts";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { env } from "#env";
+import { deliver, mailGoes, sendLater } from "./mail.ts";
 
 const sockets = new Set<Socket>();
 let server: Server | undefined;
@@ -9,8 +10,8 @@ afterEach(async () => {
   await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
 });
 
-/** A mail server of the smallest kind; `mute` accepts connections and says nothing. */
-async function mailServer(options: { mute?: boolean } = {}): Promise<{ url: string; received: () => string }> {
+/** A mail server of the smallest kind; `mute` accepts connections and says nothing, `refuse` repeats in its refusal what it was told. */
+async function mailServer(options: { mute?: boolean; refuse?: boolean } = {}): Promise<{ url: string; received: () => string }> {
   let received = "";
   server = createServer((socket) => {
     sockets.add(socket);
@@ -25,6 +26,8 @@ async function mailServer(options: { mute?: boolean } = {}): Promise<{ url: stri
           if (line !== ".") continue;
           inData = false;
           socket.write("250 taken\r\n");
+        } else if (options.refuse && line.startsWith("RCPT")) {
+          socket.write(`550 5.1.1 ${line}\r\n`);
         } else if (line === "DATA") {
           inData = true;
           socket.write("354 go on\r\n");
@@ -52,6 +55,35 @@ describe("mail", () => {
     const begun = performance.now();
     await expect(deliver(mail, url, 200)).rejects.toThrow();
     expect(performance.now() - begun).toBeLessThan(5_000);
+  });
+
+  test("that could not be sent leaves no part of itself in the log: a subject may be a code", async () => {
+    let logged = "";
+    const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => {
+      logged += text;
+      return true;
+    });
+    const before = { ...env };
+    const code = { to: "mara@example.com", subject: "1234 5678 is your code", text: "Your code is 1234 5678" };
+    try {
+      Object.assign(env, { NODE_ENV: "production", DATABASE_URL: "postgresql://x", SMTP_URL: undefined });
+      sendLater(code);
+      env.SMTP_URL = (await mailServer({ refuse: true })).url;
+      sendLater(code);
+      await expect.poll(() => logged.trim().split("\n")).toHaveLength(2);
+      env.SMTP_URL = "smtp://127.0.0.1:1";
+      sendLater(code);
+      await expect.poll(() => logged.trim().split("\n")).toHaveLength(3);
+    } finally {
+      Object.assign(env, before);
+      write.mockRestore();
+    }
+    expect(logged.match(/a mail could not be sent/g)).toHaveLength(3);
+    // But what an operator needs to know.
+    expect(logged).toContain("SMTP_URL is not set");
+    expect(logged).toContain('"answered":550');
+    expect(logged).toContain("ECONNREFUSED");
+    expect(logged).not.toMatch(/1234|mara|code is/);
   });
 
   test("is printed where somebody tries Quota out, and never on a Postgres in production", () => {

@@ -21,8 +21,14 @@ export function mailGoes(settings: Pick<typeof env, "SMTP_URL" | "NODE_ENV" | "D
 export function sendLater(mail: Mail): void {
   const way = mailGoes();
   if (way === "to the output") print(mail);
-  else if (env.SMTP_URL === undefined) log.error("a mail could not be sent: SMTP_URL is not set", { subject: mail.subject });
-  else void deliver(mail, env.SMTP_URL).catch((error) => log.error("a mail could not be sent", { subject: mail.subject, error }));
+  else if (env.SMTP_URL === undefined) log.error("a mail could not be sent: SMTP_URL is not set");
+  else void deliver(mail, env.SMTP_URL).catch((error) => log.error("a mail could not be sent", failureOf(error)));
+}
+
+/** What the log may have: no part of the mail, whose subject may be a code, and nothing that the mail server said, which may repeat it. */
+function failureOf(error: unknown): Record<string, unknown> {
+  const { code, command, responseCode } = error as { code?: string; command?: string; responseCode?: number };
+  return responseCode === undefined ? { error } : { code, command, answered: responseCode };
 }
 
 const A_MAIL_SERVER_ANSWERS_WITHIN_MS = 10_000;

@@ -1,9 +1,10 @@
-import cluster from "node:cluster";
 import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { generateClient } from "../../prisma/generate.ts";
 import { env, publicUrl } from "../env.ts";
 import type { Sql } from "./platform/sql.ts";
+import { parentGone } from "./start/parent.ts";
+import { isOneOfSeveral, superviseProcesses, tellListening } from "./start/processes.ts";
 
 /**
  * `npm start`: prepares what is missing (Prisma's client, migrations, the build,
@@ -15,7 +16,7 @@ const development = process.argv.includes("--dev");
 if (!development) (process.env as Record<string, string>).NODE_ENV ??= "production";
 
 try {
-  await (cluster.isWorker ? serve(null) : start());
+  await (isOneOfSeveral() ? serve(null) : start());
 } catch (error) {
   console.error(`\nQuota could not start: ${reasonOf(error)}`);
   if (env.NODE_ENV === "development") console.error(error);
@@ -72,8 +73,7 @@ async function start(): Promise<void> {
   if (env.QUOTA_PROCESSES === 1) return serve(greet);
   if (db.kind === "embedded") throw new Error("the embedded database serves one process. Set DATABASE_URL, or leave QUOTA_PROCESSES at 1.");
   await closeDatabase();
-  const { superviseProcesses } = await import("./start/processes.ts");
-  superviseProcesses(env.QUOTA_PROCESSES, greet);
+  await superviseProcesses(env.QUOTA_PROCESSES, greet);
 }
 
 /** Names and ids are counted and compared in characters. */
@@ -96,9 +96,8 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const { startDeliveries } = await import("./jobs/deliveries.ts");
   const { startHousekeeping } = await import("./jobs/housekeeping.ts");
   const { startPaymentJobs } = await import("./jobs/payments.ts");
-  const { STOP } = await import("./start/processes.ts");
   const pages = await pageHandler({ development });
-  const server = createQuotaServer(await loadRoutes(), pages.handle);
+  const server = createQuotaServer(await loadRoutes(), pages);
 
   // Before the first answer: a server that answers is one that ends in order when told to.
   let background: Promise<{ stop(): Promise<void> }[]> = Promise.resolve([]);
@@ -108,24 +107,23 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     stopping = true;
     void stop();
   };
-  // A terminal and a supervisor signal every process of a group, and the first passes it on to the others: once is enough.
-  let asked = false;
-  const askToStop = () => {
-    if (!asked) process.send?.(STOP);
-    asked = true;
-  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      if (cluster.isWorker) askToStop();
-      else if (stopping) process.exit(1);
-      else stopOnce();
+      if (!stopping) stopOnce();
+      else if (!isOneOfSeveral()) process.exit(1);
+      // A terminal and a supervisor signal every process of a group, and the first passes it on to the others.
     });
   }
-  if (cluster.isWorker) process.on("message", (message) => message === STOP && stopOnce());
+  // The supervisor is gone, or npm is.
+  if (isOneOfSeveral()) {
+    if (!process.connected) stopOnce();
+    process.once("disconnect", stopOnce);
+  } else void parentGone().then(stopOnce);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(env.PORT, env.HOST, resolve);
+    server.listen({ port: env.PORT, host: env.HOST, reusePort: isOneOfSeveral() }, resolve);
   });
+  tellListening();
   if (stopping) return;
   const { port } = server.address() as AddressInfo;
   background = Promise.all([

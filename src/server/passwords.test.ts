@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
+import { inTurn, TooBusy } from "./hashing.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { sessionSecret } from "./sessions.ts";
 
@@ -59,6 +60,42 @@ describe("signing in with a password", () => {
       Array.from({ length: 12 }, () => checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.9" })),
     );
     expect(verdicts.filter((verdict) => verdict.kind === "too_many_attempts")).toHaveLength(2);
+  });
+
+  test("two hundred wrong guesses from one place end its attempts, whoever's email it tries; right ones do not count", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    const right = () => checkPassword({ email: user.email, password, ip: "203.0.113.20" });
+    const wrong = (n: number) => checkPassword({ email: `list${n}@example.com`, password, ip: "203.0.113.20" });
+    const guesses = async (count: number) => {
+      const kinds: string[] = [];
+      // As many at once as an address may have in line.
+      for (let n = 0; n < count; n += 10)
+        kinds.push(...(await Promise.all(Array.from({ length: 10 }, (_each, index) => wrong(n + index)))).map(({ kind }) => kind));
+      return new Set(kinds);
+    };
+    for (let n = 0; n < 5; n++) expect((await right()).kind).toBe("accepted");
+    expect(await guesses(190)).toEqual(new Set(["refused"]));
+    for (let n = 0; n < 5; n++) expect((await right()).kind).toBe("accepted");
+    for (let n = 0; n < 10; n++) expect((await wrong(1_000 + n)).kind).toBe("refused");
+    expect((await wrong(2_000)).kind).toBe("too_many_attempts");
+    expect((await right()).kind).toBe("too_many_attempts");
+    expect((await checkPassword({ email: user.email, password, ip: "203.0.113.21" })).kind).toBe("accepted");
+  });
+
+  test("when many sign in at once, some are told so, and that counts as no attempt", async () => {
+    const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    // Others of the same address, who take their time.
+    const line = Array.from({ length: 16 }, () => inTurn("203.0.113.30", () => ended));
+    for (let n = 0; n < 12; n++)
+      await expect(checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.30" })).rejects.toThrow(TooBusy);
+    await expect(hashPassword(password, "203.0.113.30")).rejects.toThrow(TooBusy);
+    end();
+    await Promise.all(line);
+    expect((await checkPassword({ email: user.email, password, ip: "203.0.113.30" })).kind).toBe("accepted");
   });
 
   test("signing in rightly forgives earlier mistakes", async () => {

@@ -1,19 +1,31 @@
 import { randomBytes } from "node:crypto";
 import { hash, verify } from "@node-rs/argon2";
 import { RateLimiterMemory } from "rate-limiter-flexible";
+import { inTurn, needsRoom } from "./hashing.ts";
 import { prisma } from "./platform/db.ts";
 
-/** argon2id, with the parameters OWASP recommends. */
-export function hashPassword(password: string): Promise<string> {
-  return hash(password, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+/** argon2id, with the parameters OWASP recommends. For somebody at `address` in turn: then it may throw TooBusy. */
+export function hashPassword(password: string, address?: string): Promise<string> {
+  const work = () => hash(password, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+  return address === undefined ? work() : inTurn(address, work);
 }
 
 const FIFTEEN_MINUTES = 15 * 60;
-// Somebody guessing from one place meets the first limit. The second counts all places together,
-// because an address can be made up where no proxy vouches for it; it is high enough that
-// a stranger has to work at keeping a person out.
-const fromOnePlace = new RateLimiterMemory({ points: 10, duration: FIFTEEN_MINUTES });
-const fromEverywhere = new RateLimiterMemory({ points: 100, duration: FIFTEEN_MINUTES });
+const limiters = () => ({
+  /** One email from one place: somebody guessing meets this one first. */
+  place: new RateLimiterMemory({ points: 10, duration: FIFTEEN_MINUTES }),
+  /** All emails from one place: somebody trying a list of them. Right passwords do not count, so that an office behind one address has enough. */
+  address: new RateLimiterMemory({ points: 200, duration: FIFTEEN_MINUTES }),
+  /**
+   * One email from all places together, because an address can be made up where no proxy
+   * vouches for it; high enough that a stranger has to work at keeping a person out.
+   */
+  email: new RateLimiterMemory({ points: 100, duration: FIFTEEN_MINUTES }),
+});
+// Each route of Next may load this file as a module of its own; what is counted must be one.
+const shared = globalThis as unknown as { quotaSignIns?: ReturnType<typeof limiters> };
+shared.quotaSignIns ??= limiters();
+const counted = shared.quotaSignIns;
 
 export type PasswordVerdict =
   | { kind: "accepted"; user: { id: string; email: string; name: string | null; sessionVersion: number } }
@@ -22,15 +34,19 @@ export type PasswordVerdict =
 
 /**
  * Decides one attempt to sign in. An unknown email, a person without a password
- * and a wrong password look alike, and take equally long.
+ * and a wrong password look alike, and take equally long. Throws TooBusy when too many
+ * sign in at this moment; that attempt does not count.
  */
 export async function checkPassword(attempt: { email: string; password: string; ip: string }): Promise<PasswordVerdict> {
   const email = attempt.email.trim().toLowerCase();
   // Longer ones can't be ours; nobody makes the server hash megabytes.
   if (email.length > 320 || attempt.password.length > 1024 || email.includes("\0")) return { kind: "refused" };
+  needsRoom(attempt.ip);
   const place = `${email} ${attempt.ip}`;
   try {
-    await Promise.all([fromOnePlace.consume(place), fromEverywhere.consume(email)]);
+    // One after the other: what an address that had enough goes on to try costs and keeps nothing.
+    await counted.address.consume(attempt.ip);
+    await Promise.all([counted.place.consume(place), counted.email.consume(email)]);
   } catch (refusal) {
     if (refusal instanceof Error) throw refusal;
     return { kind: "too_many_attempts" };
@@ -39,9 +55,13 @@ export async function checkPassword(attempt: { email: string; password: string; 
     where: { email },
     select: { id: true, email: true, name: true, passwordHash: true, sessionVersion: true },
   });
-  const matches = await verify(user?.passwordHash ?? (await nobodysHash()), attempt.password);
+  const expected = user?.passwordHash ?? (await nobodysHash());
+  const matches = await inTurn(attempt.ip, () => verify(expected, attempt.password)).catch(async (error) => {
+    await Promise.all([counted.address.reward(attempt.ip), counted.place.reward(place), counted.email.reward(email)]);
+    throw error;
+  });
   if (!matches || user === null || user.passwordHash === null) return { kind: "refused" };
-  await Promise.all([fromOnePlace.delete(place), fromEverywhere.delete(email)]);
+  await Promise.all([counted.address.reward(attempt.ip), counted.place.delete(place), counted.email.delete(email)]);
   return { kind: "accepted", user: { id: user.id, email: user.email, name: user.name, sessionVersion: user.sessionVersion } };
 }
 

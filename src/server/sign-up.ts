@@ -2,6 +2,7 @@ import { createHmac, randomInt, timingSafeEqual } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { env, publicUrl } from "#env";
 import { countAttempt } from "./attempts.ts";
+import { needsRoom } from "./hashing.ts";
 import { openAccount, platformAccount } from "./ledger/accounts.ts";
 import { transfer } from "./ledger/transfer.ts";
 import { sendLater } from "./mail.ts";
@@ -18,12 +19,13 @@ import { sessionSecret } from "./sessions.ts";
 const CODE_LIVES_MS = 20 * 60 * 1000;
 const MOST_GUESSES = 5;
 
-/** Sends a code to `email`; the id of what waits for it. Throws TooManyAttempts. */
+/** Sends a code to `email`; the id of what waits for it. Throws TooManyAttempts and TooBusy. */
 export async function startSignUp(ask: { email: string; password: string; ip: string }): Promise<{ signUpId: string }> {
+  needsRoom(ask.ip);
   await countAttempt("mailsFromPlace", ask.ip);
   await countAttempt("mailsToAddress", ask.email);
   // The same work whether or not there is an account.
-  const [db, passwordHash, secret] = await Promise.all([prisma(), hashPassword(ask.password), sessionSecret()]);
+  const [db, passwordHash, secret] = await Promise.all([prisma(), hashPassword(ask.password, ask.ip), sessionSecret()]);
   const taken = (await db.user.count({ where: { email: ask.email } })) > 0;
   const signUpId = uuidv7();
   const code = String(randomInt(100_000_000)).padStart(8, "0");

@@ -7,9 +7,9 @@ import type { AddressInfo } from "node:net";
  * What nobody listens for gets an ordinary answer.
  */
 export type FakeUpstream = {
-  /** The base address for OPENAI_BASE_URL. */
+  /** The base address for OPENAI_BASE_URL and ANTHROPIC_BASE_URL. */
   url: string;
-  /** The only key it lets in; for OPENAI_API_KEY. */
+  /** The only key it lets in; for OPENAI_API_KEY and ANTHROPIC_API_KEY. */
   key: string;
   /** From now on requests whose body has this text are answered so. Dispose to stop listening. */
   on(marker: string, answer: Answer): Listener;
@@ -74,8 +74,10 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       port: incoming.socket.remotePort,
       ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
     };
-    if (incoming.headers.authorization !== `Bearer ${key}`)
-      return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
+    // As Anthropic does, it takes the key in a header of its own at its Messages API and nowhere else.
+    const isMessages = request.path.endsWith("/messages");
+    const given = isMessages ? incoming.headers["x-api-key"] : incoming.headers.authorization?.replace("Bearer ", "");
+    if (given !== key) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
     const handler = [...listeners].find(([marker]) => rawBody.includes(marker))?.[1] ?? ordinary;
     await send(await handler(request), outgoing);
   }
@@ -144,6 +146,8 @@ function parsed(text: string): Record<string, unknown> {
 /** What a request gets that no test listens for: ten tokens in, five out. */
 function ordinary({ path, body }: SeenRequest): Behaviour {
   if (path.endsWith("/embeddings")) return embeddings(body);
+  if (path.endsWith("/responses")) return body.stream === true ? namedEvents(responseEvents(["Hello", " there."])) : response();
+  if (path.endsWith("/messages")) return body.stream === true ? namedEvents(messageEvents(["Hello", " there."])) : message();
   return body.stream === true ? sse(completionChunks(["Hello", " there."], { includeUsage: true })) : completion();
 }
 
@@ -262,6 +266,141 @@ export function embeddings(
     model: body.model,
     ...(usage === null ? {} : { usage }),
   });
+}
+
+/** Usage as Anthropic tells it: the input tokens beside those of the prompt cache. */
+export function messageUsage(inputTokens: number, outputTokens: number, cache: { read?: number; written?: number; long?: number } = {}) {
+  const { read = 0, written = 0, long = 0 } = cache;
+  return {
+    input_tokens: inputTokens,
+    cache_creation_input_tokens: written + long,
+    cache_read_input_tokens: read,
+    cache_creation: { ephemeral_5m_input_tokens: written, ephemeral_1h_input_tokens: long },
+    output_tokens: outputTokens,
+    service_tier: "standard",
+  };
+}
+
+/** A whole answer of Anthropic's; `usage: null` leaves the figures out. */
+export function message(options: { content?: readonly object[]; usage?: object | null; stopReason?: string } = {}): Behaviour {
+  const { content = [{ type: "text", text: "Hello there." }], usage = messageUsage(10, 5), stopReason = "end_turn" } = options;
+  return json({
+    id: "msg_fake",
+    type: "message",
+    role: "assistant",
+    model: "claude-haiku-4-5-20251001",
+    content,
+    stop_reason: stopReason,
+    stop_sequence: null,
+    ...(usage === null ? {} : { usage }),
+  });
+}
+
+/** The events of an ordinary stream of Anthropic's, as objects: ten tokens in, five out unless told otherwise. */
+export function messageEvents(texts: readonly string[], options: { usage?: ReturnType<typeof messageUsage> } = {}): object[] {
+  const { output_tokens, ...input } = options.usage ?? messageUsage(10, 5);
+  return [
+    {
+      type: "message_start",
+      message: {
+        id: "msg_fake",
+        type: "message",
+        role: "assistant",
+        model: "claude-haiku-4-5-20251001",
+        content: [],
+        stop_reason: null,
+        stop_sequence: null,
+        usage: { ...input, output_tokens: 1 },
+      },
+    },
+    { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
+    { type: "ping" },
+    ...texts.map((text) => ({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } })),
+    { type: "content_block_stop", index: 0 },
+    { type: "message_delta", delta: { stop_reason: "end_turn", stop_sequence: null }, usage: { output_tokens } },
+    { type: "message_stop" },
+  ];
+}
+
+/** One server-sent event with its name, which is its `type`. */
+export function namedEvent(data: object): string {
+  return `event: ${(data as { type?: string }).type}\ndata: ${JSON.stringify(data)}\n\n`;
+}
+
+/** A stream of named events, each written on its own. */
+export function namedEvents(objects: readonly object[]): Behaviour {
+  return events(objects.map(namedEvent));
+}
+
+/** Usage as the Responses API tells it. */
+export function responseUsage(inputTokens: number, outputTokens: number, details: { cached?: number; written?: number } = {}) {
+  return {
+    input_tokens: inputTokens,
+    input_tokens_details: { cached_tokens: details.cached ?? 0, cache_write_tokens: details.written ?? 0 },
+    output_tokens: outputTokens,
+    output_tokens_details: { reasoning_tokens: 0 },
+    total_tokens: inputTokens + outputTokens,
+  };
+}
+
+type ResponseOptions = { output?: readonly object[]; usage?: object | null; status?: string; rest?: object };
+
+/** A response, as an object; ten tokens in, five out unless told otherwise. */
+export function responseObject({
+  output = [outputMessage("Hello there.")],
+  usage = responseUsage(10, 5),
+  status = "completed",
+  rest,
+}: ResponseOptions = {}) {
+  return {
+    id: "resp_fake",
+    object: "response",
+    created_at: 1_700_000_000,
+    status,
+    error: null,
+    incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
+    model: "gpt-4o-mini-2024-07-18",
+    output,
+    parallel_tool_calls: true,
+    tool_choice: "auto",
+    tools: [],
+    usage,
+    ...rest,
+  };
+}
+
+export function response(options: ResponseOptions = {}): Behaviour {
+  return json(responseObject(options));
+}
+
+export function outputMessage(text: string, status = "completed") {
+  return {
+    id: "msg_fake",
+    type: "message",
+    status,
+    role: "assistant",
+    content: [{ type: "output_text", text, annotations: [], logprobs: [] }],
+  };
+}
+
+/** The events of an ordinary stream of one message, as objects. */
+export function responseEvents(texts: readonly string[], options: ResponseOptions = {}): object[] {
+  const whole = texts.join("");
+  const place = { item_id: "msg_fake", output_index: 0, content_index: 0 };
+  const part = { type: "output_text", text: "", annotations: [], logprobs: [] };
+  const begun = responseObject({ output: [], usage: null, status: "in_progress" });
+  const status = options.status ?? "completed";
+  return [
+    { type: "response.created", response: begun },
+    { type: "response.in_progress", response: begun },
+    { type: "response.output_item.added", output_index: 0, item: { ...outputMessage("", "in_progress"), content: [] } },
+    { type: "response.content_part.added", ...place, part },
+    ...texts.map((delta) => ({ type: "response.output_text.delta", ...place, delta, logprobs: [] })),
+    { type: "response.output_text.done", ...place, text: whole, logprobs: [] },
+    { type: "response.content_part.done", ...place, part: { ...part, text: whole } },
+    { type: "response.output_item.done", output_index: 0, item: outputMessage(whole, status) },
+    { type: `response.${status}`, response: responseObject({ output: [outputMessage(whole, status)], ...options }) },
+  ].map((each, sequence_number) => ({ ...each, sequence_number }));
 }
 
 /** A promise that a test keeps when it wants to. */

@@ -35,6 +35,8 @@ export type ServerOptions = {
   env?: Record<string, string>;
   /** false leaves Next out, which starts sooner. */
   pages?: boolean;
+  /** Started by npm, as people do; then the process is npm's. */
+  npm?: boolean;
 };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -48,7 +50,8 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
   const withoutPages =
     options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
-  const child = spawn(process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")], {
+  const [program, args] = options.npm ? ["npm", ["start"]] : [process.execPath, [...withoutPages, path.join(root, "src/server/main.ts")]];
+  const child = spawn(program, args, {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: {
@@ -63,7 +66,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       // Receivers of tests are on this machine.
       QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1",
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
-      ...(options.upstream === undefined ? {} : { OPENAI_BASE_URL: options.upstream.url, OPENAI_API_KEY: options.upstream.key }),
+      ...(options.upstream === undefined ? {} : providers(options.upstream)),
       ...options.env,
     },
   });
@@ -100,6 +103,11 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
     killed: () => child.signalCode === "SIGKILL",
     exited,
   };
+}
+
+/** The fake provider is every provider that a test asks. */
+function providers({ url, key }: { url: string; key: string }): Record<string, string> {
+  return { OPENAI_BASE_URL: url, OPENAI_API_KEY: key, ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: key };
 }
 
 /** Removes the data folder of a server that ended. */

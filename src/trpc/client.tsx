@@ -6,6 +6,7 @@ import type { inferRouterOutputs } from "@trpc/server";
 import { type ReactNode, useState } from "react";
 import superjson from "superjson";
 import type { AppRouter } from "#server/trpc/root.ts";
+import { MOST_IN_A_BATCH } from "./batch.ts";
 
 export const trpc = createTRPCReact<AppRouter>();
 
@@ -14,7 +15,9 @@ export type Answers = inferRouterOutputs<AppRouter>;
 
 export function TRPCProvider({ children }: { children: ReactNode }) {
   const [queryClient] = useState(() => new QueryClient());
-  const [client] = useState(() => trpc.createClient({ links: [httpBatchLink({ url: "/api/trpc", transformer: superjson })] }));
+  const [client] = useState(() =>
+    trpc.createClient({ links: [httpBatchLink({ url: "/api/trpc", transformer: superjson, maxItems: MOST_IN_A_BATCH })] }),
+  );
   return (
     <trpc.Provider client={client} queryClient={queryClient}>
       <QueryClientProvider client={queryClient}>{children}</QueryClientProvider>
@@ -26,6 +29,9 @@ export function TRPCProvider({ children }: { children: ReactNode }) {
 export function failureOf(error: unknown): { message: string | null; fields: Record<string, string> } {
   if (error === null || error === undefined) return { message: null, fields: {} };
   if (error instanceof TRPCClientError) {
+    // Refused before it came to a procedure.
+    if ((error.meta?.response as Response | undefined)?.status === 413)
+      return { message: "This is too much to send at once. Make it shorter, then try again.", fields: {} };
     const data = error.data as { code?: string; fields?: Record<string, string> | null } | undefined;
     if (data?.fields) return { message: null, fields: data.fields };
     if (data?.code === "UNAUTHORIZED") return { message: "Your session is over. Sign in again, then repeat this.", fields: {} };

@@ -6,6 +6,7 @@ export async function attempt(email: string, password: string): Promise<string |
     const answer = await signIn("credentials", { email, password, redirect: false });
     if (answer?.ok && !answer.error) return null;
     if (answer?.error === "too_many_attempts") return "Too many attempts. Wait 15 minutes, then try again.";
+    if (answer?.error === "busy") return "Too many people are signing in right now. Try again in a moment.";
     if (answer?.error === "CredentialsSignin") return "This email and password do not belong together.";
     return "Signing in did not work because of a fault on our side. Try again in a moment.";
   } catch {

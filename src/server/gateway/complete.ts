@@ -12,10 +12,9 @@ import { database, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from "../pricing/price.ts";
-import { countAnswerTokens } from "../pricing/tokens.ts";
-import { type CompletionRequest, closerPromptBound, countPrompt } from "./completion-request.ts";
-import { appendMember, topLevelMembers, withMembers } from "./json-text.ts";
-import { readUsage, StreamMeter } from "./meter.ts";
+import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialects/dialect.ts";
+import type { EventMeter } from "./dialects/event-meter.ts";
+import { appendMember, withMembers } from "./dialects/json-text.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
 
 /**
@@ -30,8 +29,7 @@ export type Purchase = {
   externalUserId: string | null;
   /** For the usage record: `/v1/chat/completions`. */
   endpoint: string;
-  /** What comes after the provider's base address. */
-  upstreamPath: string;
+  dialect: Dialect;
   request: CompletionRequest;
   /** Aborts when the client hangs up. */
   signal: AbortSignal;
@@ -46,9 +44,6 @@ export type Answer =
   | { kind: "json"; headers: Record<string, string>; body: string }
   /** Has to be read to its end, or its iterator ended: that is when it is billed. */
   | { kind: "stream"; headers: Record<string, string>; body: AsyncIterable<Uint8Array> };
-
-/** Output tokens that a lowered limit must still leave. */
-const LEAST_OUTPUT = 16;
 
 /**
  * Answers one request and bills it. Throws AppError; whatever it throws, nothing
@@ -92,7 +87,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
     await refillSandbox(verdict.payer.walletId);
     verdict = await tryHold(books, purchase, bound, day);
   } else if (verdict.kind === "refused" && isAboutMoney(verdict) && mayFitWithTokenizer(purchase, verdict)) {
-    bound = await closerPromptBound(purchase.request);
+    bound = await purchase.dialect.closerPromptBound(purchase.request);
     verdict = await tryHold(books, purchase, bound, day);
   }
   if (verdict.kind === "refused") throw (await frozen(verdict)) ?? refusal(verdict, purchase);
@@ -103,8 +98,8 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
   const { request } = purchase;
   const { model } = request;
   const output = (request.askedOutput ?? model.maxOutputTokens) * request.choices;
-  const least = Math.min(output, LEAST_OUTPUT * request.choices);
-  const desired = worstCase(model, promptBound, output + request.predictionBytes, day);
+  const least = Math.min(output, request.leastOutput * request.choices);
+  const desired = worstCase(model, promptBound, output + request.predictionBytes, day, request.cacheWrites);
   try {
     return await books.hold({
       id: purchase.id,
@@ -114,7 +109,7 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
       model: model.id,
       // A model can be free, a hold can't be empty.
       desiredBase: desired > 0n ? desired : 1n,
-      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day)) : 1n,
+      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day, request.cacheWrites)) : 1n,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
@@ -140,15 +135,14 @@ async function fitOutput(
   promptBound: number,
   day: string,
 ): Promise<Held> {
-  const { request } = purchase;
+  const { dialect, request } = purchase;
   const { model } = request;
-  if (request.kind === "embedding") return { ...verdict, day, outputLimit: null };
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
   if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound && request.text.length <= MOST_TO_TOKENIZE) {
     // The bytes of a long prompt overstate its tokens; what they took is output again.
-    bound = await closerPromptBound(request);
+    bound = await dialect.closerPromptBound(request);
     affordable = affordablePerChoice(request, verdict, bound, day);
   }
   if (affordable >= most) {
@@ -156,7 +150,7 @@ async function fitOutput(
     const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
     return { ...verdict, day, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
   }
-  if (affordable < Math.min(most, LEAST_OUTPUT)) {
+  if (affordable < Math.min(most, request.leastOutput)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
     throw new AppError("insufficient_credits");
   }
@@ -168,7 +162,8 @@ const CLOSE_ENOUGH_TOKENS = 1_000;
 const MOST_TO_TOKENIZE = 512 * 1024;
 
 function affordablePerChoice(request: CompletionRequest, held: { amount: bigint; payer: Payer }, promptBound: number, day: string): number {
-  const tokens = affordableOutput(request.model, promptBound, held.amount, held.payer.markupBps, day) - request.predictionBytes;
+  const { model, cacheWrites } = request;
+  const tokens = affordableOutput(model, promptBound, held.amount, held.payer.markupBps, day, cacheWrites) - request.predictionBytes;
   return Math.floor(tokens / request.choices);
 }
 
@@ -191,6 +186,7 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
     Math.floor(request.promptBound / 10),
     Math.min(request.askedOutput ?? LEAST_OUTPUT, LEAST_OUTPUT),
     today(),
+    request.cacheWrites,
   );
   return optimistic <= verdict.available;
 }
@@ -287,15 +283,15 @@ class Sale {
   };
 
   async run(): Promise<Answer> {
-    const { request } = this.#purchase;
+    const { dialect, request } = this.#purchase;
     const upstream = await this.#findUpstream();
     this.#upstream = upstream;
     let response: Awaited<ReturnType<Upstream["pool"]["request"]>>;
     try {
       response = await upstream.pool.request({
         method: "POST",
-        path: upstream.pathPrefix + this.#purchase.upstreamPath,
-        headers: upstream.headers,
+        path: upstream.pathPrefix + dialect.upstreamPath,
+        headers: dialect.headers(request, upstream),
         body: this.#upstreamBody(upstream),
         signal: this.#abort.signal,
       });
@@ -339,28 +335,15 @@ class Sale {
 
   /** The app's own bytes, but for what billing has to change. */
   #upstreamBody(upstream: Upstream): string {
-    const { request } = this.#purchase;
-    const changes: Record<string, string> = {};
+    const { dialect, request } = this.#purchase;
+    const changes = dialect.changes(request, upstream, this.#held.outputLimit);
     if (request.model.upstreamId !== request.model.id && upstream.provider !== "simulator")
       changes.model = JSON.stringify(request.model.upstreamId);
-    const named = request.outputLimitFields;
-    if (this.#held.outputLimit !== null) {
-      for (const field of named.length > 0 ? named : [upstream.outputLimitField]) changes[field] = String(this.#held.outputLimit);
-    }
-    // Providers that know only `max_tokens` ignore the other name, and with it the limit.
-    if (named.length > 0 && upstream.outputLimitField === "max_tokens" && !named.includes("max_tokens")) {
-      changes.max_tokens = String(this.#held.outputLimit ?? request.askedOutput);
-    }
-    if (request.stream && !request.includeUsage && upstream.streamOptions) {
-      const options = request.members.get("stream_options");
-      const text = options === undefined ? "null" : request.text.slice(options.valueStart, options.valueEnd);
-      changes.stream_options =
-        text === "null" ? '{"include_usage":true}' : withMembers(text, topLevelMembers(text), { include_usage: "true" });
-    }
     return Object.keys(changes).length === 0 ? request.text : withMembers(request.text, request.members, changes);
   }
 
   async #json(body: Readable & { text(): Promise<string> }): Promise<Answer> {
+    const { dialect } = this.#purchase;
     let text: string;
     try {
       text = await body.text();
@@ -370,13 +353,12 @@ class Sale {
     const parsed = parseObject(text);
     if (parsed === null)
       throw new AppError("upstream_error", { message: "The model's provider sent an answer that is not JSON. Nothing was billed." });
-    const list = this.#purchase.request.kind === "chat" ? parsed.choices : parsed.data;
-    if ((parsed.error ?? null) !== null || !Array.isArray(list) || list.length === 0) {
+    if ((parsed.error ?? null) !== null || !dialect.isAnswer(parsed)) {
       // Some providers report a failure with status 200.
       throw new AppError("upstream_error", { message: "The model's provider sent no answer. Nothing was billed." });
     }
-    const reported = readUsage(parsed.usage);
-    const usage = reported ?? (await countUsage(this.#purchase.request, parsed));
+    const reported = dialect.readUsage(parsed);
+    const usage = reported ?? (await this.#count(dialect.countAnswer(parsed)));
     const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
     const answer = (verdict: SettleVerdict | null): Answer & { kind: "json" } => ({
       kind: "json",
@@ -427,7 +409,7 @@ class Sale {
   async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
     this.#unread = false;
     this.#streaming = true;
-    const meter = new StreamMeter({ includeUsage: this.#purchase.request.includeUsage });
+    const meter = this.#purchase.dialect.watch(this.#purchase.request);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
@@ -446,16 +428,15 @@ class Sale {
       }
       if (this.#timedOut) {
         // Our own limit, not the provider's failure: a client could bring it about by reading slowly.
-        yield failureEvent(
-          new AppError("gateway_timeout", { message: "This request took longer than it may; what was delivered was billed." }),
-        );
+        const outOfTime = { message: "This request took longer than it may; what was delivered was billed." };
+        yield meter.failing(new AppError("gateway_timeout", outOfTime));
         return;
       }
       const failure = error instanceof AppError ? error : this.#unreachable(error);
       await this.release();
       log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
-      // The status is long sent; the failure is told in the way that OpenAI's clients raise.
-      yield failureEvent(failure);
+      // The status is long sent.
+      yield meter.failing(failure);
     } finally {
       // Reached with the sale still open only when the client hung up, or time ran out.
       if (!this.#ended && this.#purchase.request.onlyProviderCounts) await drain(body, meter);
@@ -465,11 +446,11 @@ class Sale {
   }
 
   /** The stream came to its end: bill it and say what it cost. */
-  async #finishStream(meter: StreamMeter): Promise<Buffer> {
+  async #finishStream(meter: EventMeter): Promise<Buffer> {
     if (meter.failure !== null) throw this.#failedInStream(meter.failure);
     if (!meter.done && !meter.finished)
       throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
-    const usage = meter.usage ?? (await this.#countStream(meter.completedTokens()));
+    const usage = meter.usage ?? (await this.#count(meter.completedTokens(), meter.promptUsage));
     const outcome = this.#purchase.signal.aborted ? "interrupted" : "completed";
     const settlement = this.#settlement(usage, outcome, meter.usage === null ? "tokenizer" : "provider");
     this.#end();
@@ -478,15 +459,17 @@ class Sale {
   }
 
   /** The client hung up: what it got is billed, the rest of the hold goes back. */
-  async #billInterrupted(meter: StreamMeter): Promise<void> {
+  async #billInterrupted(meter: EventMeter): Promise<void> {
     if (!this.#end()) return;
-    const usage = meter.usage ?? (await this.#countStream(meter.deliveredTokens()));
+    const usage = meter.usage ?? (await this.#count(meter.deliveredTokens(), meter.promptUsage));
     await this.#settle(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider"));
   }
 
-  async #countStream(answer: Promise<number>): Promise<TokenUsage> {
-    const [promptTokens, completionTokens] = await Promise.all([countPrompt(this.#purchase.request), answer]);
-    return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
+  /** For a provider that reported no usage, or half of it. */
+  async #count(answer: Promise<number>, reported: EventMeter["promptUsage"] = null): Promise<TokenUsage> {
+    const { dialect, request } = this.#purchase;
+    const [promptTokens, completionTokens] = await Promise.all([reported?.promptTokens ?? dialect.countPrompt(request), answer]);
+    return { cachedTokens: 0, cacheWriteTokens: 0, ...reported, promptTokens, completionTokens };
   }
 
   /** True the first time. */
@@ -558,7 +541,7 @@ class Sale {
   #failedInStream(failure: { message: string; status: number | null }): AppError {
     return new AppError(failure.status === 429 ? "rate_limit" : "upstream_error", {
       message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
-      detail: failure,
+      detail: { status: failure.status },
     });
   }
 
@@ -612,16 +595,6 @@ function nothingUsed(
   };
 }
 
-/** For a provider that reports no usage. */
-async function countUsage(request: CompletionRequest, answer: Record<string, unknown>): Promise<TokenUsage> {
-  const promptTokens = await countPrompt(request);
-  let completionTokens = 0;
-  for (const choice of Array.isArray(answer.choices) ? (answer.choices as { message?: object }[]) : []) {
-    completionTokens += await countAnswerTokens((choice?.message ?? {}) as Parameters<typeof countAnswerTokens>[0]);
-  }
-  return { promptTokens, cachedTokens: 0, cacheWriteTokens: 0, completionTokens };
-}
-
 function isEventStream(contentType: string | string[] | undefined): boolean {
   return String(contentType ?? "")
     .toLowerCase()
@@ -637,15 +610,8 @@ function parseObject(text: string): Record<string, unknown> | null {
   }
 }
 
-/** The failure of a stream that has begun, in the way that OpenAI's clients raise. */
-function failureEvent(failure: AppError): Buffer {
-  return Buffer.from(
-    `data: ${JSON.stringify({ error: { code: failure.code, message: failure.message, type: "api_error", param: null } })}\n\n`,
-  );
-}
-
 /** Reads what is left of a stream that nobody wants any more, for the provider's count at its end. */
-async function drain(body: Readable, meter: StreamMeter): Promise<void> {
+async function drain(body: Readable, meter: EventMeter): Promise<void> {
   try {
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       meter.push(chunk);

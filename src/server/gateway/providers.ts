@@ -5,7 +5,7 @@ import { startSimulator } from "./simulator/server.ts";
 
 /**
  * Where requests go. A provider is anything that speaks OpenAI's chat completions
- * over HTTP; what differs between them is in this table.
+ * over HTTP; some speak more. What differs between them is in this table.
  */
 type ProviderRow = {
   name: string;
@@ -16,6 +16,10 @@ type ProviderRow = {
   outputLimitField: "max_tokens" | "max_completion_tokens";
   /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
   streamOptions: boolean;
+  /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
+  messages: "x-api-key" | "bearer" | null;
+  /** Has OpenAI's Responses API. */
+  responses: boolean;
 };
 
 export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
@@ -26,6 +30,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OPENAI_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
+    responses: true,
   },
   google: {
     name: "Google Gemini",
@@ -34,6 +40,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "GEMINI_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
+    responses: false,
   },
   anthropic: {
     name: "Anthropic",
@@ -42,6 +50,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "ANTHROPIC_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "x-api-key",
+    responses: false,
   },
   mistral: {
     name: "Mistral",
@@ -50,6 +60,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "MISTRAL_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: false,
+    messages: null,
+    responses: false,
   },
   groq: {
     name: "Groq",
@@ -58,6 +70,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "GROQ_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
+    responses: true,
   },
   deepseek: {
     name: "DeepSeek",
@@ -66,6 +80,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "DEEPSEEK_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
+    responses: false,
   },
   xai: {
     name: "xAI",
@@ -74,6 +90,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "XAI_BASE_URL",
     outputLimitField: "max_completion_tokens",
     streamOptions: true,
+    messages: null,
+    responses: true,
   },
   openrouter: {
     name: "OpenRouter",
@@ -82,6 +100,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OPENROUTER_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: null,
+    responses: true,
   },
   ollama: {
     name: "Ollama",
@@ -90,6 +110,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "OLLAMA_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "bearer",
+    responses: true,
   },
   vllm: {
     name: "vLLM",
@@ -98,6 +120,8 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     baseUrl: "VLLM_BASE_URL",
     outputLimitField: "max_tokens",
     streamOptions: true,
+    messages: "bearer",
+    responses: true,
   },
 };
 
@@ -108,6 +132,8 @@ export type Upstream = {
   /** What comes before `/chat/completions`. */
   pathPrefix: string;
   headers: Readonly<Record<string, string>>;
+  /** The same for Anthropic's Messages API. */
+  messagesHeaders: Readonly<Record<string, string>>;
   outputLimitField: ProviderRow["outputLimitField"];
   streamOptions: boolean;
 };
@@ -118,6 +144,16 @@ const shared = globalThis as unknown as {
   quotaUpstreams?: Map<ProviderId, Upstream>;
   quotaSimulator?: Promise<Upstream>;
 };
+
+/** Whether a provider's models can be asked through Anthropic's Messages API. */
+export function hasMessages(provider: ProviderId): boolean {
+  return providerTable[provider].messages !== null;
+}
+
+/** Whether a provider's models can be asked through OpenAI's Responses API. */
+export function hasResponses(provider: ProviderId): boolean {
+  return providerTable[provider].responses;
+}
 
 export function isConfigured(provider: ProviderId): boolean {
   const row = providerTable[provider];
@@ -153,17 +189,21 @@ export function upstreamFor(provider: ProviderId): Upstream | null {
 export function simulator(): Promise<Upstream> {
   shared.quotaSimulator ??= startSimulator({
     tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
-  }).then(({ url }) => openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true }));
+  }).then(({ url }) =>
+    openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true, messages: "bearer" }),
+  );
   return shared.quotaSimulator;
 }
 
 function openUpstream(
   provider: Upstream["provider"],
   baseUrl: string,
-  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions">,
+  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions" | "messages">,
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
+  const common = { "content-type": "application/json", "user-agent": "quota" };
+  const headers = { ...common, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) };
   return {
     provider,
     pool: new Pool(url.origin, {
@@ -175,11 +215,8 @@ function openUpstream(
       bodyTimeout: env.QUOTA_UPSTREAM_IDLE_TIMEOUT_MS,
     }),
     pathPrefix: url.pathname.replace(/\/+$/, ""),
-    headers: {
-      "content-type": "application/json",
-      "user-agent": "quota",
-      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
-    },
+    headers,
+    messagesHeaders: traits.messages === "x-api-key" && key !== undefined ? { ...common, "x-api-key": key } : headers,
     outputLimitField: traits.outputLimitField,
     streamOptions: traits.streamOptions,
   };

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { type Answer, complete, type Purchase } from "../gateway/complete.ts";
-import type { CompletionRequest } from "../gateway/completion-request.ts";
+import type { CompletionRequest, Dialect } from "../gateway/dialects/dialect.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
@@ -18,14 +18,15 @@ export function completionDoor(declared: {
   path: string;
   summary: string;
   description: string;
-  upstreamPath: string;
-  read(text: string): CompletionRequest;
+  dialect: Dialect;
   body: z.ZodType;
   response: z.ZodType;
-  streams?: boolean;
+  streams?: string;
+  headers?: Record<string, string>;
 }): Door {
+  const { dialect, ...operation } = declared;
   return door(
-    { ...declared, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },
+    { ...operation, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },
     async (incoming, { id, headers }) => {
       const { hash, byToken } = readCredential(incoming);
       await countRequest(hash.toString("base64"), headers);
@@ -39,7 +40,7 @@ export function completionDoor(declared: {
         // Nobody without a key makes the server read much.
         if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);
-        completion = declared.read(text);
+        completion = dialect.read(text, (name) => incoming.header(name));
       } catch (error) {
         await caller();
         throw error;
@@ -50,7 +51,7 @@ export function completionDoor(declared: {
         byToken,
         externalUserId,
         endpoint: declared.path,
-        upstreamPath: declared.upstreamPath,
+        dialect,
         request: completion,
         signal: incoming.signal,
       };

@@ -38,8 +38,10 @@ export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body ex
   /** Answers access tokens with this scope as well; without it they get `insufficient_scope`. */
   tokenScope?: Scope;
   response: z.ZodType;
-  /** Answers with server-sent events when the body says `stream: true`. */
-  streams?: boolean;
+  /** Answers with server-sent events when the body says `stream: true`: what they are. */
+  streams?: string;
+  /** Headers of its own that it reads, with what they say. */
+  headers?: Readonly<Record<string, string>>;
   errors: readonly ErrorCode[];
 };
 

@@ -73,13 +73,8 @@ function describeOperation(operation: AnyOperation) {
         ]),
         content: {
           "application/json": { schema: jsonSchema(operation.response, "output") },
-          ...(operation.streams === true && {
-            "text/event-stream": {
-              schema: {
-                type: "string",
-                description: "With `stream: true`: the provider's events, with `quota` on the one that says how it ended.",
-              },
-            },
+          ...(operation.streams !== undefined && {
+            "text/event-stream": { schema: { type: "string", description: `With \`stream: true\`: ${operation.streams}` } },
           }),
         },
       },
@@ -164,6 +159,7 @@ function headerParameters(operation: AnyOperation) {
     schema: { type: "string" },
   });
   return [
+    ...Object.entries(operation.headers ?? {}).map(([name, description]) => header(name, description)),
     ...(operation.forUser === true ? [header("X-Quota-User", "The external_user_id of the linked user who pays.")] : []),
     ...(operation.idempotency === undefined
       ? []

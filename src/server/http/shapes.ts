@@ -47,10 +47,48 @@ export const chatCompletion = z.looseObject({
   quota,
 });
 
+export const messageRequest = z
+  .looseObject({
+    model: z.string().describe("A model of Anthropic's from GET /v1/models, or one that the operator serves with this API."),
+    max_tokens: z.int().min(0).describe("The longest answer that is paid for, thinking included."),
+    messages: z.array(z.looseObject({ role: z.string() })).min(1),
+    stream: z.boolean().nullish().describe("Answer as server-sent events."),
+  })
+  .meta({ examples: [{ model: "claude-haiku-4-5", max_tokens: 1024, messages: [{ role: "user", content: "Hello!" }] }] });
+export const message = z.looseObject({
+  id: z.string(),
+  type: z.literal("message"),
+  role: z.string(),
+  model: z.string(),
+  content: z.array(z.looseObject({ type: z.string() })),
+  stop_reason: z.string().nullable(),
+  usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }).optional(),
+  quota,
+});
+
+export const responseRequest = z
+  .looseObject({
+    model: z.string().describe("A model whose provider has this API; see Other APIs."),
+    input: z.union([z.string(), z.array(z.looseObject({}))]).describe("A text, or the items of the whole conversation."),
+    stream: z.boolean().nullish().describe("Answer as server-sent events."),
+    max_output_tokens: z.int().min(1).nullish().describe("The longest answer that is paid for, reasoning included."),
+    store: z.literal(false).nullish().describe("Nothing is kept at the provider."),
+  })
+  .meta({ examples: [{ model: "gpt-4o-mini", input: "Hello!" }] });
+export const response = z.looseObject({
+  id: z.string(),
+  object: z.literal("response"),
+  model: z.string(),
+  status: z.string().optional(),
+  output: z.array(z.looseObject({ type: z.string() })),
+  usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int(), total_tokens: z.int() }).nullish(),
+  quota,
+});
+
 export const embeddingsRequest = z
   .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
   .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });
-export const embeddings = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
+export const embeddingList = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
 
 export const linkedUser = z.object({
   user: z.object({ id: z.string(), email: z.string(), balance: credits }),

@@ -28,7 +28,8 @@ function plain(_key: string, value: unknown): unknown {
       name: value.name,
       message: value.message,
       stack: value.stack,
-      detail: (value as { detail?: unknown }).detail,
+      // Ours only: the database's own repeats the row, with whatever somebody wrote into it.
+      detail: value.name === "AppError" ? (value as { detail?: unknown }).detail : undefined,
       cause: value.cause,
     };
   }

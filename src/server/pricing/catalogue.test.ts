@@ -125,3 +125,13 @@ test.each(["", " ", ".5", "5.", "-1", "+1", "$1", "1,000", "1e3", "0x10", "1.000
     expect(() => usd(garbage)).toThrow("Not a dollar price");
   },
 );
+
+test("Anthropic's prompt cache costs a tenth to read, 1.25 times the input to write, and twice for an hour, in both price lists", () => {
+  const fits = (entry: CatalogueModel) =>
+    entry.provider !== "anthropic" ||
+    pricesOf(entry).every(
+      ({ input, cachedInput = 0n, cacheWriteInput = 0n, longCacheWriteInput }) =>
+        cachedInput * 10n === input && cacheWriteInput * 4n === input * 5n && longCacheWriteInput === input * 2n,
+    );
+  expect(breaking(fits)).toEqual([]);
+});

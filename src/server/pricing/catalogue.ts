@@ -18,6 +18,8 @@ export type TokenPrice = {
   cachedInput?: bigint;
   /** Input written into the provider's prompt cache, where that costs more than plain input. */
   cacheWriteInput?: bigint;
+  /** The same, to be kept there for an hour. */
+  longCacheWriteInput?: bigint;
   output: bigint;
 };
 
@@ -67,6 +69,11 @@ function per1M(input: string, output: string, cachedInput?: string): TokenPrice 
 /** OpenAI bills tokens that it writes into the prompt cache at 1.25 times the input price. */
 function withCacheWrites(price: TokenPrice): TokenPrice {
   return { ...price, cacheWriteInput: (price.input * 5n + 3n) / 4n };
+}
+
+/** Anthropic's multiples of the input price: a tenth for what is read from the prompt cache, 1.25 to write it there, 2 for an hour. */
+function withAnthropicCache({ input, output }: TokenPrice): TokenPrice {
+  return { input, cachedInput: input / 10n, cacheWriteInput: (input * 5n + 3n) / 4n, longCacheWriteInput: input * 2n, output };
 }
 
 type Extras = Pick<CatalogueModel, "audioCostsMore" | "longContext" | "priceChange" | "maxTokensPerImage" | "reasoning">;
@@ -198,25 +205,26 @@ const googleModels: CatalogueModel[] = [
 ];
 
 /*
- * Anthropic, through its OpenAI-compatible endpoint. That endpoint neither caches prompts nor reports cached
- * tokens, so the published cache prices cannot apply and are not stated.
+ * Anthropic. Prompts are cached where a request asks for it, which only its own Messages API takes; its
+ * OpenAI-compatible endpoint neither caches nor reports cached tokens.
  *
  * Images: the models since Opus 4.7 see higher resolutions, at up to 4,784 tokens; the older ones stop near 1,600.
  */
 const anthropic = seller("anthropic", "https://platform.claude.com/docs/en/about-claude/pricing");
+const anthropicPrice = (input: string, output: string) => withAnthropicCache(per1M(input, output));
 
 // biome-ignore format: one model on each line, to be read beside the price page
 const anthropicModels: CatalogueModel[] = [
-  anthropic.chat("claude-fable-5-1", "2026-10-24", per1M("10.00", "50.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-opus-5-5", "2026-10-24", per1M("4.00", "20.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-opus-5", "2026-10-24", per1M("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-opus-4-8", "2026-10-24", per1M("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784 }),
-  anthropic.chat("claude-opus-4-6", "2026-10-24", per1M("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 1_600 }),
-  anthropic.chat("claude-sonnet-5-5", "2026-10-24", per1M("2.00", "10.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-sonnet-5", "2026-10-24", per1M("2.00", "10.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-sonnet-4-6", "2026-10-24", per1M("3.00", "15.00"), 1_000_000, 64_000, { maxTokensPerImage: 1_600 }),
-  anthropic.chat("claude-haiku-5-5", "2026-10-24", per1M("0.10", "0.50"), 1_000_000, 128_000, { longContext: above(100_000, per1M("0.50", "2.50")), maxTokensPerImage: 4_784, reasoning: true }),
-  anthropic.chat("claude-haiku-4-5", "2026-10-24", per1M("1.00", "5.00"), 200_000, 64_000, { maxTokensPerImage: 1_600 }),
+  anthropic.chat("claude-fable-5-1", "2026-10-24", anthropicPrice("10.00", "50.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-opus-5-5", "2026-10-24", anthropicPrice("4.00", "20.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-opus-5", "2026-10-24", anthropicPrice("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-opus-4-8", "2026-10-24", anthropicPrice("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784 }),
+  anthropic.chat("claude-opus-4-6", "2026-10-24", anthropicPrice("5.00", "25.00"), 1_000_000, 128_000, { maxTokensPerImage: 1_600 }),
+  anthropic.chat("claude-sonnet-5-5", "2026-10-24", anthropicPrice("2.00", "10.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-sonnet-5", "2026-10-24", anthropicPrice("2.00", "10.00"), 1_000_000, 128_000, { maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-sonnet-4-6", "2026-10-24", anthropicPrice("3.00", "15.00"), 1_000_000, 64_000, { maxTokensPerImage: 1_600 }),
+  anthropic.chat("claude-haiku-5-5", "2026-10-24", anthropicPrice("0.10", "0.50"), 1_000_000, 128_000, { longContext: above(100_000, anthropicPrice("0.50", "2.50")), maxTokensPerImage: 4_784, reasoning: true }),
+  anthropic.chat("claude-haiku-4-5", "2026-10-24", anthropicPrice("1.00", "5.00"), 200_000, 64_000, { maxTokensPerImage: 1_600 }),
 ];
 
 /*

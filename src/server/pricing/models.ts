@@ -26,7 +26,13 @@ const customModel = z.strictObject({
   context_length: z.number().int().positive(),
   max_output_tokens: z.number().int().min(0),
   /** Dollars per 1,000,000 tokens, as text: "0.15". */
-  price: z.strictObject({ input: dollarsPerMillion, cached_input: dollarsPerMillion.optional(), output: dollarsPerMillion }),
+  price: z.strictObject({
+    input: dollarsPerMillion,
+    cached_input: dollarsPerMillion.optional(),
+    cache_write_input: dollarsPerMillion.optional(),
+    long_cache_write_input: dollarsPerMillion.optional(),
+    output: dollarsPerMillion,
+  }),
   max_tokens_per_image: z.number().int().positive().optional(),
 });
 
@@ -62,6 +68,8 @@ export function readCustomModels(file: string | undefined): Model[] {
       input: model.price.input,
       output: model.price.output,
       ...(model.price.cached_input === undefined ? {} : { cachedInput: model.price.cached_input }),
+      ...(model.price.cache_write_input === undefined ? {} : { cacheWriteInput: model.price.cache_write_input }),
+      ...(model.price.long_cache_write_input === undefined ? {} : { longCacheWriteInput: model.price.long_cache_write_input }),
     },
     ...(model.max_tokens_per_image === undefined ? {} : { maxTokensPerImage: model.max_tokens_per_image }),
     custom: true,

@@ -81,3 +81,17 @@ test("the worst case is never cheaper than what is really used within it", () =>
     ),
   );
 });
+
+test("input kept in a prompt cache for an hour costs its own price, and is held only for who asks for it", () => {
+  const model = { price: { input: 100n, cachedInput: 10n, cacheWriteInput: 125n, longCacheWriteInput: 200n, output: 0n } };
+  const usage = { ...used(4_000_000, 0, 1_000_000, 1_000_000), longCacheWriteTokens: 1_000_000 };
+  expect(baseCost(model, usage, day)).toBe(10n + 125n + 200n + 100n);
+  expect(baseCost({ price: { input: 100n, output: 0n } }, usage, day)).toBe(400n);
+  const held = (["none", "short", "long"] as const).map((writes) => worstCase(model, 1_000_000, 0, day, writes));
+  expect(held).toEqual([100n, 125n, 200n]);
+  for (const writes of ["none", "short", "long"] as const) {
+    const priced = { price: { ...model.price, output: 1_000n } };
+    const total = worstCase(priced, 1_000_000, 7_000, day, writes);
+    expect(affordableOutput(priced, 1_000_000, total, 0, day, writes)).toBe(7_000);
+  }
+});

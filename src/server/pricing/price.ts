@@ -11,8 +11,16 @@ export type TokenUsage = {
   cachedTokens: number;
   /** Of promptTokens: written into the provider's prompt cache. */
   cacheWriteTokens: number;
+  /** Of promptTokens, beside those: written there to be kept for an hour. */
+  longCacheWriteTokens?: number;
   completionTokens: number;
 };
+
+/**
+ * What a request may have written into the provider's prompt cache: nothing, for as
+ * long as the provider does by itself, or for an hour. Each costs more than the one before.
+ */
+export type CacheWrites = "none" | "short" | "long";
 
 type Priced = Pick<CatalogueModel, "price" | "longContext" | "priceChange">;
 
@@ -24,11 +32,13 @@ export function baseCost(model: Priced, usage: TokenUsage, day: string): bigint 
   const price = priceOn(model, usage.promptTokens, day);
   const cached = BigInt(Math.min(usage.cachedTokens, usage.promptTokens));
   const written = BigInt(Math.min(usage.cacheWriteTokens, usage.promptTokens - Number(cached)));
-  const plain = BigInt(usage.promptTokens) - cached - written;
+  const kept = BigInt(Math.min(usage.longCacheWriteTokens ?? 0, usage.promptTokens - Number(cached) - Number(written)));
+  const plain = BigInt(usage.promptTokens) - cached - written - kept;
   return divideRoundingUp(
     plain * price.input +
       cached * (price.cachedInput ?? price.input) +
       written * (price.cacheWriteInput ?? price.input) +
+      kept * (price.longCacheWriteInput ?? price.cacheWriteInput ?? price.input) +
       BigInt(usage.completionTokens) * price.output,
     TOKENS_PER_PRICE,
   );
@@ -46,9 +56,15 @@ export function timesPaid(balance: bigint, base: bigint, markupBps: number): big
 }
 
 /** The most that a prompt of up to `promptTokens` and an answer of up to `outputTokens` can cost, without markup. */
-export function worstCase(model: Priced, promptTokens: number, outputTokens: number, day: string): bigint {
+export function worstCase(
+  model: Priced,
+  promptTokens: number,
+  outputTokens: number,
+  day: string,
+  cacheWrites: CacheWrites = "short",
+): bigint {
   const price = priceOn(model, promptTokens, day);
-  return divideRoundingUp(BigInt(promptTokens) * dearestInput(price) + BigInt(outputTokens) * price.output, TOKENS_PER_PRICE);
+  return divideRoundingUp(BigInt(promptTokens) * dearestInput(price, cacheWrites) + BigInt(outputTokens) * price.output, TOKENS_PER_PRICE);
 }
 
 /**
@@ -56,11 +72,18 @@ export function worstCase(model: Priced, promptTokens: number, outputTokens: num
  * `promptTokens`; below zero when it does not even pay the prompt. The inverse of
  * `worstCase`: the whole of what it allows costs at most `total`.
  */
-export function affordableOutput(model: Priced, promptTokens: number, total: bigint, markupBps: number, day: string): number {
+export function affordableOutput(
+  model: Priced,
+  promptTokens: number,
+  total: bigint,
+  markupBps: number,
+  day: string,
+  cacheWrites: CacheWrites = "short",
+): number {
   const price = priceOn(model, promptTokens, day);
   // The largest base whose rounded-up markup still fits beside it.
   const base = (total * BPS_PER_WHOLE) / (BPS_PER_WHOLE + BigInt(markupBps));
-  const left = base * TOKENS_PER_PRICE - BigInt(promptTokens) * dearestInput(price);
+  const left = base * TOKENS_PER_PRICE - BigInt(promptTokens) * dearestInput(price, cacheWrites);
   if (left < 0n) return -1;
   if (price.output === 0n) return Number.MAX_SAFE_INTEGER;
   const tokens = left / price.output;
@@ -78,8 +101,9 @@ export function currentPrice(model: Priced, day: string): TokenPrice {
   return model.priceChange !== undefined && day >= model.priceChange.from ? model.priceChange.price : model.price;
 }
 
-function dearestInput(price: TokenPrice): bigint {
-  return price.cacheWriteInput !== undefined && price.cacheWriteInput > price.input ? price.cacheWriteInput : price.input;
+function dearestInput({ input, cacheWriteInput = input, longCacheWriteInput = cacheWriteInput }: TokenPrice, writes: CacheWrites): bigint {
+  const short = writes !== "none" && cacheWriteInput > input ? cacheWriteInput : input;
+  return writes === "long" && longCacheWriteInput > short ? longCacheWriteInput : short;
 }
 
 export function divideRoundingUp(dividend: bigint, divisor: bigint): bigint {

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { env } from "#env";
 import { trustAddress } from "../http/address.ts";
+import { limitBody } from "../http/body-limit.ts";
 import { errorReply } from "../http/errors.ts";
 import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
 import { database } from "../platform/db.ts";
@@ -11,15 +12,23 @@ import type { Routes } from "./routes.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
+/** The largest body that a page takes. Forms have a few kilobytes, a logo 43 and an event of Stripe less than this. */
+const LARGEST_PAGE_BODY_BYTES = 1024 * 1024;
+
 /** One server: /v1 goes to its doors directly, everything else to the pages. */
-export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
-  const server = createServer((incoming, outgoing) => {
+export function createQuotaServer(
+  routes: Routes,
+  pages: { handle: PageHandler; upgrades?: (incoming: IncomingMessage) => boolean },
+): Server {
+  const options = pages.upgrades === undefined ? {} : { shouldUpgradeCallback: pages.upgrades };
+  const server = createServer(options, (incoming, outgoing) => {
+    toOriginForm(incoming);
     const url = incoming.url ?? "/";
     const answered = /^\/v1(?:[/?]|$)/.test(url)
       ? answerApi(routes, incoming, outgoing)
       : url === "/healthz"
         ? answerHealth(incoming, outgoing)
-        : answerPage(pages, incoming, outgoing);
+        : answerPage(pages.handle, incoming, outgoing);
     answered.catch((error: unknown) => {
       // The client is gone, or the stream broke after its head was sent: nobody is left to tell.
       if (!outgoing.destroyed) log.error("request failed", { error });
@@ -35,7 +44,27 @@ export function createQuotaServer(routes: Routes, pages: PageHandler): Server {
 
 async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
-  return pages(incoming, outgoing);
+  const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES);
+  if (limited === "gone") return void outgoing.destroy();
+  if (limited !== "too_large") return pages(limited, outgoing);
+  const body = `The request body is larger than ${LARGEST_PAGE_BODY_BYTES} bytes.\n`;
+  await sendNode(
+    { status: 413, headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }, body },
+    incoming,
+    outgoing,
+  );
+}
+
+/**
+ * RFC 9112 §3.2.2: a request may name its target with scheme and host, as to a proxy;
+ * then that host counts, and not the one in the header.
+ */
+function toOriginForm(incoming: IncomingMessage): void {
+  const [whole, host] = /^https?:\/\/(?:[^/?#@]*@)?([^/?#]+)/i.exec(incoming.url ?? "") ?? [];
+  if (whole === undefined || host === undefined) return;
+  const rest = (incoming.url as string).slice(whole.length);
+  incoming.url = rest.startsWith("/") ? rest : `/${rest}`;
+  incoming.headers.host = host;
 }
 
 async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {

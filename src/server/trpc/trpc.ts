@@ -3,6 +3,7 @@ import superjson from "superjson";
 import { z } from "zod";
 import { appItem } from "../apps/apps.ts";
 import { TooManyAttempts } from "../attempts.ts";
+import { TooBusy } from "../hashing.ts";
 import { prisma } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
 
@@ -29,8 +30,15 @@ const t = initTRPC.context<Context>().create({
 
 export const { router, createCallerFactory } = t;
 
+const procedure = t.procedure.use(async ({ next }) => {
+  const result = await next();
+  if (!result.ok && result.error.cause instanceof TooBusy)
+    throw new TRPCError({ code: "SERVICE_UNAVAILABLE", message: "Too many people are signing in right now. Try again in a moment." });
+  return result;
+});
+
 /** For everybody, signed in or not. */
-export const visitorProcedure = t.procedure.use(async ({ next, ctx }) => {
+export const visitorProcedure = procedure.use(async ({ next, ctx }) => {
   const result = await next({ ctx: { ip: ctx.ip ?? "unknown" } });
   if (!result.ok && result.error.cause instanceof TooManyAttempts)
     throw tooManyAttempts("Too many attempts. Wait an hour, then try again.");
@@ -42,7 +50,7 @@ export function tooManyAttempts(message: string): TRPCError {
 }
 
 /** For people who are signed in. */
-export const userProcedure = t.procedure.use(({ ctx, next }) => {
+export const userProcedure = procedure.use(({ ctx, next }) => {
   if (ctx.user === null) throw new TRPCError({ code: "UNAUTHORIZED", message: "Sign in to continue." });
   return next({ ctx: { user: ctx.user } });
 });

@@ -1,7 +1,7 @@
-import { readEmbeddingsRequest } from "#server/gateway/completion-request.ts";
+import { embeddings } from "#server/gateway/dialects/embeddings.ts";
 import { completionDoor } from "#server/http/completion-door.ts";
 import { preflight } from "#server/http/endpoint.ts";
-import { embeddings, embeddingsRequest } from "#server/http/shapes.ts";
+import { embeddingList, embeddingsRequest } from "#server/http/shapes.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -9,10 +9,9 @@ export const POST = completionDoor({
   path: "/v1/embeddings",
   summary: "Create embeddings",
   description: "OpenAI's request and response; the payer is billed for the input tokens and `quota` says how much.",
-  upstreamPath: "/embeddings",
-  read: readEmbeddingsRequest,
+  dialect: embeddings,
   body: embeddingsRequest,
-  response: embeddings,
+  response: embeddingList,
 });
 
 export const OPTIONS = preflight;

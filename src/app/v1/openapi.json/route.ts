@@ -6,9 +6,11 @@ import * as checkout from "../checkout/route.ts";
 import * as embeddings from "../embeddings/route.ts";
 import * as funding from "../funding/credit/route.ts";
 import * as me from "../me/route.ts";
+import * as messages from "../messages/route.ts";
 import * as model from "../models/[...id]/route.ts";
 import * as models from "../models/route.ts";
 import * as packages from "../packages/route.ts";
+import * as responses from "../responses/route.ts";
 import * as usage from "../usage/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
 import * as user from "../users/[external_user_id]/route.ts";
@@ -24,6 +26,8 @@ export const dynamic = "force-dynamic";
 
 const doors = [
   chatCompletions.POST,
+  messages.POST,
+  responses.POST,
   embeddings.POST,
   models.GET,
   model.GET,

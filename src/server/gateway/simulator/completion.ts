@@ -19,6 +19,8 @@ export interface Choice {
   index: number;
   pieces: Piece[];
   finishReason: "stop" | "length" | "tool_calls";
+  /** The stop sequence that the text ends before. */
+  stoppedBy?: string;
 }
 
 /** What is sent at once: as a rule, the text of one token. */
@@ -115,8 +117,9 @@ async function makeChoice(request: ChatRequest, directive: Directive | undefined
   }
   const answer = composeAnswer(request, index);
   if (answer.kind === "text") {
-    const { pieces, isCut } = await textPieces(cutAtStop(answer.text, request.stop), request.maxTokens, request, index);
-    return { index, pieces, finishReason: isCut ? "length" : "stop" };
+    const { text, stoppedBy } = cutAtStop(answer.text, request.stop);
+    const { pieces, isCut } = await textPieces(text, request.maxTokens, request, index);
+    return { index, pieces, finishReason: isCut ? "length" : "stop", ...(isCut || stoppedBy === undefined ? {} : { stoppedBy }) };
   }
   const pieces: Piece[] = [];
   let left = request.maxTokens;
@@ -139,9 +142,16 @@ async function makeChoice(request: ChatRequest, directive: Directive | undefined
   return { index, pieces, finishReason: "tool_calls" };
 }
 
-function cutAtStop(text: string, stop: string[]): string {
-  const found = stop.map((one) => text.indexOf(one)).filter((at) => at >= 0);
-  return text.slice(0, Math.min(text.length, ...found));
+function cutAtStop(text: string, stop: string[]): { text: string; stoppedBy: string | undefined } {
+  let end = text.length;
+  let stoppedBy: string | undefined;
+  for (const one of stop) {
+    const at = text.indexOf(one);
+    if (at < 0 || at >= end) continue;
+    end = at;
+    stoppedBy = one;
+  }
+  return { text: text.slice(0, end), stoppedBy };
 }
 
 async function textPieces(text: string, limit: number, request: ChatRequest, index: number) {
@@ -235,8 +245,13 @@ function logprobsField(completion: Completion, pieces: Piece[]): object | null {
   return { content: pieces.flatMap((piece) => (piece.kind === "text" ? piece.logprobs : [])), refusal: null };
 }
 
+/** How many tokens were made. */
+export function writtenTokens({ choices }: Completion): number {
+  return choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
+}
+
 function usageOf(completion: Completion) {
-  const written = completion.choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
+  const written = writtenTokens(completion);
   return {
     prompt_tokens: completion.promptTokens,
     completion_tokens: written,

@@ -17,7 +17,7 @@ export class ApiError extends Error {
   }
 
   /** The body of the answer. */
-  toJSON(): { error: { message: string; type: string; param: string | null; code: string | null } } {
+  toJSON(): object {
     return { error: { message: this.message, type: this.type, param: this.param, code: this.code } };
   }
 }
@@ -60,6 +60,8 @@ export interface ChatRequest {
   topLogprobs: number;
   /** The request's own parts that count as prompt. */
   prompt: { messages: unknown[]; tools?: unknown; response_format?: unknown };
+  /** What the Responses API says again in its answer. */
+  echo?: object;
 }
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
@@ -128,11 +130,11 @@ export function readEmbeddingsRequest(body: unknown): EmbeddingsRequest {
  * out of one request, all choices together; with log probabilities a token is
  * twenty times as large.
  */
-const MOST_TOKENS = 50_000;
+export const MOST_TOKENS = 50_000;
 
 const ROLES = ["system", "developer", "user", "assistant", "tool", "function"] as const;
 
-function readBody(body: unknown): Record<string, unknown> {
+export function readBody(body: unknown): Record<string, unknown> {
   if (isRecord(body)) return body;
   throw new ApiError(400, `Invalid type for the body: expected an object, but got ${aOrAn(body)} instead.`, {
     code: "invalid_type",
@@ -231,7 +233,7 @@ function unanswered(ids: string[]): ApiError {
   return new ApiError(400, message, { param: "messages" });
 }
 
-function readModel(fields: Record<string, unknown>): string {
+export function readModel(fields: Record<string, unknown>): string {
   if (fields.model === undefined || fields.model === null || fields.model === "") throw missing("model");
   if (typeof fields.model !== "string") throw wrongType("model", "a string", fields.model);
   return fields.model;
@@ -341,13 +343,13 @@ function readEmbeddingInputs(input: unknown): (string | number[])[] {
   });
 }
 
-function readBoolean(fields: Record<string, unknown>, name: string): boolean {
+export function readBoolean(fields: Record<string, unknown>, name: string): boolean {
   const value = fields[name] ?? false;
   if (typeof value !== "boolean") throw wrongType(name, "a boolean", value);
   return value;
 }
 
-function readInteger(fields: Record<string, unknown>, name: string, least = -Infinity, most = Infinity): number | undefined {
+export function readInteger(fields: Record<string, unknown>, name: string, least = -Infinity, most = Infinity): number | undefined {
   const value = fields[name] ?? undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "number" || !Number.isInteger(value)) throw wrongType(name, "an integer", value);
@@ -375,11 +377,11 @@ function checkBounds(name: string, value: number, kind: "integer" | "decimal", l
   );
 }
 
-function missing(param: string): ApiError {
+export function missing(param: string): ApiError {
   return new ApiError(400, `Missing required parameter: '${param}'.`, { param, code: "missing_required_parameter" });
 }
 
-function wrongType(param: string, expected: string, value: unknown): ApiError {
+export function wrongType(param: string, expected: string, value: unknown): ApiError {
   return new ApiError(400, `Invalid type for '${param}': expected ${expected}, but got ${aOrAn(value)} instead.`, {
     param,
     code: "invalid_type",
@@ -400,6 +402,6 @@ function aOrAn(value: unknown): string {
   return typeof value === "number" && Number.isInteger(value) ? "an integer" : `a ${typeof value}`;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -10,7 +10,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Directive, readDirective } from "./answer.ts";
 import { type Completion, complete, completionChunks, completionJson } from "./completion.ts";
 import { embeddingsJson } from "./embeddings.ts";
-import { ApiError, readChatRequest, readEmbeddingsRequest } from "./request.ts";
+import { messageEvents, messageJson, messagesError, readMessagesRequest } from "./messages.ts";
+import { ApiError, type ChatRequest, readChatRequest, readEmbeddingsRequest } from "./request.ts";
+import { readResponsesRequest, responseEvents, responseJson } from "./responses.ts";
 
 export interface SimulatorOptions {
   /** Default 127.0.0.1. */
@@ -89,7 +91,13 @@ async function route(request: IncomingMessage, response: ServerResponse, exchang
   switch (path) {
     case "/v1/chat/completions":
       requireMethod(request, "POST");
-      return answerChat(await readJson(request), response, exchange);
+      return answer(readChatRequest(await readJson(request)), chatVoice, response, exchange);
+    case "/v1/messages":
+      requireMethod(request, "POST");
+      return inMessagesErrors(async () => answer(readMessagesRequest(await readJson(request)), messagesVoice, response, exchange));
+    case "/v1/responses":
+      requireMethod(request, "POST");
+      return answer(readResponsesRequest(await readJson(request)), responsesVoice, response, exchange);
     case "/v1/embeddings":
       requireMethod(request, "POST");
       return sendJson(response, 200, await embeddingsJson(readEmbeddingsRequest(await readJson(request))));
@@ -136,15 +144,39 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-async function answerChat(body: unknown, response: ServerResponse, exchange: Exchange): Promise<void> {
-  const request = readChatRequest(body);
+/** How one API says what was made: the same completion, as JSON or as the texts of server-sent events. */
+interface Voice {
+  json(completion: Completion): object;
+  events(completion: Completion): Iterable<{ tokens: number; text: string }>;
+}
+
+const chatVoice: Voice = {
+  json: completionJson,
+  *events(completion) {
+    for (const { tokens, chunk } of completionChunks(completion)) yield { tokens, text: `data: ${JSON.stringify(chunk)}\n\n` };
+    yield { tokens: 0, text: "data: [DONE]\n\n" };
+  },
+};
+const messagesVoice: Voice = { json: messageJson, events: messageEvents };
+const responsesVoice: Voice = { json: responseJson, events: responseEvents };
+
+async function answer(request: ChatRequest, voice: Voice, response: ServerResponse, exchange: Exchange): Promise<void> {
   const directive = readDirective(request);
   if (directive?.kind === "error") throw simulatedError(directive.status);
   if (directive?.kind === "slow") await delay(directive.milliseconds, undefined, { signal: exchange.gone });
   const completion = await complete(request, directive);
-  if (request.stream) return stream(completion, directive, response, exchange);
+  if (request.stream) return stream(completion, voice, directive, response, exchange);
   if (directive?.kind === "disconnect") return void response.destroy();
-  sendJson(response, 200, completionJson(completion));
+  sendJson(response, 200, voice.json(completion));
+}
+
+/** Anthropic's API has an error envelope of its own. */
+async function inMessagesErrors(answer: () => Promise<void>): Promise<void> {
+  try {
+    await answer();
+  } catch (error) {
+    throw error instanceof ApiError ? messagesError(error) : error;
+  }
 }
 
 function simulatedError(status: number): ApiError {
@@ -169,6 +201,7 @@ function simulatedError(status: number): ApiError {
 
 async function stream(
   completion: Completion,
+  voice: Voice,
   directive: Directive | undefined,
   response: ServerResponse,
   exchange: Exchange,
@@ -179,31 +212,30 @@ async function stream(
   const start = performance.now();
   let tokens = 0;
   let sent = 0;
-  for (const { tokens: made, chunk } of completionChunks(completion)) {
-    if (sent >= breakAfter) return breakOff(response, JSON.stringify(chunk));
+  for (const { tokens: made, text } of voice.events(completion)) {
+    if (sent >= breakAfter) return breakOff(response, text);
     tokens += made;
     // Choices are made at the same time, so each of them has the full pace.
     const due = start + (1000 * tokens) / (exchange.tokensPerSecond * completion.request.n);
     const early = due - performance.now();
     if (early >= 1) await delay(early, undefined, { signal: exchange.gone });
-    await writeEvent(response, JSON.stringify(chunk), exchange.gone);
+    await writeEvent(response, text, exchange.gone);
     sent += 1;
   }
-  await writeEvent(response, "[DONE]", exchange.gone);
   response.end();
 }
 
 /** Sends half an event and drops the connection. */
-async function breakOff(response: ServerResponse, data: string): Promise<void> {
+async function breakOff(response: ServerResponse, text: string): Promise<void> {
   // Only the callback says that what was written before has left, too.
-  await new Promise((resolve) => response.write(`data: ${data.slice(0, data.length / 2)}`, resolve));
+  await new Promise((resolve) => response.write(text.slice(0, text.length / 2), resolve));
   response.destroy();
 }
 
 /** Returns when the client keeps up. @throws an AbortError when the client is gone. */
-async function writeEvent(response: ServerResponse, data: string, gone: AbortSignal): Promise<void> {
+async function writeEvent(response: ServerResponse, text: string, gone: AbortSignal): Promise<void> {
   gone.throwIfAborted();
-  if (response.write(`data: ${data}\n\n`)) return;
+  if (response.write(text)) return;
   await new Promise<void>((resolve, reject) => {
     const settle = () => {
       response.off("drain", settle);

@@ -2,6 +2,7 @@ import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import { log } from "#server/platform/log.ts";
 import { createContext } from "#server/trpc/context.ts";
 import { appRouter } from "#server/trpc/root.ts";
+import { MOST_IN_A_BATCH } from "#trpc/batch.ts";
 
 function handler(request: Request): Promise<Response> {
   return fetchRequestHandler({
@@ -9,6 +10,7 @@ function handler(request: Request): Promise<Response> {
     req: request,
     router: appRouter,
     createContext,
+    maxBatchSize: MOST_IN_A_BATCH,
     onError: ({ path, error }) => {
       if (error.code === "INTERNAL_SERVER_ERROR") log.error("a dashboard procedure failed", { path, error: error.cause ?? error });
     },

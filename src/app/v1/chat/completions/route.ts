@@ -1,4 +1,4 @@
-import { readChatRequest } from "#server/gateway/completion-request.ts";
+import { chatCompletions } from "#server/gateway/dialects/chat-completions.ts";
 import { completionDoor } from "#server/http/completion-door.ts";
 import { preflight } from "#server/http/endpoint.ts";
 import { chatCompletion, chatCompletionRequest } from "#server/http/shapes.ts";
@@ -10,11 +10,10 @@ export const POST = completionDoor({
   summary: "Create a chat completion",
   description:
     "OpenAI's request and response, as JSON or as server-sent events. Every parameter goes to the provider as it is; the payer is billed and `quota` says how much.",
-  upstreamPath: "/chat/completions",
-  read: readChatRequest,
+  dialect: chatCompletions,
   body: chatCompletionRequest,
   response: chatCompletion,
-  streams: true,
+  streams: "the provider's events, with `quota` on the one that says how it ended.",
 });
 
 export const OPTIONS = preflight;

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { chunk, completionChunks, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
-import { readUsage, StreamMeter } from "./meter.ts";
+import { ChatMeter, readUsage } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
 
 /** Runs a stream through a meter, cut at the given places, and says what the client gets and what the meter knows. */
 function run(stream: Uint8Array, cuts: readonly number[], options: { includeUsage: boolean } = { includeUsage: false }) {
-  const meter = new StreamMeter(options);
+  const meter = new ChatMeter(options);
   const places = [...new Set(cuts.map((cut) => cut % (stream.length + 1)))].sort((a, b) => a - b);
   let through = "";
   let at = 0;
@@ -69,7 +69,7 @@ const anyStream = fc
     return { shape, bytes: Buffer.from(shape.newline === "\n" ? stream : stream.replaceAll("\n", "\r\n")) };
   });
 
-describe("StreamMeter", () => {
+describe("ChatMeter", () => {
   test("any split of the byte stream gives the client the same bytes, and the same usage and end", () => {
     fc.assert(
       fc.property(anyStream, fc.array(fc.nat(), { maxLength: 12 }), fc.boolean(), ({ bytes }, cuts, includeUsage) => {
@@ -142,14 +142,14 @@ describe("StreamMeter", () => {
 
   test("half an event at the end is not passed on", () => {
     const whole = event(chunk([delta({ content: "a" })]));
-    const meter = new StreamMeter({ includeUsage: false });
+    const meter = new ChatMeter({ includeUsage: false });
     expect(meter.push(Buffer.from(whole + whole.slice(0, 30)))?.toString()).toBe(whole);
     expect(meter.end()).toBeNull();
     expect([meter.finished, meter.done]).toEqual([false, false]);
   });
 
   test("counts what was delivered: text of every choice, refusals, reasoning and tool calls", async () => {
-    const meter = new StreamMeter({ includeUsage: false });
+    const meter = new ChatMeter({ includeUsage: false });
     const call = toolCall("hello", {});
     for (const each of [
       chunk([delta({ role: "assistant", content: "hello" }), delta({ content: "hello" }, { index: 1 })]),
@@ -166,7 +166,7 @@ describe("StreamMeter", () => {
   });
 
   test("text on the finish chunk counts once the stream is complete, not before", async () => {
-    const meter = new StreamMeter({ includeUsage: false });
+    const meter = new ChatMeter({ includeUsage: false });
     meter.push(
       Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({ content: " world" }, { finishReason: "stop" })]))),
     );
@@ -175,7 +175,7 @@ describe("StreamMeter", () => {
   });
 
   test("an event of many megabytes takes work in proportion to its size", () => {
-    const meter = new StreamMeter({ includeUsage: false });
+    const meter = new ChatMeter({ includeUsage: false });
     const bytes = Buffer.from(event(chunk([delta({ content: "x".repeat(8 * 1024 * 1024) })])));
     const { concat } = Buffer;
     let copied = 0;
@@ -198,7 +198,7 @@ describe("StreamMeter", () => {
   });
 
   test("counts a long answer without keeping its bytes apart", async () => {
-    const meter = new StreamMeter({ includeUsage: false });
+    const meter = new ChatMeter({ includeUsage: false });
     for (let index = 0; index < 2_000; index++) meter.push(Buffer.from(event(chunk([delta({ content: " word" })]))));
     expect(await meter.deliveredTokens()).toBe(2_000);
   });
@@ -208,7 +208,7 @@ describe("StreamMeter", () => {
       fc.asyncProperty(fc.array(fc.jsonValue(), { maxLength: 4 }), fc.array(fc.nat(), { maxLength: 4 }), async (values, cuts) => {
         const bytes = Buffer.from(values.map((value) => `data: ${JSON.stringify(value)}\n\n`).join(""));
         expect(run(bytes, cuts)).toEqual(run(bytes, []));
-        const meter = new StreamMeter({ includeUsage: false });
+        const meter = new ChatMeter({ includeUsage: false });
         meter.push(bytes);
         expect(await meter.deliveredTokens()).toBeGreaterThanOrEqual(0);
       }),

@@ -1,8 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AppError } from "../platform/errors.ts";
-import { countPromptTokens } from "../pricing/tokens.ts";
-import { closerPromptBound, readChatRequest, readEmbeddingsRequest } from "./completion-request.ts";
+import { AppError } from "../../platform/errors.ts";
+import { countPromptTokens } from "../../pricing/tokens.ts";
+import { chatCompletions } from "./chat-completions.ts";
+import { embeddings } from "./embeddings.ts";
+
+const noHeaders = () => null;
+const readChatRequest = (text: string) => chatCompletions.read(text, noHeaders);
+const readEmbeddingsRequest = (text: string) => embeddings.read(text, noHeaders);
 
 const messages = [{ role: "user", content: "hi" }];
 const chat = (rest: object = {}) => readChatRequest(JSON.stringify({ model: "gpt-4o-mini", messages, ...rest }));
@@ -17,7 +22,7 @@ function refusalOf(read: () => unknown): AppError {
   throw new Error("it was accepted");
 }
 
-describe("readChatRequest", () => {
+describe("reading a chat request", () => {
   test.each([
     ["not JSON", "{", null],
     ["an empty body", "", null],
@@ -65,6 +70,12 @@ describe("readChatRequest", () => {
     ["web_search_options", {}, "web_search_options"],
     ["modalities", ["text", "audio"], "modalities"],
     ["audio", { voice: "alloy" }, "audio"],
+    ["prompt_cache_options", { ttl: "12h" }, "prompt_cache_options"],
+    [
+      "messages",
+      [{ role: "user", content: [{ type: "text", text: "x", prompt_cache_breakpoint: { mode: "explicit", ttl: "12h" } }] }],
+      "messages",
+    ],
   ])("%s: %j is refused as %s", (field, value, param) => {
     const { code, param: named } = refusalOf(() => chat({ [field]: value }));
     expect([code, named]).toEqual(["bad_request", param]);
@@ -72,7 +83,7 @@ describe("readChatRequest", () => {
 
   test("null is as good as absent, as in OpenAI's API", () => {
     const request = chat({ stream: null, n: null, max_tokens: null, max_completion_tokens: null, stream_options: null, audio: null });
-    expect(request).toMatchObject({ stream: false, choices: 1, askedOutput: null, outputLimitFields: [], includeUsage: false });
+    expect(request).toMatchObject({ stream: false, choices: 1, askedOutput: null, outputLimitFields: [] });
   });
 
   test("of two limits the lower one counts, and both are named for lowering", () => {
@@ -130,7 +141,7 @@ describe("the prompt bound", () => {
       fc.asyncProperty(anyMessages, async (some) => {
         const request = readChatRequest(JSON.stringify({ model: "gpt-4o-mini", messages: some }));
         const counted = await countPromptTokens({ messages: some });
-        const closer = await closerPromptBound(request);
+        const closer = await chatCompletions.closerPromptBound(request);
         expect(request.promptBound).toBeGreaterThanOrEqual(counted);
         expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
         expect(closer).toBeLessThanOrEqual(request.promptBound);
@@ -152,10 +163,10 @@ describe("the prompt bound", () => {
   });
 });
 
-describe("readEmbeddingsRequest", () => {
+describe("reading an embeddings request", () => {
   test("takes text, texts and tokens, and refuses the rest by name", () => {
     for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]])
-      expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).kind).toBe("embedding");
+      expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).askedOutput).toBe(0);
     for (const input of [undefined, null, ""])
       expect(refusalOf(() => readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input }))).param).toBe("input");
     expect(refusalOf(() => readEmbeddingsRequest('{"model":"gpt-4o-mini","input":"a"}')).param).toBe("model");

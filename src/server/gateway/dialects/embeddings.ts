@@ -1,0 +1,55 @@
+import { countTextTokens } from "../../pricing/tokens.ts";
+import { ChatMeter, readUsage } from "./chat-meter.ts";
+import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
+import { parseBody, pricedFields, readModel, wrong } from "./read.ts";
+
+/** OpenAI's embeddings: input tokens, no output and no stream. */
+export const embeddings: Dialect = {
+  upstreamPath: "/embeddings",
+  read,
+  closerPromptBound: async (request) => Math.min(request.promptBound, Math.ceil((await countInput(request)) * 1.5)),
+  countPrompt: countInput,
+  headers: (_request, upstream) => upstream.headers,
+  changes: () => ({}),
+  isAnswer: ({ data }) => Array.isArray(data) && data.length > 0,
+  readUsage: ({ usage }) => readUsage(usage),
+  countAnswer: async () => 0,
+  watch: () => new ChatMeter({ includeUsage: false }),
+};
+
+const PRICED = pricedFields(["model", "input", "stream", "service_tier"]);
+
+function read(text: string): CompletionRequest {
+  const { body, members } = parseBody(text, PRICED);
+  const model = readModel(body, "embedding");
+  if (!isEmbeddable(body.input)) throw wrong("input", "`input` must be text, a list of texts, or tokens.");
+  return {
+    text,
+    body,
+    members,
+    model,
+    stream: false,
+    choices: 1,
+    askedOutput: 0,
+    outputLimitFields: [],
+    leastOutput: LEAST_OUTPUT,
+    // Each input has a context of its own, so the model's does not bound their sum.
+    promptBound: Buffer.byteLength(text),
+    cacheWrites: "none",
+    predictionBytes: 0,
+    onlyProviderCounts: false,
+    headers: {},
+  };
+}
+
+/** A text, texts, tokens, or lists of tokens; what else a provider may embed has prices of its own. */
+function isEmbeddable(input: unknown): boolean {
+  if (!Array.isArray(input)) return typeof input === "string" && input !== "";
+  const isToken = (value: unknown) => Number.isSafeInteger(value);
+  const kinds = [(value: unknown) => typeof value === "string", isToken, (value: unknown) => Array.isArray(value) && value.every(isToken)];
+  return input.length > 0 && kinds.some((isKind) => input.every(isKind));
+}
+
+function countInput({ body }: CompletionRequest): Promise<number> {
+  return countTextTokens(JSON.stringify(body.input));
+}

@@ -1,0 +1,209 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { AppError } from "../../platform/errors.ts";
+import { countTextTokens } from "../../pricing/tokens.ts";
+import { messages } from "./messages.ts";
+
+const said = [{ role: "user", content: "hi" }];
+const noHeaders = () => null;
+const body = (rest: object = {}) => JSON.stringify({ model: "claude-haiku-4-5", max_tokens: 100, messages: said, ...rest });
+const read = (rest: object = {}, headers: Record<string, string> = {}) => messages.read(body(rest), (name) => headers[name] ?? null);
+const user = (...content: object[]) => ({ messages: [{ role: "user", content }] });
+
+function refusalOf(ask: () => unknown): AppError {
+  try {
+    ask();
+  } catch (error) {
+    if (error instanceof AppError) return error;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("reading a message", () => {
+  test.each([
+    ["max_tokens", undefined],
+    ["max_tokens", -1],
+    ["max_tokens", 1.5],
+    ["max_tokens", "10"],
+    ["messages", []],
+    ["stream", "true"],
+    ["thinking", "much"],
+    ["tools", {}],
+    ["model", "text-embedding-3-small"],
+    // What has a price of its own.
+    ["service_tier", "priority"],
+    ["speed", "fast"],
+    ["inference_geo", "us"],
+    ["container", "container_1"],
+    ["mcp_servers", [{ type: "url", url: "https://example.com" }]],
+    ["context_management", { edits: [] }],
+    ["fallbacks", ["claude-sonnet-5"]],
+    ["tools", [{ type: "web_search_20250305", name: "web_search" }]],
+    ["tools", [{ type: "web_fetch_20250910", name: "web_fetch" }]],
+    ["tools", [{ type: "code_execution_20250825", name: "code_execution" }]],
+    ["tools", [{ type: "computer_20250124", name: "computer" }]],
+    ["tools", [{ name: "own", input_schema: {} }, null]],
+    // What is kept in the server's own account.
+    ["thread", { type: "create" }],
+    ["previous_message_id", "msg_1"],
+    ["diagnostics", { previous_message_id: "msg_1" }],
+  ])("%s: %j is refused by its name", (field, value) => {
+    const { code, param } = refusalOf(() => read({ [field]: value }));
+    expect([code, param]).toEqual(["bad_request", field]);
+  });
+
+  test.each([
+    { type: "image", source: { type: "file", file_id: "file_1" } },
+    { type: "document", source: { type: "file", file_id: "file_1" } },
+    { type: "tool_result", tool_use_id: "t", content: [{ type: "image", source: { type: "file", file_id: "file_1" } }] },
+    { type: "container_upload", file_id: "file_1" },
+  ])("a file that only the provider's account has is refused: %j", (block) => {
+    expect(refusalOf(() => read(user(block))).param).toBe("messages");
+  });
+
+  test.each([
+    { service_tier: "auto" },
+    { service_tier: "standard_only" },
+    { speed: "standard", inference_geo: "global", container: null, tools: null },
+    {
+      tools: [
+        { name: "own", input_schema: { type: "object" } },
+        { type: "custom", name: "b", input_schema: {} },
+      ],
+    },
+    {
+      tools: [
+        { type: "bash_20250124", name: "bash" },
+        { type: "text_editor_20250728", name: "str_replace_based_edit_tool" },
+      ],
+    },
+  ])("what costs tokens and nothing else goes through: %j", (rest) => {
+    expect(read(rest).askedOutput).toBe(100);
+  });
+
+  test("a look-alike of a field that money depends on is refused", () => {
+    for (const name of ["maxTokens", "Max_Tokens", "MODEL", "mcpServers"]) expect(refusalOf(() => read({ [name]: 1 })).param).toBe(name);
+  });
+
+  test("the limit is the one asked for, at most the model's, and a budget for thinking has to fit in it", () => {
+    expect(read({ max_tokens: 1_000_000 })).toMatchObject({ askedOutput: 64_000, outputLimitFields: ["max_tokens"], leastOutput: 16 });
+    expect(read({ max_tokens: 8_000, thinking: { type: "enabled", budget_tokens: 4_000 } })).toMatchObject({ leastOutput: 4_016 });
+    expect(read({ max_tokens: 0 }).askedOutput).toBe(0);
+  });
+
+  test("only the provider can count thinking, images and documents", () => {
+    const image = { type: "image", source: { type: "url", url: "https://example.com/a.png" } };
+    expect(read().onlyProviderCounts).toBe(false);
+    expect(read({ thinking: { type: "disabled" } }).onlyProviderCounts).toBe(false);
+    expect(read({ thinking: { type: "adaptive" } }).onlyProviderCounts).toBe(true);
+    expect(read({ model: "claude-sonnet-5" }).onlyProviderCounts).toBe(true);
+    expect(read(user(image)).onlyProviderCounts).toBe(true);
+  });
+
+  test("a model of a provider without this API names the door that leads to it", () => {
+    const { code, param, message } = refusalOf(() => read({ model: "gpt-4o-mini" }));
+    expect([code, param]).toEqual(["bad_request", "model"]);
+    expect(message).toContain("/v1/chat/completions");
+    expect(refusalOf(() => read({ model: "claude-none" })).code).toBe("model_not_found");
+  });
+
+  test("headers that change no price go on, others are refused", () => {
+    expect(read().headers).toEqual({ "anthropic-version": "2023-06-01" });
+    expect(
+      read({}, { "anthropic-version": "2026-10-21", "anthropic-beta": "interleaved-thinking-2025-05-14, structured-outputs-2025-11-13" })
+        .headers,
+    ).toEqual({
+      "anthropic-version": "2026-10-21",
+      "anthropic-beta": "interleaved-thinking-2025-05-14,structured-outputs-2025-11-13",
+    });
+    for (const beta of ["context-1m-2025-08-07", "fast-mode-2026-02-01", "pdfs-2024-09-25,code-execution-2025-05-22"])
+      expect(refusalOf(() => read({}, { "anthropic-beta": beta })).param).toBe("anthropic-beta");
+    expect(refusalOf(() => read({}, { "anthropic-version": "2023-01-01" })).param).toBe("anthropic-version");
+  });
+
+  test("whatever the body is, it is understood or refused, and never thrown at", () => {
+    const block = fc.record({
+      type: fc.constantFrom("text", "image", "document", "tool_result", "x"),
+      source: fc.jsonValue(),
+      content: fc.jsonValue(),
+    });
+    const message = fc.record({ role: fc.constant("user"), content: fc.oneof(fc.jsonValue(), fc.array(block)) });
+    const any = fc.dictionary(
+      fc.constantFrom("model", "system", "stream", "max_tokens", "tools", "thinking", "cache_control", "service_tier"),
+      fc.jsonValue(),
+    );
+    fc.assert(
+      fc.property(any, fc.array(message, { maxLength: 3 }), (rest, some) => {
+        try {
+          read({ ...rest, messages: some });
+        } catch (error) {
+          expect(error).toBeInstanceOf(AppError);
+        }
+      }),
+    );
+  });
+});
+
+describe("the prompt of a message", () => {
+  test("is bounded above what the tokenizer counts of all its text, and the closer bound lies between", async () => {
+    const texts = fc.array(fc.oneof(fc.string({ unit: "binary" }), fc.constant("🦊é日本語 ".repeat(20))), { minLength: 1, maxLength: 4 });
+    await fc.assert(
+      fc.asyncProperty(texts, async (some) => {
+        const request = read({ system: some[0], ...user(...some.map((text) => ({ type: "text", text }))) });
+        const counted = await countTextTokens(some.join(""));
+        const closer = await messages.closerPromptBound(request);
+        expect(request.promptBound).toBeGreaterThanOrEqual(closer);
+        expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("counts an image by its own bound, not by its data, wherever it stands", async () => {
+    const image = { type: "image", source: { type: "base64", media_type: "image/png", data: "A".repeat(200_000) } };
+    for (const block of [image, { type: "tool_result", tool_use_id: "t", content: [image] }]) {
+      const request = read(user(block));
+      expect(request.promptBound).toBeGreaterThan(1_600);
+      expect(request.promptBound).toBeLessThan(1_600 + 500);
+      expect(await messages.closerPromptBound(request)).toBeLessThanOrEqual(request.promptBound);
+    }
+  });
+
+  test("with a document, or anything unknown, may fill the context", () => {
+    const pdf = { type: "document", source: { type: "base64", media_type: "application/pdf", data: "AAAA" } };
+    for (const block of [
+      pdf,
+      { type: "document", source: { type: "url", url: "https://example.com/a.pdf" } },
+      { type: "web_search_tool_result" },
+    ])
+      expect(read(user(block)).promptBound).toBe(200_000);
+    const plain = { type: "document", source: { type: "text", media_type: "text/plain", data: "hello" } };
+    expect(read(user(plain)).promptBound).toBeLessThan(500);
+  });
+
+  test("is held at the price of what it may have written into the prompt cache", () => {
+    const cached = (ttl?: string) => ({ cache_control: { type: "ephemeral", ...(ttl === undefined ? {} : { ttl }) } });
+    expect(read().cacheWrites).toBe("none");
+    expect(read(cached()).cacheWrites).toBe("short");
+    expect(read({ system: [{ type: "text", text: "x", ...cached("5m") }] }).cacheWrites).toBe("short");
+    expect(read({ tools: [{ name: "a", input_schema: {}, ...cached("1h") }] }).cacheWrites).toBe("long");
+    const nested = { type: "tool_result", tool_use_id: "t", content: [{ type: "text", text: "x", ...cached("1h") }] };
+    expect(read(user({ type: "text", text: "x", ...cached() }, nested)).cacheWrites).toBe("long");
+  });
+
+  test("is counted from its text alone when the provider has not said a word", async () => {
+    expect(await messages.countPrompt(read())).toBeLessThan(20);
+    const tool = { type: "tool_result", tool_use_id: "t", content: "word ".repeat(500) };
+    expect(await messages.countPrompt(messages.read(body(user(tool)), noHeaders))).toBeGreaterThan(500);
+  });
+});
+
+test("the tokens of an answer are those of its texts, and of the tools it uses", async () => {
+  const content = [
+    { type: "thinking", thinking: "hello", signature: "abc" },
+    { type: "text", text: "hello world" },
+    { type: "tool_use", id: "t", name: "hello", input: "hello" },
+  ];
+  expect(await messages.countAnswer({ content })).toBe(1 + 2 + 1 + (await countTextTokens('"hello"')));
+});

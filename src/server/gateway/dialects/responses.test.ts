@@ -1,0 +1,203 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { AppError } from "../../platform/errors.ts";
+import { countTextTokens } from "../../pricing/tokens.ts";
+import type { Upstream } from "../providers.ts";
+import { responses } from "./responses.ts";
+
+const read = (rest: object = {}) => responses.read(JSON.stringify({ model: "gpt-4o-mini", input: "hi", ...rest }), () => null);
+const items = (...input: object[]) => ({ input });
+const said = (...content: object[]) => items({ role: "user", content });
+
+function refusalOf(ask: () => unknown): AppError {
+  try {
+    ask();
+  } catch (error) {
+    if (error instanceof AppError) return error;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+describe("reading a response", () => {
+  test.each([
+    ["input", undefined],
+    ["input", ""],
+    ["input", []],
+    ["stream", "true"],
+    ["max_output_tokens", 0],
+    ["max_output_tokens", "10"],
+    ["model", "text-embedding-3-small"],
+    // What is kept in the server's own account.
+    ["previous_response_id", "resp_1"],
+    ["conversation", "conv_1"],
+    ["conversation", { id: "conv_1" }],
+    ["prompt", { id: "pmpt_1" }],
+    ["store", true],
+    ["background", true],
+    ["prompt_cache_options", { comparison_response_id: "resp_1" }],
+    ["input", [{ type: "item_reference", id: "msg_1" }]],
+    ["input", [{ type: "reasoning", id: "rs_1", summary: [] }]],
+    ["input", [{ role: "user", content: [{ type: "input_image", file_id: "file_1" }] }]],
+    ["input", [{ role: "user", content: [{ type: "input_file", file_id: "file_1" }] }]],
+    ["input", [{ type: "function_call_output", call_id: "c", output: [{ type: "input_file", file_id: "file_1" }] }]],
+    // What has a price of its own.
+    ["service_tier", "priority"],
+    ["service_tier", "fast"],
+    ["reasoning", { mode: "pro" }],
+    ["context_management", [{ type: "compaction" }]],
+    ["moderation", { model: "omni-moderation-latest" }],
+    ["prompt_cache_options", { ttl: "12h" }],
+    ["input", [{ role: "user", content: [{ type: "input_text", text: "x", prompt_cache_breakpoint: { mode: "explicit", ttl: "12h" } }] }]],
+    ["input", [{ role: "user", content: [{ type: "input_audio", input_audio: {} }] }]],
+    ["input", [{ type: "additional_tools", tools: [{ type: "web_search" }] }]],
+    ["input", [{ type: "compaction_trigger" }]],
+    ...["web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "computer", "mcp", "shell"].map(
+      (type) => ["tools", [{ type }]] as [string, unknown],
+    ),
+    ["tools", {}],
+    ["tools", [null]],
+  ])("%s: %j is refused by its name", (field, value) => {
+    const { code, param } = refusalOf(() => read({ [field]: value }));
+    expect([code, param]).toEqual(["bad_request", field]);
+  });
+
+  test.each([
+    { store: false, background: false, previous_response_id: null, conversation: null, prompt: null },
+    { service_tier: "flex" },
+    {
+      tools: [
+        { type: "function", name: "a", parameters: {}, strict: true },
+        { type: "custom", name: "b" },
+      ],
+    },
+    { prompt_cache_options: { mode: "explicit", ttl: "30m" }, prompt_cache_key: "k" },
+    items(
+      { type: "message", role: "developer", content: "be brief" },
+      { role: "user", content: [{ type: "input_text", text: "hi" }] },
+      { type: "reasoning", id: "rs_1", summary: [], encrypted_content: "gAAAA" },
+      { type: "function_call", call_id: "c", name: "a", arguments: "{}" },
+      { type: "function_call_output", call_id: "c", output: "done" },
+      { type: "custom_tool_call", call_id: "d", name: "b", input: "x" },
+      { type: "custom_tool_call_output", call_id: "d", output: "done" },
+      {
+        type: "message",
+        id: "msg_1",
+        role: "assistant",
+        status: "completed",
+        content: [{ type: "output_text", text: "ok", annotations: [] }],
+      },
+    ),
+  ])("what costs tokens and stands for itself goes through: %j", (rest) => {
+    expect(read(rest).model.id).toBe("gpt-4o-mini");
+  });
+
+  test("a look-alike of a field that money depends on is refused", () => {
+    for (const name of ["maxOutputTokens", "Store", "previousResponseId"]) expect(refusalOf(() => read({ [name]: 1 })).param).toBe(name);
+  });
+
+  test("a model of a provider without this API names the doors that lead to it", () => {
+    const { code, param, message } = refusalOf(() => read({ model: "claude-haiku-4-5" }));
+    expect([code, param]).toEqual(["bad_request", "model"]);
+    expect(message).toContain("/v1/chat/completions or /v1/messages");
+    for (const model of ["grok-4.7", "groq/openai/gpt-oss-20b", "openrouter/moonshotai/kimi-k3"])
+      expect(read({ model }).model.id).toBe(model);
+  });
+
+  test("nothing is kept: store is made false where it is not, and the limit is the app's or the lowered one", () => {
+    const changes = (rest: object, limit: number | null) => responses.changes(read(rest), {} as Upstream, limit);
+    expect(changes({}, null)).toEqual({ store: "false" });
+    expect(changes({ store: null }, null)).toEqual({ store: "false" });
+    expect(changes({ store: false, max_output_tokens: 50 }, null)).toEqual({});
+    expect(changes({ store: false, max_output_tokens: 50 }, 20)).toEqual({ max_output_tokens: "20" });
+    expect(read({ max_output_tokens: 1_000_000 }).askedOutput).toBe(16_384);
+    expect(read().askedOutput).toBeNull();
+  });
+
+  test("whatever the body is, it is understood or refused, and never thrown at", () => {
+    const part = fc.record({
+      type: fc.constantFrom("input_text", "input_image", "input_file", "x"),
+      image_url: fc.jsonValue(),
+      text: fc.jsonValue(),
+    });
+    const item = fc.record({
+      type: fc.constantFrom("message", "function_call_output", "reasoning", "x", undefined),
+      content: fc.oneof(fc.jsonValue(), fc.array(part)),
+      output: fc.oneof(fc.jsonValue(), fc.array(part)),
+    });
+    const any = fc.dictionary(
+      fc.constantFrom(
+        "model",
+        "instructions",
+        "stream",
+        "max_output_tokens",
+        "tools",
+        "reasoning",
+        "store",
+        "prompt_cache_options",
+        "text",
+      ),
+      fc.jsonValue(),
+    );
+    fc.assert(
+      fc.property(any, fc.oneof(fc.jsonValue(), fc.array(item, { maxLength: 3 })), (rest, input) => {
+        try {
+          read({ ...rest, input });
+        } catch (error) {
+          expect(error).toBeInstanceOf(AppError);
+        }
+      }),
+    );
+  });
+});
+
+describe("the prompt of a response", () => {
+  test("is bounded above what the tokenizer counts of all its text, and the closer bound lies between", async () => {
+    const texts = fc.array(fc.oneof(fc.string({ unit: "binary" }), fc.constant("🦊é日本語 ".repeat(20))), { minLength: 1, maxLength: 4 });
+    await fc.assert(
+      fc.asyncProperty(texts, async (some) => {
+        const request = read({ instructions: some[0], ...said(...some.map((text) => ({ type: "input_text", text }))) });
+        const counted = await responses.countPrompt(request);
+        const closer = await responses.closerPromptBound(request);
+        expect(request.promptBound).toBeGreaterThanOrEqual(closer);
+        expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("counts an image by its own bound and a file as the whole context; only the provider can count both", () => {
+    const image = { type: "input_image", detail: "auto", image_url: `data:image/png;base64,${"A".repeat(200_000)}` };
+    for (const rest of [said(image), items({ type: "function_call_output", call_id: "c", output: [image] })]) {
+      const request = read(rest);
+      expect(request.promptBound).toBeGreaterThan(2_833 + 8 * 5_667);
+      expect(request.promptBound).toBeLessThan(2_833 + 8 * 5_667 + 1_000);
+      expect(request.onlyProviderCounts).toBe(true);
+    }
+    const file = read(said({ type: "input_file", filename: "a.pdf", file_data: "data:application/pdf;base64,AAAA" }));
+    expect([file.promptBound, file.onlyProviderCounts]).toEqual([file.model.contextLength, true]);
+    expect([read().onlyProviderCounts, read({ model: "gpt-5-mini" }).onlyProviderCounts]).toEqual([false, true]);
+  });
+
+  test("is counted with the results of tools in it", async () => {
+    expect(await responses.countPrompt(read())).toBeLessThan(20);
+    const result = { type: "function_call_output", call_id: "c", output: "word ".repeat(500) };
+    expect(await responses.countPrompt(read(items(result)))).toBeGreaterThan(500);
+  });
+});
+
+test("the tokens of an answer are those of its texts, refusals, reasoning and calls", async () => {
+  const output = [
+    { type: "reasoning", summary: [{ type: "summary_text", text: "hello" }] },
+    {
+      type: "message",
+      content: [
+        { type: "output_text", text: "hello world" },
+        { type: "refusal", refusal: "hello" },
+      ],
+    },
+    { type: "function_call", name: "hello", arguments: "{}" },
+    { type: "custom_tool_call", name: "hello", input: "hello" },
+  ];
+  expect(await responses.countAnswer({ output })).toBe(1 + 2 + 1 + 1 + (await countTextTokens("{}")) + 2);
+});

@@ -1,0 +1,11 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { expect, onTestFinished, test } from "vitest";
+
+const program = fileURLToPath(new URL("../../testing/supervised.ts", import.meta.url));
+
+test.runIf(process.platform === "linux")("processes that cannot start end their supervisor, with what they ended with", async () => {
+  const child = spawn(process.execPath, [program], { stdio: "ignore", env: { ...process.env, PORT: "0", QUOTA_DATA_DIR: "/nonexistent" } });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  expect(await new Promise((resolve) => child.once("exit", resolve))).toBe(3);
+});
