@@ -254,6 +254,22 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await balanceOf(db().sql, walletId)).held).toBe(200n);
   });
 
+  test("read a part of many young holds, and come round to each", async () => {
+    const { walletId, key } = await payer(db());
+    await round();
+    for (let index = 0; index < 60; index++) await made(key, 5 * MINUTE - index * 1_000, index === 50 ? EXPIRED : HOUR);
+    const swept = [];
+    while (swept.length < 4) swept.push(await round({ slice: 2 }));
+    // Twenty a round: the one that has expired is not in the first, and is found once.
+    expect(swept[0]).toBe(0);
+    expect(swept.reduce((sum, each) => sum + each, 0)).toBe(1);
+    // What expires among those that were read comes when the rounds have been through all.
+    await made(key, 5 * MINUTE);
+    let rounds = 0;
+    while ((await round({ slice: 2 })) === 0) expect(++rounds).toBeLessThan(8);
+    expect((await balanceOf(db().sql, walletId)).held).toBe(590n);
+  });
+
   test("a statement that fails is asked for less, and what was done before it is kept", async () => {
     const { walletId, key } = await payer(db());
     for (let index = 0; index < 80; index++) await made(key, 2 * HOUR - index * MINUTE);

@@ -12,7 +12,7 @@ import { settle, unused } from "./hold.ts";
  * resolved, or named among those that were still running. So a round reads what was made
  * since, whatever the age of the database and whichever servers lived how long.
  */
-type Bookmark = { after: string; running: string[]; slice?: number };
+type Bookmark = { after: string; running: string[]; slice?: number; young?: string };
 
 /** A hold is there later than its id says: by the way to the database, and by how far its server's clock is behind. */
 const LAG_MS = 10 * 60_000;
@@ -23,6 +23,12 @@ const EVERY_MS = 8_000;
 const ROUND_MS = 5_000;
 const SLICE = 2_000;
 const SMALLEST_SLICE = 25;
+/**
+ * Of the holds above the bookmark a round reads this many slices, and the next one goes on
+ * there: with thousands of requests a second all of them are too many for every ten seconds.
+ * Few of them have expired, and whatever has will soon be below it.
+ */
+const YOUNG_SLICES = 10;
 
 /**
  * One round of the sweep; does nothing when another process has just had one. What is
@@ -41,6 +47,8 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   let running = bookmark.running;
   // A clock that was set back makes ids below the bookmark.
   let after = bookmark.after < known ? bookmark.after : known;
+  let young = bookmark.young;
+  let youngSlices = 0;
   const released = new Released();
   let failed = true;
   try {
@@ -58,14 +66,23 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
       const over = last === null || Number(slice?.seen) < rows;
       // Ids in one spelling sort as the database sorts them.
       after = !over && last < known ? last : known;
-      if (over || performance.now() > endAt) break;
+      if (over || performance.now() > endAt) {
+        if (over) young = undefined;
+        break;
+      }
       at = last;
+      if (at < known) continue;
+      if (++youngSlices > YOUNG_SLICES) {
+        young = at;
+        break;
+      }
+      if (youngSlices === 1 && young !== undefined && young > at) at = young;
     }
     failed = false;
   } finally {
     // A statement that took too long has read too much at once.
     const slice = failed ? Math.max(SMALLEST_SLICE, Math.floor(rows / 4)) : Math.min(rows * 2, SLICE);
-    await turn.end(everyMs, { after, running, slice });
+    await turn.end(everyMs, { after, running, slice, ...(young === undefined ? {} : { young }) });
   }
   return released.count();
 }
