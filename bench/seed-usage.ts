@@ -4,7 +4,7 @@ import { newId } from "../src/server/platform/ids.ts";
 
 /**
  * Holds and settlements as the hot path writes them, spread over the days up to now:
- * top-ups first, then a hold and a usage row for each request, then the balances that
+ * gifts first, then a hold and a usage row for each request, then the balances that
  * follow from them. Every hundredth fails; one model is seldom used.
  */
 export async function seedUsage(
@@ -29,11 +29,11 @@ export async function seedUsage(
   await run(`
     INSERT INTO linked_user (id, app_id, user_id, wallet_id, external_user_id, agreed_markup_bps, scope, limit_id, monthly_limit, limit_period_ends_at, linked_at)
     SELECT link_id, '${app.id}', id, wallet_id, 'user_' || n, 2000, CASE WHEN n % 3 = 0 THEN 'credits.read credits.spend email' ELSE 'credits.read credits.spend' END,
-      CASE WHEN n % 2 = 0 THEN limit_id END, CASE WHEN n % 2 = 0 THEN 5000000 END,
+      CASE WHEN n % 2 = 0 THEN limit_id END, CASE WHEN n % 2 = 0 THEN 50000000 END,
       CASE WHEN n % 2 = 0 THEN date_trunc('month', now(), 'UTC') + interval '1 month' END, linked_at FROM seed_user`);
   await run(`
     INSERT INTO transfer (id, debit_id, credit_id, amount, reason, created_at)
-    SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000001', wallet_id, 50000000, 'top_up', now() - interval '200 days' FROM seed_user`);
+    SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000003', wallet_id, 50000000, 'grant', now() - interval '200 days' FROM seed_user`);
   await run(`
     INSERT INTO transfer (id, debit_id, credit_id, amount, reason, created_at)
     SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000006', limit_id, 50000000, 'allowance', now() - interval '199 days' FROM seed_user WHERE n % 2 = 0`);

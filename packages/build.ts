@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { generateClient } from "../prisma/generate.ts";
@@ -8,7 +8,8 @@ import { generateClient } from "../prisma/generate.ts";
 /**
  * Builds `@usequota/core` and `@usequota/nextjs` into their `dist` (JavaScript and
  * types, one file for each source file, so that a bundler can leave out what an app
- * does not use), and the example on top of them.
+ * does not use), and the example on top of them. `npm run build:packages` also packs
+ * each into a file that an app anywhere can install.
  */
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -48,6 +49,25 @@ export async function ensureExample(announce: () => void = () => {}): Promise<bo
     });
     if (status !== 0) throw new Error(`The example did not build:\n${stdout}\n${stderr}`);
   });
+}
+
+/** Packs the built packages into `core.tgz` and `nextjs.tgz` in a folder, as npm would publish them; their paths. */
+export function packPackages(folder = here): { core: string; nextjs: string } {
+  mkdirSync(folder, { recursive: true });
+  return { core: pack("core", folder), nextjs: pack("nextjs", folder) };
+}
+
+function pack(name: string, folder: string): string {
+  const { version } = JSON.parse(readFileSync(path.join(here, name, "package.json"), "utf8")) as { version: string };
+  const { status, stdout, stderr } = spawnSync("npm", ["pack", "--ignore-scripts", "--pack-destination", folder], {
+    cwd: path.join(here, name),
+    encoding: "utf8",
+    shell: process.platform === "win32",
+  });
+  if (status !== 0) throw new Error(`@usequota/${name} was not packed:\n${stdout}\n${stderr}`);
+  const packed = path.join(folder, `${name}.tgz`);
+  renameSync(path.join(folder, `usequota-${name}-${version}.tgz`), packed);
+  return packed;
 }
 
 function compile(name: string): void {
@@ -96,4 +116,8 @@ function link(from: string, to: string): void {
   symlinkSync(path.relative(path.dirname(from), to), from, "junction");
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await ensurePackages();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await ensurePackages();
+  const packed = Object.values(packPackages()).map((file) => path.relative(process.cwd(), file));
+  console.log(`Install ${packed.join(" and ")} in an app.`);
+}

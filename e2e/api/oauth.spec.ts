@@ -36,21 +36,59 @@ test.describe("the consent page", () => {
     await visitor.signIn(await makePerson(server.db));
     const page = await visitor.begin(authorizeUrl(server, client, pkce().challenge));
     const token = await visitor.token(page);
-    for (const limit of ["", "0", "-5", "a lot", "1.2345678"]) {
+    for (const limit of ["", "0", "-5", "a lot", "1.2345678", `5${" ".repeat(30)}x`, "5\u0000", `${"x".repeat(18)}😀😀`]) {
       const answer = await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit, token });
-      expect(answer.headers.get("location")).toBe(`${page}?${new URLSearchParams({ limit })}`);
+      expect(answer.headers.get("location")).toBe(page);
+      expect(await (await visitor.get(page)).text()).toContain("Write an amount above zero");
     }
     // What else was filled in is not lost.
-    const ticked = await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit: "x", model: "gpt-4o-mini", token });
-    const again = await (await visitor.get(ticked.headers.get("location") as string)).text();
-    expect(again).toMatch(/<input[^>]* checked=""[^>]* value="gpt-4o-mini"|<input[^>]* value="gpt-4o-mini"[^>]* checked=""/);
+    await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit: "x", model: "gpt-4o-mini", token });
+    expect(tickedOn(await (await visitor.get(page)).text())).toEqual(["gpt-4o-mini"]);
     const gone = await visitor.post(`${page}/decision`, { decision: "allow", limited: "no", model: "no-such-model", token });
     expect(gone.headers.get("location"), "models that are gone are not any model").toBe(`${page}?again=1`);
+    expect(await (await visitor.get(`${page}?again=1`)).text()).toContain("None of the models you chose is there any more");
     await server.db.prisma.app.update({ where: { id: client.appId }, data: { markupBps: 90_000 } });
     const answer = await visitor.post(`${page}/decision`, { decision: "allow", limited: "no", token });
     expect(answer.headers.get("location")).toBe(`${page}?again=1`);
   });
+
+  test("shows what was filled in again to whom it was shown, in that browser, and to nobody else", async ({ postgresServer: server }) => {
+    const [person, other] = [await makePerson(server.db), await makePerson(server.db)];
+    const visitor = new Visitor(server);
+    await visitor.signIn(person);
+    const page = await visitor.begin(authorizeUrl(server, await makeClient(server.db), pkce().challenge));
+    const token = await visitor.token(page);
+    const form = { decision: "allow", limited: "yes", limit: "0.75", model: "gpt-4o-mini", token };
+    const asked = async (who: Visitor) => {
+      const html = await (await who.get(page)).text();
+      return [/<input[^>]* name="limit"[^>]* value="([^"]*)"/.exec(html)?.[1], tickedOn(html)];
+    };
+    const untouched = ["$5.00", []];
+    const sendSignedOut = async (over: Record<string, string>, headers: Record<string, string> = {}) => {
+      visitor.signOut();
+      await visitor.post(`${page}/decision`, { ...form, ...over }, headers);
+    };
+    // Without the cookie of the request, from another site, or with a token that is not of this page.
+    await new Visitor(server).post(`${page}/decision`, form);
+    await sendSignedOut({}, { "sec-fetch-site": "cross-site" });
+    await visitor.signIn(person);
+    expect(await asked(visitor)).toEqual(untouched);
+    await sendSignedOut({ token: `0.${"x".repeat(43)}` });
+    await visitor.signIn(person);
+    expect(await asked(visitor)).toEqual(untouched);
+    await sendSignedOut({});
+    await visitor.signIn(other);
+    expect(await asked(visitor)).toEqual(untouched);
+    await visitor.signIn(person);
+    expect(await asked(visitor)).toEqual(["$0.75", ["gpt-4o-mini"]]);
+  });
 });
+
+/** The models that are ticked on a consent page. */
+function tickedOn(html: string): string[] {
+  const boxes = [...html.matchAll(/<input[^>]*>/g)].map(([box]) => box).filter((box) => box.includes('name="model"'));
+  return boxes.filter((box) => box.includes('checked=""')).map((box) => /value="([^"]*)"/.exec(box)?.[1] ?? "");
+}
 
 test.describe("hosted storage", () => {
   test("a code becomes a linked user with what the person decided, and no token leaves the server", async ({ postgresServer: server }) => {

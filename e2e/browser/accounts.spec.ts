@@ -320,7 +320,7 @@ test.describe("a connected app", () => {
     const [usage] = await world.usage();
     const charged = (usage?.base ?? 0n) + (usage?.markup ?? 0n);
     await openWallet(page, server, world);
-    const rows = page.getByRole("button", { name: /Test app.*gpt-4o-mini|Credits added/s });
+    const rows = page.getByRole("button", { name: /Test app.*gpt-4o-mini|Credits given by Quota/s });
     await expect(rows).toHaveCount(2);
     await page.getByLabel("App", { exact: true }).selectOption({ label: "Test app" });
     await expect(page).toHaveURL(/\/wallet\?app=/);

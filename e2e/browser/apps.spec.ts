@@ -9,6 +9,7 @@ import { makeApp, makeKey, makeLink } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
+import { installAsWritten } from "../install.ts";
 import { authorizeUrl, type Client, formPost, makePerson, originOf, type Person, pkce } from "../oauth.ts";
 
 test("from signing up to the first billed request, with the snippets as they stand", async ({ page, simulatedServer: server }) => {
@@ -50,7 +51,10 @@ test("from signing up to the first billed request, with the snippets as they sta
   await page.getByRole("tab", { name: "openai" }).click();
   const program = await page.getByRole("region", { name: "openai snippet" }).locator("pre").innerText();
   expect(await runProgram(program)).toMatch(/simulator/);
-  await expect(page.getByRole("listitem").filter({ hasText: "Completed" }).filter({ hasNotText: "It arrived" })).toHaveCount(2);
+  await page.getByRole("tab", { name: "@usequota/core" }).click();
+  const own = await page.getByRole("region", { name: "@usequota/core snippet" }).locator("pre").innerText();
+  expect(await runProgram(own, await page.getByText("npm run build:packages").innerText())).toMatch(/simulator/);
+  await expect(page.getByRole("listitem").filter({ hasText: "Completed" }).filter({ hasNotText: "It arrived" })).toHaveCount(3);
 });
 
 test("a key is minted, used, revoked and refused", async ({ page, postgresServer: server }) => {
@@ -370,11 +374,12 @@ async function sheetOf(page: Page, place: string): Promise<string> {
     });
 }
 
-/** Runs a program in a folder where `npm install` found what is installed here; what it printed. */
-async function runProgram(text: string): Promise<string> {
+/** Runs a program in a folder where the packages are installed as `before` says, or else what is installed here; what it printed. */
+async function runProgram(text: string, before?: string): Promise<string> {
   const folder = await mkdtemp(path.join(tmpdir(), "quota-snippet-"));
   try {
-    await symlink(fileURLToPath(new URL("../../node_modules", import.meta.url)), path.join(folder, "node_modules"));
+    if (before !== undefined) await installAsWritten(before, folder);
+    else await symlink(fileURLToPath(new URL("../../node_modules", import.meta.url)), path.join(folder, "node_modules"));
     await mkdir(path.join(folder, "src"));
     await writeFile(path.join(folder, "src", "first.mjs"), text);
     const ran = spawnSync(process.execPath, [path.join(folder, "src", "first.mjs")], { encoding: "utf8", timeout: 30_000 });

@@ -209,10 +209,37 @@ test("asked again, the page says what is allowed already and what is new, and pr
   await page.getByRole("button", { name: "Allow" }).click();
   await expect(page.getByText("Write an amount above zero")).toBeVisible();
   await expect(page.getByText(/only 1 of/)).toBeVisible();
-  await page.getByLabel("Dollars a month").fill("3.21");
+
+  // Neither does a session that ended, nor a markup that changed: what is narrower than before stays so.
+  const filledIn = async () => {
+    await expect(page.getByLabel("Dollars a month")).toHaveValue("$0.75");
+    await expect(page.getByText(/only 2 of/)).toBeVisible();
+  };
+  const changed = page.getByText("Something changed since this page was shown");
+  await page.getByText("Models:").click();
+  await page.getByRole("checkbox", { name: "gpt-4o", exact: true }).check();
+  await page.getByLabel("Dollars a month").fill("0.75");
+  await page.context().clearCookies({ name: /session-token/ });
+  await page.getByRole("button", { name: "Allow" }).click();
+  await signIn(page, person);
+  await filledIn();
+  await expect(changed).toHaveCount(0);
+  await db.prisma.app.update({ where: { id: client.appId }, data: { markupBps: 2_500 } });
+  await page.getByRole("button", { name: "Allow" }).click();
+  await expect(changed).toBeVisible();
+  await expect(page.getByText("+ 25 %")).toBeVisible();
+  await filledIn();
+  // An address fills in nothing.
+  await page.goto(`${page.url().split("?")[0]}?limit=50&model=gpt-4o-mini`);
+  await filledIn();
   await page.getByRole("button", { name: "Allow" }).click();
   await exchange(server, client, await codeIn(page), wider.verifier, "again");
-  const agreed = { monthlyLimit: 3_210_000n, allowedModels: ["gpt-4o-mini"], scope: "credits.read credits.spend", agreedMarkupBps: 2_000 };
+  const agreed = {
+    monthlyLimit: 750_000n,
+    allowedModels: ["gpt-4o", "gpt-4o-mini"],
+    scope: "credits.read credits.spend",
+    agreedMarkupBps: 2_500,
+  };
   expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id } })).toMatchObject(agreed);
 
   // From another device, for the same: nothing is new.
@@ -223,6 +250,7 @@ test("asked again, the page says what is allowed already and what is new, and pr
   expect(await lines("Already allowed")).toHaveLength(3);
   await expect(page.getByText("It asks for nothing new")).toBeVisible();
   await expect(page.getByText("It was 10 % before")).toHaveCount(0);
+  await expect(page.getByText("Limit and models are what you set before")).toBeVisible();
   await page.getByRole("button", { name: "Allow" }).click();
   await exchange(server, client, await codeIn(page), same.verifier, "again");
   expect(await db.prisma.linkedUser.findMany({ where: { appId: client.appId } })).toMatchObject([{ id, ...agreed }]);

@@ -31,27 +31,33 @@ async function settledAt(
   db: Database,
   world: World,
   at: Date,
-  request: { user: string; wallet: string; model: string; base: number; markup: number },
+  request: { link: { id: string; externalUserId: string; walletId: string }; model: string; base: number; markup: number },
 ) {
   const paid = request.base + request.markup;
   const entry = {
     id: uuidv7({ msecs: at.getTime() - 400 }),
     appId: world.app.id,
     apiKeyId: world.key.id,
-    externalUserId: request.user,
+    linkedUserId: request.link.id,
+    externalUserId: request.link.externalUserId,
     billingMode: "user" as const,
-    walletId: request.wallet,
+    walletId: request.link.walletId,
     revenueId: platformAccount.revenue,
     earningsId: world.app.earningsId,
     model: request.model,
     createdAt: at,
   };
   const moved: [string, number][] = [
-    [request.wallet, -paid],
+    [request.link.walletId, -paid],
     [platformAccount.revenue, request.base],
     [world.app.earningsId, request.markup],
   ];
   await transaction(async (tx) => {
+    // What was settled in the past is added up anew, or the server that proves its books at this moment would find it missing.
+    await tx.prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date(0), tailId: "00000000-0000-0000-0000-000000000000" } });
+    await tx.prisma.usageHour.deleteMany();
+    await tx.prisma.usageUserDay.deleteMany();
+    await tx.prisma.usageUserMonth.deleteMany();
     await tx.prisma.hold.create({ data: { ...entry, amount: BigInt(paid + 50), expiresAt: new Date(at.getTime() + HOUR) } });
     await tx.prisma.usage.create({
       data: {
@@ -80,10 +86,8 @@ async function makeMonth(server: PostgresServer) {
   const midnight = Math.floor((Date.now() - 9 * DAY) / DAY) * DAY;
   const moments = [midnight - 1, midnight, midnight + DAY - 1, midnight + DAY, midnight + 3 * DAY + 5 * HOUR, midnight - 4 * DAY];
   for (const [n, at] of moments.entries()) {
-    const [user, wallet] = n % 2 === 0 ? [world.link.externalUserId, world.user.walletId] : [other.externalUserId, second.walletId];
     await settledAt(server.db, world, new Date(at), {
-      user,
-      wallet,
+      link: n % 2 === 0 ? world.link : other,
       model: n % 3 === 0 ? "gpt-4o" : "gpt-4o-mini",
       base: 1_000 + n,
       markup: 200 + n,

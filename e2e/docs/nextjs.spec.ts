@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { readFence } from "../../src/app/docs/_content/code.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import { expect, test } from "../fixtures.ts";
+import { installAsWritten } from "../install.ts";
 import { makeClient, makePerson, originOf } from "../oauth.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -24,8 +25,10 @@ test("with nothing but the page about Next.js, an existing app gets a Connect Wa
   let child: ChildProcess | undefined;
   try {
     await existingApp(folder);
+    const manual = await readFile(path.join(root, "docs/site/nextjs.md"), "utf8");
+    await installAsWritten(manual, folder);
     // The files of the page, as they stand there.
-    const files = filesOf(await readFile(path.join(root, "docs/site/nextjs.md"), "utf8"));
+    const files = filesOf(manual);
     expect([...files.keys()]).toEqual([".env.local", "proxy.ts", "app/wallet.tsx", "app/api/chat/route.ts"]);
     for (const [name, text] of files) {
       await mkdir(path.dirname(path.join(folder, name)), { recursive: true });
@@ -99,10 +102,6 @@ export default function Page() {
     await mkdir(path.dirname(path.join(folder, name)), { recursive: true });
     await writeFile(path.join(folder, name), text);
   }
-  // As after `npm install`.
-  await mkdir(path.join(folder, "node_modules/@usequota"), { recursive: true });
-  for (const name of ["core", "nextjs"])
-    await symlink(path.join(root, "packages", name), path.join(folder, "node_modules/@usequota", name), "junction");
 }
 
 function filesOf(markdown: string): Map<string, string> {

@@ -9,6 +9,7 @@ import { type Fence, readFence } from "../../src/app/docs/_content/code.ts";
 import { signatureHeaders } from "../../src/server/webhooks/sign.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
+import { installAsWritten } from "../install.ts";
 import { codeFor, makePerson, originOf, redeem } from "../oauth.ts";
 
 /**
@@ -50,12 +51,13 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
     test.setTimeout(120_000);
     const published = await (await fetch(`${server.url}/docs/${file}`)).text();
     const place = await mkdtemp(path.join(tmpdir(), "quota-snippets-"));
-    // As after `npm install` of what the snippet imports.
-    for (const scope of ["@usequota", "@anthropic-ai"]) await mkdir(path.join(place, "node_modules", scope), { recursive: true });
-    await symlink(path.join(root, "node_modules/openai"), path.join(place, "node_modules/openai"), "junction");
-    await symlink(path.join(root, "node_modules/@anthropic-ai/sdk"), path.join(place, "node_modules/@anthropic-ai/sdk"), "junction");
-    await symlink(path.join(root, "packages/core"), path.join(place, "node_modules/@usequota/core"), "junction");
     try {
+      if (run.some(({ text }) => text.includes('"@usequota/core"')))
+        await installAsWritten(readFileSync(path.join(folder, "sdk.md"), "utf8"), place);
+      // As after `npm install`.
+      await mkdir(path.join(place, "node_modules/@anthropic-ai"), { recursive: true });
+      for (const name of ["openai", "@anthropic-ai/sdk"])
+        await symlink(path.join(root, "node_modules", name), path.join(place, "node_modules", name), "junction");
       for (const snippet of run) {
         await test.step(`line ${snippet.line}`, async () => {
           const text = snippet.text.replaceAll("http://localhost:3000", originOf(server));

@@ -4,6 +4,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
+import { chunk, delta, event, events } from "../../src/testing/fake-upstream.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import { call } from "../client.ts";
 import { test as base, expect } from "../fixtures.ts";
@@ -12,7 +13,7 @@ import { type Client, makeClient, makePerson, originOf, type Person } from "../o
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The example, as an app of its own beside the server. */
-type Example = { url: string; client: Client };
+type Example = { url: string; client: Client; output(): string };
 
 const test = base.extend<object, { example: Example }>({
   example: [
@@ -39,8 +40,8 @@ const test = base.extend<object, { example: Example }>({
           ACME_SESSION_SECRET: "of this test",
         } as unknown as NodeJS.ProcessEnv,
       });
-      await listening(child, url);
-      await use({ url, client });
+      const output = await listening(child, url);
+      await use({ url, client, output });
       child.kill("SIGTERM");
       await once(child, "close");
     },
@@ -48,7 +49,8 @@ const test = base.extend<object, { example: Example }>({
   ],
 });
 
-async function listening(child: ChildProcess, url: string): Promise<void> {
+/** Waits until it answers; what it has written since. */
+async function listening(child: ChildProcess, url: string): Promise<() => string> {
   let output = "";
   child.stdout?.on("data", (text) => {
     output += text;
@@ -68,6 +70,7 @@ async function listening(child: ChildProcess, url: string): Promise<void> {
       { timeout: 30_000 },
     )
     .toBe(200);
+  return () => output;
 }
 
 async function enter(page: Page, example: Example, name: string): Promise<void> {
@@ -123,6 +126,8 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
   expect(await balanceOn(page)).toBeGreaterThanOrEqual(1.99);
   const waiting = page.getByText("Not answered yet:");
   await expect(waiting).toHaveCount(1);
+  // However long the conversation is, the page around it does not scroll.
+  expect(await page.evaluate(() => document.documentElement.scrollHeight <= window.innerHeight)).toBe(true);
 
   await test.step("the question survives a reload, and is asked again once there is more to spend", async () => {
     await page.reload();
@@ -176,9 +181,10 @@ test("saying no shares nothing, and a webhook that nobody signed is refused", as
   expect(forged.status).toBe(400);
 });
 
-test("out of credits: the person tops up, comes back, and the question that waited is answered", async ({
+test("out of credits: the person tops up, comes back, and the question that waited is answered; then they stop one, and disconnect elsewhere", async ({
   page,
   postgresServer: server,
+  upstream,
   example,
 }) => {
   const person = await makePerson(server.db, { credits: 3n });
@@ -194,6 +200,41 @@ test("out of credits: the person tops up, comes back, and the question that wait
   await expect(page.getByText("What waits for credits?", { exact: true })).toHaveCount(1);
   await expect(page.getByText("Not answered yet:")).toHaveCount(0);
   await expect.poll(() => balanceOn(page)).toBeGreaterThan(4.9);
+
+  await test.step("an answer that they stop is stopped at the provider, and no fault of the app", async () => {
+    const marker = crypto.randomUUID();
+    const answer = upstream.on(
+      marker,
+      events(
+        (async function* () {
+          yield event(chunk([delta({ role: "assistant", content: "It begins" })]));
+          await new Promise(() => {});
+        })(),
+      ),
+    );
+    await ask(page, `Tell me a long story. ${marker}`);
+    await expect(page.getByText("It begins")).toBeVisible();
+    await page.getByRole("button", { name: "Stop" }).click();
+    expect(await (await answer.next()).ended).toBe("aborted");
+    // What follows has the marker in its history.
+    answer[Symbol.dispose]();
+    await ask(page, "And a short one?");
+    await expect(page.getByText("And a short one?", { exact: true })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Send" })).toBeVisible();
+    expect(example.output()).not.toMatch(/abort|error/i);
+  });
+
+  await test.step("the app learns of a link that was ended elsewhere, says so, and keeps the question", async () => {
+    const ended = await call(server, "/v1/users/acme_cleo/link", { key: example.client.key, method: "DELETE" });
+    expect(ended.json).toEqual({ success: true });
+    await ask(page, "Are you still there?");
+    await expect(page.getByText("Your wallet is not connected any more. Connect it again to go on.")).toBeVisible();
+    await expect(page.getByRole("button", { name: "Connect Wallet" })).toBeVisible();
+    await page.getByRole("button", { name: "Connect Wallet" }).click();
+    await page.getByRole("button", { name: "Allow" }).click();
+    await expect(page).toHaveURL(`${example.url}/`);
+    await expect(page.getByLabel("Your question")).toHaveValue("Are you still there?");
+  });
 });
 
 for (const colorScheme of ["light", "dark"] as const) {

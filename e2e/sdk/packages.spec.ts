@@ -5,6 +5,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/pr
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { packPackages } from "../../packages/build.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import { test as base, expect } from "../fixtures.ts";
 import { makeClient, makePerson, originOf, Visitor } from "../oauth.ts";
@@ -22,10 +23,7 @@ const test = base.extend<object, { tarballs: { core: string; nextjs: string; fol
       await mkdir(path.join(root, "test-results"), { recursive: true });
       // Within the repository, so that a project there finds Next.js and React as an app would find its own.
       const folder = await mkdtemp(path.join(root, "test-results/packed-"));
-      for (const name of ["core", "nextjs"]) {
-        await run("npm", ["pack", "--pack-destination", folder, "--ignore-scripts"], { cwd: path.join(root, "packages", name) });
-      }
-      await use({ core: path.join(folder, "usequota-core-0.1.0.tgz"), nextjs: path.join(folder, "usequota-nextjs-0.1.0.tgz"), folder });
+      await use({ ...packPackages(folder), folder });
       await rm(folder, { recursive: true, force: true });
     },
     { scope: "worker" },

@@ -48,8 +48,8 @@ async function start(): Promise<void> {
 
   if (db.kind === "embedded") {
     // This process is the database's only user, so whatever is on hold was left by one that died.
-    const { sweepHolds } = await import("./ledger/sweep.ts");
-    const swept = await sweepHolds(db.sql, { all: true });
+    const { sweepAtStart } = await import("./ledger/sweep.ts");
+    const swept = await sweepAtStart(db.sql);
     if (swept > 0) step(`Returned the credits of ${swept} requests that were under way when the server last stopped.`);
   }
 

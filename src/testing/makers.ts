@@ -15,7 +15,14 @@ export async function makeUser(db: Database, options: { credits?: bigint; email?
       data: { id, email: options.email ?? `${id}@example.com`, walletId, passwordHash: options.passwordHash ?? null },
     });
     if (options.credits !== undefined && options.credits > 0n) {
-      await transfer(tx, { id: uuidv7(), debitId: platformAccount.world, creditId: walletId, amount: options.credits, reason: "top_up" });
+      // A gift: a top-up would need a payment, or the books would not be in order.
+      await transfer(tx, {
+        id: uuidv7(),
+        debitId: platformAccount.promotions,
+        creditId: walletId,
+        amount: options.credits,
+        reason: "grant",
+      });
     }
     return user;
   }, db);

@@ -7,12 +7,19 @@ type Props = { appName: string; ids: string[]; ofThisApp: boolean; ticked: strin
 /** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
 export function ConsentModels({ appName, ids, ofThisApp, ticked }: Props) {
   const [chosen, setChosen] = useState(ids.filter((id) => ticked.includes(id)).length);
+  // None ticked means any, which nobody chose whose models are gone by now.
+  const gone = ticked.length > 0 && !ids.some((id) => ticked.includes(id));
   const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
   return (
-    <details className="mt-4">
+    <details className="mt-4" open={gone}>
       <summary className="w-fit cursor-pointer rounded text-sm">
         <span className="font-medium">Models:</span> {chosen === 0 ? all : `only ${chosen} of ${ids.length}`}
       </summary>
+      {gone && chosen === 0 && (
+        <p role="alert" className="mt-2 text-sm text-danger">
+          None of the models you chose is there any more. Tick others, or any may be used.
+        </p>
+      )}
       <fieldset
         className="mt-2 max-h-56 overflow-y-auto rounded-md border border-line p-3"
         onChange={(event) => setChosen(event.currentTarget.querySelectorAll(":checked").length)}

@@ -40,12 +40,18 @@ type Props = {
   page?: string | undefined;
   /** What the form has to bring back. */
   token?: string | undefined;
-  /** What was typed for the limit and can't be used. */
-  limitProblem?: string | undefined;
-  /** The models that were ticked beside it. */
-  tickedBefore?: string[] | undefined;
+  /** What they filled in for this request before. */
+  typed?: TypedBefore | undefined;
   /** Something changed since the page was shown. */
   again?: boolean | undefined;
+};
+
+/** What was filled in already. */
+export type TypedBefore = {
+  limit: bigint | null;
+  /** What was typed for the limit and can't be used. */
+  problem?: string | undefined;
+  models: string[];
 };
 
 const PROPOSED_LIMIT = 5_000_000n;
@@ -62,15 +68,16 @@ export function ConsentSheet({
   returnHost,
   page = "",
   token = "",
-  limitProblem,
-  tickedBefore = [],
+  typed,
   again,
 }: Props) {
   const spends = scopes.includes("credits.spend");
   // Nobody has chosen to have no limit who was not asked for one.
   const spent = earlier?.scopes.includes("credits.spend") === true;
-  const proposed = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
-  const ticked = limitProblem === undefined ? (earlier?.allowedModels ?? []) : tickedBefore;
+  const before = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
+  const proposed = typed === undefined ? before : typed.limit;
+  const ticked = typed?.models ?? earlier?.allowedModels ?? [];
+  const asBefore = ticked.some((id) => models.ids.includes(id));
   const decision = `${page}/decision`;
   return (
     <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
@@ -119,12 +126,12 @@ export function ConsentSheet({
               {spent && earlier.agreedMarkupBps !== app.markupBps && ` It was ${percentOf(earlier.agreedMarkupBps)} % before.`}
             </p>
             <div className="mt-5">
-              <ConsentLimit proposed={proposed} problem={limitProblem} />
-              {spent && limitProblem === undefined && (
+              <ConsentLimit proposed={proposed} problem={typed?.problem} />
+              {spent && typed === undefined && (
                 <p className="mt-2 text-sm text-soft">
-                  {ticked.length === 0
-                    ? "This is the limit you set before. It is one for all your connections with this app."
-                    : "Limit and models are what you set before. They are the same for all your connections with this app."}
+                  {asBefore
+                    ? "Limit and models are what you set before. They are the same for all your connections with this app."
+                    : "This is the limit you set before. It is one for all your connections with this app."}
                 </p>
               )}
             </div>

@@ -6,8 +6,8 @@ import type { ChatLine } from "./api/chat/route.ts";
 import { News } from "./news.tsx";
 
 type Message = { role: "user" | "assistant"; content: string; model?: string; cost?: number };
-/** What is kept while a person is away topping up: the conversation, and the question that still waits. */
-type Kept = { messages: Message[]; waiting: string | null; model: string };
+/** What is kept while a person is away, connecting or topping up: the conversation, the question that still waits, and what they were writing. */
+type Kept = { messages: Message[]; waiting: string | null; model: string; draft: string };
 
 const MODELS = ["gpt-4o-mini", "gpt-4o"];
 
@@ -34,6 +34,7 @@ export function Chat({ userId }: { userId: string }) {
         setMessages(kept.messages);
         setWaiting(kept.waiting);
         setModel(kept.model);
+        setDraft(kept.draft ?? "");
       }
     } catch {
       // What cannot be read is not worth keeping.
@@ -41,8 +42,8 @@ export function Chat({ userId }: { userId: string }) {
     setRestored(true);
   }, [storageKey]);
   useEffect(() => {
-    if (restored && !answering) sessionStorage.setItem(storageKey, JSON.stringify({ messages, waiting, model } satisfies Kept));
-  }, [restored, answering, messages, waiting, model, storageKey]);
+    if (restored && !answering) sessionStorage.setItem(storageKey, JSON.stringify({ messages, waiting, model, draft } satisfies Kept));
+  }, [restored, answering, messages, waiting, model, draft, storageKey]);
   useEffect(() => {
     if (messages.length > 0) end.current?.scrollIntoView({ block: "end" });
   }, [messages]);

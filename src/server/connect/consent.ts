@@ -1,9 +1,9 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac } from "node:crypto";
 import type { InteractionResults } from "oidc-provider";
 import { publicUrl } from "#env";
 import { balanceOf } from "../ledger/accounts.ts";
 import { database, prisma, transaction } from "../platform/db.ts";
-import { hashSecret } from "../platform/secrets.ts";
+import { hashSecret, secretMatches } from "../platform/secrets.ts";
 import { BufferedResponse, nodeRequest } from "./bridge.ts";
 import { keepDecision } from "./grants.ts";
 import type { Keys } from "./keys.ts";
@@ -85,8 +85,8 @@ export async function standing(userId: string, appId: string): Promise<{ balance
 
 /**
  * What the form on the consent page has to bring back: it was shown to this person,
- * for this request, by us. The cookie of the request, which find() looks for, binds
- * it to the browser.
+ * for this request, by us, with this markup. The cookie of the request, which find()
+ * looks for, binds it to the browser.
  */
 export async function consentToken(uid: string, userId: string, markupBps: number): Promise<string> {
   const { keys } = await authorizationServer();
@@ -94,15 +94,67 @@ export async function consentToken(uid: string, userId: string, markupBps: numbe
 }
 
 function sign(key: string, uid: string, userId: string, markupBps: number): string {
-  return createHmac("sha256", key).update(`consent ${uid} ${userId} ${markupBps}`).digest("base64url");
+  return `${markupBps}.${createHmac("sha256", key).update(`consent ${uid} ${userId} ${markupBps}`).digest("base64url")}`;
 }
 
-function isSigned(keys: Keys, token: string, uid: string, userId: string, markupBps: number): boolean {
-  const given = Buffer.from(token);
-  return keys.cookies.some((key) => {
-    const expected = Buffer.from(sign(key, uid, userId, markupBps));
-    return given.length === expected.length && timingSafeEqual(given, expected);
+function isSigned(keys: Keys, tokenHash: Uint8Array, uid: string, userId: string, markupBps: number): boolean {
+  return keys.cookies.some((key) => secretMatches(sign(key, uid, userId, markupBps), tokenHash));
+}
+
+/** What a person filled in on the consent page before they pressed Allow. */
+export type FilledIn = {
+  limited: boolean;
+  /** The amount as they typed it. */
+  limit: string;
+  /** The ids of the ticked models. */
+  models: string[];
+};
+
+const FILLED_IN = "FilledIn";
+
+type Kept = FilledIn & { markupBps: number; tokenHash: string };
+
+/**
+ * Keeps what was filled in with the request, so that the page shows it again when
+ * something has to happen before it can count: nobody who set a limit finds a higher
+ * one there after signing in again. Nothing is kept of a request that is over, or was
+ * begun in another browser.
+ */
+export async function keepFilledIn(request: { uid: string; cookieHeader: string; token: string }, filledIn: FilledIn): Promise<void> {
+  const interaction = await find(request.uid, request.cookieHeader);
+  if (interaction === null) return;
+  const payload: Kept = {
+    limited: filledIn.limited,
+    limit: storable(filledIn.limit),
+    models: filledIn.models.map(storable),
+    markupBps: Number.parseInt(request.token, 10) || 0,
+    tokenHash: hashSecret(request.token).toString("base64url"),
+  };
+  const kept = { payload, expiresAt: new Date(interaction.exp * 1000) };
+  const key = { kind: FILLED_IN, idHash: hashSecret(request.uid) };
+  await (await prisma()).oAuthRecord.upsert({ where: { kind_idHash: key }, create: { ...key, ...kept }, update: kept });
+}
+
+/** A text that any database takes: without control characters and halves of characters. What was wrong stays wrong. */
+function storable(text: string): string {
+  return text.replace(/\p{C}/gu, "\ufffd");
+}
+
+/**
+ * What this person filled in for a request that waits for them, and the markup that
+ * they saw beside it; null when they did not. Only a form that was made for them
+ * counts, so that neither a link from elsewhere nor somebody else fills in theirs.
+ */
+export async function filledInBefore(uid: string, userId: string): Promise<(FilledIn & { markupBps: number }) | null> {
+  const db = await prisma();
+  const record = await db.oAuthRecord.findUnique({
+    where: { kind_idHash: { kind: FILLED_IN, idHash: hashSecret(uid) } },
+    select: { payload: true },
   });
+  if (record === null) return null;
+  const { tokenHash, ...filledIn } = record.payload as Kept;
+  const { keys } = await authorizationServer();
+  return isSigned(keys, Buffer.from(tokenHash, "base64url"), uid, userId, filledIn.markupBps) ? filledIn : null;
 }
 
 export type Answer = { kind: "deny" } | { kind: "allow"; monthlyLimit: bigint | null; allowedModels: string[] };
@@ -123,7 +175,7 @@ export async function decide(
   const pending = await pendingRequest(uid, request.cookieHeader);
   if (interaction === null || pending === null) return { kind: "over" };
   const { provider, keys } = await authorizationServer();
-  if (!isSigned(keys, request.token, uid, userId, pending.app.markupBps)) return { kind: "again" };
+  if (!isSigned(keys, hashSecret(request.token), uid, userId, pending.app.markupBps)) return { kind: "again" };
 
   const { req, res } = exchange(uid, request.cookieHeader);
   const finish = (result: InteractionResults) => provider.interactionResult(req, res, result, { mergeWithLastSubmission: false });

@@ -4,13 +4,13 @@ import { finishDeletedApps } from "../delete-app.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { preparePartitions } from "../ledger/partitions.ts";
-import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
-import { verify } from "../ledger/verify.ts";
+import { sweepOrphans } from "../ledger/sweep.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { purgeExpired } from "../sign-up.ts";
 import { foldUsage } from "../usage/rollup.ts";
 import { purgeDeliveries } from "../webhooks/deliveries.ts";
+import { proveWhenDue } from "./proof.ts";
 import { Schedule } from "./schedule.ts";
 
 /**
@@ -18,19 +18,16 @@ import { Schedule } from "./schedule.ts";
  * credits of orphaned holds, folding summed accounts and usage, writing down when keys
  * were used, ending the links of deleted apps, forgetting old idempotency keys, sign-ups,
  * resets, deliveries and what the authorization server no longer needs, and once
- * a day proving the books. Each is safe to run in several processes at once.
+ * a day proving the books. Each is safe to run in several processes at once; sweeping and
+ * proving are done by one of them.
  */
 export function startHousekeeping(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
-  let sweepAfter = firstIdAt(0);
   const chores = new Schedule();
   // It reads everything, and nothing else waits for it.
   const proof = new Schedule();
 
   chores.every(10_000, "sweep holds", async () => {
-    // Holds made before this moment have all ended by the next round.
-    const settledBefore = firstIdAt(Date.now() - 2 * options.longestRequestMs - 600_000);
-    const swept = await sweepHolds(db.sql, { after: sweepAfter });
-    sweepAfter = settledBefore;
+    const swept = await sweepOrphans(db.sql);
     if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });
   });
   chores.every(5_000, "fold accounts", () => foldDeltas(db.sql));
@@ -42,11 +39,8 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
   chores.every(3_600_000, "purge OAuth records", () => purgeOAuth(db));
   chores.every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired());
   chores.every(3_600_000, "forget old deliveries and events", () => purgeDeliveries());
-  proof.every(86_400_000, "verify the books", async () => {
-    const report = await db.unhurried((sql) => verify(sql));
-    if (report.ok) log.info("the books are in order", { accounts: report.accounts, requests: report.usages });
-    else log.error("the books are NOT in order", { discrepancies: report.discrepancies });
-  });
+  // Looked for often, because a server may not live for long; done once a day.
+  proof.every(60_000, "verify the books", () => proveWhenDue(db, options));
 
   // A server that stood still for months has none for today.
   chores.soon("prepare partitions", () => preparePartitions(db.sql));

@@ -658,7 +658,7 @@ describe("while another connection has the wallet", () => {
     const lane = db().lane();
     let waiting: Promise<HoldVerdict | undefined> | undefined;
     await transaction(async (tx) => {
-      await transfer(tx, { id: uuidv7(), debitId: platformAccount.world, creditId: owner.walletId, amount: 90n, reason: "top_up" });
+      await transfer(tx, { id: uuidv7(), debitId: platformAccount.promotions, creditId: owner.walletId, amount: 90n, reason: "grant" });
       // Its snapshot is from before the top-up, in which the wallet could not pay.
       waiting = hold(lane, [holdRequest(key, { amount: 100n })]).then(([verdict]) => verdict);
       await until(() => someoneWaits(db().sql));

@@ -102,7 +102,7 @@ async function world(db: Database, markups: readonly [number, number]) {
 
   const people = await Promise.all([600n, 400n, 250n].map((amount) => makeUser(db, { credits: amount })));
   for (const [index, amount] of [600n, 400n, 250n].entries())
-    model.transfer(`opening ${index}`, platformAccount.world, people[index]?.walletId ?? "", amount);
+    model.transfer(`opening ${index}`, platformAccount.promotions, people[index]?.walletId ?? "", amount);
 
   const apps: { id: string; model: ModelApp }[] = [];
   const keys: { id: string | null; hash: Uint8Array; model: ModelKey | null }[] = [{ id: null, hash: randomBytes(32), model: null }];

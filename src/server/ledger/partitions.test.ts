@@ -12,7 +12,7 @@ onBothDatabases("the journal by month", (db) => {
   const moveAt = async (moment: Date) => {
     const { walletId } = await makeUser(db());
     const id = uuidv7({ msecs: moment.getTime() });
-    await transfer(db().sql, { id, debitId: platformAccount.world, creditId: walletId, amount: 5n, reason: "top_up" });
+    await transfer(db().sql, { id, debitId: platformAccount.promotions, creditId: walletId, amount: 5n, reason: "grant" });
     const [row] = await query(`SELECT tableoid::regclass::text AS home FROM transfer WHERE id = $1::uuid`, [id]);
     return String(row?.home);
   };

@@ -60,10 +60,10 @@ async function turmoil(
         const amount = BigInt(1 + pick(60));
         const move = {
           id: uuidv7(),
-          debitId: platformAccount.world,
+          debitId: platformAccount.promotions,
           creditId: one(world.people).walletId,
           amount,
-          reason: "top_up" as const,
+          reason: "grant" as const,
         };
         // The webhook of a payment comes twice, to two servers.
         const outcomes = await Promise.all(servers.map(({ db }) => transaction((tx) => transfer(tx, move), db)));

@@ -15,7 +15,7 @@ try {
   console.error(error instanceof Error ? error.message : error);
   console.error(
     env.DATABASE_URL === undefined
-      ? "While the server runs on the embedded database, ask it instead: it verifies every night and logs the result."
+      ? "While the server runs on the embedded database, ask it instead: it verifies once a day and logs the result."
       : "",
   );
   process.exitCode = 2;

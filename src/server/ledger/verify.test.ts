@@ -4,32 +4,52 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
 import { type Held, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
-import { transaction } from "../platform/db.ts";
+import { type Database, transaction } from "../platform/db.ts";
+import { foldUsage } from "../usage/rollup.ts";
 import { platformAccount } from "./accounts.ts";
 import { settle } from "./hold.ts";
 import { transfer } from "./transfer.ts";
 import { type VerifyReport, verify } from "./verify.ts";
+
+/** What `verify` says after these statements; everything is rolled back, so tests share one set of books. */
+async function verifyAfter(db: Database, statements: readonly string[], options?: Parameters<typeof verify>[1]): Promise<VerifyReport> {
+  const undo = new Error("undo");
+  let report: VerifyReport | undefined;
+  await expect(
+    transaction(async (tx) => {
+      for (const statement of statements) await tx.prisma.$executeRawUnsafe(statement);
+      report = await verify(tx, options);
+      throw undo;
+    }, db),
+  ).rejects.toBe(undo);
+  if (report === undefined) throw new Error("not verified");
+  return report;
+}
+
+const rules = (report: VerifyReport) => [...new Set(report.discrepancies.map((each) => each.rule))].sort();
 
 onBothDatabases("the books", (db) => {
   let app: Awaited<ReturnType<typeof makeApp>>;
   let key: Awaited<ReturnType<typeof makeKey>>;
   let walletId: string;
   let strangerId: string;
+  let linkId: string;
   let limitId: string;
   let open: Held;
   let settled: Held;
-  let topUpId: string;
+  let giftId: string;
 
   /** One of everything: a top-up, a settled and an open hold of a person with a limit, earnings that wait. */
   beforeAll(async () => {
     const person = await makeUser(db());
     walletId = person.walletId;
     strangerId = (await makeUser(db(), { credits: 50n })).walletId;
-    topUpId = uuidv7();
-    await transfer(db().sql, { id: topUpId, debitId: platformAccount.world, creditId: walletId, amount: 1_000n, reason: "top_up" });
+    giftId = uuidv7();
+    await transfer(db().sql, { id: giftId, debitId: platformAccount.promotions, creditId: walletId, amount: 1_000n, reason: "grant" });
     app = await makeApp(db(), { markupBps: 1_000 });
     key = await makeKey(db(), app.id);
     const link = await makeLink(db(), app.id, person, { monthlyLimit: 800n });
+    linkId = link.id;
     limitId = link.limitId ?? "";
     settled = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
     open = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
@@ -39,25 +59,18 @@ onBothDatabases("the books", (db) => {
     await settle(db().sql, [settlement(short.id, 130n)]);
   });
 
-  /** What `verify` says after these statements; everything is rolled back, so tests share one set of books. */
-  async function after(...statements: string[]): Promise<VerifyReport> {
-    const undo = new Error("undo");
-    let report: VerifyReport | undefined;
-    await expect(
-      transaction(async (tx) => {
-        for (const statement of statements) await tx.prisma.$executeRawUnsafe(statement);
-        report = await verify(tx);
-        throw undo;
-      }, db()),
-    ).rejects.toBe(undo);
-    if (report === undefined) throw new Error("not verified");
-    return report;
-  }
-
-  const rules = (report: VerifyReport) => [...new Set(report.discrepancies.map((each) => each.rule))].sort();
+  const after = (...statements: string[]) => verifyAfter(db(), statements);
 
   test("untouched books are right, and counted", async () => {
-    expect(await verify(db().sql)).toEqual({ ok: true, accounts: 15, transfers: 3, usages: 2, openHolds: 1, discrepancies: [] });
+    expect(await verify(db().sql)).toEqual({
+      ok: true,
+      accounts: 15,
+      transfers: 3,
+      usages: 2,
+      openHolds: 1,
+      overdue: null,
+      discrepancies: [],
+    });
   });
 
   describe("the database refuses", () => {
@@ -164,14 +177,17 @@ onBothDatabases("the books", (db) => {
     test("a transfer that was rewritten, and one that was removed", async () => {
       const unlock = `ALTER TABLE transfer DISABLE TRIGGER USER`;
       for (const statement of [
-        `UPDATE transfer SET amount = amount + 1 WHERE id = '${topUpId}'`,
-        `DELETE FROM transfer WHERE id = '${topUpId}'`,
+        `UPDATE transfer SET amount = amount + 1 WHERE id = '${giftId}'`,
+        `DELETE FROM transfer WHERE id = '${giftId}'`,
       ]) {
         const report = await after(unlock, statement);
         expect(rules(report)).toEqual(["an account equals the sum of its entries"]);
-        expect(report.discrepancies.map((each) => each.what).sort()).toEqual([`platform ${platformAccount.world}`, `wallet ${walletId}`]);
+        expect(report.discrepancies.map((each) => each.what).sort()).toEqual([
+          `platform ${platformAccount.promotions}`,
+          `wallet ${walletId}`,
+        ]);
       }
-      const diverted = await after(unlock, `UPDATE transfer SET credit_id = '${strangerId}' WHERE id = '${topUpId}'`);
+      const diverted = await after(unlock, `UPDATE transfer SET credit_id = '${strangerId}' WHERE id = '${giftId}'`);
       expect(diverted.discrepancies.map((each) => each.what).sort()).toEqual([`wallet ${walletId}`, `wallet ${strangerId}`].sort());
     });
 
@@ -225,7 +241,10 @@ onBothDatabases("the books", (db) => {
       expect(report.discrepancies).toEqual([
         { rule: "every entry belongs to an account", what: `account ${nobody}`, expected: "an account", found: "none" },
       ]);
-      expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual(["every entry belongs to an account"]);
+      expect(rules(await after(`DELETE FROM account WHERE id = '${strangerId}'`))).toEqual([
+        "an account is of the kind that its owner needs",
+        "every entry belongs to an account",
+      ]);
     });
 
     test("entries that do not sum to zero", async () => {
@@ -318,6 +337,127 @@ onBothDatabases("the books", (db) => {
       ).rejects.toBe(undo);
     });
 
+    test("a hold without end, and one that is open for longer than a request may take", async () => {
+      const rule = "no hold is open for longer than a request may take";
+      const unlock = `ALTER TABLE hold DISABLE TRIGGER USER`;
+      const endless = await after(unlock, `UPDATE hold SET expires_at = 'infinity' WHERE id = '${open.id}'`);
+      expect(endless.discrepancies).toMatchObject([{ rule, what: `hold ${open.id}`, found: "infinity" }]);
+      const long = [
+        unlock,
+        `UPDATE hold SET created_at = now() - interval '26 hours', expires_at = now() + interval '1 hour' WHERE id = '${open.id}'`,
+      ];
+      expect(rules(await after(...long))).toEqual([rule]);
+      // Where requests may take that long.
+      expect(rules(await verifyAfter(db(), long, { longestRequestMs: 27 * 3_600_000 }))).toEqual([]);
+      // A settled one holds nothing.
+      expect(rules(await after(unlock, `UPDATE hold SET expires_at = 'infinity' WHERE id = '${settled.id}'`))).toEqual([]);
+    });
+
+    test("the first hold that is overdue, for whoever returns it", async () => {
+      const report = await after(
+        `ALTER TABLE hold DISABLE TRIGGER USER`,
+        `UPDATE hold SET expires_at = now() - interval '1 hour' WHERE id = '${open.id}'`,
+      );
+      expect(report.overdue).toBe(open.id);
+    });
+
+    test("a link to a stranger's wallet, and the requests that the stranger paid for", async () => {
+      const link = `UPDATE linked_user SET wallet_id = '${strangerId}' WHERE id = '${linkId}'`;
+      expect((await after(link)).discrepancies).toEqual([
+        { rule: "a link spends from the wallet of its person", what: `linked user ${linkId}`, expected: walletId, found: strangerId },
+      ]);
+      const billed = await after(
+        `ALTER TABLE hold DISABLE TRIGGER USER`,
+        `ALTER TABLE usage DISABLE TRIGGER USER`,
+        `UPDATE hold SET wallet_id = '${strangerId}' WHERE id = '${settled.id}'`,
+        `UPDATE usage SET wallet_id = '${strangerId}' WHERE id = '${settled.id}'`,
+      );
+      expect(billed.discrepancies).toContainEqual({
+        rule: "a request is paid by who it names",
+        what: `hold ${settled.id}`,
+        expected: walletId,
+        found: strangerId,
+      });
+      // When the link ended nobody knows any more whose it was.
+      expect(rules(await after(`DELETE FROM linked_user WHERE id = '${linkId}'`))).toEqual([]);
+    });
+
+    test.each([
+      ["with a person's wallet and no link", "linked_user_id = NULL", ["a request is paid by who it names"]],
+      [
+        "of a test key with a person's wallet",
+        "billing_mode = 'test'",
+        ["a request is paid by who it names", "a request is paid to its app and the platform"],
+      ],
+      [
+        "with another place for the base cost",
+        `revenue_id = '${platformAccount.promotions}'`,
+        ["a request is paid to its app and the platform"],
+      ],
+      [
+        "with another place for the markup",
+        `earnings_id = '${platformAccount.promotions}'`,
+        ["a request is paid to its app and the platform"],
+      ],
+    ])("a request %s", async (_what, change, expected) => {
+      // While it is open: nothing else gives it away.
+      const report = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET ${change} WHERE id = '${open.id}'`);
+      expect(rules(report)).toEqual(expected);
+      expect(new Set(report.discrepancies.map((each) => each.what))).toEqual(new Set([`hold ${open.id}`]));
+    });
+
+    test("an app with the earnings of another one", async () => {
+      const other = randomUUID();
+      const report = await after(
+        `INSERT INTO account (id, kind, bounded) VALUES ('${other}', 'earnings', true)`,
+        `UPDATE app SET earnings_id = '${other}' WHERE id = '${app.id}'`,
+      );
+      expect(rules(report)).toEqual(["a request is paid to its app and the platform"]);
+      expect(report.discrepancies).toHaveLength(3);
+      expect(report.discrepancies[0]).toMatchObject({
+        expected: `${platformAccount.revenue} and ${other}`,
+        found: `${platformAccount.revenue} and ${app.earningsId}`,
+      });
+    });
+
+    test.each([
+      ["a person's wallet", (id: string) => `UPDATE "user" SET wallet_id = '${id}' WHERE wallet_id = '${strangerId}'`],
+      ["an app's sandbox wallet", (id: string) => `UPDATE app SET sandbox_wallet_id = '${id}' WHERE id = '${app.id}'`],
+      ["a link's limit", (id: string) => `UPDATE linked_user SET limit_id = '${id}' WHERE id = '${linkId}'`],
+    ])("an account of another kind as %s", async (_what, change) => {
+      const rule = "an account is of the kind that its owner needs";
+      expect(rules(await after(change(app.earningsId)))).toEqual([rule]);
+      expect(rules(await after(change(randomUUID())))).toEqual([rule]);
+    });
+
+    test("a limit that was filled with more than its month", async () => {
+      const refill = (amount: number) => [
+        `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${uuidv7()}', '${platformAccount.allowance}', '${limitId}', ${amount}, 'allowance')`,
+        `UPDATE account SET available = available + ${amount} WHERE id = '${limitId}'`,
+      ];
+      expect((await after(...refill(77_000_000))).discrepancies).toEqual([
+        // 800, of which 220 are spent.
+        { rule: "a limit has no more than its month", what: `linked user ${linkId}`, expected: "800", found: "77000580" },
+      ]);
+      expect(rules(await after(...refill(220)))).toEqual([]);
+      expect(rules(await after(...refill(221)))).toEqual(["a limit has no more than its month"]);
+    });
+
+    test.each([["world"], ["stripe"], ["sandboxCheckout"], ["promotions"]] as const)("a top-up from %s that nobody paid", async (from) => {
+      const id = uuidv7();
+      const topUp = (at: string) => [
+        `INSERT INTO transfer (id, debit_id, credit_id, amount, reason, created_at) VALUES ('${id}', '${platformAccount[from]}', '${walletId}', 77, 'top_up', ${at})`,
+        `INSERT INTO account_delta (batch_id, account_id, amount) VALUES ('${id}', '${platformAccount[from]}', -77)`,
+        `UPDATE account SET available = available + 77 WHERE id = '${walletId}'`,
+      ];
+      expect((await after(...topUp("now()"))).discrepancies).toEqual([
+        { rule: "a credited top-up is paid", what: `transfer ${id}`, expected: "a paid payment", found: "none" },
+      ]);
+      // There was a time without payments.
+      const before = `(SELECT created_at - interval '1 second' FROM account WHERE id = '${platformAccount.stripe}')`;
+      expect(rules(await after(...topUp(before)))).toEqual(from === "world" ? [] : ["a credited top-up is paid"]);
+    });
+
     test("ever so many discrepancies, and answers all the same", async () => {
       const report = await after(
         `INSERT INTO account (id, kind, bounded, available) SELECT gen_random_uuid(), 'wallet', true, 1 FROM generate_series(1, 500)`,
@@ -325,5 +465,70 @@ onBothDatabases("the books", (db) => {
       expect(report.ok).toBe(false);
       expect(report.discrepancies).toHaveLength(100);
     });
+  });
+});
+
+onBothDatabases("the books and the sums of usage", (db) => {
+  let settled: Held;
+
+  beforeAll(async () => {
+    const app = await makeApp(db(), { markupBps: 1_000, credits: 1_000n });
+    const key = await makeKey(db(), app.id);
+    const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }));
+    const named = { externalUserId: link.externalUserId };
+    settled = await holdOne(db().sql, holdRequest(key, named));
+    const failed = await holdOne(db().sql, holdRequest(key, { ...named, model: "test/large" }));
+    const own = await holdOne(db().sql, holdRequest(key));
+    await settle(db().sql, [settlement(settled.id, 50n, 5n), settlement(failed.id, 0n, 0n, { outcome: "failed" }), settlement(own.id, 7n)]);
+    await foldUsage(db(), { upTo: new Date(Date.now() + 3_600_000) });
+    // Settled since, and in no sum yet.
+    await db().prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date() } });
+    const fresh = await holdOne(db().sql, holdRequest(key, named));
+    await settle(db().sql, [settlement(fresh.id, 30n)]);
+  });
+
+  const [byHour, byDay, byMonth] = ["hour", "day", "month"].map((each) => `sums by ${each} are those of requests`);
+
+  test("agree, with what is in no sum yet", async () => {
+    expect(await verify(db().sql)).toMatchObject({ ok: true, discrepancies: [], usages: 4 });
+    // And once it is.
+    expect(rules(await verifyAfter(db(), [`UPDATE usage_fold SET until = now() + interval '1 hour'`]))).toEqual([byDay, byHour, byMonth]);
+  });
+
+  test("are read as the view of the journal says", async () => {
+    const rows = await db().sql.query(
+      {
+        name: "",
+        text: `SELECT a.id FROM account a LEFT JOIN (SELECT account_id, sum(amount) AS total FROM ledger_entry GROUP BY 1) j ON j.account_id = a.id
+          LEFT JOIN (SELECT account_id, sum(amount) AS total FROM account_delta GROUP BY 1) w ON w.account_id = a.id
+          WHERE a.id <> '${platformAccount.allowance}' AND a.available + a.held + coalesce(w.total, 0) <> coalesce(j.total, 0)`,
+      },
+      [],
+    );
+    expect(rows).toEqual([]);
+  });
+
+  test.each([
+    ["usage_hour", byHour],
+    ["usage_user_day", byDay],
+    ["usage_user_month", byMonth],
+  ])("%s that was changed, removed or made up is named", async (table, rule) => {
+    for (const column of ["requests", "failed", "prompt_tokens", "completion_tokens", "base", "markup"])
+      expect(rules(await verifyAfter(db(), [`UPDATE ${table} SET ${column} = ${column} + 1`])), column).toEqual([rule]);
+    const changes = [
+      `DELETE FROM ${table} WHERE base > 40`,
+      `UPDATE ${table} SET app_id = gen_random_uuid() WHERE base > 40`,
+      // Moved, and the same in all.
+      `UPDATE ${table} SET base = base + CASE WHEN base > 40 THEN -7 ELSE 7 END WHERE base > 0`,
+    ];
+    for (const change of changes) expect(rules(await verifyAfter(db(), [change])), change).toEqual([rule]);
+  });
+
+  test("a request that was rewritten is in other sums", async () => {
+    const report = await verifyAfter(db(), [
+      `ALTER TABLE usage DISABLE TRIGGER USER`,
+      `UPDATE usage SET completion_tokens = completion_tokens + 1 WHERE id = '${settled.id}'`,
+    ]);
+    expect(rules(report)).toEqual([byDay, byHour, byMonth]);
   });
 });

@@ -1,5 +1,6 @@
 import type { Sql } from "../platform/sql.ts";
 import { toBigInt } from "../platform/sql.ts";
+import { platformAccount } from "./accounts.ts";
 
 export type Discrepancy = { rule: string; what: string; expected: string; found: string };
 export type VerifyReport = {
@@ -8,6 +9,8 @@ export type VerifyReport = {
   transfers: number;
   usages: number;
   openHolds: number;
+  /** The first hold that waits for the sweeper for too long; null when there is none. */
+  overdue: string | null;
   discrepancies: Discrepancy[];
 };
 
@@ -16,12 +19,17 @@ export type VerifyReport = {
  * of its entries, what is held equals the open holds, entries sum to zero, nothing
  * is negative, no settlement exceeds its hold or names another payer, no hold
  * outlives the longest request, every payment was credited once and nothing else was,
- * and every refund and dispute was taken back or is owed. Reads one snapshot, so it may run beside traffic.
+ * and every refund and dispute was taken back or is owed. Then that accounts are
+ * whose they should be: a request is paid by who it names, to its app and the platform,
+ * and no limit has more than a month's. And that the sums that reports read are those of
+ * the journal. Reads one snapshot, so it may run beside traffic.
  * `overdueGraceMs`: how long after its end a hold may wait for the sweeper.
+ * `longestRequestMs`: no request of any server is under way for longer.
  */
-export async function verify(sql: Sql, options: { overdueGraceMs?: number } = {}): Promise<VerifyReport> {
+export async function verify(sql: Sql, options: { overdueGraceMs?: number; longestRequestMs?: number } = {}): Promise<VerifyReport> {
+  const longestRequestMs = Math.max(options.longestRequestMs ?? 0, A_DAY_MS);
   // One statement sees one snapshot.
-  const [row] = await sql.query(verifyStatement, [options.overdueGraceMs ?? 60_000]);
+  const [row] = await sql.query(verifyStatement, [options.overdueGraceMs ?? 60_000, longestRequestMs]);
   if (row === undefined) throw new Error("the database did not answer");
   const found = (typeof row.discrepancies === "string" ? JSON.parse(row.discrepancies) : row.discrepancies) as Discrepancy[];
   return {
@@ -30,16 +38,98 @@ export async function verify(sql: Sql, options: { overdueGraceMs?: number } = {}
     transfers: Number(toBigInt(row.transfers)),
     usages: Number(toBigInt(row.usages)),
     openHolds: Number(toBigInt(row.open_holds)),
+    overdue: row.overdue === null ? null : String(row.overdue),
     discrepancies: found,
   };
+}
+
+/** Servers that were started with longer requests may still be at work. */
+const A_DAY_MS = 24 * 60 * 60_000;
+
+const id = (account: keyof typeof platformAccount) => `'${platformAccount[account]}'::uuid`;
+
+// What usage/rollup.ts adds up, said once more: a proof that used the same text would prove nothing.
+const apiKey = `coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
+const externalUser = `coalesce(external_user_id, '')`;
+const requestKey = `date_trunc('hour', created_at, 'UTC') AS hour, date_trunc('day', created_at, 'UTC') AS day,
+        date_trunc('month', created_at, 'UTC') AS month, billing_mode = 'test' AS sandbox, model, ${apiKey} AS api_key_id,
+        ${externalUser} AS external_user_id, wallet_id`;
+const columns = ["requests", "failed", "prompt_tokens", "completion_tokens", "base", "markup"];
+const summed = `
+        count(*) FILTER (WHERE outcome IN ('completed', 'interrupted')) AS requests, count(*) FILTER (WHERE outcome IN ('failed', 'swept')) AS failed,
+        coalesce(sum(prompt_tokens) FILTER (WHERE outcome IN ('completed', 'interrupted')), 0) AS prompt_tokens,
+        coalesce(sum(completion_tokens) FILTER (WHERE outcome IN ('completed', 'interrupted')), 0) AS completion_tokens,
+        sum(base) AS base, sum(markup) AS markup`;
+
+/**
+ * What requests weigh together is what their sums weigh, by whatever key they are added up:
+ * each column times a number of its own, times one that depends on the key. Adding them up
+ * key by key to compare them would take several times as long.
+ */
+const weightOf = (requests: string, failed: string, prompt = "prompt_tokens", completion = "completion_tokens") =>
+  `257::bigint * ${requests} + 251 * ${failed} + 509::bigint * ${prompt} + 503::bigint * ${completion} + base + 1021 * markup`;
+const chanceOf = (...hashes: string[]) => `(((${hashes.join(" # ")}) & 65535) + 1)`;
+const turnsOf = (moment: string, seconds: number) => `hashint8(floor(date_part('epoch', ${moment}) / ${seconds})::bigint)`;
+const sandboxHash = `(sandbox::int * 12345)`;
+const chance = {
+  hour: (moment: string) => chanceOf(turnsOf(moment, 3_600), sandboxHash, "hashtext(model)", "uuid_hash(api_key_id)"),
+  day: (moment: string) => chanceOf(turnsOf(moment, 86_400), sandboxHash, "hashtext(external_user_id)", "uuid_hash(wallet_id)"),
+  month: (moment: string) => chanceOf(turnsOf(moment, 86_400), sandboxHash, "hashtext(external_user_id)"),
+};
+
+/** Where the sums that a table has of a suspect's keys are not the true ones; one that is missing is as wrong as one too many. */
+function sumsAreTrue(unit: "hour" | "day" | "month", table: string, key: readonly string[]): string {
+  const list = key.join(", ");
+  const figures = (of: string) => `concat_ws(' ', ${columns.map((column) => `coalesce(${of}.${column}, 0)`).join(", ")})`;
+  const row = (of: string) => columns.map((column) => `${of}.${column}`).join(", ");
+  return `
+      SELECT 'sums by ${unit} are those of requests', 'app ' || concat_ws(' ', ${key.map((column) => `coalesce(s.${column}, t.${column})`).join(", ")}),
+        ${figures("t")}, ${figures("s")}
+      FROM (SELECT ${list}, ${columns.map((column) => `sum(${column}) AS ${column}`).join(", ")} FROM added GROUP BY ${list}) t
+      FULL JOIN (SELECT s.* FROM suspect q JOIN LATERAL (SELECT s.* FROM ${table} s WHERE s.app_id = q.app_id OFFSET 0) s ON true) s
+        ON ${key.map((column) => `s.${column} = t.${column}`).join(" AND ")}
+      WHERE (${row("t")}) IS DISTINCT FROM (${row("s")})`;
 }
 
 const verifyStatement = {
   name: "ledger_verify",
   text: `
-    WITH journal AS MATERIALIZED (SELECT account_id, sum(amount) AS total FROM ledger_entry GROUP BY account_id),
+    -- As the view ledger_entry has it, in one reading of usage.
+    WITH paid AS MATERIALIZED (
+      SELECT wallet_id, limit_id, revenue_id, earnings_id, count(*) AS requests, sum(greatest(base + markup, 0)) AS charged,
+        sum(greatest(base + shortfall, 0)) AS earned, sum(greatest(markup, 0)) AS markup, sum(greatest(shortfall, 0)) AS shortfall
+      FROM usage GROUP BY 1, 2, 3, 4),
+    moved AS MATERIALIZED (SELECT debit_id, credit_id, count(*) AS transfers, sum(amount) AS amount FROM transfer GROUP BY 1, 2),
+    journal AS MATERIALIZED (
+      SELECT account_id, sum(amount) AS total FROM (
+        SELECT debit_id AS account_id, -amount AS amount FROM moved UNION ALL SELECT credit_id, amount FROM moved
+        UNION ALL SELECT wallet_id, -charged FROM paid WHERE charged <> 0
+        UNION ALL SELECT revenue_id, earned FROM paid WHERE earned <> 0
+        UNION ALL SELECT earnings_id, markup FROM paid WHERE markup <> 0
+        UNION ALL SELECT ${id("shortfall")}, -shortfall FROM paid WHERE shortfall <> 0
+        UNION ALL SELECT limit_id, -charged FROM paid WHERE limit_id IS NOT NULL AND charged <> 0
+        UNION ALL SELECT ${id("allowance")}, charged FROM paid WHERE limit_id IS NOT NULL AND charged <> 0) each
+      GROUP BY account_id),
     waiting AS MATERIALIZED (SELECT account_id, sum(amount) AS total FROM account_delta GROUP BY account_id),
-    open AS MATERIALIZED (SELECT h.* FROM hold h LEFT JOIN usage u ON u.id = h.id WHERE u.id IS NULL),
+    -- Holds without settlement, settlements without hold, and pairs of them with which something is wrong.
+    odd AS MATERIALIZED (
+      SELECT * FROM (
+        SELECT h.id AS hold_id, u.id AS usage_id, h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.created_at, h.expires_at,
+          u.held AS u_held, u.wallet_id AS u_wallet, u.base + u.markup AS charged,
+          (h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.app_id, h.linked_user_id, h.billing_mode)
+            IS NOT DISTINCT FROM (u.held, u.wallet_id, u.limit_id, u.revenue_id, u.earnings_id, u.app_id, u.linked_user_id, u.billing_mode) AS repeated,
+          u.base + u.markup > u.held OR u.base < 0 OR u.markup < 0 AS exceeded,
+          -- A link that ended is gone, and its requests name nobody else.
+          CASE WHEN h.billing_mode = 'test' THEN a.sandbox_wallet_id WHEN h.linked_user_id IS NULL THEN o.wallet_id
+            ELSE coalesce(p.wallet_id, h.wallet_id) END AS payer,
+          CASE WHEN h.billing_mode = 'test' THEN ${id("sandbox")} ELSE ${id("revenue")} END AS platform,
+          CASE WHEN h.billing_mode = 'test' THEN ${id("sandbox")} ELSE a.earnings_id END AS earner
+        FROM hold h FULL JOIN usage u ON u.id = h.id
+        LEFT JOIN app a ON a.id = h.app_id LEFT JOIN "user" o ON o.id = a.owner_id
+        LEFT JOIN linked_user l ON l.id = h.linked_user_id LEFT JOIN "user" p ON p.id = l.user_id) each
+      WHERE NOT repeated OR exceeded OR usage_id IS NULL OR hold_id IS NULL OR payer IS DISTINCT FROM wallet_id
+        OR platform IS DISTINCT FROM revenue_id OR earner IS DISTINCT FROM earnings_id),
+    open AS MATERIALIZED (SELECT * FROM odd WHERE usage_id IS NULL),
     reserved AS MATERIALIZED (
       SELECT account_id, sum(amount) AS total FROM (
         SELECT wallet_id AS account_id, amount FROM open UNION ALL SELECT limit_id, amount FROM open WHERE limit_id IS NOT NULL) each
@@ -58,6 +148,27 @@ const verifyStatement = {
     repaid AS MATERIALIZED (
       SELECT t.debit_id AS wallet_id, sum(t.amount) AS repaid FROM transfer t
       WHERE t.credit_id = '00000000-0000-7000-8000-000000000103' AND t.debit_id <> '00000000-0000-7000-8000-000000000101' GROUP BY t.debit_id),
+    -- What reports are made of, up to the moment that they are complete to. One reading of usage weighs what each app
+    -- used; where its sums weigh something else, it is added up to say what is wrong.
+    folded AS MATERIALIZED (SELECT coalesce((SELECT until FROM usage_fold WHERE id = 1), '-infinity') AS until),
+    suspect AS MATERIALIZED (
+      SELECT app_id FROM (
+        SELECT app_id, sum(${chance.hour("created_at")} * weight) AS hours, sum(${chance.day("created_at")} * weight) AS days, 0 AS months
+        FROM (
+          SELECT app_id, created_at, billing_mode = 'test' AS sandbox, model, ${apiKey} AS api_key_id, ${externalUser} AS external_user_id, wallet_id,
+            CASE WHEN outcome IN ('completed', 'interrupted') THEN ${weightOf("1", "0")} ELSE ${weightOf("0", "1", "0", "0")} END AS weight
+          FROM usage WHERE created_at < (SELECT until FROM folded) OFFSET 0) u GROUP BY app_id
+        UNION ALL SELECT app_id, -sum(${chance.hour("hour")} * weight::numeric), 0, 0
+        FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_hour) s GROUP BY app_id
+        UNION ALL SELECT app_id, 0, -sum(${chance.day("day")} * weight::numeric), sum(${chance.month("date_trunc('month', day, 'UTC')")} * weight::numeric)
+        FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_user_day) s GROUP BY app_id
+        UNION ALL SELECT app_id, 0, 0, -sum(${chance.month("month")} * weight::numeric)
+        FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_user_month) s GROUP BY app_id) each
+      GROUP BY app_id HAVING sum(hours) <> 0 OR sum(days) <> 0 OR sum(months) <> 0),
+    added AS MATERIALIZED (
+      SELECT q.app_id, ${requestKey}, ${summed}
+      FROM suspect q JOIN LATERAL (SELECT u.* FROM usage u WHERE u.app_id = q.app_id AND u.created_at < (SELECT until FROM folded) OFFSET 0) u ON true
+      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9),
     found AS (
       SELECT 'an account equals the sum of its entries' AS rule, a.kind || ' ' || a.id AS what,
         coalesce(j.total, 0)::text AS expected, (a.available + a.held + coalesce(w.total, 0))::text AS found
@@ -76,16 +187,39 @@ const verifyStatement = {
       UNION ALL
       SELECT 'all entries sum to zero', 'journal', '0', sum(total)::text FROM journal HAVING coalesce(sum(total), 0) <> 0
       UNION ALL
-      SELECT 'a settlement repeats its hold', 'usage ' || u.id, coalesce(h.amount::text || ' from ' || h.wallet_id, 'a hold'), u.held::text || ' from ' || u.wallet_id
-      FROM usage u LEFT JOIN hold h ON h.id = u.id
-      WHERE h.id IS NULL OR (h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.app_id, h.linked_user_id)
-        IS DISTINCT FROM (u.held, u.wallet_id, u.limit_id, u.revenue_id, u.earnings_id, u.app_id, u.linked_user_id)
+      SELECT 'a settlement repeats its hold', 'usage ' || usage_id, coalesce(amount::text || ' from ' || wallet_id, 'a hold'), u_held::text || ' from ' || u_wallet
+      FROM odd WHERE usage_id IS NOT NULL AND (hold_id IS NULL OR NOT repeated)
       UNION ALL
-      SELECT 'no settlement exceeds its hold', 'usage ' || u.id, u.held::text, (u.base + u.markup)::text
-      FROM usage u WHERE u.base + u.markup > u.held OR u.base < 0 OR u.markup < 0
+      SELECT 'no settlement exceeds its hold', 'usage ' || usage_id, u_held::text, charged::text FROM odd WHERE exceeded
       UNION ALL
-      SELECT 'no hold outlives the longest request', 'hold ' || o.id, o.expires_at::text, now()::text
+      SELECT 'a request is paid by who it names', 'hold ' || hold_id, coalesce(payer::text, 'a wallet'), wallet_id::text
+      FROM odd WHERE hold_id IS NOT NULL AND payer IS DISTINCT FROM wallet_id
+      UNION ALL
+      SELECT 'a request is paid to its app and the platform', 'hold ' || hold_id, concat_ws(' and ', platform, earner), concat_ws(' and ', revenue_id, earnings_id)
+      FROM odd WHERE hold_id IS NOT NULL AND (platform IS DISTINCT FROM revenue_id OR earner IS DISTINCT FROM earnings_id)
+      UNION ALL
+      SELECT 'no hold outlives the longest request', 'hold ' || o.hold_id, o.expires_at::text, now()::text
       FROM open o WHERE o.expires_at + $1::int * interval '1 millisecond' < now()
+      UNION ALL
+      -- Its lifetime is a number of milliseconds that the ledger takes; what is above that was written by another hand.
+      SELECT 'no hold is open for longer than a request may take', 'hold ' || o.hold_id,
+        (o.created_at + least($2::bigint, 2147483647) * interval '1 millisecond')::text, o.expires_at::text
+      FROM open o WHERE o.expires_at > o.created_at + 2147483647 * interval '1 millisecond' OR (o.created_at + $2::bigint * interval '1 millisecond' < now()
+        AND o.expires_at >= now())
+      UNION ALL
+      SELECT 'a link spends from the wallet of its person', 'linked user ' || l.id, p.wallet_id::text, l.wallet_id::text
+      FROM linked_user l JOIN "user" p ON p.id = l.user_id WHERE l.wallet_id <> p.wallet_id
+      UNION ALL
+      SELECT 'an account is of the kind that its owner needs', owner || ' ' || x.id, x.kind || ' ' || x.account_id, coalesce(a.kind::text, 'none')
+      FROM (
+        SELECT 'user' AS owner, id, 'wallet' AS kind, wallet_id AS account_id FROM "user"
+        UNION ALL SELECT 'app', id, 'earnings', earnings_id FROM app
+        UNION ALL SELECT 'app', id, 'sandbox_wallet', sandbox_wallet_id FROM app
+        UNION ALL SELECT 'linked user', id, 'limit', limit_id FROM linked_user WHERE limit_id IS NOT NULL) x
+      LEFT JOIN account a ON a.id = x.account_id WHERE a.kind::text IS DISTINCT FROM x.kind
+      UNION ALL
+      SELECT 'a limit has no more than its month', 'linked user ' || l.id, l.monthly_limit::text, (a.available + a.held)::text
+      FROM linked_user l JOIN account a ON a.id = l.limit_id WHERE a.available + a.held > l.monthly_limit
       UNION ALL
       SELECT 'a paid top-up is credited once', 'payment ' || p.id, p.amount::text || ' to ' || p.wallet_id, coalesce(t.amount::text || ' to ' || t.credit_id, 'nothing')
       FROM payment p LEFT JOIN transfer t ON t.id = p.transfer_id
@@ -94,7 +228,9 @@ const verifyStatement = {
       UNION ALL
       SELECT 'a credited top-up is paid', 'transfer ' || t.id, 'a paid payment', coalesce(p.status::text, 'none')
       FROM transfer t LEFT JOIN payment p ON p.transfer_id = t.id
-      WHERE t.debit_id IN ('00000000-0000-7000-8000-000000000101', '00000000-0000-7000-8000-000000000102') AND t.reason = 'top_up' AND p.status IS DISTINCT FROM 'paid'
+      WHERE t.reason = 'top_up' AND p.status IS DISTINCT FROM 'paid'
+        -- Before there were payments, credits came from the world.
+        AND NOT (t.debit_id = ${id("world")} AND t.created_at < (SELECT a.created_at FROM account a WHERE a.id = ${id("stripe")}))
       UNION ALL
       SELECT 'a refund or dispute of a credited top-up stands in the books', r.kind || ' ' || r.id,
         (CASE r.state WHEN 'standing' THEN r.amount ELSE 0 END)::text, (r.taken + r.owed)::text
@@ -111,8 +247,12 @@ const verifyStatement = {
       UNION ALL
       SELECT 'what wallets owe is receivable', 'account receivable', (-(SELECT coalesce(sum(amount), 0) FROM debt))::text, coalesce(sum(total), 0)::text
       FROM journal WHERE account_id = '00000000-0000-7000-8000-000000000103'
-      HAVING coalesce(sum(total), 0) <> -(SELECT coalesce(sum(amount), 0) FROM debt))
-    SELECT (SELECT count(*) FROM account) AS accounts, (SELECT count(*) FROM transfer) AS transfers,
-      (SELECT count(*) FROM usage) AS usages, (SELECT count(*) FROM open) AS open_holds,
+      HAVING coalesce(sum(total), 0) <> -(SELECT coalesce(sum(amount), 0) FROM debt)
+      UNION ALL${sumsAreTrue("hour", "usage_hour", ["app_id", "hour", "sandbox", "model", "api_key_id"])}
+      UNION ALL${sumsAreTrue("day", "usage_user_day", ["app_id", "day", "sandbox", "external_user_id", "wallet_id"])}
+      UNION ALL${sumsAreTrue("month", "usage_user_month", ["app_id", "month", "sandbox", "external_user_id"])})
+    SELECT (SELECT count(*) FROM account) AS accounts, (SELECT coalesce(sum(transfers), 0) FROM moved)::bigint AS transfers,
+      (SELECT coalesce(sum(requests), 0) FROM paid)::bigint AS usages, (SELECT count(*) FROM open) AS open_holds,
+      (SELECT hold_id::text FROM open WHERE expires_at + $1::int * interval '1 millisecond' < now() ORDER BY hold_id LIMIT 1) AS overdue,
       coalesce((SELECT json_agg(f) FROM (SELECT * FROM found LIMIT 100) f), '[]') AS discrepancies`,
 };

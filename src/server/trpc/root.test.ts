@@ -296,7 +296,7 @@ describe("a wallet", () => {
     const me = createCaller({ user: mara });
     expect(await me.wallet.balance()).toEqual({ balance: 5_000_000n, held: 0n, available: 5_000_000n });
     const { items } = await me.wallet.statement({});
-    expect(items).toMatchObject([{ kind: "transfer", reason: "top_up", amount: 5_000_000n }]);
+    expect(items).toMatchObject([{ kind: "transfer", reason: "grant", amount: 5_000_000n }]);
   });
 
   test("lists the apps that may spend from it, with the limit of each", async () => {

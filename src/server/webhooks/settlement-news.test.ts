@@ -132,7 +132,13 @@ onBothDatabases("news of settlements", (db) => {
     await spend(100n);
     await spend(100n);
     expect(await low()).toEqual([490]);
-    await transfer(db().sql, { id: newId(), debitId: platformAccount.world, creditId: user.walletId, amount: 1_000n, reason: "top_up" });
+    await transfer(db().sql, {
+      id: newId(),
+      debitId: platformAccount.promotions,
+      creditId: user.walletId,
+      amount: 1_000n,
+      reason: "grant",
+    });
     await spend(500n, 300n);
     expect(await low()).toEqual([490, 480]);
     expect((await news("balance.low"))[0]).toMatchObject({

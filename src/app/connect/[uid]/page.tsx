@@ -3,33 +3,35 @@ import { headers } from "next/headers";
 import Link from "next/link";
 import { redirect } from "next/navigation";
 import { requireUser } from "#server/auth.ts";
-import { consentToken, mustSignInAgain, pendingRequest, standing } from "#server/connect/consent.ts";
+import { consentToken, type FilledIn, filledInBefore, mustSignInAgain, pendingRequest, standing } from "#server/connect/consent.ts";
 import { exampleMessage } from "#server/pricing/example.ts";
 import { allModels } from "#server/pricing/models.ts";
 import { timesPaid } from "#server/pricing/price.ts";
+import { creditsOf } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
-import { ConsentSheet, modelChoice, shortened } from "#ui/consent-sheet.tsx";
+import { ConsentSheet, modelChoice, shortened, type TypedBefore } from "#ui/consent-sheet.tsx";
 import { Mark } from "#ui/mark.tsx";
 import { MessagePage } from "#ui/message-page.tsx";
 import { NotYou } from "#ui/not-you.tsx";
 
 export const metadata: Metadata = { title: "Connect", robots: { index: false }, referrer: "no-referrer" };
 
-type Search = { limit?: string; model?: string | string[]; again?: string; as?: string };
+type Search = { again?: string; as?: string };
 type Props = { params: Promise<{ uid: string }>; searchParams: Promise<Search> };
 
 /** The consent page: what an app wants, who is asked, and how much they allow. */
 export default async function Connect({ params, searchParams }: Props) {
   const { uid } = await params;
-  const { limit, model, again, as } = await searchParams;
+  const { again, as } = await searchParams;
   const request = await pendingRequest(uid, (await headers()).get("cookie") ?? "");
   if (request === null) return <Over />;
   const page = `/connect/${encodeURIComponent(uid)}`;
   const user = await requireUser(page);
   const { app, scopes, signIn, returnHost } = request;
   if (mustSignInAgain(signIn, user.signedInAt)) redirect(`/sign-in?again=1&callbackUrl=${encodeURIComponent(page)}`);
+  const filledIn = await filledInBefore(uid, user.id);
   // Who signed in for this request, or filled in the form, has chosen.
-  const chosen = as === user.id || limit !== undefined || again !== undefined || (user.signedInAt ?? 0) >= signIn.beganAt;
+  const chosen = as === user.id || filledIn !== null || again !== undefined || (user.signedInAt ?? 0) >= signIn.beganAt;
   if (signIn.prompts.includes("select_account") && !chosen)
     return <WhichAccount appName={app.name} email={user.email} goOn={`${page}?as=${user.id}`} page={page} />;
   const { balance, earlier } = await standing(user.id, app.id);
@@ -48,12 +50,17 @@ export default async function Connect({ params, searchParams }: Props) {
         returnHost={returnHost}
         page={page}
         token={await consentToken(uid, user.id, app.markupBps)}
-        limitProblem={limit}
-        tickedBefore={[model ?? []].flat()}
-        again={again !== undefined}
+        typed={filledIn === null ? undefined : readBack(filledIn)}
+        again={again !== undefined || (filledIn !== null && filledIn.markupBps !== app.markupBps)}
       />
     </main>
   );
+}
+
+/** What was filled in as the page takes it. */
+function readBack({ limited, limit, models }: FilledIn): TypedBefore {
+  const credits = limited ? creditsOf(limit) : null;
+  return { limit: credits, problem: limited && (credits === null || credits === 0n) ? limit : undefined, models };
 }
 
 /** For apps that ask whose wallet it shall be. */

@@ -20,9 +20,11 @@ export async function POST(request: Request): Promise<Response> {
   try {
     // Whoever closes the page stops the model, and pays for what they got.
     const stream = await quota.createChatCompletion({ ...question, stream: true }, { signal: request.signal });
-    return new Response(lines(stream), { headers: { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" } });
+    return new Response(lines(stream, request.signal), {
+      headers: { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" },
+    });
   } catch (error) {
-    const { status, ...problem } = problemOf(error);
+    const { status, ...problem } = problemOf(error, request.signal);
     return Response.json({ error: problem }, { status });
   }
 }
@@ -32,9 +34,10 @@ type Stream = AsyncIterable<{ choices: { delta: { content?: string | null } }[] 
   quota: { credits_used: number; balance_after: number | null } | undefined;
 };
 
-function lines(stream: Stream): ReadableStream<Uint8Array> {
+function lines(stream: Stream, signal: AbortSignal): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const line = (value: ChatLine) => encoder.encode(`${JSON.stringify(value)}\n`);
+  let left = false;
   return new ReadableStream({
     async start(controller) {
       try {
@@ -44,19 +47,29 @@ function lines(stream: Stream): ReadableStream<Uint8Array> {
         }
         if (stream.quota) controller.enqueue(line({ quota: stream.quota }));
       } catch (error) {
-        const { status: _, ...problem } = problemOf(error);
+        // Nobody is there to be told.
+        if (left || signal.aborted) return;
+        const { status: _, ...problem } = problemOf(error, signal);
         controller.enqueue(line({ error: problem }));
       }
       controller.close();
     },
-    cancel: () => stream.cancel(),
+    cancel: () => {
+      left = true;
+      stream.cancel();
+    },
   });
 }
 
-function problemOf(error: unknown): { status: number; code: string; message: string } {
+/** What is said of it to the person who asked. */
+function problemOf(error: unknown, signal: AbortSignal): { status: number; code: string; message: string } {
+  // Whatever reason Next.js gives the signal when they leave or stop the answer.
+  if (signal.aborted) return { status: 499, code: "left", message: "You left." };
+  // Quota's own words for it are for developers.
+  if (error instanceof QuotaApiError && error.code === "not_found")
+    return { status: 404, code: error.code, message: "Your wallet is not connected any more. Connect it again to go on." };
   if (error instanceof QuotaApiError) return { status: error.status, code: error.code, message: error.message };
   if (error instanceof QuotaConnectionError) return { status: 502, code: "unreachable", message: "The answer broke off. Try again." };
-  if (error instanceof Error && error.name === "AbortError") return { status: 499, code: "left", message: "You left." };
   console.error(error);
   return { status: 500, code: "internal_error", message: "Something went wrong in this app." };
 }

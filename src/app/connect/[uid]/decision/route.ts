@@ -1,6 +1,6 @@
 import { currentUser } from "#server/auth.ts";
-import { decide } from "#server/connect/consent.ts";
-import { isOwnForm, seeOther } from "#server/http/own-form.ts";
+import { decide, keepFilledIn } from "#server/connect/consent.ts";
+import { isOwnForm, ownForm, seeOther } from "#server/http/own-form.ts";
 import { allModels } from "#server/pricing/models.ts";
 import { creditsOf } from "#ui/amounts.ts";
 
@@ -11,25 +11,28 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
   const { uid } = await params;
   const page = `/connect/${encodeURIComponent(uid)}`;
   if (!isOwnForm(request)) return seeOther(`${page}?again=1`);
-  const user = await currentUser();
-  if (user === null) return seeOther(`/sign-in?callbackUrl=${encodeURIComponent(page)}`);
-  const form = await request.formData().catch(() => new FormData());
-  const asked = {
-    uid,
-    cookieHeader: request.headers.get("cookie") ?? "",
-    person: { userId: user.id, signedInAt: user.signedInAt },
-    token: String(form.get("token") ?? ""),
-  };
-
-  if (form.get("decision") !== "allow") return follow(await decide(asked, { kind: "deny" }), page);
-
-  const ticked = form.getAll("model").map(String);
-  const typed = String(form.get("limit") ?? "");
-  const monthlyLimit = form.get("limited") === "no" ? null : creditsOf(typed);
-  if (form.get("limited") !== "no" && (monthlyLimit === null || monthlyLimit === 0n))
-    return seeOther(`${page}?${new URLSearchParams([["limit", typed.slice(0, 20)], ...ticked.slice(0, 100).map((id) => ["model", id])])}`);
+  const form = await ownForm(request);
+  const sent = { uid, cookieHeader: request.headers.get("cookie") ?? "", token: form.get("token") ?? "" };
+  const ticked = form.getAll("model");
   const models = allModels();
   const allowedModels = ticked.filter((id) => models.has(id));
+  const allow = form.get("decision") === "allow";
+  const limited = form.get("limited") !== "no";
+  const amount = (form.get("limit") ?? "").trim();
+  const typed = amount.length <= 20 ? amount : `${amount.slice(0, 19)}…`;
+  // Of models that are all gone one is kept, so that the page can say so.
+  const kept = allowedModels.length > 0 ? allowedModels : ticked.slice(0, 1).map((id) => id.slice(0, 200));
+  // Whatever it is that brings them back to the page, they find it as they left it.
+  if (allow) await keepFilledIn(sent, { limited, limit: typed, models: kept });
+
+  const user = await currentUser();
+  if (user === null) return seeOther(`/sign-in?callbackUrl=${encodeURIComponent(page)}`);
+  const asked = { ...sent, person: { userId: user.id, signedInAt: user.signedInAt } };
+  if (!allow) return follow(await decide(asked, { kind: "deny" }), page);
+
+  const monthlyLimit = limited ? creditsOf(typed) : null;
+  // The page says what is wrong with it.
+  if (limited && (monthlyLimit === null || monthlyLimit === 0n)) return seeOther(page);
   // None means any, which is not what somebody said who ticked models that are gone by now.
   if (ticked.length > 0 && allowedModels.length === 0) return seeOther(`${page}?again=1`);
   return follow(await decide(asked, { kind: "allow", monthlyLimit, allowedModels }), page);

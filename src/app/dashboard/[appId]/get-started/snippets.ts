@@ -41,7 +41,8 @@ console.log(answer.choices[0].message.content);`,
       id: "quota",
       name: "@usequota/core",
       file: "first.mjs",
-      before: "npm install @usequota/core, save this as first.mjs, then node first.mjs.",
+      before:
+        "It is not on npm yet: npm ci && npm run build:packages in Quota’s repository. Then npm install ../quota/packages/core.tgz, save this as first.mjs, then node first.mjs.",
       text: `import { QuotaClient } from "@usequota/core";
 
 const quota = new QuotaClient({
