@@ -26,6 +26,24 @@ test.describe("an account", () => {
     await expect(page.getByRole("dialog", { name: "Receipt" })).toContainText("Welcome credits");
   });
 
+  test("a code works also when its page was loaded anew, and nothing keeps the password", async ({ page, simulatedServer: server }) => {
+    const email = newEmail();
+    await page.goto(`${server.url}/sign-up?callbackUrl=/wallet/security`);
+    await startSignUp(page, email);
+    await page.reload();
+    await expect(page.getByText(email)).toBeVisible();
+    expect(await page.evaluate(() => JSON.stringify({ ...sessionStorage, ...localStorage }))).not.toContain(password);
+    await page.getByLabel("Code").fill(await codeFor(server, email));
+    await page.getByRole("button", { name: "Open my wallet" }).click();
+    await expect(page.getByRole("heading", { name: "Sign in to Quota" })).toBeVisible();
+    await page.getByLabel("Email").fill(email);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await expect(page).toHaveURL(`${server.url}/wallet/security`);
+    // There is no step to go back to any more.
+    expect(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).not.toContain(email);
+  });
+
   test("who was on the way to another page arrives there after signing up", async ({ page, simulatedServer: server }) => {
     await signUp(page, server, newEmail(), "/wallet/security");
   });
@@ -35,8 +53,11 @@ test.describe("an account", () => {
     await page.getByLabel("Email").fill("mara at example");
     await page.getByLabel("Password").fill("short");
     await page.getByRole("button", { name: "Continue" }).click();
-    await expect(page.getByText("Use at least 10 characters.")).toBeVisible();
-    await expect(page.getByText("Write an email address")).toBeVisible();
+    // Read out too, and one goes on from where one was.
+    for (const says of ["Use at least 10 characters.", "Write an email address"])
+      await expect(page.getByRole("alert").filter({ hasText: says })).toBeVisible();
+    await expect(page.getByRole("button", { name: "Continue" })).toBeFocused();
+    await expect(page.getByLabel("Password")).toHaveValue("short");
   });
 
   test("nothing that the server answers tells a taken address from a free one", async ({ page, simulatedServer: server }) => {
@@ -55,6 +76,8 @@ test.describe("an account", () => {
       };
       page.on("response", listen);
       await page.goto(`${server.url}/sign-up`);
+      // Of the one before.
+      if (seen.length > 0) await page.getByRole("button", { name: "Use another address" }).click();
       await startSignUp(page, email);
       answers.push((await page.getByRole("main").innerText()).replaceAll(email, "EMAIL"));
       await page.getByLabel("Code").fill("0000 0000");
@@ -114,10 +137,11 @@ test.describe("an account", () => {
     await page.getByLabel("New password").fill("a new password");
     await page.getByRole("button", { name: "Change password" }).click();
     await expect(page.getByText("This is not your current password.")).toBeVisible();
+    // Only what was wrong has to be typed again.
     await page.getByLabel("Current password").fill(password);
-    await page.getByLabel("New password").fill("a new password");
     await page.getByRole("button", { name: "Change password" }).click();
     await expect(page.getByText("Other sessions have ended.")).toBeVisible();
+    for (const label of ["Current password", "New password"]) await expect(page.getByLabel(label)).toHaveValue("");
 
     await page.reload();
     await expect(page).toHaveURL(`${server.url}/wallet/security`);
@@ -206,6 +230,27 @@ test.describe("a connected app", () => {
     await expect(button).toBeFocused();
   });
 
+  test("keeps its limit when the connection is gone: that is said at once, and nothing is done later", async ({
+    page,
+    postgresServer: server,
+  }) => {
+    const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
+    await openWallet(page, server, world);
+    await change(page, "Monthly limit");
+    await page.getByLabel("Dollars a month").fill("2.50");
+    await page.context().setOffline(true);
+    const save = page.getByRole("button", { name: "Save limit" });
+    await save.click();
+    await expect(page.getByRole("alert").filter({ hasText: "The server did not answer" })).toBeVisible();
+    await expect(page.getByLabel("Dollars a month")).toHaveValue("2.50");
+    await page.keyboard.press("Escape");
+    await page.context().setOffline(false);
+    // What had waited would go first.
+    await page.getByRole("button", { name: "Pause Test app" }).click();
+    await expect(page.getByText("Paused")).toBeVisible();
+    await expect(page.getByText("of $5.00 this month")).toBeVisible();
+  });
+
   test("is as if it were not there while it is paused", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
@@ -214,6 +259,7 @@ test.describe("a connected app", () => {
     expectError(await ask(server, world), 404, "not_found");
     await page.getByRole("button", { name: "Resume Test app" }).click();
     await expect(page.getByText("Paused")).toHaveCount(0);
+    await expect(page.getByRole("button", { name: "Pause Test app" })).toBeFocused();
     expect((await ask(server, world)).status).toBe(200);
   });
 
@@ -242,6 +288,8 @@ test.describe("a connected app", () => {
     await change(page, "Disconnect");
     await page.getByRole("button", { name: "Disconnect", exact: true }).click();
     await expect(page.getByText("No app is connected")).toBeVisible();
+    // The button that had the focus is gone with the app.
+    await expect(page.locator(":focus")).toContainText("No app is connected");
     expectError(await ask(server, world), 404, "not_found");
     const events = await server.db.prisma.outboxEvent.findMany({ where: { appId: world.app.id } });
     expect(events.filter((event) => event.type === "user.disconnected").map((event) => event.data)).toMatchObject([{ reason: "user" }]);

@@ -43,6 +43,8 @@ test("from signing up to the first billed request, with the snippets as they sta
   expect(answer.quota.balance_after).toBe(1_000_000 - answer.quota.credits_used);
   // Nobody loads the page anew.
   await expect(page.getByRole("heading", { name: "It arrived" })).toBeVisible();
+  for (const step of ["Make an API key", "Send a request", "It arrived"])
+    await expect(page.getByRole("heading", { name: new RegExp(`^${step} ?, done$`) })).toBeVisible();
   const arrived = page.getByRole("listitem").filter({ hasText: "gpt-4o-mini" }).filter({ hasText: "Completed" });
   await expect(arrived.locator(`data[value="${answer.quota.credits_used}"]`)).toBeVisible();
 
@@ -80,6 +82,7 @@ test("a key is minted, used, revoked and refused", async ({ page, postgresServer
   await dialog.getByRole("textbox").fill("Production");
   await dialog.getByRole("button", { name: "Revoke key" }).click();
   await expect(page.getByRole("table", { name: "Keys that have ended" })).toContainText("Revoked");
+  await expect(page.getByRole("button", { name: "New API key" })).toBeFocused();
   expect((await ask(server, secret)).status).toBe(401);
 });
 
@@ -117,11 +120,14 @@ test("the preview is the consent page, letter by letter, with what is typed befo
   for (const model of ["gpt-4o", "gpt-4o-mini"]) await form.getByRole("checkbox", { name: model, exact: true }).check();
   await form.getByRole("checkbox", { name: "profile" }).uncheck();
   await form.getByRole("button", { name: "Remove redirect URI 1" }).click();
-  await form.getByRole("button", { name: "Add another" }).click();
+  const another = form.getByRole("button", { name: "Add another" });
+  await expect(another).toBeFocused();
+  await another.click();
   await form.getByLabel("Redirect URI 1", { exact: true }).fill("http://localhost:4321/back");
   const preview = await sheetOf(page, "[data-preview]");
   await form.getByRole("button", { name: "Save settings" }).click();
   await expect(form.getByText("Saved.")).toBeVisible();
+  await expect(form.getByRole("button", { name: "Save settings" })).toBeFocused();
 
   const client: Client = { ...(await clientOf(server, app.id)), redirectUri: "http://localhost:4321/back" };
   await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid email credits.read credits.spend" }));
@@ -149,6 +155,20 @@ test("settings that can't be used are named, and nothing that was typed is lost"
   await expect(form.getByText("Write the whole address")).toBeVisible();
   await expect(form.getByLabel("Redirect URI 1", { exact: true })).toHaveValue("http://acme.chat/callback");
   expect((await server.db.prisma.app.findUniqueOrThrow({ where: { id: app.id } })).redirectUris).toEqual(app.redirectUris);
+
+  // Nor by a link, unless that is meant.
+  const questions: string[] = [];
+  page.on("dialog", async (dialog) => {
+    questions.push(dialog.message());
+    await (questions.length === 1 ? dialog.dismiss() : dialog.accept());
+  });
+  const elsewhere = page.getByRole("navigation", { name: "Test app" }).getByRole("link", { name: "Webhooks" });
+  await elsewhere.click();
+  expect(questions).toEqual([expect.stringContaining("not saved yet")]);
+  await expect(form.getByLabel("Markup")).toHaveValue("a lot");
+  await elsewhere.click();
+  await expect(page).toHaveURL(`${originOf(server)}/dashboard/${app.id}/webhooks`);
+  expect(questions).toHaveLength(2);
 });
 
 test("a client secret is rotated: both work until the old one is ended", async ({ page, postgresServer: server }) => {

@@ -59,6 +59,10 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   await page.getByRole("button", { name: "Add credits" }).click();
   await expect(page.getByText("The credits are in your wallet.")).toBeVisible();
   await expect(page.getByRole("main")).toContainText("$5.00");
+  await expect(page).toHaveURL(`${origin}/wallet`);
+  await page.reload();
+  await expect(page.getByRole("main")).toContainText("$5.00");
+  await expect(page.getByText("The credits are in your wallet.")).toHaveCount(0);
   expect((await ask(link.externalUserId)).status).toBe(200);
   await page.goto(checkout);
   await expect(page.getByRole("heading", { name: "These credits were added" })).toBeVisible();

@@ -50,7 +50,9 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   await page.getByRole("button", { name: "New endpoint" }).click();
   await page.getByLabel("Address").fill("ftp://example.com");
   await page.getByRole("button", { name: "Add endpoint" }).click();
-  await expect(page.getByText("Write the whole address")).toBeVisible();
+  // The form is longer than the window: what the server refused comes into sight.
+  await expect(page.getByRole("alert").filter({ hasText: "Write the whole address" })).toBeInViewport();
+  await expect(page.getByLabel("Address")).toBeFocused();
   expect(await serious()).toEqual([]);
   await look("new endpoint");
   await page.getByLabel("Address").fill(`${receiver.url}/hook`);
@@ -90,6 +92,19 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   expect(await page.getByText(/^whsec_/).innerText()).not.toBe(secret);
   await page.getByRole("button", { name: "Done" }).click();
   await expect(page.getByText("The former secret signs too until")).toBeVisible();
+
+  // A threshold that the API was given, with more decimals than can be typed, is not in the way of the rest.
+  await server.db.prisma.webhookEndpoint.updateMany({ where: { appId: app.id }, data: { balanceLowThreshold: 12_345n } });
+  await page.reload();
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByLabel("Description").fill("Accounting");
+  await page.getByRole("button", { name: "Save endpoint" }).click();
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  await expect
+    .poll(() =>
+      server.db.prisma.webhookEndpoint.findFirst({ where: { appId: app.id }, select: { description: true, balanceLowThreshold: true } }),
+    )
+    .toEqual({ description: "Accounting", balanceLowThreshold: 12_345n });
 
   await page.setViewportSize({ width: 390, height: 844 });
   expect(await serious()).toEqual([]);

@@ -131,6 +131,7 @@ test("the API reference sends a request with a sandbox key, and with no other", 
   await page.goto(`${url}/docs/api`);
   await page.getByRole("button", { name: "Try it: Create a chat completion" }).click();
   const form = page.getByRole("region", { name: "Try it: Create a chat completion" });
+  await expect(form.getByLabel("Your sandbox key")).toBeFocused();
   const balance = async () =>
     (await (await fetch(`${url}/v1/balance`, { headers: { authorization: `Bearer ${demo.api_keys.developer}` } })).json()).balance;
   const before = await balance();
@@ -142,6 +143,11 @@ test("the API reference sends a request with a sandbox key, and with no other", 
   await form.getByRole("button", { name: "Send POST" }).click();
   await expect(form.getByText("Status 200")).toBeVisible();
   await expect(form.getByRole("region", { name: "The answer" })).toContainText('"credits_used"');
+  // What was just done is in the usage, without a name to write first.
+  await page.getByRole("button", { name: "Try it: Read usage" }).click();
+  const usage = page.getByRole("region", { name: "Try it: Read usage" });
+  await usage.getByRole("button", { name: "Send GET" }).click();
+  await expect(usage.getByRole("region", { name: "The answer" })).toContainText('"credits_used"');
   await form.getByLabel("Body").fill("{");
   await form.getByRole("button", { name: "Send POST" }).click();
   await expect(form.getByText("Status 400")).toBeVisible();

@@ -1,6 +1,6 @@
 "use client";
 
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClient, type QueryClientConfig, QueryClientProvider } from "@tanstack/react-query";
 import { createTRPCReact, httpBatchLink, TRPCClientError } from "@trpc/react-query";
 import type { inferRouterOutputs } from "@trpc/server";
 import { type ReactNode, useState } from "react";
@@ -13,8 +13,16 @@ export const trpc = createTRPCReact<AppRouter>();
 /** What procedures answer, for the props of components. */
 export type Answers = inferRouterOutputs<AppRouter>;
 
+/**
+ * A change that is made without a connection fails, and says so. Otherwise it would wait and be
+ * made later, when the person may have thought better of it.
+ */
+const options: QueryClientConfig = {
+  defaultOptions: { queries: { networkMode: "always", refetchOnReconnect: true }, mutations: { networkMode: "always" } },
+};
+
 export function TRPCProvider({ children }: { children: ReactNode }) {
-  const [queryClient] = useState(() => new QueryClient());
+  const [queryClient] = useState(() => new QueryClient(options));
   const [client] = useState(() =>
     trpc.createClient({ links: [httpBatchLink({ url: "/api/trpc", transformer: superjson, maxItems: MOST_IN_A_BATCH })] }),
   );

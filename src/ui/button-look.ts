@@ -2,7 +2,7 @@ import { cva } from "class-variance-authority";
 
 /** How a button looks; for those that every page has, and that do without `asChild`. */
 export const look = cva(
-  "inline-flex shrink-0 items-center justify-center gap-2 whitespace-nowrap rounded-md font-medium transition-colors disabled:cursor-not-allowed disabled:opacity-55",
+  "inline-flex shrink-0 items-center justify-center gap-2 whitespace-nowrap rounded-md font-medium transition-colors disabled:cursor-not-allowed disabled:opacity-55 aria-disabled:cursor-not-allowed aria-disabled:opacity-55",
   {
     variants: {
       /** `primary` is for the one action that matters on a screen. */

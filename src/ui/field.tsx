@@ -1,6 +1,6 @@
 "use client";
 
-import { type ComponentProps, type ReactNode, useId } from "react";
+import { type ComponentProps, type ReactNode, useEffect, useId, useRef } from "react";
 import { classes } from "./classes.ts";
 
 export const control =
@@ -75,7 +75,7 @@ function Field({ ids, label, hint, error, optional, children }: Around & { ids: 
       </label>
       {children}
       {error !== undefined && (
-        <p id={ids.error} className="mt-1.5 text-sm leading-5 text-danger [overflow-wrap:anywhere]">
+        <p id={ids.error} role="alert" className="mt-1.5 text-sm leading-5 text-danger [overflow-wrap:anywhere]">
           {error}
         </p>
       )}
@@ -88,10 +88,15 @@ function Field({ ids, label, hint, error, optional, children }: Around & { ids: 
   );
 }
 
-/** What went wrong with a whole form; read out when it appears. */
-export function FormError({ children }: { children: ReactNode }) {
+/** What went wrong with a whole form; read out when it appears, and brought into sight. */
+export function FormError({ children }: { children: string }) {
+  const text = useRef<HTMLParagraphElement>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another sentence has to be seen as well.
+  useEffect(() => {
+    text.current?.scrollIntoView({ block: "nearest" });
+  }, [children]);
   return (
-    <p role="alert" className="rounded-md bg-danger-wash px-3 py-2 text-sm text-danger empty:hidden">
+    <p ref={text} role="alert" className="rounded-md bg-danger-wash px-3 py-2 text-sm text-danger empty:hidden">
       {children}
     </p>
   );

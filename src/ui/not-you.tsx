@@ -8,6 +8,7 @@ import { Button } from "./button.tsx";
 export function NotYou({ page, look = "link", children }: { page: string; look?: "link" | "button"; children: ReactNode }) {
   const [busy, setBusy] = useState(false);
   async function change() {
+    if (busy) return;
     setBusy(true);
     try {
       await signOut({ redirect: false });
@@ -18,13 +19,13 @@ export function NotYou({ page, look = "link", children }: { page: string; look?:
   }
   if (look === "button") {
     return (
-      <Button onClick={change} disabled={busy}>
+      <Button onClick={change} unavailable={busy}>
         {children}
       </Button>
     );
   }
   return (
-    <button type="button" className="prose-link rounded" onClick={change} disabled={busy}>
+    <button type="button" className="prose-link rounded" onClick={change} aria-disabled={busy}>
       {children}
     </button>
   );

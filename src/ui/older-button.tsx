@@ -1,18 +1,33 @@
+"use client";
+
+import { useState } from "react";
 import { Button } from "./button.tsx";
+import { KeepFocus } from "./keep-focus.tsx";
 
 /** The end of a list that may go on. */
 export function OlderButton({ more, state, showOlder }: { more: boolean; state: "ready" | "loading" | "failed"; showOlder: () => void }) {
-  if (!more) return null;
+  const [pressed, setPressed] = useState(false);
+  if (!more && !pressed) return null;
   return (
-    <div className="mt-4 flex flex-col items-center gap-2">
+    <KeepFocus className="mt-4 flex flex-col items-center gap-2">
       {state === "failed" && (
         <p role="alert" className="text-sm text-danger">
           The next page did not arrive. Try again.
         </p>
       )}
-      <Button onClick={showOlder} disabled={state === "loading"}>
-        {state === "loading" ? "Loading" : "Show older"}
-      </Button>
-    </div>
+      {more ? (
+        <Button
+          onClick={() => {
+            setPressed(true);
+            showOlder();
+          }}
+          unavailable={state === "loading"}
+        >
+          {state === "loading" ? "Loading" : "Show older"}
+        </Button>
+      ) : (
+        <p className="text-sm text-soft">There is nothing older.</p>
+      )}
+    </KeepFocus>
   );
 }

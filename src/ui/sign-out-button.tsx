@@ -8,6 +8,7 @@ export function SignOutButton() {
   const ready = useReady();
   const [busy, setBusy] = useState(false);
   async function leave() {
+    if (busy) return;
     setBusy(true);
     try {
       // Fetched when it is needed: every page has this button, and few people press it.
@@ -20,7 +21,7 @@ export function SignOutButton() {
     }
   }
   return (
-    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} disabled={busy || !ready}>
+    <button type="button" className={look({ kind: "quiet", size: "small" })} onClick={leave} aria-disabled={busy} disabled={!ready}>
       Sign out
     </button>
   );

@@ -10,7 +10,8 @@ type Props = {
   expected: string;
   /** What a button that does it says. */
   action: string;
-  disabled: boolean;
+  /** While it is being done, or is done. */
+  busy: boolean;
   /** Why it failed; null as long as it did not. */
   failure: string | null;
   /** For what is the same in capitals and small letters; `expected` is in small ones. */
@@ -20,7 +21,7 @@ type Props = {
 };
 
 /** The form in a dialog that asks to type the name of what is going to be lost. */
-export function TypedConfirmation({ expected, action, disabled, failure, ignoreCase = false, onConfirm, onCancel }: Props) {
+export function TypedConfirmation({ expected, action, busy, failure, ignoreCase = false, onConfirm, onCancel }: Props) {
   const [typed, setTyped] = useState("");
   const meant = (ignoreCase ? typed.trim().toLowerCase() : typed.trim()) === expected;
   return (
@@ -41,7 +42,7 @@ export function TypedConfirmation({ expected, action, disabled, failure, ignoreC
       />
       <DialogActions>
         <Button onClick={onCancel}>Cancel</Button>
-        <Button type="submit" kind="danger" disabled={!meant || disabled}>
+        <Button type="submit" kind="danger" disabled={!meant} unavailable={busy}>
           {action}
         </Button>
       </DialogActions>

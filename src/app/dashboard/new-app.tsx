@@ -63,7 +63,7 @@ export function NewAppButton({ kind }: { kind: "primary" | "secondary" }) {
             />
             <DialogActions>
               <Button onClick={() => change(false)}>Cancel</Button>
-              <Button type="submit" kind="primary" disabled={create.isPending}>
+              <Button type="submit" kind="primary" unavailable={create.isPending}>
                 {create.isPending ? "Creating" : "Create app"}
               </Button>
             </DialogActions>

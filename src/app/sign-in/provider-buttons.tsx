@@ -36,7 +36,7 @@ export function ProviderButtons({ providers, goTo, again = false }: Props) {
     <div className="mt-6 space-y-3">
       {failed && <FormError>The server did not answer. Check your connection and try again.</FormError>}
       {providers.map((provider) => (
-        <Button key={provider} className="w-full" disabled={going !== null} onClick={() => go(provider)}>
+        <Button key={provider} className="w-full" unavailable={going !== null} onClick={() => go(provider)}>
           Continue with {names[provider]}
         </Button>
       ))}

@@ -85,7 +85,7 @@ export function AddCreditsForm({ offer, returnTo }: { offer: Offer; returnTo: st
           ? "This server has no payment provider: the next page is a sandbox, and no money moves."
           : "You pay on Stripe’s page and come back here. One dollar is 1,000,000 credits; they do not expire."}
       </p>
-      <Button type="submit" kind="primary" disabled={busy || !ready} className="w-full">
+      <Button type="submit" kind="primary" unavailable={busy} disabled={!ready} className="w-full">
         {busy ? "Opening the checkout" : "Continue to checkout"}
       </Button>
     </form>

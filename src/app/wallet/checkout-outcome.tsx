@@ -1,7 +1,21 @@
 import Link from "next/link";
+import type { ReactNode } from "react";
+import { ToldOnce } from "./told-once.tsx";
 
 /** What became of the checkout that somebody comes back from. */
 export function CheckoutOutcome({ outcome }: { outcome: string | string[] | undefined }) {
+  const told = inWords(outcome);
+  return (
+    told !== null && (
+      <>
+        {told}
+        <ToldOnce parameter="quota_checkout" />
+      </>
+    )
+  );
+}
+
+function inWords(outcome: string | string[] | undefined): ReactNode {
   if (outcome === "paid") {
     return (
       <p role="status" className="mb-4 rounded-md bg-accent-wash px-3 py-2 text-sm text-accent">

@@ -27,6 +27,7 @@ export function ConnectedApp({ link }: { link: Link }) {
   const failure = failureOf(pause.error ?? resume.error);
   const busy = pause.isPending || resume.isPending;
   const { name } = link.app;
+  const paused = link.pausedAt !== null;
   // Several connections with one app are told apart by what the app calls the person.
   const label = link.connections > 1 ? `${name}, ${link.externalUserId}` : name;
   const menu = useRef<HTMLButtonElement>(null);
@@ -39,7 +40,7 @@ export function ConnectedApp({ link }: { link: Link }) {
         <div className="min-w-0 flex-1">
           <h3 className="flex flex-wrap items-center gap-x-2 font-medium">
             <span className="line-clamp-2 [overflow-wrap:anywhere]">{name}</span>
-            {link.pausedAt && <Badge tone="warning">Paused</Badge>}
+            {paused && <Badge tone="warning">Paused</Badge>}
           </h3>
           {host && link.app.siteUrl !== null && (
             <p className="truncate text-sm leading-5 text-soft">
@@ -85,15 +86,15 @@ export function ConnectedApp({ link }: { link: Link }) {
           )}
         </p>
         <div className="ml-auto flex gap-2">
-          {link.pausedAt === null ? (
-            <Button size="small" disabled={busy} onClick={() => pause.mutate({ linkId: link.id })} aria-label={`Pause ${label}`}>
-              Pause
-            </Button>
-          ) : (
-            <Button size="small" disabled={busy} onClick={() => resume.mutate({ linkId: link.id })} aria-label={`Resume ${label}`}>
-              Resume
-            </Button>
-          )}
+          {/* One button, so that it keeps the focus. */}
+          <Button
+            size="small"
+            unavailable={busy}
+            onClick={() => (paused ? resume : pause).mutate({ linkId: link.id })}
+            aria-label={`${paused ? "Resume" : "Pause"} ${label}`}
+          >
+            {paused ? "Resume" : "Pause"}
+          </Button>
           <Menu name="Change" label={`Change ${label}`} buttonRef={menu}>
             <MenuItem onSelect={() => setOpen("limit")}>Monthly limit</MenuItem>
             <MenuItem onSelect={() => setOpen("models")}>Models</MenuItem>

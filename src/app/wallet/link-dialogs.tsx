@@ -76,7 +76,7 @@ export function LimitDialog({ link, onClose, returnFocusTo }: Props) {
         )}
         <DialogActions>
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary" disabled={save.isPending}>
+          <Button type="submit" kind="primary" unavailable={save.isPending}>
             {save.isPending ? "Saving" : "Save limit"}
           </Button>
         </DialogActions>
@@ -140,7 +140,7 @@ export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
         )}
         <DialogActions>
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary" disabled={save.isPending || (!any && chosen.size === 0)}>
+          <Button type="submit" kind="primary" unavailable={save.isPending} disabled={!any && chosen.size === 0}>
             {save.isPending ? "Saving" : "Save models"}
           </Button>
         </DialogActions>
@@ -168,7 +168,7 @@ export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
         {failure.message !== null && <FormError>{failure.message}</FormError>}
         <DialogActions>
           <Button onClick={onClose}>Cancel</Button>
-          <Button kind="danger" disabled={end.isPending} onClick={() => end.mutate({ linkId: link.id })}>
+          <Button kind="danger" unavailable={end.isPending} onClick={() => end.mutate({ linkId: link.id })}>
             {end.isPending ? "Disconnecting" : "Disconnect"}
           </Button>
         </DialogActions>

@@ -5,6 +5,7 @@ import { isUuid } from "#server/platform/ids.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { EmptyState } from "#ui/card.tsx";
 import { SectionHeading } from "#ui/heading.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { Money } from "#ui/money.tsx";
 import { Loading, Skeleton } from "#ui/skeleton.tsx";
 import { Activity } from "./activity.tsx";
@@ -67,24 +68,25 @@ async function Balance() {
 
 async function ConnectedApps() {
   const apps = await (await caller()).wallet.connectedApps();
-  if (apps.length === 0) {
-    return (
-      <EmptyState title="No app is connected">
-        <p>
-          A wallet pays for what you do in AI apps, so that each of them needs no subscription of its own. To connect one, choose Connect
-          Wallet in an app that takes Quota; it can spend only as much as you allow.
-        </p>
-      </EmptyState>
-    );
-  }
   return (
-    <ul className="space-y-3">
-      {apps.map((link) => (
-        <li key={link.id}>
-          <ConnectedApp link={link} />
-        </li>
-      ))}
-    </ul>
+    <KeepFocus>
+      {apps.length === 0 ? (
+        <EmptyState title="No app is connected">
+          <p>
+            A wallet pays for what you do in AI apps, so that each of them needs no subscription of its own. To connect one, choose Connect
+            Wallet in an app that takes Quota; it can spend only as much as you allow.
+          </p>
+        </EmptyState>
+      ) : (
+        <ul className="space-y-3">
+          {apps.map((link) => (
+            <li key={link.id}>
+              <ConnectedApp link={link} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </KeepFocus>
   );
 }
 

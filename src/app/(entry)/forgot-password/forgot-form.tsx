@@ -4,6 +4,8 @@ import { useActionState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 
 export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mailIsPrinted: boolean }) {
   const ask = trpc.account.requestReset.useMutation();
@@ -14,37 +16,38 @@ export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mai
     return email;
   }, known);
   const failure = failureOf(ask.error);
-  if (ask.isSuccess) {
-    return (
-      <div role="status" className="mt-6 space-y-4">
-        <p>
-          If <span className="font-medium [overflow-wrap:anywhere]">{email.trim()}</span> has an account, a mail with a link is on its way.
-          The link works once, for an hour.
-        </p>
-        {mailIsPrinted && (
-          <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
-            This server sends no mail yet. It is in the server's output instead.
-          </p>
-        )}
-      </div>
-    );
-  }
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
-      {failure.message !== null && <FormError>{failure.message}</FormError>}
-      <TextField
-        label="Email"
-        name="email"
-        type="email"
-        autoComplete="username"
-        required
-        autoFocus
-        defaultValue={email}
-        error={failure.fields.email}
-      />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
-        {busy ? "Sending" : "Send the link"}
-      </Button>
-    </form>
+    <KeepFocus className="mt-6">
+      {ask.isSuccess ? (
+        <div role="status" className="space-y-4">
+          <p>
+            If <span className="font-medium [overflow-wrap:anywhere]">{email.trim()}</span> has an account, a mail with a link is on its
+            way. The link works once, for an hour.
+          </p>
+          {mailIsPrinted && (
+            <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
+              This server sends no mail yet. It is in the server's output instead.
+            </p>
+          )}
+        </div>
+      ) : (
+        <form action={submit} onReset={keepTyped} noValidate className="space-y-4">
+          {failure.message !== null && <FormError>{failure.message}</FormError>}
+          <TextField
+            label="Email"
+            name="email"
+            type="email"
+            autoComplete="username"
+            required
+            autoFocus
+            defaultValue={email}
+            error={failure.fields.email}
+          />
+          <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
+            {busy ? "Sending" : "Send the link"}
+          </Button>
+        </form>
+      )}
+    </KeepFocus>
   );
 }

@@ -4,6 +4,7 @@ import { useActionState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 import { attempt } from "../../sign-in/attempt.ts";
 
 export function ResetForm({ token }: { token: string }) {
@@ -21,7 +22,7 @@ export function ResetForm({ token }: { token: string }) {
   }, null);
   const failure = failureOf(reset.error);
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField
         label="New password"
@@ -33,7 +34,7 @@ export function ResetForm({ token }: { token: string }) {
         error={failure.fields.password}
         hint={failure.fields.password === undefined ? "At least 10 characters." : undefined}
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Saving" : "Save and sign in"}
       </Button>
     </form>

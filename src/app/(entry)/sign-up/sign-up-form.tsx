@@ -1,13 +1,13 @@
 "use client";
 
-import { useActionState, useState } from "react";
+import { useActionState, useEffect, useState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 import { attempt } from "../../sign-in/attempt.ts";
 import { ProviderButtons } from "../../sign-in/provider-buttons.tsx";
-
-type Started = { signUpId: string; email: string; password: string };
+import { forgetStarted, keepStarted, keptStarted, type Started } from "./started.ts";
 
 /** Two steps: who one is, then the code from the mail. `goTo` is a path on this server. */
 export function SignUpForm({
@@ -21,39 +21,62 @@ export function SignUpForm({
 }) {
   const [started, setStarted] = useState<Started | null>(null);
   const [email, setEmail] = useState("");
+  /** Known as long as the page has not been loaded anew. */
+  const [password, setPassword] = useState<string | null>(null);
+
+  useEffect(() => {
+    const kept = keptStarted();
+    if (kept === null) return;
+    setEmail(kept.email);
+    setStarted(kept);
+  }, []);
+
   if (started === null) {
     return (
       <>
         <ProviderButtons providers={providers} goTo={goTo} />
         <WhoForm
           email={email}
-          onStarted={(next) => {
+          onStarted={(next, password) => {
+            keepStarted(next);
             setEmail(next.email);
+            setPassword(password);
             setStarted(next);
           }}
         />
       </>
     );
   }
-  return <CodeForm started={started} goTo={goTo} mailIsPrinted={mailIsPrinted} onBack={() => setStarted(null)} />;
+  return (
+    <CodeForm
+      started={started}
+      password={password}
+      goTo={goTo}
+      mailIsPrinted={mailIsPrinted}
+      onBack={() => {
+        forgetStarted();
+        setStarted(null);
+      }}
+    />
+  );
 }
 
-function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started) => void }) {
+function WhoForm({ email: before, onStarted }: { email: string; onStarted: (started: Started, password: string) => void }) {
   const start = trpc.account.startSignUp.useMutation();
-  const [email, submit, busy] = useActionState(async (_: string, form: FormData): Promise<string> => {
+  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
     const email = String(form.get("email") ?? "");
     const password = String(form.get("password") ?? "");
     try {
       const { signUpId } = await start.mutateAsync({ email, password });
-      onStarted({ signUpId, email: email.trim(), password });
+      onStarted({ signUpId, email: email.trim() }, password);
     } catch {
       // Shown below, from `start.error`.
     }
-    return email;
-  }, before);
+    return null;
+  }, null);
   const failure = failureOf(start.error);
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField
         label="Email"
@@ -62,7 +85,7 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
         autoComplete="username"
         required
         autoFocus
-        defaultValue={email}
+        defaultValue={before}
         error={failure.fields.email}
       />
       <TextField
@@ -74,39 +97,37 @@ function WhoForm({ email: before, onStarted }: { email: string; onStarted: (star
         error={failure.fields.password}
         hint={failure.fields.password === undefined ? "At least 10 characters." : undefined}
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Sending the code" : "Continue"}
       </Button>
     </form>
   );
 }
 
-type CodeProps = { started: Started; goTo: string; mailIsPrinted: boolean; onBack: () => void };
+type CodeProps = { started: Started; password: string | null; goTo: string; mailIsPrinted: boolean; onBack: () => void };
 
-function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
+function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps) {
   const finish = trpc.account.finishSignUp.useMutation();
-  const [state, submit, busy] = useActionState(
-    async (_: { code: string }, form: FormData) => {
-      const code = String(form.get("code") ?? "");
-      try {
-        await finish.mutateAsync({ signUpId: started.signUpId, code });
-      } catch {
-        // Shown below, from `finish.error`.
-        return { code };
-      }
-      const problem = await attempt(started.email, started.password);
-      // A full load, so that every page is made anew for the person who signed in.
-      window.location.assign(problem === null ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
-      return { code };
-    },
-    { code: "" },
-  );
+  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
+    try {
+      await finish.mutateAsync({ signUpId: started.signUpId, code: String(form.get("code") ?? "") });
+    } catch {
+      // Shown below, from `finish.error`.
+      return null;
+    }
+    forgetStarted();
+    const signedIn = password !== null && (await attempt(started.email, password)) === null;
+    // A full load, so that every page is made anew for the person who signed in.
+    window.location.assign(signedIn ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
+    return null;
+  }, null);
   const failure = failureOf(finish.error);
   return (
-    <form action={submit} noValidate className="mt-6 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <p role="status">
-        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it.
+        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it
+        {password === null && ", then sign in with the password that you chose"}.
       </p>
       {mailIsPrinted && (
         <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
@@ -120,15 +141,14 @@ function CodeForm({ started, goTo, mailIsPrinted, onBack }: CodeProps) {
         autoComplete="one-time-code"
         required
         autoFocus
-        defaultValue={state.code}
         error={failure.fields.code}
         className="font-mono"
         placeholder="0000 0000"
       />
-      <Button type="submit" kind="primary" className="w-full" disabled={busy}>
+      <Button type="submit" kind="primary" className="w-full" unavailable={busy}>
         {busy ? "Opening the wallet" : "Open my wallet"}
       </Button>
-      <Button kind="quiet" className="w-full" onClick={onBack} disabled={busy}>
+      <Button kind="quiet" className="w-full" onClick={onBack} unavailable={busy}>
         Use another address, or send it again
       </Button>
     </form>

@@ -4,6 +4,7 @@ import { useEffect, useId, useState } from "react";
 import { Button } from "#ui/button.tsx";
 import { CodeBlock } from "#ui/code-block.tsx";
 import { TextAreaField, TextField } from "#ui/field.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 
 type Parameter = { name: string; in: string; required: boolean };
 type Answer = { status: number; requestId: string | null; text: string; running: boolean };
@@ -68,88 +69,93 @@ export function TryIt(operation: {
     }
   }
 
-  if (!shown)
-    return (
-      <Button size="small" className="mt-4" onClick={() => setShown(true)} aria-label={`Try it: ${summary}`}>
-        Try it
-      </Button>
-    );
   return (
-    <section aria-labelledby={region} className="mt-5 rounded-lg border border-line bg-surface p-4 sm:p-5">
-      <h3 id={region} className="font-semibold">
-        Try it: {summary}
-      </h3>
-      <form
-        className="mt-4 space-y-4"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void send();
-        }}
-      >
-        {!open && (
-          <TextField
-            label="Your sandbox key"
-            hint="Make one in the dashboard, under API keys, with billing mode Sandbox. It stays in this tab."
-            type="password"
-            autoComplete="off"
-            spellCheck={false}
-            required
-            value={key}
-            onChange={(event) => setKey(event.target.value.trim())}
-          />
-        )}
-        <div className="grid gap-4 sm:grid-cols-2">
-          {parameters.map(({ name, required }) => (
-            <TextField
-              key={name}
-              label={name}
-              optional={!required}
-              required={required}
-              value={values[name] ?? ""}
-              onChange={(event) => setValues({ ...values, [name]: event.target.value })}
-            />
-          ))}
-        </div>
-        {example !== null && (
-          <TextAreaField
-            label="Body"
-            rows={Math.min(14, example.split("\n").length + 1)}
-            spellCheck={false}
-            className="font-mono text-[0.8125rem] leading-5"
-            value={body}
-            onChange={(event) => setBody(event.target.value)}
-          />
-        )}
-        <Button kind="primary" type="submit" disabled={busy}>
-          {busy ? "Sending …" : `Send ${method}`}
+    <KeepFocus>
+      {!shown ? (
+        <Button size="small" className="mt-4" onClick={() => setShown(true)} aria-label={`Try it: ${summary}`}>
+          Try it
         </Button>
-      </form>
-      <div aria-live="polite">
-        {answer !== null && "refused" in answer && (
-          <p className="mt-4 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">{answer.refused}</p>
-        )}
-        {answer !== null && "status" in answer && answer.status > 0 && (
-          <div className="mt-4">
-            <p className="text-sm">
-              <span className={answer.status < 400 ? "font-medium text-accent" : "font-medium text-danger"}>Status {answer.status}</span>
-              {answer.requestId !== null && (
-                <span className="ml-3 font-mono text-xs text-soft [overflow-wrap:anywhere]">{answer.requestId}</span>
-              )}
-            </p>
-            <CodeBlock label="The answer" className="mt-2 max-h-96 overflow-y-auto bg-sunken">
-              {answer.text}
-            </CodeBlock>
+      ) : (
+        <section aria-labelledby={region} className="mt-5 rounded-lg border border-line bg-surface p-4 sm:p-5">
+          <h3 id={region} className="font-semibold">
+            Try it: {summary}
+          </h3>
+          <form
+            className="mt-4 space-y-4"
+            onSubmit={(event) => {
+              event.preventDefault();
+              void send();
+            }}
+          >
+            {!open && (
+              <TextField
+                label="Your sandbox key"
+                hint="Make one in the dashboard, under API keys, with billing mode Sandbox. It stays in this tab."
+                type="password"
+                autoComplete="off"
+                spellCheck={false}
+                required
+                value={key}
+                onChange={(event) => setKey(event.target.value.trim())}
+              />
+            )}
+            <div className="grid gap-4 sm:grid-cols-2">
+              {parameters.map(({ name, required }) => (
+                <TextField
+                  key={name}
+                  label={name}
+                  optional={!required}
+                  required={required}
+                  value={values[name] ?? ""}
+                  onChange={(event) => setValues({ ...values, [name]: event.target.value })}
+                />
+              ))}
+            </div>
+            {example !== null && (
+              <TextAreaField
+                label="Body"
+                rows={Math.min(14, example.split("\n").length + 1)}
+                spellCheck={false}
+                className="font-mono text-[0.8125rem] leading-5"
+                value={body}
+                onChange={(event) => setBody(event.target.value)}
+              />
+            )}
+            <Button kind="primary" type="submit" unavailable={busy}>
+              {busy ? "Sending …" : `Send ${method}`}
+            </Button>
+          </form>
+          <div aria-live="polite">
+            {answer !== null && "refused" in answer && (
+              <p className="mt-4 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">{answer.refused}</p>
+            )}
+            {answer !== null && "status" in answer && answer.status > 0 && (
+              <div className="mt-4">
+                <p className="text-sm">
+                  <span className={answer.status < 400 ? "font-medium text-accent" : "font-medium text-danger"}>
+                    Status {answer.status}
+                  </span>
+                  {answer.requestId !== null && (
+                    <span className="ml-3 font-mono text-xs text-soft [overflow-wrap:anywhere]">{answer.requestId}</span>
+                  )}
+                </p>
+                <CodeBlock label="The answer" className="mt-2 max-h-96 overflow-y-auto bg-sunken">
+                  {answer.text}
+                </CodeBlock>
+              </div>
+            )}
           </div>
-        )}
-      </div>
-    </section>
+        </section>
+      )}
+    </KeepFocus>
   );
 }
 
 function defaults(path: string, parameters: readonly Parameter[]): Record<string, string> {
   return Object.fromEntries(
     parameters.map(({ name, required }) => {
-      if (name === "external_user_id") return [name, "user_123"];
+      // Where it only narrows an answer down, everybody is the better first look.
+      if (name === "external_user_id") return [name, required ? "user_123" : ""];
       if (name === "id" && path.startsWith("/v1/models")) return [name, "gpt-4o-mini"];
       return [name, required && name === "Idempotency-Key" ? crypto.randomUUID() : ""];
     }),

@@ -84,8 +84,11 @@ export default async function Security() {
               ))}
             </ul>
             <p className="mt-2">
-              Unlink them first: <code className="font-mono text-sm">DELETE /v1/users/…/link</code> with the app's key, for each of its
-              linked users.
+              Unlink them first, in the{" "}
+              <Link href="/dashboard" className="prose-link">
+                dashboard
+              </Link>{" "}
+              under the app’s Linked users.
             </p>
           </div>
         )}

@@ -4,29 +4,32 @@ import { useActionState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { keepTyped } from "#ui/keep-typed.ts";
 import { attempt } from "../../sign-in/attempt.ts";
 
 export function PasswordForm({ email }: { email: string }) {
   const change = trpc.account.changePassword.useMutation();
-  const [, submit, busy] = useActionState(async (_: null, form: FormData): Promise<null> => {
+  const [changes, submit, busy] = useActionState(async (changes: number, form: FormData): Promise<number> => {
     const password = String(form.get("password") ?? "");
     try {
       await change.mutateAsync({ current: String(form.get("current") ?? ""), password });
     } catch {
       // Shown below, from `change.error`.
-      return null;
+      return changes;
     }
     // Every session has ended, this one too: it begins anew.
     if ((await attempt(email, password)) !== null) window.location.assign("/sign-in?callbackUrl=/wallet/security");
-    return null;
-  }, null);
+    return changes + 1;
+  }, 0);
   const failure = failureOf(change.error);
   return (
-    <form action={submit} noValidate className="mt-4 space-y-4">
+    <form action={submit} onReset={keepTyped} noValidate className="mt-4 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       {/* For password managers, which file a password under a name. */}
       <input type="hidden" name="username" autoComplete="username" value={email} readOnly />
       <TextField
+        // Empty again after each change.
+        key={`current ${changes}`}
         label="Current password"
         name="current"
         type="password"
@@ -35,6 +38,7 @@ export function PasswordForm({ email }: { email: string }) {
         error={failure.fields.current}
       />
       <TextField
+        key={`new ${changes}`}
         label="New password"
         name="password"
         type="password"
@@ -44,7 +48,7 @@ export function PasswordForm({ email }: { email: string }) {
         hint={failure.fields.password === undefined ? "At least 10 characters. You are signed out everywhere else." : undefined}
       />
       <div className="flex flex-wrap items-center gap-4">
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" unavailable={busy}>
           {busy ? "Saving" : "Change password"}
         </Button>
         <p role="status" className="text-sm text-soft">

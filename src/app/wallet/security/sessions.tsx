@@ -19,7 +19,7 @@ export function SignOutEverywhere() {
   const failure = failureOf(end.error);
   return (
     <div className="space-y-2">
-      <Button onClick={() => end.mutate()} disabled={end.isPending || end.isSuccess}>
+      <Button onClick={() => end.mutate()} unavailable={end.isPending || end.isSuccess}>
         Sign out everywhere
       </Button>
       {failure.message !== null && <FormError>{failure.message}</FormError>}
@@ -51,7 +51,7 @@ export function DeleteAccount({ email }: { email: string }) {
           expected={email}
           ignoreCase
           action={remove.isPending ? "Deleting" : "Delete account"}
-          disabled={remove.isPending || remove.isSuccess}
+          busy={remove.isPending || remove.isSuccess}
           failure={failure.message}
           onConfirm={(typed) => remove.mutate({ confirm: typed })}
           onCancel={close}

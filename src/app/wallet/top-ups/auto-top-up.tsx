@@ -8,6 +8,7 @@ import { Badge } from "#ui/badge.tsx";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";
 import { FormError, SelectField, TextField } from "#ui/field.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { Money } from "#ui/money.tsx";
 import { useReady } from "#ui/use-ready.ts";
 
@@ -17,6 +18,7 @@ type Offer = Answers["payments"]["offer"];
 /** Automatic top-ups: what they are now, and a form that changes them. */
 export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offer }) {
   const [editing, setEditing] = useState(false);
+  const [edited, setEdited] = useState(false);
   const router = useRouter();
   const done = {
     onSuccess: () => {
@@ -28,7 +30,14 @@ export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offe
   const remove = trpc.payments.removeCard.useMutation(done);
   const failure = failureOf(stop.error ?? remove.error);
   const ready = useReady();
-  const busy = stop.isPending || remove.isPending || !ready;
+  const busy = stop.isPending || remove.isPending;
+
+  function edit() {
+    setEditing(true);
+    // When the form is gone again, the button that opened it has the focus.
+    setEdited(true);
+  }
+
   if (offer.provider !== "stripe") {
     return (
       <Card className="p-4 sm:p-5">
@@ -38,46 +47,48 @@ export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offe
   }
   return (
     <Card className="p-4 sm:p-5" aria-label="Automatic top-ups">
-      <div className="flex flex-wrap items-start justify-between gap-3">
-        <div className="min-w-0 flex-1 basis-64">
-          <p className="flex items-center gap-2 font-medium">
-            {settings.state === "off" ? "They are off" : "Add credits when my balance is low"}
-            <State state={settings.state} />
-          </p>
-          <p className="mt-0.5 text-sm leading-5 text-soft">
-            <InWords settings={settings} />
-          </p>
-        </div>
-        {!editing && (
-          <div className="flex gap-2">
-            {settings.state !== "off" && (
-              <Button size="small" disabled={busy} onClick={() => stop.mutate()}>
-                Turn off
+      <KeepFocus>
+        <div className="flex flex-wrap items-start justify-between gap-3">
+          <div className="min-w-0 flex-1 basis-64">
+            <p className="flex items-center gap-2 font-medium">
+              {settings.state === "off" ? "They are off" : "Add credits when my balance is low"}
+              <State state={settings.state} />
+            </p>
+            <p className="mt-0.5 text-sm leading-5 text-soft">
+              <InWords settings={settings} />
+            </p>
+          </div>
+          {!editing && (
+            <div className="flex gap-2">
+              {settings.state !== "off" && (
+                <Button size="small" unavailable={busy} disabled={!ready} onClick={() => stop.mutate()}>
+                  Turn off
+                </Button>
+              )}
+              <Button size="small" unavailable={busy} disabled={!ready} autoFocus={edited} onClick={edit}>
+                {settings.state === "off" ? "Set up" : settings.state === "on" ? "Change" : "Turn on again"}
               </Button>
-            )}
-            <Button size="small" disabled={busy} onClick={() => setEditing(true)}>
-              {settings.state === "off" ? "Set up" : settings.state === "on" ? "Change" : "Turn on again"}
-            </Button>
+            </div>
+          )}
+        </div>
+        {settings.problem !== null && <Problem problem={settings.problem} wentBack={settings.wentBack} />}
+        {failure.message !== null && (
+          <div className="mt-3">
+            <FormError>{failure.message}</FormError>
           </div>
         )}
-      </div>
-      {settings.problem !== null && <Problem problem={settings.problem} wentBack={settings.wentBack} />}
-      {failure.message !== null && (
-        <div className="mt-3">
-          <FormError>{failure.message}</FormError>
-        </div>
-      )}
-      {settings.card !== null && (
-        <p className="mt-3 flex items-center justify-between gap-3 border-t border-line pt-3 text-sm">
-          <span>
-            <span className="text-soft">Saved card</span> {settings.card}
-          </span>
-          <Button size="small" kind="quiet" disabled={busy} onClick={() => remove.mutate()}>
-            Remove card
-          </Button>
-        </p>
-      )}
-      {editing && <Form settings={settings} packages={offer.packages} onDone={done.onSuccess} onCancel={() => setEditing(false)} />}
+        {settings.card !== null && (
+          <p className="mt-3 flex items-center justify-between gap-3 border-t border-line pt-3 text-sm">
+            <span>
+              <span className="text-soft">Saved card</span> {settings.card}
+            </span>
+            <Button size="small" kind="quiet" unavailable={busy} disabled={!ready} onClick={() => remove.mutate()}>
+              Remove card
+            </Button>
+          </p>
+        )}
+        {editing && <Form settings={settings} packages={offer.packages} onDone={done.onSuccess} onCancel={() => setEditing(false)} />}
+      </KeepFocus>
     </Card>
   );
 }
@@ -157,6 +168,7 @@ function Form({ settings, packages, onDone, onCancel }: FormProps) {
       <div className="grid gap-4 sm:grid-cols-3">
         <TextField
           label="When below"
+          autoFocus
           inputMode="decimal"
           autoComplete="off"
           value={threshold}
@@ -190,7 +202,7 @@ function Form({ settings, packages, onDone, onCancel }: FormProps) {
         <Button onClick={onCancel} disabled={busy}>
           Cancel
         </Button>
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" unavailable={busy}>
           {busy ? "One moment" : settings.card === null ? `Pay ${dollars(amount)} and turn on` : "Save and turn on"}
         </Button>
       </div>

@@ -18,8 +18,10 @@ export function LowBalanceMail({ on }: { on: boolean }) {
         <input
           type="checkbox"
           checked={wanted}
-          disabled={save.isPending || !ready}
+          aria-disabled={save.isPending}
+          disabled={!ready}
           onChange={(event) => {
+            if (save.isPending) return;
             setWanted(event.target.checked);
             save.mutate({ on: event.target.checked });
           }}

@@ -64,7 +64,7 @@ export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
         <OverlapField label={`${apiKey.fragment} goes on working`} />
         <DialogActions>
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary" disabled={roll.isPending}>
+          <Button type="submit" kind="primary" unavailable={roll.isPending}>
             {roll.isPending ? "Rolling" : "Roll key"}
           </Button>
         </DialogActions>
@@ -95,7 +95,7 @@ export function RevokeDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
       <TypedConfirmation
         expected={apiKey.name}
         action={revoke.isPending ? "Revoking" : "Revoke key"}
-        disabled={revoke.isPending}
+        busy={revoke.isPending}
         failure={failure.message}
         onConfirm={() => revoke.mutate({ appId, apiKeyId: apiKey.id })}
         onCancel={onClose}

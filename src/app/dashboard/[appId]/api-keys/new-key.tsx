@@ -84,7 +84,7 @@ export function NewKeyButton({ appId }: { appId: string }) {
             </SelectField>
             <DialogActions>
               <Button onClick={close}>Cancel</Button>
-              <Button type="submit" kind="primary" disabled={mint.isPending}>
+              <Button type="submit" kind="primary" unavailable={mint.isPending}>
                 {mint.isPending ? "Making the key" : "Make key"}
               </Button>
             </DialogActions>

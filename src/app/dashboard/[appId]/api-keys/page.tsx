@@ -4,6 +4,7 @@ import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { EmptyState } from "#ui/card.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { Loading } from "#ui/skeleton.tsx";
 import { EndedKeys } from "./ended-keys.tsx";
 import { KeyTable } from "./key-table.tsx";
@@ -33,7 +34,7 @@ async function Content({ appId }: { appId: string }) {
   const api = await caller();
   const [keys, ended] = await Promise.all([api.apiKeys.list({ appId }), api.apiKeys.ended({ appId })]);
   return (
-    <>
+    <KeepFocus>
       {keys.length === 0 ? (
         <>
           <PageHeading title="API keys" />
@@ -56,6 +57,6 @@ async function Content({ appId }: { appId: string }) {
           <EndedKeys key={ended.items[0]?.id} appId={appId} first={ended} />
         </>
       )}
-    </>
+    </KeepFocus>
   );
 }

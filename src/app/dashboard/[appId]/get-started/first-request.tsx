@@ -15,6 +15,7 @@ import { CopyBox, ShownOnce } from "#ui/copy-box.tsx";
 import { CopyButton } from "#ui/copy-button.tsx";
 import { FormError } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { Money } from "#ui/money.tsx";
 import { Outcome } from "#ui/request-words.tsx";
 import { Tabs } from "#ui/tabs.tsx";
@@ -25,66 +26,76 @@ type Requests = Answers["apps"]["newestRequests"];
 type Mode = "developer" | "test";
 type Props = { app: { id: string; name: string }; origin: string; model: string; balance: bigint; requests: Requests };
 
+const LOOK_EVERY_MS = 1_500;
+
 /** From no key to a request that arrived, on one screen. */
 export function FirstRequest({ app, origin, model, balance, requests }: Props) {
   const [mode, setMode] = useState<Mode>(balance > 0n ? "developer" : "test");
   const mint = trpc.apiKeys.mint.useMutation();
   const failure = failureOf(mint.error);
+  const arriving = trpc.apps.newestRequests.useQuery(
+    { appId: app.id },
+    // Only while somebody looks.
+    { initialData: requests, refetchInterval: LOOK_EVERY_MS, refetchOnWindowFocus: true },
+  );
+  const arrived = arriving.data.length > 0;
   const made = mint.data;
   return (
     <ol className="space-y-6">
       <Step n={1} title={`${app.name} is registered`} done />
-      <Step n={2} title="Make an API key" done={made !== undefined || requests.length > 0}>
-        {made === undefined ? (
-          <form
-            className="max-w-xl"
-            onSubmit={(event) => {
-              event.preventDefault();
-              mint.mutate({ appId: app.id, name: mode === "test" ? "First key, sandbox" : "First key", billingMode: mode });
-            }}
-          >
-            <FormBody className="space-y-4">
-              {failure.message !== null && <FormError>{failure.message}</FormError>}
-              <Choices legend="Who pays for the first request">
-                <Choice
-                  type="radio"
-                  name="mode"
-                  checked={mode === "developer"}
-                  onChange={() => setMode("developer")}
-                  disabled={balance === 0n}
-                  title="You, from your own wallet"
-                  says={
-                    balance === 0n ? (
-                      "Your wallet is empty."
-                    ) : (
-                      <>
-                        It has <Money credits={balance} />; a short question costs a small part of a cent.
-                      </>
-                    )
-                  }
-                />
-                <Choice
-                  type="radio"
-                  name="mode"
-                  checked={mode === "test"}
-                  onChange={() => setMode("test")}
-                  title="Nobody: the sandbox"
-                  says="A simulator answers, with play credits."
-                />
-              </Choices>
-              <Button type="submit" kind="primary" disabled={mint.isPending}>
-                {mint.isPending ? "Making the key" : "Make a key"}
-              </Button>
-            </FormBody>
-          </form>
-        ) : (
-          <div className="max-w-2xl space-y-3">
-            <ShownOnce what="this key" />
-            <CopyBox label="API key" text={made.secret} />
-          </div>
-        )}
+      <Step n={2} title="Make an API key" done={made !== undefined || arrived}>
+        <KeepFocus>
+          {made === undefined ? (
+            <form
+              className="max-w-xl"
+              onSubmit={(event) => {
+                event.preventDefault();
+                mint.mutate({ appId: app.id, name: mode === "test" ? "First key, sandbox" : "First key", billingMode: mode });
+              }}
+            >
+              <FormBody className="space-y-4">
+                {failure.message !== null && <FormError>{failure.message}</FormError>}
+                <Choices legend="Who pays for the first request">
+                  <Choice
+                    type="radio"
+                    name="mode"
+                    checked={mode === "developer"}
+                    onChange={() => setMode("developer")}
+                    disabled={balance === 0n}
+                    title="You, from your own wallet"
+                    says={
+                      balance === 0n ? (
+                        "Your wallet is empty."
+                      ) : (
+                        <>
+                          It has <Money credits={balance} />; a short question costs a small part of a cent.
+                        </>
+                      )
+                    }
+                  />
+                  <Choice
+                    type="radio"
+                    name="mode"
+                    checked={mode === "test"}
+                    onChange={() => setMode("test")}
+                    title="Nobody: the sandbox"
+                    says="A simulator answers, with play credits."
+                  />
+                </Choices>
+                <Button type="submit" kind="primary" unavailable={mint.isPending}>
+                  {mint.isPending ? "Making the key" : "Make a key"}
+                </Button>
+              </FormBody>
+            </form>
+          ) : (
+            <div className="max-w-2xl space-y-3">
+              <ShownOnce what="this key" />
+              <CopyBox label="API key" text={made.secret} />
+            </div>
+          )}
+        </KeepFocus>
       </Step>
-      <Step n={3} title="Send a request" done={requests.length > 0}>
+      <Step n={3} title="Send a request" done={arrived}>
         <Snippets origin={origin} apiKey={made?.secret ?? PLACEHOLDER} model={model} />
         {made === undefined && (
           <p className="mt-2 text-sm text-soft">
@@ -92,7 +103,7 @@ export function FirstRequest({ app, origin, model, balance, requests }: Props) {
           </p>
         )}
       </Step>
-      <Arrival app={app} first={requests} />
+      <Arrival app={app} requests={arriving.data} isError={arriving.isError} />
     </ol>
   );
 }
@@ -121,16 +132,9 @@ function Snippets({ origin, apiKey, model }: { origin: string; apiKey: string; m
   );
 }
 
-const LOOK_EVERY_MS = 1_500;
-
-/** Waits for the first request and shows it, and those after it. */
-function Arrival({ app, first }: { app: Props["app"]; first: Requests }) {
-  const { data, isError } = trpc.apps.newestRequests.useQuery(
-    { appId: app.id },
-    // Only while somebody looks.
-    { initialData: first, refetchInterval: LOOK_EVERY_MS, refetchOnWindowFocus: true },
-  );
-  const arrived = data.length > 0;
+/** The first request, and those after it, as soon as they are there. */
+function Arrival({ app, requests, isError }: { app: Props["app"]; requests: Requests; isError: boolean }) {
+  const arrived = requests.length > 0;
   return (
     <Step n={4} title={arrived ? "It arrived" : "Waiting for the first request"} done={arrived} live>
       {isError && <p className="mb-2 text-sm text-danger">The server does not answer. This goes on by itself when it does.</p>}
@@ -142,7 +146,7 @@ function Arrival({ app, first }: { app: Props["app"]; first: Requests }) {
       ) : (
         <>
           <ul className="divide-y divide-line overflow-hidden rounded-lg border border-line bg-surface">
-            {data.map((request) => (
+            {requests.map((request) => (
               // Two lines on a narrow screen, columns on a wide one.
               <li
                 key={request.id}
@@ -167,7 +171,7 @@ function Arrival({ app, first }: { app: Props["app"]; first: Requests }) {
               </li>
             ))}
           </ul>
-          {data.every(({ outcome }) => outcome === "failed") && (
+          {requests.every(({ outcome }) => outcome === "failed") && (
             <p className="mt-2 text-sm text-soft">
               The provider did not answer it, so nothing was billed. The answer that you got says why.
             </p>

@@ -6,6 +6,7 @@ import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError } from "#ui/field.tsx";
+import { KeepFocus } from "#ui/keep-focus.tsx";
 import { SecretDialog } from "#ui/secret-dialog.tsx";
 import { Time } from "#ui/time.tsx";
 import { OverlapField, overlapIn } from "../overlap.tsx";
@@ -35,7 +36,7 @@ export function ClientSecret({ app }: { app: App }) {
   }
 
   return (
-    <div>
+    <KeepFocus>
       <p className="mb-1.5 text-sm font-medium">Client secret</p>
       <div className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2">
         <p className="text-sm text-soft">
@@ -50,7 +51,7 @@ export function ClientSecret({ app }: { app: App }) {
           <p>
             The one before, <code className="font-mono">{app.formerSecretFragment}</code>, works until <Time at={former} />.
           </p>
-          <Button size="small" onClick={() => end.mutate({ appId: app.id })} disabled={end.isPending}>
+          <Button size="small" onClick={() => end.mutate({ appId: app.id })} unavailable={end.isPending}>
             {end.isPending ? "Ending it" : "End it now"}
           </Button>
         </div>
@@ -71,7 +72,7 @@ export function ClientSecret({ app }: { app: App }) {
             />
             <DialogActions>
               <Button onClick={close}>Cancel</Button>
-              <Button type="submit" kind="primary" disabled={rotate.isPending}>
+              <Button type="submit" kind="primary" unavailable={rotate.isPending}>
                 {rotate.isPending ? "Rotating" : "Make a new secret"}
               </Button>
             </DialogActions>
@@ -87,6 +88,6 @@ export function ClientSecret({ app }: { app: App }) {
           returnFocusTo={button}
         />
       )}
-    </div>
+    </KeepFocus>
   );
 }

@@ -37,7 +37,7 @@ export function DeleteApp({ app, linkedUsers }: { app: { id: string; name: strin
         <TypedConfirmation
           expected={app.name}
           action={remove.isPending ? "Deleting" : "Delete app"}
-          disabled={remove.isPending || remove.isSuccess}
+          busy={remove.isPending || remove.isSuccess}
           failure={failure.message}
           onConfirm={(typed) => remove.mutate({ appId: app.id, confirm: typed })}
           onCancel={close}

@@ -46,7 +46,7 @@ export function ProfileForm({ name }: { name: string | null }) {
           {...form.register("name")}
         />
         <div className="flex items-center gap-4">
-          <Button type="submit" disabled={rename.isPending || !isDirty}>
+          <Button type="submit" unavailable={rename.isPending || !isDirty}>
             {rename.isPending ? "Saving" : "Save name"}
           </Button>
           <p role="status" className="text-sm text-soft">

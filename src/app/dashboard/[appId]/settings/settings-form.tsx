@@ -16,6 +16,7 @@ import { FormBody } from "#ui/form-body.tsx";
 import { LogoField } from "#ui/logo-field.tsx";
 import { ModelPicker } from "#ui/model-picker.tsx";
 import { percentOf } from "#ui/percent.ts";
+import { useLeaveQuestion } from "#ui/use-leave-question.ts";
 import { appForm, type Checked, type Typed } from "./app-form.ts";
 import { ConsentPreview, type Viewer } from "./consent-preview.tsx";
 
@@ -46,6 +47,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
   const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app) });
   const { register, formState } = form;
   const { errors, isDirty } = formState;
+  useLeaveQuestion(isDirty);
   const uris = useFieldArray({ control: form.control, name: "redirectUris" });
   const typed = useWatch({ control: form.control }) as Typed;
   const update = trpc.apps.update.useMutation({ onSuccess: () => router.refresh() });
@@ -208,11 +210,11 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
                 {wrong.length > 0 && <FormError>{wrong.join(" ")}</FormError>}
               </div>
             )}
-            <Button type="submit" kind="primary" disabled={update.isPending || !isDirty}>
+            <Button type="submit" kind="primary" unavailable={update.isPending || !isDirty}>
               {update.isPending ? "Saving" : "Save settings"}
             </Button>
             {isDirty && (
-              <Button kind="quiet" onClick={() => form.reset(typedOf(app))} disabled={update.isPending}>
+              <Button kind="quiet" onClick={() => form.reset(typedOf(app))} unavailable={update.isPending}>
                 Discard
               </Button>
             )}

@@ -16,37 +16,61 @@ import type { Endpoint, EventTypes } from "./states.tsx";
 
 type EventType = EventTypes[number]["type"];
 
-const typedEndpoint = z.object({
-  url: z.string().trim().min(1, "Write the whole address, such as https://example.com/webhooks."),
-  description: z.string().trim().max(500, "A description has at most 500 characters."),
-  events: z.array(z.custom<EventType>()).min(1, "Choose at least one event."),
-  threshold: z.string().transform((text, context) => {
-    const credits = creditsOf(text);
-    if (credits !== null && credits > 0n) return credits;
-    context.addIssue({ code: "custom", message: "Write an amount of dollars above zero, such as 0.10." });
-    return z.NEVER;
-  }),
-  sandbox: z.boolean(),
-});
+/** A threshold that is left as it was stays as it is, to the credit, whatever can be typed. */
+const typedEndpoint = (kept: string | null) =>
+  z.object({
+    url: z.string().trim().min(1, "Write the whole address, such as https://example.com/webhooks."),
+    description: z.string().trim().max(500, "A description has at most 500 characters."),
+    events: z.array(z.custom<EventType>()).min(1, "Choose at least one event."),
+    threshold: z.string().transform((text, context) => {
+      if (text === kept) return undefined;
+      const credits = creditsOf(text);
+      if (credits !== null && credits > 0n) return credits;
+      context.addIssue({ code: "custom", message: "Write an amount of dollars above zero, such as 0.10." });
+      return z.NEVER;
+    }),
+    sandbox: z.boolean(),
+  });
+
+/** What a field of the server's is called here. */
+const fieldOf: Partial<Record<string, keyof Typed>> = {
+  url: "url",
+  description: "description",
+  events: "events",
+  balanceLowThreshold: "threshold",
+};
+
+type Typed = z.input<ReturnType<typeof typedEndpoint>>;
+type Checked = z.output<ReturnType<typeof typedEndpoint>>;
 
 const FIRST_THRESHOLD = 100_000n;
 
 type FormProps = { appId: string; types: EventTypes; endpoint?: Endpoint; onDone: (made?: { id: string; secret: string }) => void };
 
 function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
-  const form = useForm<z.input<typeof typedEndpoint>, unknown, z.output<typeof typedEndpoint>>({
-    resolver: zodResolver(typedEndpoint),
+  const threshold = exactDollars(endpoint?.balanceLowThreshold ?? FIRST_THRESHOLD).replaceAll(",", "");
+  const [resolver] = useState(() => zodResolver(typedEndpoint(endpoint === undefined ? null : threshold)));
+  const form = useForm<Typed, unknown, Checked>({
+    resolver,
     defaultValues: {
       url: endpoint?.url ?? "",
       description: endpoint?.description ?? "",
       events: endpoint?.events ?? types.map(({ type }) => type),
-      threshold: exactDollars(endpoint?.balanceLowThreshold ?? FIRST_THRESHOLD).replaceAll(",", ""),
+      threshold,
       sandbox: endpoint?.sandbox ?? false,
     },
   });
   const { errors } = form.formState;
-  const create = trpc.webhooks.create.useMutation({ onSuccess: ({ endpoint: made, secret }) => onDone({ id: made.id, secret }) });
-  const update = trpc.webhooks.update.useMutation({ onSuccess: () => onDone() });
+  /** The form is longer than many screens, so the first field that was refused is shown. */
+  function onError(error: unknown) {
+    const refused = Object.entries(failureOf(error).fields).flatMap(([name, message]) => {
+      const field = fieldOf[name];
+      return field === undefined ? [] : [{ field, message }];
+    });
+    for (const [n, { field, message }] of refused.entries()) form.setError(field, { message }, { shouldFocus: n === 0 });
+  }
+  const create = trpc.webhooks.create.useMutation({ onSuccess: ({ endpoint: made, secret }) => onDone({ id: made.id, secret }), onError });
+  const update = trpc.webhooks.update.useMutation({ onSuccess: () => onDone(), onError });
   const busy = create.isPending || update.isPending;
   const failure = failureOf(create.error ?? update.error);
   const events = form.watch("events");
@@ -59,14 +83,13 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
 
   return (
     <form onSubmit={submit} noValidate className="space-y-5">
-      {failure.message !== null && <FormError>{failure.message}</FormError>}
       <TextField
         label="Address"
         type="url"
         placeholder="https://example.com/webhooks"
         autoComplete="off"
         spellCheck={false}
-        error={errors.url?.message ?? failure.fields.url}
+        error={errors.url?.message}
         {...form.register("url")}
       />
       <TextField
@@ -74,14 +97,14 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
         optional
         maxLength={500}
         autoComplete="off"
-        error={errors.description?.message ?? failure.fields.description}
+        error={errors.description?.message}
         {...form.register("description")}
       />
       <Controller
         control={form.control}
         name="events"
         render={({ field }) => (
-          <Choices legend="Events" error={errors.events?.message ?? failure.fields.events}>
+          <Choices legend="Events" error={errors.events?.message}>
             {types.map(({ type, when }) => (
               <Choice
                 key={type}
@@ -89,9 +112,11 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
                 title={<code className="font-mono text-[0.8125rem]">{type}</code>}
                 says={when.replaceAll("`", "")}
                 checked={field.value.includes(type)}
-                onChange={(event) =>
-                  field.onChange(event.target.checked ? [...field.value, type] : field.value.filter((each) => each !== type))
-                }
+                onChange={(event) => {
+                  field.onChange(event.target.checked ? [...field.value, type] : field.value.filter((each) => each !== type));
+                  // Its field goes, and what is wrong in it can't be seen any more.
+                  if (type === "balance.low") form.resetField("threshold");
+                }}
                 className="py-2 has-checked:border-line has-checked:bg-surface"
               />
             ))}
@@ -104,7 +129,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
           inputMode="decimal"
           autoComplete="off"
           className="max-w-40"
-          error={errors.threshold?.message ?? failure.fields.balanceLowThreshold}
+          error={errors.threshold?.message}
           {...form.register("threshold")}
         />
       )}
@@ -116,9 +141,10 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
           {...form.register("sandbox")}
         />
       )}
+      {failure.message !== null && <FormError>{failure.message}</FormError>}
       <DialogActions>
         <Button onClick={() => onDone()}>Cancel</Button>
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" unavailable={busy}>
           {endpoint === undefined ? (busy ? "Adding" : "Add endpoint") : busy ? "Saving" : "Save endpoint"}
         </Button>
       </DialogActions>

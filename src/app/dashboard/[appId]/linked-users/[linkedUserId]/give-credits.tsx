@@ -103,7 +103,7 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
             />
             <DialogActions>
               <Button onClick={close}>Cancel</Button>
-              <Button type="submit" kind="primary" disabled={fund.isPending}>
+              <Button type="submit" kind="primary" unavailable={fund.isPending}>
                 {fund.isPending ? "Giving" : "Give"}
               </Button>
             </DialogActions>

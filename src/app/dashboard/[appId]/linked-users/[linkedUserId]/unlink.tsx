@@ -39,7 +39,7 @@ export function Unlink({ appId, linkedUserId, externalUserId }: Props) {
         <TypedConfirmation
           expected={externalUserId}
           action={unlink.isPending || unlink.isSuccess ? "Unlinking" : "Unlink user"}
-          disabled={unlink.isPending || unlink.isSuccess}
+          busy={unlink.isPending || unlink.isSuccess}
           failure={failure.message}
           onConfirm={() => unlink.mutate({ appId, linkedUserId })}
           onCancel={close}

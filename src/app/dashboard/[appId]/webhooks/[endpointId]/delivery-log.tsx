@@ -155,7 +155,7 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
       <>
         <FormError>{failure.message}</FormError>
         <DialogActions>
-          <Button onClick={() => void record.refetch()} disabled={record.isFetching}>
+          <Button onClick={() => void record.refetch()} unavailable={record.isFetching}>
             {record.isFetching ? "Loading" : "Try again"}
           </Button>
         </DialogActions>
@@ -223,7 +223,8 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
         <Button
           kind={delivery.status === "failed" ? "primary" : "secondary"}
           onClick={() => retry.mutate(ids)}
-          disabled={retry.isPending || endpoint.disabled}
+          unavailable={retry.isPending}
+          disabled={endpoint.disabled}
           title={endpoint.disabled ? "The endpoint is disabled. Enable it first." : undefined}
         >
           {retry.isPending ? "Asking for it" : "Send it again now"}

@@ -60,7 +60,7 @@ export function SendTestButton({ appId, endpoint, types }: Props & { types: Even
           </SelectField>
           <DialogActions>
             <Button onClick={() => setOpen(false)}>Cancel</Button>
-            <Button type="submit" kind="primary" disabled={send.isPending}>
+            <Button type="submit" kind="primary" unavailable={send.isPending}>
               {send.isPending ? "Sending" : "Send event"}
             </Button>
           </DialogActions>
@@ -89,7 +89,12 @@ export function SecretButtons({ appId, endpoint }: Props) {
 
   return (
     <>
-      <Button ref={showButton} size="small" onClick={() => reveal.mutate({ appId, endpointId: endpoint.id })} disabled={reveal.isPending}>
+      <Button
+        ref={showButton}
+        size="small"
+        onClick={() => reveal.mutate({ appId, endpointId: endpoint.id })}
+        unavailable={reveal.isPending}
+      >
         Show secret
       </Button>
       <Button ref={rotateButton} size="small" onClick={() => setRotating(true)}>
@@ -110,7 +115,7 @@ export function SecretButtons({ appId, endpoint }: Props) {
           <OverlapField label="The present secret goes on signing" />
           <DialogActions>
             <Button onClick={() => setRotating(false)}>Cancel</Button>
-            <Button type="submit" kind="primary" disabled={rotate.isPending}>
+            <Button type="submit" kind="primary" unavailable={rotate.isPending}>
               {rotate.isPending ? "Rotating" : "Make a new secret"}
             </Button>
           </DialogActions>
@@ -142,7 +147,7 @@ export function EnableButton({ appId, endpoint }: Props) {
       <Button
         size="small"
         onClick={() => update.mutate({ appId, endpointId: endpoint.id, enabled: !enabled })}
-        disabled={update.isPending}
+        unavailable={update.isPending}
         title={enabled ? "Nothing is sent while it is disabled, and what is on its way is given up." : undefined}
       >
         {enabled ? "Disable" : "Enable"}
@@ -182,7 +187,7 @@ export function RemoveButton({ appId, endpoint }: Props) {
         <TypedConfirmation
           expected={host}
           action={remove.isPending ? "Removing" : "Remove endpoint"}
-          disabled={remove.isPending || remove.isSuccess}
+          busy={remove.isPending || remove.isSuccess}
           failure={failure.message}
           onConfirm={() => remove.mutate({ appId, endpointId: endpoint.id })}
           onCancel={() => setOpen(false)}

@@ -1,0 +1,74 @@
+"use client";
+
+import { type ComponentProps, type RefObject, useEffect, useRef } from "react";
+import { classes } from "./classes.ts";
+
+/**
+ * For places where what has the focus may go away: a row with the button in it that removes
+ * it, a button in whose place a form appears. The focus then goes to what came next, or
+ * before, or else to this box; otherwise whoever uses a keyboard or a screen reader would be
+ * thrown to the top of the page. Dialogs see to that themselves, and bring focus back here.
+ */
+export function KeepFocus({ className, ...props }: ComponentProps<"div">) {
+  return <div ref={useKeepFocus<HTMLDivElement>()} className={classes("outline-none", className)} {...props} />;
+}
+
+/** The same for a box that is there anyway. */
+export function useKeepFocus<Box extends HTMLElement>(): RefObject<Box | null> {
+  const box = useRef<Box>(null);
+  useEffect(() => (box.current === null ? undefined : keepFocusIn(box.current)), []);
+  return box;
+}
+
+function keepFocusIn(box: HTMLElement): () => void {
+  let focused: HTMLElement | null = null;
+  /** What could have the focus when it was last seen there, in order. */
+  let order: HTMLElement[] = [];
+
+  function remember({ target }: FocusEvent) {
+    if (target === box) return;
+    focused = target as HTMLElement;
+    order = focusableIn(box);
+  }
+
+  // Some browsers say so too when what has the focus is removed; then it is not there any more a moment later.
+  function leave() {
+    queueMicrotask(() => {
+      if (focused?.isConnected && document.activeElement !== focused) focused = null;
+    });
+  }
+
+  const observer = new MutationObserver(() => {
+    if (focused === null) return;
+    const now = focusableIn(box);
+    if (focused.isConnected) {
+      order = now;
+      return;
+    }
+    const at = order.indexOf(focused);
+    const before = order;
+    focused = null;
+    if (document.activeElement !== null && document.activeElement !== document.body) return;
+    const stayed = (each: HTMLElement) => now.includes(each);
+    const successor = before.slice(at + 1).find(stayed) ?? before.slice(0, Math.max(at, 0)).findLast(stayed) ?? now[0];
+    if (successor !== undefined) return successor.focus();
+    box.tabIndex = -1;
+    box.addEventListener("blur", () => box.removeAttribute("tabindex"), { once: true });
+    box.focus();
+  });
+
+  box.addEventListener("focusin", remember);
+  box.addEventListener("focusout", leave);
+  observer.observe(box, { childList: true, subtree: true });
+  return () => {
+    box.removeEventListener("focusin", remember);
+    box.removeEventListener("focusout", leave);
+    observer.disconnect();
+  };
+}
+
+function focusableIn(box: HTMLElement): HTMLElement[] {
+  return [...box.querySelectorAll<HTMLElement>("a[href], button, input, select, textarea, summary, [tabindex]")].filter(
+    (each) => each.tabIndex >= 0 && !each.matches(":disabled") && each.getClientRects().length > 0,
+  );
+}
