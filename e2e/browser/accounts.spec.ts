@@ -139,8 +139,10 @@ test.describe("an account", () => {
     await expect(page.getByText("This is not your current password.")).toBeVisible();
     // Only what was wrong has to be typed again.
     await page.getByLabel("Current password").fill(password);
-    await page.getByRole("button", { name: "Change password" }).click();
+    await page.getByLabel("New password").press("Enter");
     await expect(page.getByText("Other sessions have ended.")).toBeVisible();
+    // The fields are empty, new ones; whoever was in one is still in the form.
+    await expect(page.getByRole("button", { name: "Change password" })).toBeFocused();
     for (const label of ["Current password", "New password"]) await expect(page.getByLabel(label)).toHaveValue("");
 
     await page.reload();

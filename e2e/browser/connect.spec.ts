@@ -307,7 +307,7 @@ test("an app that knows a person under a second id shares the limit of the first
 
   await page.getByRole("button", { name: "Change Acme Chat, first" }).click();
   await page.getByRole("menuitem", { name: "Disconnect" }).click();
-  await expect(page.getByText("The other connection with this app can go on, within the same limit")).toBeVisible();
+  await expect(page.getByText("The other connection with this app is not ended by this, and the same limit holds")).toBeVisible();
   await page.getByRole("button", { name: "Disconnect", exact: true }).click();
   await expect(page.getByText("One of 2 connections")).toHaveCount(0);
   expect((await ask("first")).status).toBe(404);

@@ -20,16 +20,18 @@ const ADDRESS = "http://localhost:4000";
 const children: ChildProcess[] = [];
 let told = false;
 const tellChildren = () => {
-  for (const child of told ? [] : children) child.kill("SIGTERM");
   told = true;
+  for (const child of children) child.kill("SIGTERM");
 };
-// A terminal tells them itself, and a second signal would end the server at once.
+// A second signal would end the server at once.
+const tellOnce = () => told || tellChildren();
+// A terminal tells them itself.
 process.on("SIGINT", () => {
   told = true;
 });
 process.on("SIGTERM", tellChildren);
-process.on("exit", tellChildren);
-void parentGone().then(tellChildren);
+process.on("exit", tellOnce);
+void parentGone().then(tellOnce);
 
 await ensureExample(() => console.log("Building the example (about half a minute, once) …"));
 if (!(await isUp())) {

@@ -24,7 +24,9 @@ const options: QueryClientConfig = {
 export function TRPCProvider({ children }: { children: ReactNode }) {
   const [queryClient] = useState(() => new QueryClient(options));
   const [client] = useState(() =>
-    trpc.createClient({ links: [httpBatchLink({ url: "/api/trpc", transformer: superjson, maxItems: MOST_IN_A_BATCH })] }),
+    trpc.createClient({
+      links: [httpBatchLink({ url: "/api/trpc", transformer: superjson, maxItems: MOST_IN_A_BATCH, fetch: fetchUnlessTooLarge })],
+    }),
   );
   return (
     <trpc.Provider client={client} queryClient={queryClient}>
@@ -33,12 +35,20 @@ export function TRPCProvider({ children }: { children: ReactNode }) {
   );
 }
 
+class TooLarge extends Error {}
+
+/** A body that is too large is refused before it comes to tRPC, in words that tRPC does not read. */
+async function fetchUnlessTooLarge(url: URL | RequestInfo, options?: object): Promise<Response> {
+  const response = await fetch(url, options);
+  if (response.status === 413) throw new TooLarge();
+  return response;
+}
+
 /** What a form shows of a failure: a sentence for the whole, and one for each field. */
 export function failureOf(error: unknown): { message: string | null; fields: Record<string, string> } {
   if (error === null || error === undefined) return { message: null, fields: {} };
   if (error instanceof TRPCClientError) {
-    // Refused before it came to a procedure.
-    if ((error.meta?.response as Response | undefined)?.status === 413)
+    if (error.cause instanceof TooLarge)
       return { message: "This is too much to send at once. Make it shorter, then try again.", fields: {} };
     const data = error.data as { code?: string; fields?: Record<string, string> | null } | undefined;
     if (data?.fields) return { message: null, fields: data.fields };

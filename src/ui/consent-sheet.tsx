@@ -77,7 +77,7 @@ export function ConsentSheet({
   const before = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
   const proposed = typed === undefined ? before : typed.limit;
   const ticked = typed?.models ?? earlier?.allowedModels ?? [];
-  const asBefore = ticked.some((id) => models.ids.includes(id));
+  const asBefore = ticked.length > 0 && ticked.every((id) => models.ids.includes(id));
   const decision = `${page}/decision`;
   return (
     <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">

@@ -160,7 +160,7 @@ export function DisconnectDialog({ link, onClose, returnFocusTo }: Props) {
       title={`Disconnect ${link.app.name}`}
       description={
         link.connections > 1
-          ? `This ends the connection as ${link.externalUserId}. ${link.connections === 2 ? "The other connection" : `The ${link.connections - 1} other connections`} with this app can go on${link.limit === null ? "" : ", within the same limit"}; to stop it altogether, disconnect every one of them. What it spent stays in your statement.`
+          ? `This ends the connection as ${link.externalUserId}. ${link.connections === 2 ? "The other connection" : `The ${link.connections - 1} other connections`} with this app ${link.connections === 2 ? "is" : "are"} not ended by this${link.limit === null ? "" : ", and the same limit holds"}; to stop it altogether, disconnect every one of them. What it spent stays in your statement.`
           : "From its next request on it can't spend from your wallet or see your balance. What it spent stays in your statement. To use it again, connect your wallet there."
       }
     >

@@ -53,7 +53,7 @@ export type Earlier = {
   ownIdScopes: Scope[];
   monthlyLimit: bigint | null;
   allowedModels: string[];
-  /** What they said yes to last, when they were asked for spending. */
+  /** The least that they said yes to when they were asked for spending: whatever is more is news for one of their connections. */
   agreedMarkupBps: number;
 };
 
@@ -69,7 +69,7 @@ export async function standing(userId: string, appId: string): Promise<{ balance
   const [newest] = links;
   const { available } = await balanceOf((await database()).sql, walletId);
   if (newest === undefined) return { balance: available, earlier: null };
-  const spending = links.find(({ scope }) => knownScopes(scope).includes("credits.spend"));
+  const spending = links.filter(({ scope }) => knownScopes(scope).includes("credits.spend"));
   const scopesOf = (some: typeof links) => knownScopes(some.map(({ scope }) => scope).join(" "));
   return {
     balance: available,
@@ -78,7 +78,7 @@ export async function standing(userId: string, appId: string): Promise<{ balance
       ownIdScopes: scopesOf(links.filter(({ byToken }) => !byToken)),
       monthlyLimit: newest.monthlyLimit,
       allowedModels: newest.allowedModels,
-      agreedMarkupBps: (spending ?? newest).agreedMarkupBps,
+      agreedMarkupBps: Math.min(...(spending.length > 0 ? spending : [newest]).map((link) => link.agreedMarkupBps)),
     },
   };
 }

@@ -102,4 +102,19 @@ onBothDatabases("the daily proof", (db) => {
     expect(warned.mock.calls).toEqual([["returned the credits of orphaned holds", { holds: 1 }]]);
     expect(await balanceOf(db().sql, owner.walletId)).toMatchObject({ held: 0n, available: 1_000n });
   });
+
+  test("says what is wrong also when a hold can't be returned", async () => {
+    const logged = vi.spyOn(log, "error").mockImplementation(() => {});
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);
+    const { id } = await holdOne(db().sql, holdRequest(key, { lifetimeMs: -120_000, amount: 40n }));
+    await db().prisma.$executeRawUnsafe(`DELETE FROM account WHERE id = '${owner.walletId}'`);
+    try {
+      expect(await proveWhenDue(db(), options)).toMatchObject({ ok: false, overdue: id });
+      expect(logged.mock.calls.map(([message]) => message)).toEqual(["orphaned holds could not be returned", "the books are NOT in order"]);
+    } finally {
+      await db().prisma.account.create({ data: { id: owner.walletId, kind: "wallet", bounded: true, available: 960n, held: 40n } });
+      await sweepOrphans(db().sql, { everyMs: 0 });
+    }
+  });
 });

@@ -31,9 +31,15 @@ export async function proveWhenDue(
     let report = await prove();
     if (report.overdue !== null) {
       const after = firstIdAt(momentOf(report.overdue));
-      const swept = await db.unhurried((sql) => sweepHolds(sql, { after }));
-      if (swept > 0) {
-        log.warn("returned the credits of orphaned holds", { holds: swept });
+      // One that can't be returned is a fault of the books, which the report names.
+      const swept = await db
+        .unhurried((sql) => sweepHolds(sql, { after }))
+        .catch((error: unknown) => {
+          log.error("orphaned holds could not be returned", { error });
+          return null;
+        });
+      if (swept !== 0) {
+        if (swept !== null) log.warn("returned the credits of orphaned holds", { holds: swept });
         report = await prove();
       }
     }

@@ -67,7 +67,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
       // Ids in one spelling sort as the database sorts them.
       after = !over && last < known ? last : known;
       if (over || performance.now() > endAt) {
-        if (over) young = undefined;
+        young = over || last < known ? undefined : last;
         break;
       }
       at = last;

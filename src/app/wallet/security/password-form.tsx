@@ -4,6 +4,7 @@ import { useActionState } from "react";
 import { failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { FormError, TextField } from "#ui/field.tsx";
+import { useKeepFocus } from "#ui/keep-focus.tsx";
 import { keepTyped } from "#ui/keep-typed.ts";
 import { attempt } from "../../sign-in/attempt.ts";
 
@@ -22,8 +23,10 @@ export function PasswordForm({ email }: { email: string }) {
     return changes + 1;
   }, 0);
   const failure = failureOf(change.error);
+  // The fields are new ones after each change, also the one that had the focus.
+  const box = useKeepFocus<HTMLFormElement>();
   return (
-    <form action={submit} onReset={keepTyped} noValidate className="mt-4 space-y-4">
+    <form ref={box} action={submit} onReset={keepTyped} noValidate className="mt-4 space-y-4 outline-none">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       {/* For password managers, which file a password under a name. */}
       <input type="hidden" name="username" autoComplete="username" value={email} readOnly />

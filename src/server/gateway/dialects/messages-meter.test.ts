@@ -103,6 +103,10 @@ describe("MessagesMeter", () => {
     // A server that counts the prompt at the end.
     const late = told(start({ input_tokens: 0, output_tokens: 0 }), more, delta({ input_tokens: 9, output_tokens: 4 }, "end_turn"));
     expect([late.usage?.promptTokens, late.usage?.completionTokens, late.promptUsage]).toEqual([9, 4, null]);
+    const guessed = told(start({ input_tokens: 9, output_tokens: 1 }), more, delta({ input_tokens: 7, output_tokens: 4 }, "end_turn"));
+    expect([guessed.usage?.promptTokens, guessed.usage?.completionTokens]).toEqual([7, 4]);
+    const untold = told(start({ input_tokens: 9, output_tokens: 1 }), more, delta({ input_tokens: 0, output_tokens: 4 }, "end_turn"));
+    expect(untold.usage?.promptTokens).toBe(9);
     expect(told(start({ input_tokens: 9, output_tokens: 1 }), delta({ output_tokens: 2 }), more).usage).toBeNull();
     expect(told(start({ input_tokens: 9, output_tokens: 1 }), delta({ output_tokens: 2 }, "end_turn")).usage?.completionTokens).toBe(2);
     expect(told(start({ input_tokens: 9, output_tokens: 1 }), more).usage).toBeNull();

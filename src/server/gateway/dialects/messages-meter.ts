@@ -93,12 +93,12 @@ export class MessagesMeter extends EventMeter {
     if ((stop_reason ?? null) !== null) this.finished = true;
   }
 
-  /** Counts only grow; one that is not told again stays as it was. */
+  /** The last count holds: the first may be a guess. One that is not told again, or as zero, stays as it was. */
   #add(usage: unknown): void {
     if (typeof usage !== "object" || usage === null) return;
     for (const [name, value] of Object.entries(usage)) {
       const before = this.#counts[name];
-      if (value !== null && !(isCount(before) && isCount(value) && value < before)) this.#counts[name] = value;
+      if (value !== null && !(isCount(before) && value === 0)) this.#counts[name] = value;
     }
   }
 

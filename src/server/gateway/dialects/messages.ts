@@ -30,7 +30,7 @@ export const messages: Dialect = {
   read,
   closerPromptBound: (request) => {
     const { parts, imageData } = lookThrough(request.body);
-    return boundByTokens(request, parts, instructionsOf(request.body), without(request.text, imageData));
+    return boundByTokens(request, parts, instructionsOf(request.body, request.text), without(request.text, imageData));
   },
   countPrompt,
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
@@ -88,7 +88,7 @@ function read(text: string, header: HeaderReader): CompletionRequest {
     // A budget for thinking has to fit within the limit, or the provider refuses the request.
     leastOutput:
       LEAST_OUTPUT + (thinking?.type === "enabled" ? (readInteger(thinking, "budget_tokens", 0, Number.MAX_SAFE_INTEGER) ?? 0) : 0),
-    promptBound: boundByBytes(text, parts, instructionsOf(body), model),
+    promptBound: boundByBytes(text, parts, instructionsOf(body, text), model),
     cacheWrites,
     predictionBytes: 0,
     // Thinking is billed in full, and shown as a summary or not at all.
@@ -164,10 +164,15 @@ function isClientTool(tool: unknown): boolean {
   return isObject(tool) && typeof tool.type === "string" && /^(bash|text_editor|memory)_\d{8}$/.test(tool.type);
 }
 
-/** What Anthropic puts in front of tools: a page for all, and the description of each that it wrote itself. */
-function instructionsOf(body: Body): number {
+/**
+ * What Anthropic adds of its own: a page in front of tools, the description of each tool that
+ * it wrote itself, and a page each for answers in a given form and for citations.
+ */
+function instructionsOf(body: Body, text: string): number {
   const clientTools = Array.isArray(body.tools) ? body.tools.filter(isClientTool).length : 0;
-  return toolInstructions(body) + clientTools * 2_000;
+  const isFormed = (body.output_format ?? null) !== null || (isObject(body.output_config) && (body.output_config.format ?? null) !== null);
+  const cites = /"citations"\s*:/.test(text);
+  return toolInstructions(body) + clientTools * 2_000 + (isFormed ? 1_000 : 0) + (cites ? 1_000 : 0);
 }
 
 /** A model of the operator's own may have no prices for the prompt cache. */
@@ -212,8 +217,10 @@ function lookAt(content: unknown, found: Found): void {
       case "container_upload":
         throw notAvailable("messages", "a file in a container is kept in an account that all apps share.");
       default:
-        // Results of the provider's own tools may stand for more than their bytes.
-        if (!TEXT_BLOCKS.has(block.type)) found.parts.unbounded = true;
+        // Results of the provider's own tools may stand for more than their bytes, and name files.
+        if (TEXT_BLOCKS.has(block.type)) break;
+        if (JSON.stringify(block).includes('"file_id":')) throw fileRefused();
+        found.parts.unbounded = true;
     }
   }
 }
@@ -238,8 +245,11 @@ function lookAtDocument(source: unknown, found: Found): void {
 }
 
 function refuseFile(source: Body): void {
-  if (source.type === "file" || "file_id" in source)
-    throw notAvailable("messages", "a file id names something in an account that all apps share. Send the file itself.");
+  if (source.type === "file" || "file_id" in source) throw fileRefused();
+}
+
+function fileRefused(): Error {
+  return notAvailable("messages", "a file id names something in an account that all apps share. Send the file itself.");
 }
 
 function noteCache(holder: unknown, found: Found): void {

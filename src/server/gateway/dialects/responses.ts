@@ -142,6 +142,9 @@ function lookThrough(body: Body): Parts {
   for (const item of body.input as Body[]) {
     switch (item.type ?? "message") {
       case "message":
+        // A reference may leave its type out.
+        if (typeof item.role !== "string" || !(typeof item.content === "string" || Array.isArray(item.content)))
+          throw notAvailable("input", `an item without role and content: ${SHARED}`);
         lookAt(item.content, parts);
         break;
       case "function_call_output":

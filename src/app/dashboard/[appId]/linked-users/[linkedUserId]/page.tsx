@@ -116,7 +116,7 @@ async function Content({ appId, user }: { appId: string; user: User }) {
           <Facts>
             <Fact name="Left this month">
               {user.limit === null ? "no limit set" : <LimitBar {...user.limit} />}
-              {user.otherIds > 0 && (
+              {user.limit !== null && user.otherIds > 0 && (
                 <span className="block text-sm text-soft">
                   shared with {user.otherIds === 1 ? "another id" : `${user.otherIds} other ids`} of this person
                 </span>
