@@ -3,10 +3,10 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import AxeBuilder from "@axe-core/playwright";
 import type { Locator, Page } from "@playwright/test";
 import { makeApp, makeKey, makeLink } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { installAsWritten } from "../install.ts";
@@ -284,8 +284,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
     const page = await context.newPage();
     const check = async () => {
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      expect(violations.filter(({ impact }) => impact === "serious" || impact === "critical")).toEqual([]);
+      await expectNothingSerious(page);
       expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), page.url()).toBe(true);
     };
     const home = `/dashboard/${app.id}`;

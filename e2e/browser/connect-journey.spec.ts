@@ -1,5 +1,5 @@
-import AxeBuilder from "@axe-core/playwright";
 import type { Locator, Page } from "@playwright/test";
+import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, pkce, redeem } from "../oauth.ts";
@@ -65,22 +65,18 @@ for (const [how, handsOf] of [
     );
     const hands = handsOf(page);
     const button = (name: string) => page.getByRole("button", { name, exact: true });
-    const expectAccessible = async () => {
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      expect(violations.filter(({ impact }) => impact === "serious" || impact === "critical")).toEqual([]);
-    };
 
     const { verifier, challenge } = pkce();
     await page.goto(authorizeUrl(server, client, challenge));
     await hands.press(page.getByRole("link", { name: "Make an account" }));
     await expect(page.getByRole("heading", { name: "Make an account" })).toBeVisible();
-    await expectAccessible();
+    await expectNothingSerious(page);
     const email = `${crypto.randomUUID()}@example.com`;
     await hands.fill(page.getByLabel("Email"), email);
     await hands.fill(page.getByLabel("Password"), "correct horse battery");
     await hands.press(button("Continue"));
     await expect(page.getByLabel("Code")).toBeVisible();
-    await expectAccessible();
+    await expectNothingSerious(page);
     const mailed = () => new RegExp(`Mail to ${email}:[^]*?Your code is (\\d{4} \\d{4})`).exec(server.output().stdout)?.[1];
     await expect.poll(mailed).toBeDefined();
     await hands.fill(page.getByLabel("Code"), mailed() as string);
@@ -121,10 +117,10 @@ for (const [how, handsOf] of [
 
     // They raise it, and it goes on.
     await page.goto(`${new URL(authorizeUrl(server, client, challenge)).origin}/wallet`);
-    await expectAccessible();
+    await expectNothingSerious(page);
     await hands.press(button("Change Acme Chat"));
     await hands.choose(page.getByRole("menuitem", { name: "Monthly limit" }));
-    await expectAccessible();
+    await expectNothingSerious(page);
     await hands.fill(page.getByLabel("Dollars a month"), "0.90");
     await hands.press(button("Save limit"));
     await expect(page.getByText("of $0.90 this month")).toBeVisible();
@@ -136,7 +132,7 @@ for (const [how, handsOf] of [
     await hands.press(button("Change Acme Chat"));
     await hands.choose(page.getByRole("menuitem", { name: "Disconnect" }));
     await expect(page.getByRole("dialog")).toBeVisible();
-    await expectAccessible();
+    await expectNothingSerious(page);
     await hands.press(page.getByRole("dialog").getByRole("button", { name: "Disconnect", exact: true }));
     await expect(page.getByRole("heading", { name: "No app is connected" })).toBeVisible();
     const gone = await ask(100);

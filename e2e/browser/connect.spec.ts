@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { makeLink } from "../../src/testing/makers.ts";
+import { expectNothingSerious, expectNoViolation } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { test as base, expect, type PostgresServer } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
@@ -296,7 +296,7 @@ test("an app that knows a person under a second id shares the limit of the first
   await page.goto(`${originOf(server)}/wallet`);
   await expect(page.getByText("One of 2 connections with this app")).toHaveCount(2);
   await expect(page.getByText("of $1.00 this month")).toHaveCount(2);
-  expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
+  await expectNoViolation(page);
   await page.getByRole("button", { name: "Change Acme Chat, first" }).click();
   await page.getByRole("menuitem", { name: "Monthly limit" }).click();
   await expect(page.getByText("for all your connections with it together")).toBeVisible();
@@ -476,41 +476,39 @@ for (const colorScheme of ["light", "dark"] as const) {
   test(`axe finds nothing serious on any page of the way, ${colorScheme}`, async ({ browser, postgresServer: server }) => {
     const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
     const page = await context.newPage();
-    const serious = async () =>
-      (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
     const client = await makeClient(server.db, { markupBps: 2_000 });
     await page.goto(authorizeUrl(server, client, pkce().challenge));
     await expect(page.getByRole("heading", { name: "Sign in to Quota" })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await signIn(page, await makePerson(server.db));
     await page.getByText("Models:").click();
     await page.getByRole("checkbox").first().check();
     await expect(page.getByText(/only 1 of/)).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "nothing is cut off").toBe(true);
     await page.getByLabel("Dollars a month").fill("x");
     await page.getByRole("button", { name: "Allow" }).click();
     await expect(page.getByText("Write an amount above zero")).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     const person = await makePerson(server.db);
     await makeLink(server.db, client.appId, person, { monthlyLimit: 3_000_000n });
     await page.goto(
       authorizeUrl(server, client, pkce().challenge, { prompt: "select_account", scope: "openid credits.read credits.spend" }),
     );
     await expect(page.getByRole("heading", { name: /Which account/ })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await page.getByRole("button", { name: "Use another account" }).click();
     await signIn(page, person);
     await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await page.goto(authorizeUrl(server, client, pkce().challenge, { prompt: "login" }));
     await expect(page.getByRole("heading", { name: "Sign in again" })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await page.goto(`${originOf(server)}/oauth/authorize?client_id=nobody`);
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await page.goto(`${originOf(server)}/connect/nobody`);
     await expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await context.close();
   });
 }

@@ -1,4 +1,3 @@
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { v7 as uuidv7 } from "uuid";
 import { platformAccount } from "../../src/server/ledger/accounts.ts";
@@ -6,6 +5,7 @@ import { hashPassword } from "../../src/server/passwords.ts";
 import { type Database, transaction } from "../../src/server/platform/db.ts";
 import { foldUsage, refoldUsage } from "../../src/server/usage/rollup.ts";
 import { makeLink, makeUser } from "../../src/testing/makers.ts";
+import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, type World } from "../world.ts";
@@ -345,11 +345,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.goto(screen);
       await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
       await expect(page.getByText("Loading", { exact: true })).toHaveCount(0);
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      expect(
-        violations.filter(({ impact }) => impact === "serious" || impact === "critical"),
-        screen,
-      ).toEqual([]);
+      await expectNothingSerious(page);
       expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `nothing of ${screen} is cut off`).toBe(
         true,
       );

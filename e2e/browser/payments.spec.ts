@@ -1,9 +1,9 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { startFakeStripe } from "../../src/testing/fake-stripe.ts";
 import { makeLink } from "../../src/testing/makers.ts";
+import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
@@ -12,11 +12,6 @@ async function signIn(page: Page, person: Person): Promise<void> {
   await page.getByLabel("Email").fill(person.email);
   await page.getByLabel("Password").fill(person.password);
   await page.getByRole("button", { name: "Sign in" }).click();
-}
-
-async function expectNothingSerious(page: Page): Promise<void> {
-  const { violations } = await new AxeBuilder({ page }).analyze();
-  expect(violations.filter(({ impact }) => impact === "serious" || impact === "critical")).toEqual([]);
 }
 
 test("in the sandbox: out of credits, add some in the wallet or on the way to an app, and the same message goes through", async ({

@@ -1,8 +1,8 @@
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { Webhook } from "standardwebhooks";
 import { makeApp } from "../../src/testing/makers.ts";
 import { answer, startReceiver } from "../../src/testing/receiver.ts";
+import { expectNothingSerious } from "../axe.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { makePerson, originOf, type Person } from "../oauth.ts";
 
@@ -39,8 +39,6 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   atTheEnd.push(receiver.close);
   const owner = await makePerson(server.db);
   const app = await makeApp(server.db, { ownerId: owner.id });
-  const serious = async () =>
-    (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   const look = async (name: string) => testInfo.attach(name, { body: await page.screenshot(), contentType: "image/png" });
 
   await signIn(page, server, owner, `/dashboard/${app.id}/webhooks`);
@@ -53,7 +51,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   // The form is longer than the window: what the server refused comes into sight.
   await expect(page.getByRole("alert").filter({ hasText: "Write the whole address" })).toBeInViewport();
   await expect(page.getByLabel("Address")).toBeFocused();
-  expect(await serious()).toEqual([]);
+  await expectNothingSerious(page);
   await look("new endpoint");
   await page.getByLabel("Address").fill(`${receiver.url}/hook`);
   await page.getByRole("button", { name: "Add endpoint" }).click();
@@ -79,7 +77,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   const record = page.getByRole("dialog", { name: "Delivery" });
   await record.getByText("answered 500").click();
   await expect(record.getByText("out of order")).toBeVisible();
-  expect(await serious()).toEqual([]);
+  await expectNothingSerious(page);
   await look("record");
   receiver.behave("/hook", answer(204));
   await record.getByRole("button", { name: "Send it again now" }).click();
@@ -107,7 +105,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
     .toEqual({ description: "Accounting", balanceLowThreshold: 12_345n });
 
   await page.setViewportSize({ width: 390, height: 844 });
-  expect(await serious()).toEqual([]);
+  await expectNothingSerious(page);
   expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth)).toBe(true);
   await look("narrow");
   await page.getByRole("button", { name: "Remove" }).click();

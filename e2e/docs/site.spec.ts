@@ -1,7 +1,7 @@
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { pathOf, slugs } from "../../src/app/docs/_content/book.ts";
 import { errorTable } from "../../src/server/platform/errors.ts";
+import { expectNoViolation } from "../axe.ts";
 import { expect, test } from "../fixtures.ts";
 
 const pages = ["/", ...slugs.map(pathOf)];
@@ -55,8 +55,7 @@ for (const colorScheme of ["light", "dark"] as const) {
           .getByRole("button", { name: /^Try it/ })
           .first()
           .click();
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      expect(violations.map(({ id, nodes }) => `${path}: ${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`)).toEqual([]);
+      await expectNoViolation(page);
     }
     await context.close();
   });

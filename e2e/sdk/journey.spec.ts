@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import AxeBuilder from "@axe-core/playwright";
 import type { Page } from "@playwright/test";
 import { chunk, delta, event, events } from "../../src/testing/fake-upstream.ts";
 import { freePort } from "../../src/testing/postgres.ts";
+import { expectNothingSerious } from "../axe.ts";
 import { call } from "../client.ts";
 import { test as base, expect } from "../fixtures.ts";
 import { type Client, makeClient, makePerson, originOf, type Person } from "../oauth.ts";
@@ -245,21 +245,19 @@ for (const colorScheme of ["light", "dark"] as const) {
   }) => {
     const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
     const page = await context.newPage();
-    const serious = async () =>
-      (await new AxeBuilder({ page }).analyze()).violations.filter(({ impact }) => impact === "serious" || impact === "critical");
     await page.goto(example.url);
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await enter(page, example, `Axe ${colorScheme}`);
     await expect(page.getByRole("button", { name: "Connect Wallet" })).toBeVisible();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     // Less than any answer costs.
     await connect(page, await makePerson(server.db, { credits: 3n }), "5");
     await ask(page, "Hello?");
     await expect(page.getByRole("heading", { name: "Your wallet is out of credits" })).toBeVisible();
     await expect(page.getByText("Loading packages…")).toHaveCount(0);
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     await page.getByRole("button", { name: "Disconnect" }).click();
-    expect(await serious()).toEqual([]);
+    await expectNothingSerious(page);
     expect(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), "nothing is cut off").toBe(true);
     await context.close();
   });
