@@ -38,7 +38,19 @@ export function send(server: Target, path: string, options: Call = {}): Promise<
   });
 }
 
-/** The same over node:http, which sends a path and header bytes that fetch would change or refuse. */
+/** Asks for all of these streams at once, and leaves all of them once each has said `until`. */
+export async function hangUpAfter(server: Target, path: string, as: Call, bodies: object[], until: string): Promise<void> {
+  const hangUp = new AbortController();
+  for (const body of bodies) {
+    const answer = await send(server, path, { ...as, body, signal: hangUp.signal });
+    const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+    for (let read = ""; !read.includes(until); ) read += Buffer.from((await reader.read()).value ?? []).toString("utf8");
+    reader.closed.catch(() => {});
+  }
+  hangUp.abort();
+}
+
+/** Like `call`, over node:http, which sends a path and header bytes that fetch would change or refuse. */
 export async function callRaw(server: Target, path: string, options: Call = {}): Promise<Answer> {
   const method = options.method ?? (options.body === undefined ? "GET" : "POST");
   const { hostname, port } = new URL(server.url);

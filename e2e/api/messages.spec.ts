@@ -11,7 +11,7 @@ import {
 } from "../../src/testing/fake-upstream.ts";
 import { makeKey, makeToken } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
-import { call, marker, send } from "../client.ts";
+import { call, hangUpAfter, marker } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, settled, type World } from "../world.ts";
 
@@ -333,18 +333,6 @@ test.describe("a message", () => {
 });
 
 test.describe("a client that hangs up on a message", () => {
-  /** Asks all of it at once, and leaves all of it once each has said `until`. */
-  async function hangUpAfter(server: PostgresServer, world: World, bodies: object[], until: string): Promise<void> {
-    const hangUp = new AbortController();
-    for (const body of bodies) {
-      const answer = await send(server, path, { ...world.as, body, signal: hangUp.signal });
-      const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
-      for (let read = ""; !read.includes(until); ) read += Buffer.from((await reader.read()).value ?? []).toString("utf8");
-      reader.closed.catch(() => {});
-    }
-    hangUp.abort();
-  }
-
   test("pays for the prompt as the provider counted it and for what was delivered; the provider is stopped", async ({
     postgresServer,
     upstream,
@@ -361,7 +349,7 @@ test.describe("a client that hangs up on a message", () => {
         })(),
       ),
     );
-    await hangUpAfter(postgresServer, world, [{ ...ask(text), stream: true }], "hello world");
+    await hangUpAfter(postgresServer, path, world.as, [{ ...ask(text), stream: true }], "hello world");
     expect(await (await seen.next()).ended).toBe("aborted");
     await settled(postgresServer.db, world);
     // 10 plain, 100 at a tenth, and two out.
@@ -399,7 +387,8 @@ test.describe("a client that hangs up on a message", () => {
     const thinking = { type: "adaptive" };
     await hangUpAfter(
       postgresServer,
-      world,
+      path,
+      world.as,
       [
         { ...ask(text), thinking, stream: true },
         { ...ask(plain), stream: true },

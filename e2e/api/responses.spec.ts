@@ -14,9 +14,9 @@ import {
 } from "../../src/testing/fake-upstream.ts";
 import { makeKey, makeToken } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
-import { call, eventsOf, marker, send } from "../client.ts";
-import { expect, type PostgresServer, test } from "../fixtures.ts";
-import { arrange, price, settled, type World } from "../world.ts";
+import { call, eventsOf, hangUpAfter, marker } from "../client.ts";
+import { expect, test } from "../fixtures.ts";
+import { arrange, price, settled } from "../world.ts";
 
 const path = "/v1/responses";
 
@@ -296,18 +296,6 @@ test.describe("a response", () => {
 });
 
 test.describe("a client that hangs up on a response", () => {
-  /** Asks all of it at once, and leaves all of it once each has said `until`. */
-  async function hangUpAfter(server: PostgresServer, world: World, bodies: object[], until: string): Promise<void> {
-    const hangUp = new AbortController();
-    for (const body of bodies) {
-      const answer = await send(server, path, { ...world.as, body, signal: hangUp.signal });
-      const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
-      for (let read = ""; !read.includes(until); ) read += Buffer.from((await reader.read()).value ?? []).toString("utf8");
-      reader.closed.catch(() => {});
-    }
-    hangUp.abort();
-  }
-
   test("pays for the prompt and for what was delivered; the provider is stopped", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
@@ -320,7 +308,7 @@ test.describe("a client that hangs up on a response", () => {
         })(),
       ),
     );
-    await hangUpAfter(postgresServer, world, [{ ...ask(text), stream: true }], "hello world");
+    await hangUpAfter(postgresServer, path, world.as, [{ ...ask(text), stream: true }], "hello world");
     expect(await (await seen.next()).ended).toBe("aborted");
     await settled(postgresServer.db, world);
     const [bought] = await world.usage();
@@ -355,7 +343,7 @@ test.describe("a client that hangs up on a response", () => {
       ),
     );
     const reasoning = { ...ask(text), model: "gpt-5-mini", stream: true };
-    await hangUpAfter(postgresServer, world, [reasoning, { ...ask(plain), stream: true }], "hello");
+    await hangUpAfter(postgresServer, path, world.as, [reasoning, { ...ask(plain), stream: true }], "hello");
     expect(await (await stopped.next()).ended).toBe("aborted");
     leave();
     expect(await (await seen.next()).ended).toBe("answered");

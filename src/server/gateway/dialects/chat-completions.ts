@@ -8,6 +8,7 @@ import {
   type Body,
   boundByBytes,
   boundByTokens,
+  countImage,
   isObject,
   noParts,
   notAvailable,
@@ -19,7 +20,10 @@ import {
   readMessages,
   readModel,
   readObject,
+  refuseExtras,
   refuseLongCache,
+  refuseOtherTiers,
+  refuseRouting,
   tokensOfBodyWith,
   toolInstructions,
   withoutImageData,
@@ -129,10 +133,8 @@ async function countAnswer({ choices }: Body): Promise<number> {
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model): void {
-  const tier = body.service_tier ?? "auto";
-  if (tier !== "auto" && tier !== "default" && tier !== "flex") throw notAvailable("service_tier", "this tier has prices of its own.");
-  for (const field of ["search_parameters", "extra_body"])
-    if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
+  refuseOtherTiers(body);
+  refuseExtras(body);
   for (const tool of Array.isArray(body.tools) ? (body.tools as { type?: unknown }[]) : []) {
     if (tool?.type !== "function" && tool?.type !== "custom") throw notAvailable("tools", "only function and custom tools have a price.");
   }
@@ -141,11 +143,7 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
     throw notAvailable("modalities", "only text output has a price.");
   refuseLongCache(body.prompt_cache_options, "prompt_cache_options");
   if ((body.audio ?? null) !== null) throw notAvailable("audio", "only text output has a price.");
-  if (model.provider === "openrouter") {
-    for (const field of ["models", "route", "plugins", "provider", "preset"]) {
-      if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
-    }
-  }
+  refuseRouting(body, model);
   if (model.audioCostsMore && countParts(body.messages as unknown[]).audio > 0) {
     throw wrong("messages", `${model.id} has no listed price for audio input.`);
   }
@@ -172,12 +170,7 @@ function countParts(messages: unknown[]): Parts {
       if (!isObject(part)) continue;
       refuseLongCache(part.prompt_cache_breakpoint, "messages");
       if (part.type === "image_url") {
-        parts.images++;
-        const url = isObject(part.image_url) ? part.image_url.url : part.image_url;
-        if (typeof url !== "string" || /^https?:/i.test(url)) continue;
-        // Providers take other things than images here, and bill them by the page or the second.
-        if (/^data:image\//i.test(url)) parts.dataBytes += url.length;
-        else parts.unbounded = true;
+        countImage(isObject(part.image_url) ? part.image_url.url : part.image_url, parts);
       } else if (part.type === "input_audio") parts.audio++;
       // A file may be known to the provider only, and hold pages of images.
       else if (part.type !== "text" && part.type !== "refusal") parts.unbounded = true;

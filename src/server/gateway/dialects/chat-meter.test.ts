@@ -1,32 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { runCut } from "#testing/cut-stream.ts";
 import { chunk, completionChunks, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
 import { ChatMeter, readUsage } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
 
-/** Runs a stream through a meter, cut at the given places, and says what the client gets and what the meter knows. */
-function run(stream: Uint8Array, cuts: readonly number[], options: { includeUsage: boolean } = { includeUsage: false }) {
-  const meter = new ChatMeter(options);
-  const places = [...new Set(cuts.map((cut) => cut % (stream.length + 1)))].sort((a, b) => a - b);
-  let through = "";
-  let at = 0;
-  for (const place of [...places, stream.length]) {
-    if (place === at) continue;
-    through += meter.push(Buffer.from(stream.subarray(at, place)))?.toString("latin1") ?? "";
-    at = place;
-    if (meter.done || meter.failure !== null) break;
-  }
-  through += meter.end()?.toString("latin1") ?? "";
-  through += meter.failure === null ? meter.closing(QUOTA).toString("latin1") : "";
-  return {
-    client: Buffer.from(through, "latin1").toString("utf8"),
-    usage: meter.usage,
-    finished: meter.finished,
-    failure: meter.failure,
-    done: meter.done,
-  };
-}
+const run = (stream: Uint8Array, cuts: readonly number[], options: { includeUsage: boolean } = { includeUsage: false }) =>
+  runCut(new ChatMeter(options), stream, cuts, QUOTA);
 
 const text = fc.oneof(
   fc.string({ unit: "binary", maxLength: 12 }),

@@ -1,28 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { runCut } from "#testing/cut-stream.ts";
 import { messageEvents, messageUsage, namedEvent } from "#testing/fake-upstream.ts";
 import { MessagesMeter, readMessagesUsage } from "./messages-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
 const QUOTA_EVENT = `event: quota_usage\ndata: {"type":"quota_usage","quota":${QUOTA}}\n\n`;
 
-/** Runs a stream through a meter, cut at the given places, and says what the client gets and what the meter knows. */
-function run(stream: Uint8Array, cuts: readonly number[]) {
-  const meter = new MessagesMeter();
-  const places = [...new Set(cuts.map((cut) => cut % (stream.length + 1)))].sort((a, b) => a - b);
-  let through = "";
-  let at = 0;
-  for (const place of [...places, stream.length]) {
-    if (place === at) continue;
-    through += meter.push(Buffer.from(stream.subarray(at, place)))?.toString("latin1") ?? "";
-    at = place;
-    if (meter.done || meter.failure !== null) break;
-  }
-  through += meter.end()?.toString("latin1") ?? "";
-  through += meter.failure === null ? meter.closing(QUOTA).toString("latin1") : "";
-  const { usage, promptUsage, finished, failure, done } = meter;
-  return { client: Buffer.from(through, "latin1").toString("utf8"), usage, promptUsage, finished, failure, done };
-}
+const run = (stream: Uint8Array, cuts: readonly number[]) => runCut(new MessagesMeter(), stream, cuts, QUOTA);
 
 const text = fc.oneof(
   fc.string({ unit: "binary", maxLength: 12 }),

@@ -9,7 +9,7 @@ import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
 export type Body = Readonly<Record<string, unknown>>;
 
 /** Names that money depends on, by how they look to a lax parser. */
-export type PricedFields = ReadonlyMap<string, string>;
+type PricedFields = ReadonlyMap<string, string>;
 
 export function pricedFields(names: readonly string[]): PricedFields {
   return new Map(names.map((name) => [plainName(name), name]));
@@ -109,6 +109,26 @@ export function refuseLongCache(options: unknown, param: string): void {
     throw notAvailable(param, "only the prompt cache's shortest time has a listed price.");
 }
 
+/** OpenAI's tiers that cost at most what is on the list. */
+export function refuseOtherTiers(body: Body): void {
+  const tier = body.service_tier ?? "auto";
+  if (tier !== "auto" && tier !== "default" && tier !== "flex") throw notAvailable("service_tier", "this tier has prices of its own.");
+}
+
+/** What some providers add to OpenAI's fields and bill by other units. */
+export function refuseExtras(body: Body): void {
+  refusePriceChanging(body, ["search_parameters", "extra_body"]);
+}
+
+/** OpenRouter's ways to another model or host than the one that is priced. */
+export function refuseRouting(body: Body, model: Model): void {
+  if (model.provider === "openrouter") refusePriceChanging(body, ["models", "route", "plugins", "provider", "preset"]);
+}
+
+function refusePriceChanging(body: Body, fields: readonly string[]): void {
+  for (const field of fields) if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
+}
+
 /** What of a prompt is not text. */
 export type Parts = {
   images: number;
@@ -121,6 +141,15 @@ export type Parts = {
 
 export function noParts(): Parts {
   return { images: 0, audio: 0, dataBytes: 0, unbounded: false };
+}
+
+/** An image as OpenAI's APIs take it: an address, or the data itself. */
+export function countImage(url: unknown, parts: Parts): void {
+  parts.images++;
+  if (typeof url !== "string" || /^https?:/i.test(url)) return;
+  // Providers take other things than images here, and bill them by the page or the second.
+  if (/^data:image\//i.test(url)) parts.dataBytes += url.length;
+  else parts.unbounded = true;
 }
 
 /**

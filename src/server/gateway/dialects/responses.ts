@@ -6,6 +6,7 @@ import {
   type Body,
   boundByBytes,
   boundByTokens,
+  countImage,
   isObject,
   noParts,
   notAvailable,
@@ -16,7 +17,10 @@ import {
   readInteger,
   readModel,
   readObject,
+  refuseExtras,
   refuseLongCache,
+  refuseOtherTiers,
+  refuseRouting,
   tokensOfBodyWith,
   toolInstructions,
   withoutImageData,
@@ -108,13 +112,11 @@ function refuseWhatIsKept(body: Body): void {
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model): void {
-  const tier = body.service_tier ?? "auto";
-  if (tier !== "auto" && tier !== "default" && tier !== "flex") throw notAvailable("service_tier", "this tier has prices of its own.");
+  refuseOtherTiers(body);
   if ((body.context_management ?? null) !== null)
     throw notAvailable("context_management", "it can call the model more often than the usage tells.");
   if ((body.moderation ?? null) !== null) throw notAvailable("moderation", "another model has other prices.");
-  for (const field of ["search_parameters", "extra_body"])
-    if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
+  refuseExtras(body);
   if ((readObject(body, "reasoning")?.mode ?? "standard") !== "standard")
     throw notAvailable("reasoning", "this mode has prices of its own.");
   const cache = readObject(body, "prompt_cache_options");
@@ -125,11 +127,7 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
     if (!isObject(tool) || (tool.type !== "function" && tool.type !== "custom"))
       throw notAvailable("tools", "only function and custom tools have a price.");
   }
-  if (model.provider === "openrouter") {
-    for (const field of ["models", "route", "plugins", "provider", "preset"]) {
-      if ((body[field] ?? null) !== null) throw notAvailable(field, "it can change what the request costs.");
-    }
-  }
+  refuseRouting(body, model);
 }
 
 /**
@@ -177,7 +175,7 @@ function lookAt(content: unknown, parts: Parts): void {
     if ((part.file_id ?? null) !== null)
       throw notAvailable("input", "a file id names something in an account that all apps share. Send the file itself.");
     refuseLongCache(part.prompt_cache_breakpoint, "input");
-    if (part.type === "input_image") lookAtImage(part.image_url, parts);
+    if (part.type === "input_image") countImage(part.image_url, parts);
     else if (part.type === "input_audio") throw notAvailable("input", "audio has no listed price.");
     // A file may hold pages of images.
     else if (!TEXT_PARTS.has(part.type)) parts.unbounded = true;
@@ -185,14 +183,6 @@ function lookAt(content: unknown, parts: Parts): void {
 }
 
 const TEXT_PARTS: ReadonlySet<unknown> = new Set(["input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"]);
-
-function lookAtImage(url: unknown, parts: Parts): void {
-  parts.images++;
-  if (typeof url !== "string" || /^https?:/i.test(url)) return;
-  // Providers take other things than images here, and bill them by the page or the second.
-  if (/^data:image\//i.test(url)) parts.dataBytes += url.length;
-  else parts.unbounded = true;
-}
 
 /** By OpenAI's rule where all is plain text, else by the text of the whole body. */
 async function countPrompt(request: CompletionRequest): Promise<number> {
