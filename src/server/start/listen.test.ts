@@ -111,7 +111,7 @@ test("a client that leaves in the middle of a body in chunks is no fault of ours
   expect(jsonOf(await say("GET /next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))).toMatchObject({ page: "/next" });
 });
 
-test("a request that asks for an upgrade is answered as if it had not, unless the pages take it over", async () => {
+test("a request that asks for an upgrade is answered as if it had not", async () => {
   const ask = (path: string) => `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n`;
   expect(jsonOf(await say(ask("/v1/door")))).toMatchObject({ door: "/v1/door" });
   expect(jsonOf(await say(ask("/nothing")))).toMatchObject({ page: "/nothing" });
