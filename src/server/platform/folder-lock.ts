@@ -14,7 +14,8 @@ import { setTimeout as pause } from "node:timers/promises";
 const TOUCHED_EVERY_MS = 2_000;
 const DEAD_AFTER_MS = 10_000;
 
-const held = new Set<string>();
+/** What this process has written into such files and still stands for, also while it looks whether it was the last to write. */
+const mine = new Set<string>();
 
 /** Takes the folder, or throws with the owner's process id. Returns how to give it back. */
 export async function lockFolder(folder: string): Promise<() => void> {
@@ -22,6 +23,16 @@ export async function lockFolder(folder: string): Promise<() => void> {
   const file = path.resolve(`${folder}.lock`);
   const nonce = randomUUID();
   const content = JSON.stringify({ pid: process.pid, host: hostname(), nonce });
+  mine.add(nonce);
+  try {
+    return await take(file, nonce, content);
+  } catch (error) {
+    mine.delete(nonce);
+    throw error;
+  }
+}
+
+async function take(file: string, nonce: string, content: string): Promise<() => void> {
   for (let attempt = 0; attempt < 5; attempt++) {
     try {
       await writeFile(file, content, { flag: "wx" });
@@ -33,12 +44,11 @@ export async function lockFolder(folder: string): Promise<() => void> {
     // Two that found the same dead owner: the file says who was last, and the other gives way.
     if (attempt > 0) await pause(100);
     if ((await readFile(file, "utf8").catch(() => "")) !== content) continue;
-    held.add(file);
     const timer = setInterval(() => void utimes(file, new Date(), new Date()).catch(() => {}), TOUCHED_EVERY_MS);
     timer.unref();
     return () => {
       clearInterval(timer);
-      held.delete(file);
+      mine.delete(nonce);
       void rm(file, { force: true });
     };
   }
@@ -46,7 +56,7 @@ export async function lockFolder(folder: string): Promise<() => void> {
 }
 
 async function removeDeadOwner(file: string): Promise<void> {
-  let owner: { pid?: number; host?: string } = {};
+  let owner: { pid?: number; host?: string; nonce?: string } = {};
   let touchedAt: number;
   try {
     touchedAt = (await stat(file)).mtimeMs;
@@ -59,7 +69,9 @@ async function removeDeadOwner(file: string): Promise<void> {
   }
   const isHere = owner.host === hostname();
   const isDead =
-    (isHere && !isRunning(owner.pid)) || (isHere && owner.pid === process.pid && !held.has(file)) || Date.now() - touchedAt > DEAD_AFTER_MS;
+    (isHere && !isRunning(owner.pid)) ||
+    (isHere && owner.pid === process.pid && !mine.has(owner.nonce ?? "")) ||
+    Date.now() - touchedAt > DEAD_AFTER_MS;
   if (!isDead) {
     throw new Error(
       `The embedded database beside ${file} is in use by process ${owner.pid}${isHere ? "" : ` on ${owner.host}`}. Stop that one first, or set DATABASE_URL to share a Postgres.`,
