@@ -73,6 +73,8 @@ function request(credentialHash: Uint8Array, externalUserId: string): HoldReques
     model: "gpt-4o-mini",
     desiredBase: 100n,
     minimumBase: 10n,
+    modestBase: 100n,
+    waits: false,
     lifetimeMs: 60_000,
   };
 }

@@ -21,9 +21,20 @@ export type ModelRequest = {
   model: string;
   desiredBase: bigint;
   minimumBase: bigint;
+  modestBase: bigint;
+  waits: boolean;
 };
 export type ModelVerdict = { kind: "held"; amount: bigint; wallet: string; limit: string | null } | { kind: "refused"; reason: string };
-type ModelHold = { amount: bigint; wallet: string; limit: string | null; revenue: string; earnings: string; resolved: boolean };
+type ModelHold = {
+  amount: bigint;
+  wallet: string;
+  limit: string | null;
+  revenue: string;
+  earnings: string;
+  resolved: boolean;
+  link: ModelLink | null;
+  grown: Map<string, bigint>;
+};
 
 export class LedgerModel {
   readonly accounts = new Map<string, ModelAccount>();
@@ -67,12 +78,17 @@ export class LedgerModel {
       wallet = link.wallet;
     }
     const withMarkup = (base: bigint) => base + (base * app.markupBps + 9_999n) / 10_000n;
-    const [desired, minimum] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase)];
+    const [desired, minimum, modest] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase), withMarkup(request.modestBase)];
     const payer = this.account(wallet);
     const limit = link?.limit ? this.account(link.limit.account) : null;
-    if (minimum > payer.available) return refused("insufficient_credits");
-    if (limit !== null && minimum > limit.available) return refused("spending_limit_reached");
-    const amount = least(desired, payer.available, limit?.available ?? desired);
+    const available = least(payer.available, limit?.available ?? payer.available);
+    const walletTotal = payer.available + payer.held;
+    const limitTotal = limit === null ? walletTotal : limit.available + limit.held;
+    if (minimum > available || (request.waits && available < least(modest, desired, walletTotal, limitTotal))) {
+      if (minimum > walletTotal) return refused("insufficient_credits");
+      return refused(minimum > limitTotal ? "spending_limit_reached" : "credits_on_hold");
+    }
+    const amount = least(desired, available, most(minimum, modest, available / 8n));
     for (const account of limit === null ? [payer] : [payer, limit]) {
       account.available -= amount;
       account.held += amount;
@@ -86,6 +102,8 @@ export class LedgerModel {
       revenue: isTest ? this.#platform.sandbox : this.#platform.revenue,
       earnings: isTest ? this.#platform.sandbox : app.earnings,
       resolved: false,
+      link: link ?? null,
+      grown: new Map(),
     });
     return { kind: "held", amount, wallet, limit: limitAccount };
   }
@@ -112,6 +130,38 @@ export class LedgerModel {
     this.account(this.#platform.shortfall).available -= base - paidBase;
     const wallet = this.account(held.wallet);
     return { kind: "settled", charged, balanceAfter: wallet.available + wallet.held };
+  }
+
+  grow(
+    id: string,
+    holdId: string,
+    desired: bigint,
+    minimum: bigint,
+  ): { kind: "grown"; amount: bigint } | { kind: "refused"; reason: string } {
+    const held = this.holds.get(holdId);
+    if (held === undefined || held.resolved) return { kind: "refused", reason: "resolved" };
+    const earlier = held.grown.get(id);
+    if (earlier !== undefined) return { kind: "grown", amount: earlier };
+    const { link } = held;
+    if (link !== null && (!this.links.includes(link) || link.paused || (link.limit?.account ?? null) !== held.limit)) {
+      return { kind: "refused", reason: "not_found" };
+    }
+    const wallet = this.account(held.wallet);
+    const limit = held.limit === null ? null : this.account(held.limit);
+    const available = least(wallet.available, limit?.available ?? wallet.available);
+    if (minimum > available) {
+      if (minimum > wallet.available + wallet.held) return { kind: "refused", reason: "insufficient_credits" };
+      if (limit !== null && minimum > limit.available + limit.held) return { kind: "refused", reason: "spending_limit_reached" };
+      return { kind: "refused", reason: "credits_on_hold" };
+    }
+    const amount = least(desired, available);
+    for (const account of limit === null ? [wallet] : [wallet, limit]) {
+      account.available -= amount;
+      account.held += amount;
+    }
+    held.amount += amount;
+    held.grown.set(id, amount);
+    return { kind: "grown", amount };
   }
 
   transfer(id: string, debitId: string, creditId: string, amount: bigint): "applied" | "duplicate" | "insufficient" {
@@ -147,6 +197,10 @@ export class LedgerModel {
 }
 
 const refused = (reason: string): ModelVerdict => ({ kind: "refused", reason });
+
+function most(first: bigint, ...others: bigint[]): bigint {
+  return others.reduce((largest, each) => (each > largest ? each : largest), first);
+}
 
 function least(first: bigint, ...others: bigint[]): bigint {
   return others.reduce((smallest, each) => (each < smallest ? each : smallest), first);

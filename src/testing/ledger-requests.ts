@@ -19,6 +19,8 @@ export function holdRequest(key: { hash: Uint8Array }, options: HoldOptions = {}
     model: "test/small",
     desiredBase: amount,
     minimumBase: amount,
+    modestBase: rest.desiredBase ?? amount,
+    waits: false,
     lifetimeMs: 600_000,
     ...rest,
   };

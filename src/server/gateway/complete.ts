@@ -110,6 +110,8 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
       // A model can be free, a hold can't be empty.
       desiredBase: desired > 0n ? desired : 1n,
       minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day, request.cacheWrites)) : 1n,
+      modestBase: desired > 0n ? desired : 1n,
+      waits: false,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
@@ -175,7 +177,7 @@ function isSpentSandbox(purchase: Purchase, verdict: Refused): verdict is Refuse
 }
 
 function isAboutMoney(verdict: Refused): boolean {
-  return verdict.reason === "insufficient_credits" || verdict.reason === "spending_limit_reached";
+  return ["insufficient_credits", "spending_limit_reached", "credits_on_hold"].includes(verdict.reason);
 }
 
 /** Counting tokens costs time, so it is done only where it could turn a refusal round. */

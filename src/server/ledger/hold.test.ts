@@ -66,7 +66,7 @@ onBothDatabases("hold", (db) => {
       const token = await makeToken(db(), link);
       const byKey = () => holdRequest(key, { externalUserId: link.externalUserId });
       const verdicts = await hold(db().sql, [byKey(), tokenRequest(token), byKey(), tokenRequest(token)]);
-      expect(verdicts.map(outcome)).toEqual([100n, 100n, "insufficient_credits", "insufficient_credits"]);
+      expect(verdicts.map(outcome)).toEqual([100n, 100n, "credits_on_hold", "credits_on_hold"]);
       expect((await balanceOf(db().sql, person.walletId)).available).toBe(50n);
     });
 
@@ -234,6 +234,7 @@ onBothDatabases("hold", (db) => {
         payer: null,
         available: null,
         needed: null,
+        released: null,
       });
       expect(outcome(await decide(db(), holdRequest({ hash: new Uint8Array() })))).toBe("invalid_api_key");
     });
@@ -365,7 +366,7 @@ onBothDatabases("hold", (db) => {
       expect(outcome(await decide(db(), request()))).toBe(100n);
       expect(outcome(await decide(db(), request()))).toBe(100n);
       expect(outcome(await decide(db(), request()))).toBe(50n);
-      expect(outcome(await decide(db(), request()))).toBe("insufficient_credits");
+      expect(outcome(await decide(db(), request()))).toBe("credits_on_hold");
     });
 
     test("no more than the limit has left, when that is less than the wallet has", async () => {
@@ -397,16 +398,7 @@ onBothDatabases("hold", (db) => {
       const requests = [ask(100n), ask(60n, user), ask(251n), ask(100n), ask(60n, user), ask(40n, user), ask(100n), ask(50n)];
       const ledger = openLedger(db());
       const verdicts = await Promise.all(requests.map((request) => ledger.hold(request)));
-      expect(verdicts.map(outcome)).toEqual([
-        100n,
-        60n,
-        "insufficient_credits",
-        100n,
-        "insufficient_credits",
-        40n,
-        "insufficient_credits",
-        50n,
-      ]);
+      expect(verdicts.map(outcome)).toEqual([100n, 60n, "insufficient_credits", 100n, "credits_on_hold", 40n, "credits_on_hold", 50n]);
     });
 
     test("the first request on a short wallet gets what is left of it, the next ones nothing", async () => {
@@ -415,7 +407,7 @@ onBothDatabases("hold", (db) => {
         db().sql,
         [1, 2, 3].map(() => holdRequest(key, { desiredBase: 100n, minimumBase: 2n })),
       );
-      expect(verdicts.map(outcome)).toEqual([10n, "insufficient_credits", "insufficient_credits"]);
+      expect(verdicts.map(outcome)).toEqual([10n, "credits_on_hold", "credits_on_hold"]);
     });
 
     test("a short wallet does not hold up the others in its batch", async () => {
@@ -432,7 +424,7 @@ onBothDatabases("hold", (db) => {
       const verdicts = await Promise.all(Array.from({ length: 200 }, () => ledger.hold(holdRequest(key, { amount: 100n }))));
       const held = verdicts.filter((verdict) => verdict.kind === "held");
       expect(held.map((verdict) => verdict.amount)).toEqual(new Array(10).fill(100n));
-      expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "insufficient_credits")).toHaveLength(190);
+      expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "credits_on_hold")).toHaveLength(190);
       expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 1_009n, held: 1_000n, available: 9n });
     });
 
@@ -443,7 +435,7 @@ onBothDatabases("hold", (db) => {
         Array.from({ length: 200 }, () => ledger.hold(holdRequest(key, { amount: 100n, externalUserId: link.externalUserId }))),
       );
       expect(verdicts.filter((verdict) => verdict.kind === "held")).toHaveLength(10);
-      expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "spending_limit_reached")).toHaveLength(190);
+      expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "credits_on_hold")).toHaveLength(190);
     });
   });
 

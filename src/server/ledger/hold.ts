@@ -20,6 +20,14 @@ export type HoldRequest = {
   desiredBase: bigint;
   /** Base cost of the least that is worth buying; between 1 and desiredBase. */
   minimumBase: bigint;
+  /**
+   * Base cost of a share that leaves others theirs. Of what is available the hold takes this
+   * or an eighth, whichever is more, and never more than is desired; with `desiredBase` here it
+   * takes all that is desired, as long as there is so much.
+   */
+  modestBase: bigint;
+  /** Rather be told `credits_on_hold` than be given less than a modest share while requests under way hold the rest. */
+  waits: boolean;
   /** After this long the sweeper may release the hold. */
   lifetimeMs: number;
 };
@@ -31,7 +39,9 @@ export type HoldRefusal =
   | "model_not_allowed"
   | "insufficient_credits"
   | "spending_limit_reached"
-  | "insufficient_scope";
+  | "insufficient_scope"
+  /** The payer has enough, but requests under way hold it: nothing has to be added. */
+  | "credits_on_hold";
 
 export type HoldVerdict =
   | {
@@ -49,9 +59,14 @@ export type HoldVerdict =
       /** What the payer could spend, and what the least would have cost. */
       available: bigint | null;
       needed: bigint | null;
+      /** What the payer could spend if requests under way gave back all they hold. */
+      released: bigint | null;
     }
   /** A new month began, or the person changed the link meanwhile: run `refillLimit` for this linked user, then ask again. */
   | { kind: "limit_due"; linkedUserId: string };
+
+/** Somebody else has locked this account, and nothing was done: ask again. Only where the caller does not wait for locks. */
+export type Locked = { kind: "locked"; accountId: string };
 
 /** Whose credits one request spends, and under which terms. */
 export type Payer = {
@@ -73,7 +88,13 @@ export type Payer = {
  * accepted is committed when this resolves.
  */
 export async function hold(sql: Sql, requests: readonly HoldRequest[]): Promise<HoldVerdict[]> {
-  return (await post(sql, [], requests)).holds;
+  return (await post(sql, [], requests)).holds.map(notLocked);
+}
+
+/** For callers that wait for locks: the database never answers them that an account is locked. */
+function notLocked<Verdict extends { kind: string }>(verdict: Verdict | Locked): Verdict {
+  if (verdict.kind === "locked") throw new Error("an account was reported as locked to somebody who waits for it");
+  return verdict as Verdict;
 }
 
 // The numbers are the function's.
@@ -85,16 +106,19 @@ const refusals: Readonly<Record<number, HoldRefusal>> = {
   5: "insufficient_credits",
   6: "spending_limit_reached",
   8: "insufficient_scope",
+  10: "credits_on_hold",
 };
 const LIMIT_DUE = 7;
+const LOCKED = 9;
 
 /** What the function says of each request, one array for each column. */
 type Columns = Record<string, readonly unknown[] | null>;
 
-function readVerdict(columns: Columns, index: number, id: string): HoldVerdict {
+function readVerdict(columns: Columns, index: number, id: string): HoldVerdict | Locked {
   const at = (name: string) => columns[name]?.[index] ?? null;
   const code = Number(at("verdict"));
   if (code === LIMIT_DUE) return { kind: "limit_due", linkedUserId: String(at("link_ids")) };
+  if (code === LOCKED) return { kind: "locked", accountId: String(at("locked")) };
   const text = (name: string) => (at(name) === null ? null : String(at(name)));
   const walletId = text("wallet_ids");
   const payer: Payer | null =
@@ -113,7 +137,14 @@ function readVerdict(columns: Columns, index: number, id: string): HoldVerdict {
   if (code === 0 && payer !== null) return { kind: "held", id, amount: toBigInt(at("granted")), payer };
   const reason = refusals[code];
   if (reason === undefined) throw new Error(`unknown verdict ${code}`);
-  return { kind: "refused", reason, payer, available: toBigIntOrNull(at("can_spend")), needed: toBigIntOrNull(at("needed")) };
+  return {
+    kind: "refused",
+    reason,
+    payer,
+    available: toBigIntOrNull(at("can_spend")),
+    needed: toBigIntOrNull(at("needed")),
+    released: toBigIntOrNull(at("released")),
+  };
 }
 
 /** What became of a held request. Tokens and credits are never below zero. */
@@ -173,23 +204,26 @@ export type SettleVerdict =
  * markup that nobody paid is nobody's earnings.
  */
 export async function settle(sql: Sql, settlements: readonly Settlement[]): Promise<SettleVerdict[]> {
-  return (await post(sql, settlements, [])).settlements;
+  return (await post(sql, settlements, [])).settlements.map(notLocked);
 }
 
 /**
  * Settlements and then holds, in one commit: what the former give back is there for
  * the latter. The work is done by the function of the same name in the database
- * (prisma/migrations, ledger_post).
+ * (prisma/migrations, ledger_post). With `skipLocked` it waits for no account: what
+ * needs one that somebody else has locked is answered `locked`, the rest is done.
  */
 export async function post(
   sql: Sql,
   settlements: readonly Settlement[],
   requests: readonly HoldRequest[],
-): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+  { skipLocked = false }: { skipLocked?: boolean } = {},
+): Promise<Posted> {
   const [settlement] = settlements;
   const [request] = requests;
-  if (settlement !== undefined && settlements.length === 1 && request === undefined) return settleOne(sql, settlement);
-  if (request !== undefined && requests.length === 1 && settlement === undefined && !request.byToken) return holdOne(sql, request);
+  if (settlement !== undefined && settlements.length === 1 && request === undefined) return settleOne(sql, settlement, skipLocked);
+  if (request !== undefined && requests.length === 1 && settlement === undefined && !request.byToken)
+    return holdOne(sql, request, skipLocked);
   const [columns] = (await sql.query(postStatement, [
     plainArray(settlements.map((each) => each.id)),
     plainArray(settlements.map((each) => each.base)),
@@ -213,6 +247,9 @@ export async function post(
     plainArray(requests.map((request) => request.minimumBase)),
     textArray(requests.map((request) => request.model)),
     plainArray(requests.map((request) => request.lifetimeMs)),
+    plainArray(requests.map((request) => request.modestBase)),
+    plainArray(requests.map((request) => (request.waits ? "t" : "f"))),
+    skipLocked,
   ])) as [Columns];
   return {
     settlements: settlements.map((_, index) => readSettled(columns, index)),
@@ -220,15 +257,17 @@ export async function post(
   };
 }
 
+export type Posted = { settlements: (SettleVerdict | Locked)[]; holds: (HoldVerdict | Locked)[] };
+
 const postStatement: Statement = {
   name: "ledger_post",
   plainArrays: true,
   text: `SELECT * FROM ledger_post($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[],
     $10::text[], $11::bool[], $12::int[], $13::int[], $14::uuid, $15::uuid[], $16::bytea[], $17::bool[], $18::text[], $19::bigint[], $20::bigint[],
-    $21::text[], $22::int[])`,
+    $21::text[], $22::int[], $23::bigint[], $24::bool[], $25::bool)`,
 };
 
-async function settleOne(sql: Sql, each: Settlement): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+async function settleOne(sql: Sql, each: Settlement, skipLocked: boolean): Promise<Posted> {
   const [row] = await sql.query(settleOneStatement, [
     each.id,
     String(each.base),
@@ -244,11 +283,12 @@ async function settleOne(sql: Sql, each: Settlement): Promise<{ settlements: Set
     each.upstreamStatus,
     Math.round(each.durationMs),
     uuidv7(),
+    skipLocked,
   ]);
   return { settlements: [readSettled(columnsOf(row), 0)], holds: [] };
 }
 
-async function holdOne(sql: Sql, request: HoldRequest): Promise<{ settlements: SettleVerdict[]; holds: HoldVerdict[] }> {
+async function holdOne(sql: Sql, request: HoldRequest, skipLocked: boolean): Promise<Posted> {
   const [row] = await sql.query(holdOneStatement, [
     request.id,
     request.credentialHash,
@@ -257,6 +297,9 @@ async function holdOne(sql: Sql, request: HoldRequest): Promise<{ settlements: S
     String(request.minimumBase),
     request.model,
     request.lifetimeMs,
+    String(request.modestBase),
+    request.waits,
+    skipLocked,
   ]);
   return { settlements: [], holds: [readVerdict(columnsOf(row), 0, request.id)] };
 }
@@ -269,14 +312,14 @@ function columnsOf(row: Row | undefined): Columns {
 const settleOneStatement: Statement = {
   name: "ledger_settle_one",
   text: `SELECT * FROM ledger_settle_one($1::uuid, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::int, $8::int, $9::int, $10::text, $11::bool,
-    $12::int, $13::int, $14::uuid)`,
+    $12::int, $13::int, $14::uuid, $15::bool)`,
 };
 const holdOneStatement: Statement = {
   name: "ledger_hold_one",
-  text: `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, $6::text, $7::int)`,
+  text: `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, $6::text, $7::int, $8::bigint, $9::bool, $10::bool)`,
 };
 
-function readSettled({ settled, charged, balance }: Columns, index: number): SettleVerdict {
+function readSettled({ settled, charged, balance, settle_locked }: Columns, index: number): SettleVerdict | Locked {
   switch (Number(settled?.[index])) {
     case 0:
       return { kind: "settled", charged: toBigInt(charged?.[index]), balanceAfter: toBigInt(balance?.[index]) };
@@ -284,7 +327,79 @@ function readSettled({ settled, charged, balance }: Columns, index: number): Set
       return { kind: "already_resolved" };
     case 2:
       return { kind: "unknown_hold" };
+    case LOCKED:
+      return { kind: "locked", accountId: String(settle_locked?.[index]) };
     default:
       throw new Error(`unknown settlement ${String(settled?.[index])}`);
   }
+}
+
+/** More for a hold that is open, because its stream goes on. */
+export type Growth = {
+  /** UUIDv7 of this growth: asking again with it adds nothing. */
+  id: string;
+  holdId: string;
+  /** Credits, markup included; above zero. */
+  desired: bigint;
+  /** With less than this nothing is added; between 1 and desired. */
+  minimum: bigint;
+};
+
+export type GrowthVerdict =
+  | {
+      kind: "grown";
+      /** Credits added to the hold: the desired, or less when the payer had less. */
+      amount: bigint;
+    }
+  | {
+      kind: "refused";
+      /** `resolved`: there is no such open hold. `not_found`: the link is gone, paused, or has another limit by now. */
+      reason: "resolved" | "not_found" | "insufficient_credits" | "spending_limit_reached" | "credits_on_hold";
+    }
+  /** A new month began: run `refillLimit` for the hold's linked user, then ask again. */
+  | { kind: "limit_due" };
+
+/**
+ * Adds to holds, in order, each as a row of its own under the lock of its wallet and
+ * limit; what was added is held and settled together with the hold. Committed when this
+ * resolves. `skipLocked` as for `post`.
+ */
+export async function grow(
+  sql: Sql,
+  growths: readonly Growth[],
+  { skipLocked = false }: { skipLocked?: boolean } = {},
+): Promise<(GrowthVerdict | Locked)[]> {
+  const [columns] = (await sql.query(growStatement, [
+    plainArray(growths.map(({ id }) => id)),
+    plainArray(growths.map(({ holdId }) => holdId)),
+    plainArray(growths.map(({ desired }) => desired)),
+    plainArray(growths.map(({ minimum }) => minimum)),
+    skipLocked,
+  ])) as [Columns];
+  return growths.map((_, index) => readGrowth(columns, index));
+}
+
+const growStatement: Statement = {
+  name: "ledger_grow",
+  plainArrays: true,
+  text: `SELECT * FROM ledger_grow($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bool)`,
+};
+
+// The numbers are the function's.
+const growthRefusals = {
+  1: "resolved",
+  3: "not_found",
+  5: "insufficient_credits",
+  6: "spending_limit_reached",
+  10: "credits_on_hold",
+} as const satisfies Record<number, (GrowthVerdict & { kind: "refused" })["reason"]>;
+
+function readGrowth({ verdict, granted, locked }: Columns, index: number): GrowthVerdict | Locked {
+  const code = Number(verdict?.[index]);
+  if (code === 0) return { kind: "grown", amount: toBigInt(granted?.[index]) };
+  if (code === LIMIT_DUE) return { kind: "limit_due" };
+  if (code === LOCKED) return { kind: "locked", accountId: String(locked?.[index]) };
+  const reason = (growthRefusals as Record<number, (GrowthVerdict & { kind: "refused" })["reason"]>)[code];
+  if (reason === undefined) throw new Error(`unknown verdict ${code}`);
+  return { kind: "refused", reason };
 }

@@ -10,7 +10,7 @@ import { type Database, transaction } from "../platform/db.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { foldDeltas, platformAccount } from "./accounts.ts";
 import { Batcher } from "./batcher.ts";
-import { type HoldRequest, type HoldVerdict, hold, post, settle } from "./hold.ts";
+import { type Growth, grow, type HoldRequest, type HoldVerdict, hold, type Locked, post, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
 import { endOfMonth, refillLimit, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
@@ -34,6 +34,9 @@ const aRequest = fc.record({
   desired: credits(160),
   /** How much of the desire is the minimum, in percent. */
   minimum: fc.constantFrom(0n, 20n, 100n),
+  /** How much of it is modest; above it, an eighth of what there is. */
+  modest: fc.constantFrom(100n, 100n, 40n, 10n),
+  waits: fc.boolean(),
 });
 const aSettlement = fc.record({
   hold: small,
@@ -63,6 +66,17 @@ const operation = fc.oneof(
       kind: fc.constant("settle" as const),
       settlements: fc.array(aSettlement, { minLength: 1, maxLength: 10 }),
       alone: fc.boolean(),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("grow" as const),
+      growths: fc.array(fc.record({ hold: small, desired: credits(80), minimum: fc.constantFrom(1n, 30n), again: fc.option(small) }), {
+        minLength: 1,
+        maxLength: 6,
+      }),
+      skipLocked: fc.boolean(),
     }),
   },
   {
@@ -182,6 +196,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
   const { model, people, apps, keys, links } = await world(db, markups);
   const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
   const holds: string[] = [uuidv7()];
+  const growths: Growth[] = [];
   const transfers: { id: string; debitId: string; creditId: string; amount: bigint }[] = [];
   let now = new Date();
 
@@ -191,7 +206,13 @@ async function run(db: Database, markups: readonly [number, number], operations:
       const key = at(keys, each.key);
       const link = typeof each.user === "number" ? at(links, each.user) : null;
       const minimumBase = (each.desired * each.minimum) / 100n;
-      const terms = { model: each.model, desiredBase: each.desired, minimumBase: minimumBase > 0n ? minimumBase : 1n };
+      const terms = {
+        model: each.model,
+        desiredBase: each.desired,
+        minimumBase: minimumBase > 0n ? minimumBase : 1n,
+        modestBase: (each.desired * each.modest) / 100n,
+        waits: each.waits,
+      };
       if (each.byToken && link !== null) {
         const request = holdRequest({ hash: link.token }, { byToken: true, ...terms });
         holds.push(request.id);
@@ -205,7 +226,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
       holds.push(request.id);
       return { request, asked: { ...request, key: key.model } };
     });
-  const compare = (asked: ReturnType<typeof ask>, verdicts: readonly HoldVerdict[]) => {
+  const compare = (asked: ReturnType<typeof ask>, verdicts: readonly (HoldVerdict | Locked)[]) => {
     for (const [index, { request, asked: question }] of asked.entries()) {
       const expected = model.hold(question);
       expect(verdicts[index]).toMatchObject(
@@ -245,6 +266,19 @@ async function run(db: Database, markups: readonly [number, number], operations:
         if (step.alone) for (const each of settlements) verdicts.push(...(await settle(db.sql, [each])));
         else verdicts.push(...(await settle(db.sql, settlements)));
         expect(verdicts).toEqual(batch.map(({ id, base, markup }) => model.settle(id, base, markup)));
+        break;
+      }
+      case "grow": {
+        const asked = step.growths.map((each) => {
+          const repeated = each.again === null || growths.length === 0 ? undefined : at(growths, each.again);
+          const minimum = each.minimum < each.desired ? each.minimum : each.desired;
+          const growth = repeated ?? { id: uuidv7(), holdId: at(holds, each.hold), desired: each.desired, minimum };
+          growths.push(growth);
+          return growth;
+        });
+        expect(await grow(db.sql, asked, { skipLocked: step.skipLocked })).toEqual(
+          asked.map(({ id, holdId, desired, minimum }) => model.grow(id, holdId, desired, minimum)),
+        );
         break;
       }
       case "transfer": {

@@ -165,7 +165,7 @@ onBothDatabases("a limit", (db) => {
     // Should they be charged in full, 300 + 200 is the new month's limit.
     expect(await it.left()).toBe(200n);
     await it.spend(200n);
-    expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
+    expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("credits_on_hold");
     await it.settle(id, 120n);
     expect(await it.left()).toBe(180n);
     expect(await it.state(NEXT_MONTH)).toEqual({ limit: 500n, spent: 320n });
@@ -222,7 +222,7 @@ onBothDatabases("a limit", (db) => {
     const ledger = openLedger(db());
     const verdicts = await Promise.all(Array.from({ length: 12 }, () => ledger.hold(it.request(50n))));
     expect(verdicts.filter((verdict) => verdict.kind === "held")).toHaveLength(10);
-    expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "spending_limit_reached")).toHaveLength(2);
+    expect(verdicts.filter((verdict) => verdict.kind === "refused" && verdict.reason === "credits_on_hold")).toHaveLength(2);
     expect((await it.row()).limitPeriodEndsAt).toEqual(endOfMonth(new Date()));
   });
 

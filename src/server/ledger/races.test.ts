@@ -89,7 +89,7 @@ async function turmoil(
           holdRequest(payer.key, { externalUserId: payer.externalUserId, desiredBase, minimumBase }),
         );
         if (verdict.kind === "refused") {
-          expect(["insufficient_credits", "spending_limit_reached"]).toContain(verdict.reason);
+          expect(["insufficient_credits", "spending_limit_reached", "credits_on_hold"]).toContain(verdict.reason);
           refused++;
           continue;
         }
@@ -172,7 +172,7 @@ describe("two servers on one Postgres", () => {
     expect(verdicts.filter((verdict) => verdict?.kind === "held").map((verdict) => verdict?.kind === "held" && verdict.amount)).toEqual(
       new Array(10).fill(100n),
     );
-    expect(verdicts.filter((verdict) => verdict?.kind === "refused" && verdict.reason === "insufficient_credits")).toHaveLength(190);
+    expect(verdicts.filter((verdict) => verdict?.kind === "refused" && verdict.reason === "credits_on_hold")).toHaveLength(190);
     expect(await balanceOf(db.sql, owner.walletId)).toEqual({ balance: 1_050n, held: 1_000n, available: 50n });
     await Promise.all(verdicts.map((verdict) => verdict?.kind === "held" && servers[1]?.ledger.settle(settlement(verdict.id, 0n), 60_000)));
   });

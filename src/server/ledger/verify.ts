@@ -111,6 +111,7 @@ const verifyStatement = {
         UNION ALL SELECT ${id("allowance")}, charged FROM paid WHERE limit_id IS NOT NULL AND charged <> 0) each
       GROUP BY account_id),
     waiting AS MATERIALIZED (SELECT account_id, sum(amount) AS total FROM account_delta GROUP BY account_id),
+    grown AS MATERIALIZED (SELECT hold_id, sum(amount)::bigint AS amount FROM hold_growth GROUP BY hold_id),
     -- Holds without settlement, settlements without hold, and pairs of them with which something is wrong.
     odd AS MATERIALIZED (
       SELECT * FROM (
@@ -124,7 +125,10 @@ const verifyStatement = {
             ELSE coalesce(p.wallet_id, h.wallet_id) END AS payer,
           CASE WHEN h.billing_mode = 'test' THEN ${id("sandbox")} ELSE ${id("revenue")} END AS platform,
           CASE WHEN h.billing_mode = 'test' THEN ${id("sandbox")} ELSE a.earnings_id END AS earner
-        FROM hold h FULL JOIN usage u ON u.id = h.id
+        FROM (
+          SELECT h.id, h.app_id, h.linked_user_id, h.billing_mode, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.created_at, h.expires_at,
+            h.amount + coalesce(g.amount, 0) AS amount FROM hold h LEFT JOIN grown g ON g.hold_id = h.id) h
+        FULL JOIN usage u ON u.id = h.id
         LEFT JOIN app a ON a.id = h.app_id LEFT JOIN "user" o ON o.id = a.owner_id
         LEFT JOIN linked_user l ON l.id = h.linked_user_id LEFT JOIN "user" p ON p.id = l.user_id) each
       WHERE NOT repeated OR exceeded OR usage_id IS NULL OR hold_id IS NULL OR payer IS DISTINCT FROM wallet_id
@@ -189,6 +193,9 @@ const verifyStatement = {
       UNION ALL
       SELECT 'a settlement repeats its hold', 'usage ' || usage_id, coalesce(amount::text || ' from ' || wallet_id, 'a hold'), u_held::text || ' from ' || u_wallet
       FROM odd WHERE usage_id IS NOT NULL AND (hold_id IS NULL OR NOT repeated)
+      UNION ALL
+      SELECT 'what is added to a hold belongs to one', 'hold ' || g.hold_id, 'a hold', 'none'
+      FROM grown g WHERE NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = g.hold_id)
       UNION ALL
       SELECT 'no settlement exceeds its hold', 'usage ' || usage_id, u_held::text, charged::text FROM odd WHERE exceeded
       UNION ALL

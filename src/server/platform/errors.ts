@@ -97,6 +97,13 @@ const rows = {
     message: "The request body is too large.",
     when: "The body is over the limit, 10 MiB unless configured otherwise.",
   },
+  credits_on_hold: {
+    status: 429,
+    type: "rate_limit_error",
+    message: "There are enough credits for this request, but requests that are running hold them.",
+    hint: "Wait as long as Retry-After says; nothing has to be added.",
+    when: "The payer's other requests hold what this one needs, and none of them ended in time.",
+  },
   rate_limit_exceeded: {
     status: 429,
     type: "rate_limit_error",
