@@ -15,6 +15,7 @@ import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialects/dialect.ts";
 import type { EventMeter } from "./dialects/event-meter.ts";
 import { appendMember, withMembers } from "./dialects/json-text.ts";
+import { couldNotCount } from "./dialects/read.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
 
 /**
@@ -87,7 +88,7 @@ async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
     await refillSandbox(verdict.payer.walletId);
     verdict = await tryHold(books, purchase, bound, day);
   } else if (verdict.kind === "refused" && isAboutMoney(verdict) && mayFitWithTokenizer(purchase, verdict)) {
-    bound = await purchase.dialect.closerPromptBound(purchase.request);
+    bound = await purchase.dialect.closerPromptBound(purchase.request, verdict.payer?.appId ?? "");
     verdict = await tryHold(books, purchase, bound, day);
   }
   if (verdict.kind === "refused") throw (await frozen(verdict)) ?? refusal(verdict, purchase);
@@ -142,9 +143,9 @@ async function fitOutput(
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
-  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound && request.text.length <= MOST_TO_TOKENIZE) {
+  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
     // The bytes of a long prompt overstate its tokens; what they took is output again.
-    bound = await dialect.closerPromptBound(request);
+    bound = await dialect.closerPromptBound(request, verdict.payer.appId);
     affordable = affordablePerChoice(request, verdict, bound, day);
   }
   if (affordable >= most) {
@@ -154,14 +155,12 @@ async function fitOutput(
   }
   if (affordable < Math.min(most, request.leastOutput)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
-    throw new AppError("insufficient_credits");
+    throw couldNotCount(request) ? tooBusyToCount() : new AppError("insufficient_credits");
   }
   return { ...verdict, day, outputLimit: affordable };
 }
 
 const CLOSE_ENOUGH_TOKENS = 1_000;
-/** Characters; more would keep the processor for longer than an answer is worth. */
-const MOST_TO_TOKENIZE = 512 * 1024;
 
 function affordablePerChoice(request: CompletionRequest, held: { amount: bigint; payer: Payer }, promptBound: number, day: string): number {
   const { model, cacheWrites } = request;
@@ -182,7 +181,7 @@ function isAboutMoney(verdict: Refused): boolean {
 
 /** Counting tokens costs time, so it is done only where it could turn a refusal round. */
 function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
-  if (request.promptBound <= LEAST_OUTPUT || request.text.length > MOST_TO_TOKENIZE || verdict.available === null) return false;
+  if (request.promptBound <= LEAST_OUTPUT || verdict.available === null) return false;
   const optimistic = worstCase(
     request.model,
     Math.floor(request.promptBound / 10),
@@ -205,6 +204,7 @@ async function frozen(verdict: Refused): Promise<AppError | null> {
 }
 
 function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
+  if (isAboutMoney(verdict) && couldNotCount(request)) return tooBusyToCount();
   const detail = { reason: verdict.reason, payer: verdict.payer };
   // Figures are for those who may see the balance.
   if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
@@ -218,6 +218,11 @@ function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppEr
     return new AppError("model_not_allowed", { message: `The model ${request.model.id} is not allowed here.`, param: "model", detail });
   }
   return new AppError(verdict.reason, { detail: { ...detail, external_user_id: externalUserId } });
+}
+
+/** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */
+function tooBusyToCount(): AppError {
+  return new AppError("overloaded", { headers: { "retry-after": "5" } });
 }
 
 /** `$0.02`, exact to the micro-dollar where cents would say nothing. */
@@ -360,7 +365,7 @@ class Sale {
       throw new AppError("upstream_error", { message: "The model's provider sent no answer. Nothing was billed." });
     }
     const reported = dialect.readUsage(parsed);
-    const usage = reported ?? (await this.#count(dialect.countAnswer(parsed)));
+    const usage = reported ?? (await this.#count(dialect.countAnswer(parsed, this.#held.payer.appId)));
     const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
     const answer = (verdict: SettleVerdict | null): Answer & { kind: "json" } => ({
       kind: "json",
@@ -411,7 +416,7 @@ class Sale {
   async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
     this.#unread = false;
     this.#streaming = true;
-    const meter = this.#purchase.dialect.watch(this.#purchase.request);
+    const meter = this.#purchase.dialect.watch(this.#purchase.request, this.#held.payer.appId);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
@@ -470,7 +475,10 @@ class Sale {
   /** For a provider that reported no usage, or half of it. */
   async #count(answer: Promise<number>, reported: EventMeter["promptUsage"] = null): Promise<TokenUsage> {
     const { dialect, request } = this.#purchase;
-    const [promptTokens, completionTokens] = await Promise.all([reported?.promptTokens ?? dialect.countPrompt(request), answer]);
+    const [promptTokens, completionTokens] = await Promise.all([
+      reported?.promptTokens ?? dialect.countPrompt(request, this.#held.payer.appId),
+      answer,
+    ]);
     return { cachedTokens: 0, cacheWriteTokens: 0, ...reported, promptTokens, completionTokens };
   }
 

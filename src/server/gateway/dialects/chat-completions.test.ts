@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../../platform/errors.ts";
-import { countPromptTokens } from "../../pricing/tokens.ts";
+import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { embeddings } from "./embeddings.ts";
+import { couldNotCount } from "./read.ts";
 
 const noHeaders = () => null;
 const readChatRequest = (text: string) => chatCompletions.read(text, noHeaders);
@@ -141,13 +142,40 @@ describe("the prompt bound", () => {
       fc.asyncProperty(anyMessages, async (some) => {
         const request = readChatRequest(JSON.stringify({ model: "gpt-4o-mini", messages: some }));
         const counted = await countPromptTokens({ messages: some });
-        const closer = await chatCompletions.closerPromptBound(request);
+        const closer = await chatCompletions.closerPromptBound(request, "app");
         expect(request.promptBound).toBeGreaterThanOrEqual(counted);
         expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
         expect(closer).toBeLessThanOrEqual(request.promptBound);
       }),
       { numRuns: 100 },
     );
+  });
+
+  test.each(["chat completions", "embeddings"] as const)(
+    "in %s a closer one is not looked for in more than half a mebibyte, and is given up when the tokenizer is taken up",
+    async (api) => {
+      const dialect = api === "embeddings" ? embeddings : chatCompletions;
+      const read = (text: string) =>
+        api === "embeddings"
+          ? readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input: text }))
+          : chat({ messages: [{ role: "user", content: text }] });
+      const [long, short, again] = [read("aA".repeat(300_000)), read("aA".repeat(30_000)), read("aA".repeat(30_000))];
+      expect(await dialect.closerPromptBound(long, api)).toBe(long.promptBound);
+      expect(couldNotCount(long)).toBe(false);
+      const taken = countTextTokens("aA".repeat(8 * 1024 * 1024), { lane: api, purpose: "ask" });
+      expect(await dialect.closerPromptBound(short, api)).toBe(short.promptBound);
+      expect(couldNotCount(short)).toBe(true);
+      await taken;
+      expect(await dialect.closerPromptBound(again, api)).toBeLessThan(again.promptBound);
+      expect(couldNotCount(again)).toBe(false);
+    },
+    20_000,
+  );
+
+  test("a prompt is counted once for each purpose", () => {
+    const request = chat({ messages: [{ role: "user", content: "漢字".repeat(1_000) }] });
+    expect(chatCompletions.countPrompt(request, "app")).toBe(chatCompletions.countPrompt(request, "app"));
+    expect(chatCompletions.closerPromptBound(request, "app")).toBe(chatCompletions.closerPromptBound(request, "app"));
   });
 
   test("counts an image by its own bound, not by its data", () => {

@@ -1,5 +1,5 @@
 import type { Model } from "../../pricing/models.ts";
-import { countAnswerTokens, countPromptTokens, type WrittenAnswer } from "../../pricing/tokens.ts";
+import { countPromptTokens, countTextTokens, textsOfAnswer, type WrittenAnswer } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
 import { ChatMeter, readUsage } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
@@ -12,6 +12,7 @@ import {
   isObject,
   noParts,
   notAvailable,
+  once,
   type Parts,
   parseBody,
   pricedFields,
@@ -34,14 +35,14 @@ import {
 export const chatCompletions: Dialect = {
   upstreamPath: "/chat/completions",
   read,
-  closerPromptBound: (request) => boundByTokens(request, partsOf(request), toolInstructions(request.body)),
-  countPrompt,
+  closerPromptBound: once((request, lane) => boundByTokens(request, lane, partsOf(request), toolInstructions(request.body))),
+  countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes,
   isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0,
   readUsage: ({ usage }) => readUsage(usage),
   countAnswer,
-  watch: (request) => new ChatMeter({ includeUsage: wantsUsage(request.body) }),
+  watch: (request, lane) => new ChatMeter({ includeUsage: wantsUsage(request.body), lane }),
 };
 
 const PRICED = pricedFields([
@@ -98,11 +99,11 @@ function wantsUsage(body: Body): boolean {
 }
 
 /** By OpenAI's rule for plain messages, else by the text of the whole body. */
-async function countPrompt(request: CompletionRequest): Promise<number> {
+async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   if (!request.onlyProviderCounts)
-    return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format });
-  return tokensOfBodyWith(partsOf(request), withoutImageData(request.text));
+    return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }, { lane });
+  return tokensOfBodyWith(partsOf(request), withoutImageData(request.text), lane);
 }
 
 function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {
@@ -124,12 +125,12 @@ function changes(request: CompletionRequest, upstream: Upstream, outputLimit: nu
   return changed;
 }
 
-async function countAnswer({ choices }: Body): Promise<number> {
-  let tokens = 0;
-  for (const choice of Array.isArray(choices) ? (choices as { message?: WrittenAnswer }[]) : []) {
-    tokens += await countAnswerTokens(choice?.message ?? {});
-  }
-  return tokens;
+function countAnswer({ choices }: Body, lane: string): Promise<number> {
+  const written = Array.isArray(choices) ? (choices as { message?: WrittenAnswer }[]) : [];
+  return countTextTokens(
+    written.flatMap((choice) => textsOfAnswer(choice?.message ?? {})),
+    { lane },
+  );
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model): void {

@@ -35,8 +35,8 @@ export class ChatMeter extends EventMeter {
   #finishEvent: string | null = null;
   #usageEvent: string | null = null;
 
-  constructor(options: { includeUsage: boolean }) {
-    super(readText);
+  constructor(options: { includeUsage: boolean; lane?: string }) {
+    super(readText, options.lane ?? "");
     this.#includeUsage = options.includeUsage;
   }
 

@@ -13,10 +13,14 @@ export type Dialect = {
   upstreamPath: string;
   /** Reads a request as far as money goes. Throws `bad_request` with the field at fault, or `model_not_found`. */
   read(text: string, header: HeaderReader): CompletionRequest;
-  /** A bound of the prompt that is closer than `promptBound`, by tokenizer. */
-  closerPromptBound(request: CompletionRequest): Promise<number>;
-  /** The prompt's tokens, as near as they can be told without the provider. */
-  countPrompt(request: CompletionRequest): Promise<number>;
+  /**
+   * A bound of the prompt that is closer than `promptBound`, by tokenizer, counted once for each request; `lane` is
+   * the app in whose turn. It is `promptBound` itself when the prompt is too long to be worth it, and when there is no
+   * time to count it now, which `couldNotCount` tells.
+   */
+  closerPromptBound(request: CompletionRequest, lane: string): Promise<number>;
+  /** The prompt's tokens, as near as they can be told without the provider. Counted once for each request. */
+  countPrompt(request: CompletionRequest, lane: string): Promise<number>;
   /** What goes to the provider beside the body. */
   headers(request: CompletionRequest, upstream: Upstream): Readonly<Record<string, string>>;
   /** Members of the body that billing has to change, as JSON texts. `outputLimit` is null when the app's own stands. */
@@ -26,9 +30,9 @@ export type Dialect = {
   /** What a JSON answer says was used; null when it does not say. */
   readUsage(answer: Readonly<Record<string, unknown>>): TokenUsage | null;
   /** The output tokens of a JSON answer, by tokenizer. */
-  countAnswer(answer: Readonly<Record<string, unknown>>): Promise<number>;
+  countAnswer(answer: Readonly<Record<string, unknown>>, lane: string): Promise<number>;
   /** Watches one stream, puts `quota` at its end, and tells of a failure in it. */
-  watch(request: CompletionRequest): EventMeter;
+  watch(request: CompletionRequest, lane: string): EventMeter;
 };
 
 export type HeaderReader = (name: string) => string | null;

@@ -1,14 +1,17 @@
 import { countTextTokens } from "../../pricing/tokens.ts";
 import { ChatMeter, readUsage } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
-import { parseBody, pricedFields, readModel, wrong } from "./read.ts";
+import { countForBound, once, parseBody, pricedFields, readModel, wrong } from "./read.ts";
 
 /** OpenAI's embeddings: input tokens, no output and no stream. */
 export const embeddings: Dialect = {
   upstreamPath: "/embeddings",
   read,
-  closerPromptBound: async (request) => Math.min(request.promptBound, Math.ceil((await countInput(request)) * 1.5)),
-  countPrompt: countInput,
+  closerPromptBound: once(async (request, lane) => {
+    const tokens = await countForBound(request, lane, JSON.stringify(request.body.input));
+    return tokens === null ? request.promptBound : Math.min(request.promptBound, Math.ceil(tokens * 1.5));
+  }),
+  countPrompt: once(({ body }, lane) => countTextTokens(JSON.stringify(body.input), { lane })),
   headers: (_request, upstream) => upstream.headers,
   changes: () => ({}),
   isAnswer: ({ data }) => Array.isArray(data) && data.length > 0,
@@ -48,8 +51,4 @@ function isEmbeddable(input: unknown): boolean {
   const isToken = (value: unknown) => Number.isSafeInteger(value);
   const kinds = [(value: unknown) => typeof value === "string", isToken, (value: unknown) => Array.isArray(value) && value.every(isToken)];
   return input.length > 0 && kinds.some((isKind) => input.every(isKind));
-}
-
-function countInput({ body }: CompletionRequest): Promise<number> {
-  return countTextTokens(JSON.stringify(body.input));
 }

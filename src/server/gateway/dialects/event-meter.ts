@@ -24,8 +24,9 @@ export abstract class EventMeter {
   #tail: Buffer = EMPTY;
   protected readonly delivered: DeliveredText;
 
-  constructor(readText: TextReader) {
-    this.delivered = new DeliveredText(readText);
+  /** `lane` is the app in whose turn the answer is counted, should the provider not count it. */
+  constructor(readText: TextReader, lane: string) {
+    this.delivered = new DeliveredText(readText, lane);
   }
 
   /** Whether whole events may go on without a look into each. */
@@ -165,10 +166,12 @@ class DeliveredText {
   #pending: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #pendingBytes = 0;
   readonly #read: TextReader;
+  readonly #lane: string;
   readonly #texts = new Map<string, string>();
 
-  constructor(read: TextReader) {
+  constructor(read: TextReader, lane: string) {
     this.#read = read;
+    this.#lane = lane;
   }
 
   add(events: Buffer): void {
@@ -183,11 +186,9 @@ class DeliveredText {
     if (bytes > FOLD_BYTES) this.#fold();
   }
 
-  async countTokens(): Promise<number> {
+  countTokens(): Promise<number> {
     this.#fold();
-    let tokens = 0;
-    for (const text of this.#texts.values()) tokens += await countTextTokens(text);
-    return tokens;
+    return countTextTokens([...this.#texts.values()], { lane: this.#lane });
   }
 
   #fold(): void {

@@ -36,8 +36,8 @@ export class MessagesMeter extends EventMeter {
   #counts: Record<string, unknown> = {};
   #stopEvent = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
 
-  constructor() {
-    super(readText);
+  constructor(lane = "") {
+    super(readText, lane);
   }
 
   closing(quota: string): Buffer {

@@ -152,7 +152,7 @@ describe("the prompt of a message", () => {
       fc.asyncProperty(texts, async (some) => {
         const request = read({ system: some[0], ...user(...some.map((text) => ({ type: "text", text }))) });
         const counted = await countTextTokens(some.join(""));
-        const closer = await messages.closerPromptBound(request);
+        const closer = await messages.closerPromptBound(request, "app");
         expect(request.promptBound).toBeGreaterThanOrEqual(closer);
         expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
       }),
@@ -166,7 +166,7 @@ describe("the prompt of a message", () => {
       const request = read(user(block));
       expect(request.promptBound).toBeGreaterThan(1_600);
       expect(request.promptBound).toBeLessThan(1_600 + 500);
-      expect(await messages.closerPromptBound(request)).toBeLessThanOrEqual(request.promptBound);
+      expect(await messages.closerPromptBound(request, "app")).toBeLessThanOrEqual(request.promptBound);
     }
   });
 
@@ -193,9 +193,9 @@ describe("the prompt of a message", () => {
   });
 
   test("is counted from its text alone when the provider has not said a word", async () => {
-    expect(await messages.countPrompt(read())).toBeLessThan(20);
+    expect(await messages.countPrompt(read(), "app")).toBeLessThan(20);
     const tool = { type: "tool_result", tool_use_id: "t", content: "word ".repeat(500) };
-    expect(await messages.countPrompt(messages.read(body(user(tool)), noHeaders))).toBeGreaterThan(500);
+    expect(await messages.countPrompt(messages.read(body(user(tool)), noHeaders), "app")).toBeGreaterThan(500);
   });
 });
 
@@ -205,5 +205,5 @@ test("the tokens of an answer are those of its texts, and of the tools it uses",
     { type: "text", text: "hello world" },
     { type: "tool_use", id: "t", name: "hello", input: "hello" },
   ];
-  expect(await messages.countAnswer({ content })).toBe(1 + 2 + 1 + (await countTextTokens('"hello"')));
+  expect(await messages.countAnswer({ content }, "app")).toBe(1 + 2 + 1 + (await countTextTokens('"hello"')));
 });

@@ -11,6 +11,7 @@ import {
   isObject,
   noParts,
   notAvailable,
+  once,
   type Parts,
   parseBody,
   pricedFields,
@@ -28,18 +29,18 @@ import {
 export const messages: Dialect = {
   upstreamPath: "/messages",
   read,
-  closerPromptBound: (request) => {
+  closerPromptBound: once((request, lane) => {
     const { parts, imageData } = lookThrough(request.body);
-    return boundByTokens(request, parts, instructionsOf(request.body, request.text), without(request.text, imageData));
-  },
-  countPrompt,
+    return boundByTokens(request, lane, parts, instructionsOf(request.body, request.text), without(request.text, imageData));
+  }),
+  countPrompt: once(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
   changes: (_request, _upstream, outputLimit) =>
     outputLimit === null ? ({} as Record<string, string>) : { max_tokens: String(outputLimit) },
   isAnswer: ({ type, content }) => type !== "error" && Array.isArray(content),
   readUsage: ({ usage }) => readMessagesUsage(usage),
   countAnswer,
-  watch: () => new MessagesMeter(),
+  watch: (_request, lane) => new MessagesMeter(lane),
 };
 
 const PRICED = pricedFields([
@@ -263,25 +264,25 @@ function without(text: string, data: readonly string[]): string {
 }
 
 /** For a stream whose first event, with the provider's own count, did not come. */
-async function countPrompt(request: CompletionRequest): Promise<number> {
+async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   const system = body.system === undefined ? [] : [{ role: "system", content: body.system }];
   const said = [...system, ...(body.messages as Body[])];
-  if (said.every(({ content }) => isPlainText(content))) return countPromptTokens({ messages: said, tools: body.tools });
+  if (said.every(({ content }) => isPlainText(content))) return countPromptTokens({ messages: said, tools: body.tools }, { lane });
   const { parts, imageData } = lookThrough(body);
-  return tokensOfBodyWith(parts, without(request.text, imageData));
+  return tokensOfBodyWith(parts, without(request.text, imageData), lane);
 }
 
 function isPlainText(content: unknown): boolean {
   return typeof content === "string" || (Array.isArray(content) && content.every((block) => isObject(block) && block.type === "text"));
 }
 
-async function countAnswer({ content }: Body): Promise<number> {
-  let tokens = 0;
+function countAnswer({ content }: Body, lane: string): Promise<number> {
+  const written: string[] = [];
   for (const block of Array.isArray(content) ? (content as unknown[]) : []) {
     if (!isObject(block)) continue;
-    for (const text of [block.text, block.thinking, block.name]) if (typeof text === "string") tokens += await countTextTokens(text);
-    if (block.input !== undefined) tokens += await countTextTokens(JSON.stringify(block.input));
+    for (const text of [block.text, block.thinking, block.name]) if (typeof text === "string") written.push(text);
+    if (block.input !== undefined) written.push(JSON.stringify(block.input));
   }
-  return tokens;
+  return countTextTokens(written, { lane });
 }

@@ -1,6 +1,6 @@
 import { AppError } from "../../platform/errors.ts";
 import { findModel, type Model } from "../../pricing/models.ts";
-import { countTextTokens } from "../../pricing/tokens.ts";
+import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import type { CompletionRequest } from "./dialect.ts";
 import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
 
@@ -165,24 +165,62 @@ export function boundByBytes(text: string, parts: Parts, instructions: number, m
 
 /**
  * The same by tokenizer. Providers other than OpenAI cut text differently, so theirs
- * gets half as much again. Takes about 1 ms per 5 kB.
+ * gets half as much again.
  */
 export async function boundByTokens(
   request: CompletionRequest,
+  lane: string,
   parts: Parts,
   instructions: number,
   text = withoutImageData(request.text),
 ): Promise<number> {
   const { model } = request;
   if (parts.unbounded || parts.audio > 0) return request.promptBound;
+  const tokens = await countForBound(request, lane, text);
+  if (tokens === null) return request.promptBound;
   const margin = model.provider === "openai" ? 1.05 : 1.5;
-  const bound = Math.ceil((await countTextTokens(text)) * margin) + 16 + instructions + parts.images * imageTokens(model);
+  const bound = Math.ceil(tokens * margin) + 16 + instructions + parts.images * imageTokens(model);
   return Math.min(request.promptBound, bound);
 }
 
+/** The tokens of a text that a request has not paid for yet; null when they can't be had now, or are not worth the time. */
+export async function countForBound(request: CompletionRequest, lane: string, text: string): Promise<number | null> {
+  if (Buffer.byteLength(text) > MOST_BYTES_FOR_A_BOUND) return null;
+  try {
+    return await countTextTokens(text, { lane, purpose: "ask" });
+  } catch (error) {
+    // By name: a page server may have loaded the tokenizer's files a second time.
+    if ((error as Error).name !== TooBusyToCountError.name) throw error;
+    uncounted.add(request);
+    return null;
+  }
+}
+
+/** More would keep the tokenizer for longer than an answer is worth. */
+const MOST_BYTES_FOR_A_BOUND = 512 * 1024;
+
+/** Whether there was no time for a closer bound of this prompt, so that what a wallet can't cover it may cover later. */
+export function couldNotCount(request: CompletionRequest): boolean {
+  return uncounted.has(request);
+}
+
+const uncounted = new WeakSet<CompletionRequest>();
+
+/** Counts a request's prompt for one purpose once, however often it is asked. */
+export function once(
+  count: (request: CompletionRequest, lane: string) => Promise<number>,
+): (request: CompletionRequest, lane: string) => Promise<number> {
+  const counted = new WeakMap<CompletionRequest, Promise<number>>();
+  return (request, lane) => {
+    const known = counted.get(request) ?? count(request, lane);
+    counted.set(request, known);
+    return known;
+  };
+}
+
 /** Tokens of the whole body, so that nothing that a model may be shown is left out. */
-export async function tokensOfBodyWith(parts: Parts, text: string): Promise<number> {
-  return (await countTextTokens(text)) + parts.images * LEAST_IMAGE_TOKENS;
+export async function tokensOfBodyWith(parts: Parts, text: string, lane: string): Promise<number> {
+  return (await countTextTokens(text, { lane })) + parts.images * LEAST_IMAGE_TOKENS;
 }
 
 /** Some providers put a page of instructions in front of the tools. */

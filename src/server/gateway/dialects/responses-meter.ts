@@ -26,8 +26,8 @@ export class ResponsesMeter extends EventMeter {
   /** What went by last, for the number of the event after it. */
   #before: Buffer | string = "";
 
-  constructor() {
-    super(readText);
+  constructor(lane = "") {
+    super(readText, lane);
   }
 
   closing(quota: string): Buffer {

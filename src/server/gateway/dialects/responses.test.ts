@@ -160,8 +160,8 @@ describe("the prompt of a response", () => {
     await fc.assert(
       fc.asyncProperty(texts, async (some) => {
         const request = read({ instructions: some[0], ...said(...some.map((text) => ({ type: "input_text", text }))) });
-        const counted = await responses.countPrompt(request);
-        const closer = await responses.closerPromptBound(request);
+        const counted = await responses.countPrompt(request, "app");
+        const closer = await responses.closerPromptBound(request, "app");
         expect(request.promptBound).toBeGreaterThanOrEqual(closer);
         expect(closer).toBeGreaterThanOrEqual(Math.min(counted, request.promptBound));
       }),
@@ -183,9 +183,9 @@ describe("the prompt of a response", () => {
   });
 
   test("is counted with the results of tools in it", async () => {
-    expect(await responses.countPrompt(read())).toBeLessThan(20);
+    expect(await responses.countPrompt(read(), "app")).toBeLessThan(20);
     const result = { type: "function_call_output", call_id: "c", output: "word ".repeat(500) };
-    expect(await responses.countPrompt(read(items(result)))).toBeGreaterThan(500);
+    expect(await responses.countPrompt(read(items(result)), "app")).toBeGreaterThan(500);
   });
 });
 
@@ -202,5 +202,5 @@ test("the tokens of an answer are those of its texts, refusals, reasoning and ca
     { type: "function_call", name: "hello", arguments: "{}" },
     { type: "custom_tool_call", name: "hello", input: "hello" },
   ];
-  expect(await responses.countAnswer({ output })).toBe(1 + 2 + 1 + 1 + (await countTextTokens("{}")) + 2);
+  expect(await responses.countAnswer({ output }, "app")).toBe(1 + 2 + 1 + 1 + (await countTextTokens("{}")) + 2);
 });

@@ -10,6 +10,7 @@ import {
   isObject,
   noParts,
   notAvailable,
+  once,
   type Parts,
   parseBody,
   pricedFields,
@@ -32,8 +33,8 @@ import { ResponsesMeter, readResponseUsage } from "./responses-meter.ts";
 export const responses: Dialect = {
   upstreamPath: "/responses",
   read,
-  closerPromptBound: (request) => boundByTokens(request, lookThrough(request.body), toolInstructions(request.body)),
-  countPrompt,
+  closerPromptBound: once((request, lane) => boundByTokens(request, lane, lookThrough(request.body), toolInstructions(request.body))),
+  countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes: ({ body }, _upstream, outputLimit) => ({
     ...((body.store ?? null) === null ? { store: "false" } : {}),
@@ -42,7 +43,7 @@ export const responses: Dialect = {
   isAnswer: ({ status, output }) => Array.isArray(output) && ["completed", "incomplete"].includes((status ?? "completed") as string),
   readUsage: ({ usage }) => readResponseUsage(usage),
   countAnswer,
-  watch: () => new ResponsesMeter(),
+  watch: (_request, lane) => new ResponsesMeter(lane),
 };
 
 const PRICED = pricedFields([
@@ -185,31 +186,32 @@ function lookAt(content: unknown, parts: Parts): void {
 const TEXT_PARTS: ReadonlySet<unknown> = new Set(["input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"]);
 
 /** By OpenAI's rule where all is plain text, else by the text of the whole body. */
-async function countPrompt(request: CompletionRequest): Promise<number> {
+async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   const items = typeof body.input === "string" ? [{ role: "user", content: body.input }] : (body.input as Body[]);
   if (request.onlyProviderCounts || items.some(({ type }) => (type ?? "message") !== "message"))
-    return tokensOfBodyWith(lookThrough(body), withoutImageData(request.text));
+    return tokensOfBodyWith(lookThrough(body), withoutImageData(request.text), lane);
   const instructions = typeof body.instructions === "string" ? [{ role: "system", content: body.instructions }] : [];
   const format = isObject(body.text) ? body.text.format : undefined;
-  return countPromptTokens({
+  const prompt = {
     messages: [...instructions, ...items],
     tools: body.tools,
     response_format: isObject(format) ? { type: format.type, json_schema: format } : undefined,
-  });
+  };
+  return countPromptTokens(prompt, { lane });
 }
 
-async function countAnswer({ output }: Body): Promise<number> {
-  let tokens = 0;
-  const count = async (text: unknown) => {
-    if (typeof text === "string") tokens += await countTextTokens(text);
+function countAnswer({ output }: Body, lane: string): Promise<number> {
+  const written: string[] = [];
+  const note = (text: unknown) => {
+    if (typeof text === "string") written.push(text);
   };
   for (const item of Array.isArray(output) ? (output as unknown[]) : []) {
     if (!isObject(item)) continue;
-    for (const text of [item.name, item.arguments, item.input]) await count(text);
+    for (const text of [item.name, item.arguments, item.input]) note(text);
     for (const parts of [item.content, item.summary]) {
-      for (const part of Array.isArray(parts) ? (parts as unknown[]) : []) if (isObject(part)) await count(part.text ?? part.refusal);
+      for (const part of Array.isArray(parts) ? (parts as unknown[]) : []) if (isObject(part)) note(part.text ?? part.refusal);
     }
   }
-  return tokens;
+  return countTextTokens(written, { lane });
 }

@@ -1,0 +1,29 @@
+import { parentPort } from "node:worker_threads";
+import { bytesOf, loadTokenizer, tokensOf } from "./bpe.ts";
+
+/** The thread that tokenizes: does what it is sent, one order after the other, and answers each. */
+
+export type Order = { id: number } & (
+  | { kind: "count"; texts: readonly string[] }
+  | { kind: "encode"; text: string }
+  /** The UTF-8 bytes of each token; null for a number that is none. */
+  | { kind: "bytes"; tokens: readonly number[] }
+);
+
+export type Done = { id: number; count?: number; tokens?: number[]; bytes?: (Uint8Array | null)[] };
+
+const tokenizer = await loadTokenizer();
+
+parentPort?.on("message", (order: Order) => parentPort?.postMessage(carryOut(order)));
+parentPort?.postMessage("ready");
+
+function carryOut(order: Order): Done {
+  const { id } = order;
+  if (order.kind === "count") {
+    let count = 0;
+    for (const text of order.texts) for (const slice of tokensOf(tokenizer, text)) count += slice.length;
+    return { id, count };
+  }
+  if (order.kind === "encode") return { id, tokens: Array.from(tokensOf(tokenizer, order.text)).flat() };
+  return { id, bytes: order.tokens.map((token) => bytesOf(tokenizer, token)) };
+}
