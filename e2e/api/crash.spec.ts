@@ -2,12 +2,11 @@ import { execFileSync } from "node:child_process";
 import { request } from "node:http";
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
 import { verify } from "../../src/server/ledger/verify.ts";
-import type { Database } from "../../src/server/platform/db.ts";
 import { chunk, completion, completionChunks, delta, event, events, gate, silence, sse, usage } from "../../src/testing/fake-upstream.ts";
 import { forget, type ServerProcess, startServer } from "../../src/testing/server-process.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
-import { arrange, price, settled } from "../world.ts";
+import { arrange, letHoldsExpire, price, settled } from "../world.ts";
 
 const path = "/v1/chat/completions";
 const CLIENTS = 32;
@@ -141,14 +140,6 @@ test.describe("kill -9 under load", () => {
     expect(await world.balance()).toBe(999_995n);
   });
 });
-
-/** As if the longest request's time had passed: holds are insert-only, so the guard is off for this one statement. */
-async function letHoldsExpire(db: Database): Promise<void> {
-  await db.prisma.$transaction([
-    db.prisma.$executeRawUnsafe("SET LOCAL session_replication_role = replica"),
-    db.prisma.$executeRawUnsafe("UPDATE hold SET expires_at = now() - interval '1 second'"),
-  ]);
-}
 
 /** "before", and when it is time the rest, for 5 credits in all. */
 function halfStream(time: Promise<void>) {

@@ -1,7 +1,7 @@
-import { completion, gate, json, refusal } from "../../src/testing/fake-upstream.ts";
+import { type Behaviour, completion, gate, json, refusal, silence } from "../../src/testing/fake-upstream.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
-import { arrange, settled } from "../world.ts";
+import { arrange, letHoldsExpire, settled } from "../world.ts";
 
 const path = "/v1/chat/completions";
 const keyed = (key: string) => ({ headers: { "idempotency-key": key } });
@@ -63,7 +63,8 @@ test.describe("a completion with an Idempotency-Key", () => {
     const first = call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
     await seen.next();
     const meanwhile = await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) });
-    expect([meanwhile.status, meanwhile.json.error.code, meanwhile.headers.get("retry-after")]).toEqual([409, "idempotency_conflict", "1"]);
+    expect([meanwhile.status, meanwhile.json.error.code]).toEqual([409, "idempotency_conflict"]);
+    expect(meanwhile.headers.get("retry-after")).toMatch(/^([1-9]|10)$/);
     release.open();
     const answered = await first;
     expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).text).toBe(answered.text);
@@ -151,6 +152,139 @@ test.describe("a completion with an Idempotency-Key", () => {
     for (let repeat = 0; repeat < 2; repeat++)
       await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text, { stream: true }) });
     expect(seen.requests).toHaveLength(2);
+  });
+});
+
+test.describe("an Idempotency-Key whose server", () => {
+  /** Behaves in this way the first time, and answers after that. */
+  function first(behave: () => Promise<Behaviour>, text = "hello") {
+    let asked = 0;
+    return async () => (asked++ === 0 ? behave() : completion({ text }));
+  }
+
+  /** The key's answers until one is not "still running"; none of them may ask to wait for longer than a lease. */
+  async function untilFree(ask: () => ReturnType<typeof call>) {
+    let answer = await ask();
+    await expect
+      .poll(
+        async () => {
+          if (answer.status === 409) {
+            expect(Number(answer.headers.get("retry-after"))).toBeLessThanOrEqual(10);
+            answer = await ask();
+          }
+          return answer.status;
+        },
+        { timeout: 30_000, intervals: [250] },
+      )
+      .not.toBe(409);
+    return answer;
+  }
+
+  test("was killed is free within seconds on the embedded database: the request runs anew and is billed once", async ({
+    start,
+    upstream,
+  }) => {
+    const one = await start({ upstream });
+    const as = { key: one.demo.api_keys.developer, user: one.demo.user.external_user_id };
+    const text = marker();
+    using seen = upstream.on(text, first(silence));
+    void call(one, path, { ...as, ...keyed(text), body: chat(text) }).catch(() => {});
+    await seen.next();
+    await one.kill9();
+    const two = await start({ upstream, dataDir: one.dataDir });
+    const answer = await untilFree(() => call(two, path, { ...as, ...keyed(text), body: chat(text) }));
+    expect([answer.status, answer.headers.get("idempotency-replayed"), answer.json.quota.credits_used]).toEqual([200, null, 6]);
+    expect((await call(two, path, { ...as, ...keyed(text), body: chat(text) })).text).toBe(answer.text);
+    expect((await call(two, "/v1/balance", as)).json).toMatchObject({ balance: 9_999_994, held: 0 });
+  });
+
+  test("was killed is free within seconds at another server, under a new request id, and is billed once", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const [one, two] = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
+    const text = marker();
+    using seen = upstream.on(text, first(silence));
+    void call(one, path, { ...world.as, ...keyed(text), body: chat(text) }).catch(() => {});
+    await seen.next();
+    await one.kill9();
+    const answer = await untilFree(() => call(two, path, { ...world.as, ...keyed(text), body: chat(text) }));
+    expect([answer.status, answer.json.quota.credits_used]).toEqual([200, 5]);
+    const [hold] = await db.prisma.hold.findMany({ orderBy: { id: "asc" } });
+    expect(answer.headers.get("x-request-id")).not.toBe(`req_${hold?.id.replaceAll("-", "")}`);
+    expect(await world.balance()).toBe(999_995n);
+    expect(await world.usage()).toHaveLength(1);
+    await letHoldsExpire(db);
+    await expect
+      .poll(async () => (await world.usage()).map(({ outcome }) => outcome).sort(), { timeout: 60_000 })
+      .toEqual(["completed", "swept"]);
+  });
+
+  test("was stopped and goes on after another took the key over: there is exactly one bill, and one answer", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const [one, two] = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(
+      text,
+      first(async () => {
+        await release.opened;
+        return completion({ text: "late" });
+      }, "in time"),
+    );
+    const stopped = call(one, path, { ...world.as, ...keyed(text), body: chat(text) });
+    await seen.next();
+    process.kill(one.pid, "SIGSTOP");
+    let answer: Awaited<ReturnType<typeof call>>;
+    try {
+      answer = await untilFree(() => call(two, path, { ...world.as, ...keyed(text), body: chat(text) }));
+      release.open();
+    } finally {
+      process.kill(one.pid, "SIGCONT");
+    }
+    expect(answer.json.choices[0].message.content).toBe("in time");
+    const beaten = await stopped;
+    expect([beaten.status, beaten.json.error.code]).toEqual([409, "idempotency_conflict"]);
+    for (const server of [one, two]) {
+      const again = await call(server, path, { ...world.as, ...keyed(text), body: chat(text) });
+      expect([again.text, again.headers.get("idempotency-replayed")]).toEqual([answer.text, "true"]);
+    }
+    await settled(db, world);
+    expect(await world.balance()).toBe(999_995n);
+    expect((await world.usage()).map(({ outcome }) => outcome).sort()).toEqual(["completed", "failed"]);
+    expect(seen.requests).toHaveLength(2);
+  });
+
+  test("still runs it after many leases is not free: it is 409 until the answer is there", async ({ start, upstream, ownDatabase }) => {
+    const { db, url } = ownDatabase;
+    const world = await arrange(db);
+    const [one, two] = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
+    const text = marker();
+    const release = gate();
+    using seen = upstream.on(text, async () => {
+      await release.opened;
+      return completion();
+    });
+    const first = call(one, path, { ...world.as, ...keyed(text), body: chat(text) });
+    await seen.next();
+    const leased = async () => (await db.prisma.idempotencyRecord.findFirstOrThrow()).expiresAt.getTime();
+    const end = await leased();
+    // The lease that the claim began with is over.
+    await expect.poll(leased, { timeout: 60_000 }).toBeGreaterThan(end + 10_000);
+    const meanwhile = await call(two, path, { ...world.as, ...keyed(text), body: chat(text) });
+    expect([meanwhile.status, meanwhile.json.error.code]).toEqual([409, "idempotency_conflict"]);
+    release.open();
+    const answered = await first;
+    expect((await call(two, path, { ...world.as, ...keyed(text), body: chat(text) })).text).toBe(answered.text);
+    expect(seen.requests).toHaveLength(1);
   });
 });
 

@@ -402,7 +402,8 @@ class Sale {
           return billed;
         });
       } catch (error) {
-        if (attempt === SETTLE_ATTEMPTS) throw error;
+        // Another request has the key now: this one's bill was rolled back and may not be tried again.
+        if (error instanceof AppError || attempt === SETTLE_ATTEMPTS) throw error;
         log.error("settle failed", { request_id: settlement.id, error });
         await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
       }

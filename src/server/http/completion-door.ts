@@ -70,6 +70,8 @@ export function completionDoor(declared: {
       } catch (error) {
         await idempotency.forget();
         throw error;
+      } finally {
+        idempotency.end();
       }
     },
   );

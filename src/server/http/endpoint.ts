@@ -123,6 +123,8 @@ export function endpoint<
     } catch (error) {
       await claimed.idempotency.forget();
       throw error;
+    } finally {
+      claimed.idempotency.end();
     }
   });
 }

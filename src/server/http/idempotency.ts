@@ -1,8 +1,10 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { env } from "#env";
 import type { BillingMode } from "../../generated/prisma/enums.ts";
-import { prisma, type Tx, transaction } from "../platform/db.ts";
+import { database, prisma, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
+import { log } from "../platform/log.ts";
+import { plainArray, textArray } from "../platform/sql.ts";
 import { sessionSecret } from "../sessions.ts";
 import { seal, unseal } from "../webhooks/secret.ts";
 import type { Reply } from "./exchange.ts";
@@ -12,14 +14,24 @@ import type { Reply } from "./exchange.ts";
  * first request with a key is carried out, its answer is kept for a day, and who
  * asks again with the same body gets that answer. Only what succeeded is kept;
  * after an error the same key may try again.
+ *
+ * The claim on a key belongs to a living process: it is a lease of ten seconds, by the
+ * database's clock, which the process prolongs as long as the request runs. After a crash
+ * the key is free when the lease is over. A process that stood still for longer may find
+ * its key taken over; then what it bills and remembers is rolled back.
  */
 export type Idempotency = {
-  /** Keeps the answer, in the transaction that moves the money. */
+  /**
+   * Keeps the answer, in the transaction that moves the money. Throws `idempotency_conflict`,
+   * which has to roll that transaction back, when another request has taken the key over.
+   */
   remember(tx: Tx, answer: KeptAnswer): Promise<void>;
-  /** Keeps the answer of a request that moved no money, unless it was kept already. */
+  /** Keeps the answer of a request that moved no money, unless it was kept already. Throws like `remember`. */
   keep(answer: KeptAnswer): Promise<void>;
-  /** Forgets the attempt after an error, unless an answer was kept. */
+  /** Forgets the attempt after an error, unless an answer was kept. Never throws: without it the lease runs out. */
   forget(): Promise<void>;
+  /** The request is over, however it ended: its lease is not prolonged any more. */
+  end(): void;
 };
 
 type KeptAnswer = { status: number; headers: Record<string, string>; body: string };
@@ -48,37 +60,37 @@ export async function claim(
   if (!/^[\x21-\x7e]{1,255}$/.test(clientKey)) {
     throw new AppError("bad_request", { param: "Idempotency-Key", message: "Idempotency-Key must be 1 to 255 visible ASCII characters." });
   }
-  const db = await prisma();
+  const { sql } = await database();
   const requestHash = createHash("sha256")
     .update(JSON.stringify([request.method, request.path, request.externalUserId, request.body]))
     .digest();
-  const expiresAt = new Date(Date.now() + env.QUOTA_REQUEST_TIMEOUT_MS + 60_000);
+  const mine: Place = { appId, key, claim: randomUUID() };
   for (let attempt = 0; attempt < 3; attempt++) {
-    // A key whose time is over is free again. Two that arrive together: the primary key lets one of them in.
-    await db.idempotencyRecord.deleteMany({ where: { appId, key, expiresAt: { lt: new Date() } } });
-    const { count } = await db.idempotencyRecord.createMany({ data: { appId, key, requestHash, expiresAt }, skipDuplicates: true });
-    if (count === 1) return { kind: "first", idempotency: claimed(appId, key, expiresAt, options.secret === true) };
-    const record = await db.idempotencyRecord.findUnique({ where: { appId_key: { appId, key } } });
-    if (record === null) continue;
-    if (!requestHash.equals(record.requestHash))
+    // A key whose time is over is free again. Of two that arrive together the primary key lets one in.
+    const [taken] = await sql.query(claimStatement, [appId, key, requestHash, mine.claim, LEASE_MS]);
+    if (taken !== undefined) return { kind: "first", idempotency: claimed(mine, options.secret === true) };
+    const [record] = await sql.query(recordStatement, [appId, key]);
+    if (record === undefined) continue;
+    if (!requestHash.equals(record.request_hash as Uint8Array))
       throw new AppError("idempotency_conflict", { message: "This Idempotency-Key was used with another request." });
     if (record.status === null) {
+      // Then it is answered, or its server is gone and the key is free, or its server has been heard of again.
       throw new AppError("idempotency_conflict", {
         message: "The first request with this Idempotency-Key is still running.",
-        headers: { "retry-after": "1" },
+        headers: { "retry-after": String(record.seconds_left) },
       });
     }
     return {
       kind: "replay",
       reply: {
-        status: record.status,
-        headers: { ...(record.headers as Record<string, string>), ...headers, "idempotency-replayed": "true" },
+        status: Number(record.status),
+        headers: { ...(JSON.parse(String(record.headers)) as Record<string, string>), ...headers, "idempotency-replayed": "true" },
         body:
           record.body === null
             ? null
             : options.secret === true
-              ? await unsealed(appId, key, record.body)
-              : Buffer.from(record.body).toString("utf8"),
+              ? await unsealed(appId, key, record.body as Uint8Array)
+              : Buffer.from(record.body as Uint8Array).toString("utf8"),
       },
     };
   }
@@ -96,10 +108,13 @@ async function unsealed(appId: string, key: string, body: Uint8Array): Promise<s
   });
 }
 
-function claimed(appId: string, key: string, expiresAt: Date, secret: boolean): Idempotency {
-  // Whoever took the key over after it expired has another expiry; that record is not ours.
-  const ours = { appId, key, status: null, expiresAt };
+type Place = { appId: string; key: string; claim: string };
+
+function claimed(mine: Place, secret: boolean): Idempotency {
+  // Whoever took the key over has another claim; that record is not ours.
+  const ours = { ...mine, status: null };
   let kept = false;
+  const lease = prolonged(mine);
   return {
     async keep(answer) {
       if (!kept) await transaction((tx) => this.remember(tx, answer));
@@ -110,20 +125,111 @@ function claimed(appId: string, key: string, expiresAt: Date, secret: boolean): 
         data: {
           status: answer.status,
           headers: answer.headers,
-          body: secret ? seal(await sessionSecret(), placeOf(appId, key), answer.body) : Buffer.from(answer.body),
+          body: secret ? seal(await sessionSecret(), placeOf(mine.appId, mine.key), answer.body) : Buffer.from(answer.body),
           expiresAt: new Date(Date.now() + KEPT_MS),
         },
       });
-      if (count !== 1) throw new Error("the idempotency key was taken over while its request ran");
+      if (count !== 1) {
+        throw new AppError("idempotency_conflict", {
+          message: "This server stood still, and another request has taken the Idempotency-Key over. Nothing was done twice.",
+          headers: { "retry-after": "1" },
+        });
+      }
       kept = true;
     },
     async forget() {
-      await (await prisma()).idempotencyRecord.deleteMany({ where: ours });
+      lease.end();
+      try {
+        await (await prisma()).idempotencyRecord.deleteMany({ where: ours });
+      } catch (error) {
+        log.warn("an idempotency key could not be freed; it is when its lease is over", { error });
+      }
+    },
+    end: lease.end,
+  };
+}
+
+/** How long a key outlives its process. A process is heard of four times in it, so that a slow moment costs nobody their key. */
+const LEASE_MS = 10_000;
+const PROLONG_EVERY_MS = LEASE_MS / 4;
+
+/** The claims of requests that this process runs. Short requests are over before anything has to be prolonged. */
+const running = new Map<string, Place & { until: number }>();
+let timer: NodeJS.Timeout | undefined;
+
+/** Prolongs a claim until its request ends, and in any case no longer than the longest request may take. */
+function prolonged(mine: Place): { end(): void } {
+  running.set(mine.claim, { ...mine, until: Date.now() + env.QUOTA_REQUEST_TIMEOUT_MS + 120_000 });
+  timer ??= setInterval(() => void prolongAll(), PROLONG_EVERY_MS).unref();
+  return {
+    end() {
+      running.delete(mine.claim);
+      if (running.size > 0) return;
+      clearInterval(timer);
+      timer = undefined;
     },
   };
 }
 
+let prolonging = false;
+
+/** All claims of this process, in one statement. A database that is away is asked again the next time. */
+export async function prolongAll(): Promise<void> {
+  if (prolonging) return;
+  prolonging = true;
+  try {
+    for (const [claim, { until }] of running) if (until < Date.now()) running.delete(claim);
+    const all = [...running.values()];
+    if (all.length === 0) return;
+    const { sql } = await database();
+    await sql.query(prolongStatement, [
+      plainArray(all.map(({ appId }) => appId)),
+      textArray(all.map(({ key }) => key)),
+      plainArray(all.map(({ claim }) => claim)),
+      LEASE_MS,
+    ]);
+  } catch (error) {
+    log.warn("the claims on idempotency keys could not be prolonged", { error });
+  } finally {
+    prolonging = false;
+  }
+}
+
 /** Removes what has expired; for the hourly job. */
 export async function purgeIdempotency(): Promise<void> {
-  await (await prisma()).idempotencyRecord.deleteMany({ where: { expiresAt: { lt: new Date() } } });
+  const { sql } = await database();
+  await sql.query(purgeStatement, []);
 }
+
+// By the database's clock: a lease is shorter than the clocks of two servers may be apart.
+const lease = (parameter: string) => `now() + ${parameter}::int * interval '1 millisecond'`;
+
+const claimStatement = {
+  name: "idempotency_claim",
+  text: `
+    INSERT INTO idempotency_record AS r (app_id, key, request_hash, claim, expires_at)
+    VALUES ($1::uuid, $2::text, $3::bytea, $4::uuid, ${lease("$5")})
+    ON CONFLICT (app_id, key) DO UPDATE
+      SET request_hash = excluded.request_hash, claim = excluded.claim, expires_at = excluded.expires_at,
+        created_at = now(), status = NULL, headers = NULL, body = NULL
+      WHERE r.expires_at < now()
+    RETURNING 1 AS taken`,
+};
+const recordStatement = {
+  name: "idempotency_record",
+  text: `
+    SELECT request_hash, status, headers::text AS headers, body, greatest(1, ceil(extract(epoch FROM expires_at - now())))::int AS seconds_left
+    FROM idempotency_record WHERE app_id = $1::uuid AND key = $2::text`,
+};
+// What somebody has locked is being answered at this moment: nobody waits for it.
+const prolongStatement = {
+  name: "idempotency_prolong",
+  text: `
+    WITH mine AS (
+      SELECT r.app_id, r.key FROM idempotency_record r
+      JOIN unnest($1::uuid[], $2::text[], $3::uuid[]) AS m(app_id, key, claim) ON r.app_id = m.app_id AND r.key = m.key AND r.claim = m.claim
+      WHERE r.status IS NULL
+      FOR UPDATE OF r SKIP LOCKED)
+    UPDATE idempotency_record r SET expires_at = ${lease("$4")} FROM mine WHERE r.app_id = mine.app_id AND r.key = mine.key`,
+};
+const purgeStatement = { name: "idempotency_purge", text: `DELETE FROM idempotency_record WHERE expires_at < now()` };

@@ -88,7 +88,7 @@ const rows = {
     status: 409,
     type: "invalid_request_error",
     message: "This Idempotency-Key was used with another request, or its first request is still running.",
-    hint: "Use a new key for a new request; for a running one, try again in a moment.",
+    hint: "Use a new key for a new request; for a running one, ask again after as long as Retry-After says.",
     when: "Same `Idempotency-Key`, different body, or the first one is still being answered.",
   },
   request_too_large: {

@@ -1,0 +1,140 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
+import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
+import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
+import { balanceOf } from "../ledger/accounts.ts";
+import { settle } from "../ledger/hold.ts";
+import { transaction } from "../platform/db.ts";
+import { type Claim, claim, type Idempotency, prolongAll, purgeIdempotency } from "./idempotency.ts";
+
+const ANSWER = { status: 200, headers: { "content-type": "application/json" }, body: '{"id":"first"}' };
+
+// Leases are prolonged when a test says so.
+beforeAll(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] }));
+afterAll(() => void vi.useRealTimers());
+
+onBothDatabases("a claim on an Idempotency-Key", (db) => {
+  asTheDatabase(db);
+
+  async function setting() {
+    const owner = await makeUser(db(), { credits: 1_000n });
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const key = await makeKey(db(), app.id);
+    const name = randomUUID();
+    const ask = (body = "{}"): Promise<Claim> =>
+      claim({ appId: app.id, billingMode: "developer" }, name, { method: "POST", path: "/v1/x", externalUserId: null, body }, {});
+    const first = async (): Promise<Idempotency> => {
+      const claimed = await ask();
+      if (claimed.kind !== "first") throw new Error("the key was taken");
+      return claimed.idempotency;
+    };
+    const place = { appId: app.id, key: `live:${name}` };
+    return {
+      owner,
+      key,
+      ask,
+      first,
+      /** As after ten seconds in which nobody prolonged the lease. */
+      lapse: () => db().prisma.idempotencyRecord.update({ where: { appId_key: place }, data: { expiresAt: new Date(Date.now() - 1_000) } }),
+      record: () => db().prisma.idempotencyRecord.findUnique({ where: { appId_key: place } }),
+    };
+  }
+
+  test("is a lease of seconds: a second request is told how long to wait for the answer or for the key", async () => {
+    const { ask, first } = await setting();
+    const running = await first();
+    await expect(ask()).rejects.toMatchObject({
+      code: "idempotency_conflict",
+      headers: { "retry-after": expect.stringMatching(/^([89]|10)$/) },
+    });
+    running.end();
+  });
+
+  test("of a process that is gone is free when its lease is over, also for another body", async () => {
+    const { ask, first, lapse } = await setting();
+    (await first()).end();
+    await lapse();
+    expect(await ask('{"other":true}')).toMatchObject({ kind: "first" });
+  });
+
+  test("of a request that runs is prolonged; of one that is over it is not", async () => {
+    const { ask, first, lapse } = await setting();
+    const running = await first();
+    await lapse();
+    await prolongAll();
+    await expect(ask()).rejects.toMatchObject({ code: "idempotency_conflict" });
+    running.end();
+    await lapse();
+    await prolongAll();
+    expect(await ask()).toMatchObject({ kind: "first" });
+  });
+
+  test("that was taken over is not prolonged by who had it before", async () => {
+    const { first, lapse, record } = await setting();
+    const stopped = await first();
+    await lapse();
+    const second = await first();
+    second.end();
+    const { expiresAt } = await lapse();
+    await prolongAll();
+    expect((await record())?.expiresAt).toEqual(expiresAt);
+    stopped.end();
+  });
+
+  test("that was taken over lets its first process neither bill nor remember, before and after the second answers", async () => {
+    const { owner, key, ask, first, lapse } = await setting();
+    const stopped = await first();
+    const held = await holdOne(db().sql, holdRequest(key));
+    const billLate = () =>
+      transaction(async (tx) => {
+        await settle(tx, [settlement(held.id, 60n)]);
+        await stopped.remember(tx, { ...ANSWER, body: "late" });
+      });
+    await lapse();
+    const second = await first();
+    await expect(billLate()).rejects.toMatchObject({ code: "idempotency_conflict" });
+    // Its error frees nobody else's key.
+    await stopped.forget();
+    await expect(ask()).rejects.toMatchObject({ code: "idempotency_conflict" });
+    const held2 = await holdOne(db().sql, holdRequest(key));
+    await transaction(async (tx) => {
+      await settle(tx, [settlement(held2.id, 40n)]);
+      await second.remember(tx, ANSWER);
+    });
+    await expect(billLate()).rejects.toMatchObject({ code: "idempotency_conflict" });
+    await stopped.forget();
+    expect(await ask()).toMatchObject({ kind: "replay", reply: { status: 200, body: ANSWER.body } });
+    expect((await balanceOf(db().sql, owner.walletId)).balance).toBe(960n);
+    second.end();
+  });
+
+  test("whose lease is over is taken over by one of many that ask at once", async () => {
+    const { ask, first, lapse } = await setting();
+    (await first()).end();
+    await lapse();
+    const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => ask()));
+    expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  });
+
+  test("of a server of the version before, which has no lease, lasts as long as that server said", async () => {
+    const { ask, first, record } = await setting();
+    (await first()).end();
+    const { appId, key } = (await record()) as { appId: string; key: string };
+    await db().prisma.idempotencyRecord.update({
+      where: { appId_key: { appId, key } },
+      data: { claim: null, expiresAt: new Date(Date.now() + 600_000) },
+    });
+    await expect(ask()).rejects.toMatchObject({ headers: { "retry-after": expect.stringMatching(/^(59\d|600)$/) } });
+  });
+
+  test("outlives the purge; what has expired does not", async () => {
+    const { first, lapse, record } = await setting();
+    (await first()).end();
+    await purgeIdempotency();
+    expect(await record()).not.toBeNull();
+    await lapse();
+    await purgeIdempotency();
+    expect(await record()).toBeNull();
+  });
+});
