@@ -28,7 +28,8 @@ BEGIN
       SELECT a.available, a.held INTO limit_available, limit_held FROM account a WHERE a.id = "limit" FOR NO KEY UPDATE OF a SKIP LOCKED;
     END IF;
     locked := CASE WHEN wallet_available IS NULL THEN wallet WHEN limit_available IS NULL THEN "limit" END;
-    RETURN;
+    IF locked IS NULL OR EXISTS (SELECT 1 FROM account a WHERE a.id = locked) THEN RETURN; END IF;
+    RAISE EXCEPTION 'account % does not exist', locked USING ERRCODE = 'null_value_not_allowed';
   END IF;
   IF "limit" < wallet THEN
     SELECT a.available, a.held INTO limit_available, limit_held FROM account a WHERE a.id = "limit" FOR NO KEY UPDATE OF a;
@@ -202,7 +203,7 @@ BEGIN
         WHEN NOT coalesce(from_limit[i] = ANY (accounts), false) THEN from_limit[i] END;
       IF settle_locked[i] IS NOT NULL THEN
         -- Without SKIP LOCKED all that exist are there.
-        IF NOT skip_locked THEN
+        IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = settle_locked[i]) THEN
           RAISE EXCEPTION 'account % of hold % does not exist', settle_locked[i], settle_ids[i] USING ERRCODE = 'null_value_not_allowed';
         END IF;
         entering[i] := NULL;
@@ -282,7 +283,7 @@ BEGIN
       l := CASE WHEN limit_ids[i] IS NOT NULL THEN array_position(accounts, limit_ids[i]) END;
       IF w IS NULL OR (limit_ids[i] IS NOT NULL AND l IS NULL) THEN
         locked[i] := CASE WHEN w IS NULL THEN wallet_ids[i] ELSE limit_ids[i] END;
-        IF NOT skip_locked THEN
+        IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = locked[i]) THEN
           RAISE EXCEPTION 'account % does not exist', locked[i] USING ERRCODE = 'null_value_not_allowed';
         END IF;
         verdict[i] := 9;

@@ -118,6 +118,12 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
   } catch (error) {
     // By name: a page server may have loaded the ledger's files a second time.
     if ((error as Error).name === QueueFullError.name) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
+    if ((error as Error).name === "AccountLockedError") {
+      throw new AppError("overloaded", {
+        message: "This wallet is locked by another operation at the moment. Nothing was billed.",
+        headers: { "retry-after": "3" },
+      });
+    }
     // Nobody knows whether it was committed. If it was, the credits go back at once;
     // if not, there is nothing to settle.
     void books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs()).catch(() => {});

@@ -1,3 +1,5 @@
+import { isAboutOneItem } from "./contended.ts";
+
 /**
  * Requests that arrive while a statement is under way go together in the next
  * one: one commit for all of them, each with an answer of its own.
@@ -92,16 +94,4 @@ export class Batcher<Item, Answer> {
       }
     }
   }
-}
-
-/**
- * Data errors (SQLSTATE class 22) and integrity errors (class 23) come from a
- * value, a lock timeout (55P03), a statement timeout (57014) or a deadlock (40P01)
- * from one account that somebody else holds on to; the whole statement was rolled
- * back. After a lost connection nobody
- * knows what was committed, so nothing is repeated.
- */
-function isAboutOneItem(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  return typeof code === "string" && /^(2[23]|55P03|57014|40P01)/.test(code);
 }

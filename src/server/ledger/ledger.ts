@@ -3,7 +3,18 @@ import { database, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
-import { type HoldRequest, type HoldVerdict, post, type Settlement, type SettleVerdict } from "./hold.ts";
+import { AccountLockedError, Contended } from "./contended.ts";
+import {
+  type Growth,
+  type GrowthVerdict,
+  grow,
+  type HoldRequest,
+  type HoldVerdict,
+  type Locked,
+  post,
+  type Settlement,
+  type SettleVerdict,
+} from "./hold.ts";
 import { refillLimit } from "./limits.ts";
 
 /**
@@ -11,7 +22,11 @@ import { refillLimit } from "./limits.ts";
  * process, in batches of both.
  */
 export type Ledger = {
-  /** Decides one request; see `hold` for what that means. Throws QueueFullError. */
+  /**
+   * Decides one request; see `hold` for what that means. Throws QueueFullError, and
+   * AccountLockedError when another session keeps the payer's wallet or limit locked:
+   * after either nothing was reserved.
+   */
   hold(request: HoldRequest): Promise<Exclude<HoldVerdict, { kind: "limit_due" }>>;
   /**
    * Settles one hold and keeps trying while the database is away: an answer that
@@ -19,6 +34,12 @@ export type Ledger = {
    * because the sweeper has returned the credits by then.
    */
   settle(settlement: Settlement, lifetimeMs: number): Promise<SettleVerdict>;
+  /**
+   * Adds to an open hold; see `grow`. `linkedUserId`: the link that pays, whose limit is
+   * refilled when its month is over. Throws QueueFullError and AccountLockedError like `hold`;
+   * after any other error the same growth may be asked for again.
+   */
+  grow(growth: Growth, linkedUserId: string | null): Promise<Exclude<GrowthVerdict, { kind: "limit_due" }>>;
   /** Settlements that have not been committed yet. */
   readonly unsettled: number;
 };
@@ -36,15 +57,30 @@ async function databaseTime(sql: Sql): Promise<Date> {
 }
 
 export function openLedger(db: Database): Ledger {
-  // Both kinds in one batch, one commit for all of it.
+  // Holds and settlements in one batch, one commit for all of it. It waits for nobody's
+  // lock: what meets one goes on in `contended`, on connections that do.
   const lane = db.lane();
-  const batcher = new Batcher<Posting, HoldVerdict | SettleVerdict>((postings) => postAll(lane, postings));
+  const batcher = new Batcher<Posting, HoldVerdict | SettleVerdict | Locked>((postings) => postAll(lane, postings, { skipLocked: true }));
+  const growths = new Batcher<Growth, GrowthVerdict | Locked>((batch) => grow(lane, batch, { skipLocked: true }));
+  let patient: Sql | undefined;
+  const contended = new Contended<Posting, HoldVerdict | SettleVerdict>(
+    (postings) => {
+      patient ??= db.lane({ connections: PATIENT_LANES });
+      return postAll(patient, postings, { skipLocked: false }) as Promise<(HoldVerdict | SettleVerdict)[]>;
+    },
+    { lanes: PATIENT_LANES },
+  );
   let unsettled = 0;
+
+  async function decide(posting: Posting, options?: { always: boolean }): Promise<HoldVerdict | SettleVerdict> {
+    const verdict = await batcher.push(posting, options);
+    return verdict.kind === "locked" ? contended.push(verdict.accountId, posting) : verdict;
+  }
 
   return {
     async hold(request) {
       for (;;) {
-        const verdict = (await batcher.push({ kind: "hold", request })) as HoldVerdict;
+        const verdict = (await decide({ kind: "hold", request })) as HoldVerdict;
         if (verdict.kind !== "limit_due") return verdict;
         // By the database's clock, which found the month over: a clock that is behind would find it not over, for ever.
         await transaction(async (tx) => refillLimit(tx, verdict.linkedUserId, await databaseTime(tx)), db);
@@ -57,10 +93,10 @@ export function openLedger(db: Database): Ledger {
         for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
           try {
             // Never refuse to write down what was delivered.
-            return (await batcher.push({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
+            return (await decide({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
           } catch (error) {
-            // Settling is idempotent, so an unknown outcome is simply asked again.
-            log.error("settle failed", { request_id: settlement.id, error });
+            // Settling is idempotent, so an unknown outcome is simply asked again. A locked account was logged when it was met.
+            if (!(error instanceof AccountLockedError)) log.error("settle failed", { request_id: settlement.id, error });
             if (Date.now() + pauseMs > giveUpAt) {
               log.error("settle given up; the sweeper returns the hold", { settlement });
               throw error;
@@ -72,19 +108,42 @@ export function openLedger(db: Database): Ledger {
         unsettled--;
       }
     },
+    async grow(growth, linkedUserId) {
+      const giveUpAt = Date.now() + GROW_PATIENCE_MS;
+      for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, 250)) {
+        const verdict = await growths.push(growth);
+        if (verdict.kind !== "locked" && verdict.kind !== "limit_due") return verdict;
+        if (Date.now() + pauseMs > giveUpAt) {
+          if (verdict.kind === "locked") throw new AccountLockedError(verdict.accountId);
+          throw new Error(`the limit of linked user ${linkedUserId} could not be refilled`);
+        }
+        if (verdict.kind === "limit_due" && linkedUserId !== null)
+          await transaction(async (tx) => refillLimit(tx, linkedUserId, await databaseTime(tx)), db);
+        else await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      }
+    },
     get unsettled() {
       return unsettled;
     },
   };
 }
 
+/** Connections that wait for locks; opened when first needed. */
+const PATIENT_LANES = 2;
+/** How long a growth waits for an account that another session has locked. */
+const GROW_PATIENCE_MS = 2_000;
+
 type Posting = { kind: "hold"; request: HoldRequest } | { kind: "settle"; settlement: Settlement };
 
 /** Answers in the order of the postings. */
-async function postAll(lane: Sql, postings: readonly Posting[]): Promise<(HoldVerdict | SettleVerdict)[]> {
+async function postAll(
+  lane: Sql,
+  postings: readonly Posting[],
+  options: { skipLocked: boolean },
+): Promise<(HoldVerdict | SettleVerdict | Locked)[]> {
   const settlements = postings.flatMap((each) => (each.kind === "settle" ? each.settlement : []));
   const requests = postings.flatMap((each) => (each.kind === "hold" ? each.request : []));
-  const answers = await post(lane, settlements, requests);
+  const answers = await post(lane, settlements, requests, options);
   const [settled, held] = [answers.settlements.values(), answers.holds.values()];
-  return postings.map(({ kind }) => (kind === "settle" ? settled : held).next().value as HoldVerdict | SettleVerdict);
+  return postings.map(({ kind }) => (kind === "settle" ? settled : held).next().value as HoldVerdict | SettleVerdict | Locked);
 }

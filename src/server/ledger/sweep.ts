@@ -1,7 +1,7 @@
 import type { Sql } from "../platform/sql.ts";
 import { plainArray } from "../platform/sql.ts";
 import { claimTurn } from "../platform/turns.ts";
-import { settle, unused } from "./hold.ts";
+import { post, unused } from "./hold.ts";
 
 /**
  * Returns the credits of holds that nobody will resolve any more, because the server
@@ -137,18 +137,18 @@ class Released {
   }
 }
 
-/** Releases these; those with which something is wrong stand in nobody's way, and are handed back. */
+/** Releases these. Those with which something is wrong, or whose accounts somebody else has locked, stand in nobody's way, and are handed back. */
 async function release(sql: Sql, ids: readonly string[], released: Released): Promise<string[]> {
   const stuck: string[] = [];
   for (let from = 0; from < ids.length; from += 100) {
     const batch = ids.slice(from, from + 100);
     try {
-      await releaseAtOnce(sql, batch, released);
+      stuck.push(...(await releaseAtOnce(sql, batch, released)));
     } catch (error) {
       if (!isDataFault(error)) throw error;
       for (const id of batch) {
         try {
-          await releaseAtOnce(sql, [id], released);
+          stuck.push(...(await releaseAtOnce(sql, [id], released)));
         } catch (fault) {
           if (!isDataFault(fault)) throw fault;
           stuck.push(id);
@@ -160,12 +160,16 @@ async function release(sql: Sql, ids: readonly string[], released: Released): Pr
   return stuck;
 }
 
-async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released): Promise<void> {
-  const verdicts = await settle(
+/** In one statement that waits for nobody; returns those whose accounts are locked. */
+async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released): Promise<string[]> {
+  const { settlements } = await post(
     sql,
     ids.map((id) => unused(id, "swept", "sweeper")),
+    [],
+    { skipLocked: true },
   );
-  released.swept += verdicts.filter((verdict) => verdict.kind === "settled").length;
+  released.swept += settlements.filter(({ kind }) => kind === "settled").length;
+  return ids.filter((_, index) => settlements[index]?.kind === "locked");
 }
 
 /** An account is missing, or would be below zero: asking again does not help, and other holds are not to blame. */

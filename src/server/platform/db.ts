@@ -18,8 +18,8 @@ export type Database = {
   readonly prisma: PrismaClient;
   /** Statements outside of a transaction, each its own commit. */
   readonly sql: Sql;
-  /** A connection of one's own, for statements that must not queue behind others. */
-  lane(): Sql;
+  /** A connection of one's own, or as many as asked, for statements that must not queue behind others. */
+  lane(options?: { connections?: number }): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
   unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
   /** What a job queue needs to keep its jobs in this database. */
@@ -105,7 +105,9 @@ async function openPostgres(url: string): Promise<Database> {
     // Compiling a report takes longer than answering it.
     "SET jit = off",
     // A process that stops in the middle of a transaction must not keep its locks.
-    "SET idle_in_transaction_session_timeout = 15000",
+    "SET idle_in_transaction_session_timeout = 3000",
+    // Nor does a session that waits for somebody else's keep its connection for ever.
+    "SET lock_timeout = 10000",
   ]);
   const adapterFactory = new PrismaPg(pool, {
     // Unnamed statements are planned anew every time and cost more than twice the CPU.
@@ -117,10 +119,10 @@ async function openPostgres(url: string): Promise<Database> {
     kind: "postgres",
     prisma: client,
     sql: poolSql(pool),
-    lane: () => {
-      // One connection: a lane's statements run one after the other. A pool of
-      // one, because a pool replaces a broken connection by itself.
-      const lane = postgresPool(url, 1, [
+    lane: ({ connections = 1 } = {}) => {
+      // With one connection a lane's statements run one after the other. A pool
+      // even of one, because a pool replaces a broken connection by itself.
+      const lane = postgresPool(url, connections, [
         "SET statement_timeout = 15000",
         // Whoever waits for an account here keeps others waiting, so not for long.
         "SET lock_timeout = 2000",
