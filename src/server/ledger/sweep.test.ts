@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from "uuid";
 import { beforeEach, describe, expect, test } from "vitest";
 import { onBothDatabases, withDatabase } from "#testing/database.ts";
-import { holdAll, holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
+import { holdAll, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import type { Sql } from "../platform/sql.ts";
