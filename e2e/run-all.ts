@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { ensurePgBouncer } from "../src/testing/pgbouncer.ts";
 import { ensureChromium } from "./chromium.ts";
 
 /**
@@ -22,6 +23,10 @@ process.env.CI ??= "true";
 await check("Prisma client", () => node("prisma/generate.ts"));
 await check("lint, format and import directions", () => bin("@biomejs/biome/bin/biome", "check", "."));
 await check("types", () => bin("typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"));
+await check("a PgBouncer for the tests of poolers", async () => {
+  ensurePgBouncer();
+  return 0;
+});
 await suite(
   "unit and integration tests",
   () => bin("vitest/vitest.mjs", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${vitestReport}`),

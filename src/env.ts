@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { z } from "zod";
+import { databaseUrl } from "./database-url.ts";
 
 /**
  * Every environment variable that Quota reads, parsed once, with a sentence
@@ -16,17 +17,44 @@ const flag = z
   .optional()
   .transform((value) => value === "1");
 
+/** Text that `read` makes something of; what `read` throws is what is wrong with it. */
+const readBy = (read: (text: string) => string) =>
+  optionalText.transform((text, context) => {
+    try {
+      return text === undefined ? undefined : read(text);
+    } catch (error) {
+      context.addIssue({ code: "custom", message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  });
+/** Scheme, host and port, as browsers write them. Paths are appended to it, and others compare it. */
+const httpOrigin = (example: string) =>
+  readBy((text) => {
+    const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+    // A "?" or "#" with nothing behind it leaves no trace in the parsed address.
+    if (url === null || /[?#@\\]/.test(text) || url.pathname !== "/")
+      throw new Error(`is not an address of scheme and host alone, such as ${example}`);
+    return url.origin;
+  });
+/** Where an API begins; paths are appended to it. */
+const apiAddress = readBy((text) => {
+  const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
+  if (url === null || /[?#\\]/.test(text) || url.username !== "" || url.password !== "")
+    throw new Error("is not an http or https address without a query and without a password, such as http://localhost:11434/v1");
+  return text;
+});
+
 const schema = z.object({
   NODE_ENV: z.enum(["development", "production", "test"]).default("production"),
 
   /** Address the server listens on. The default keeps a first try private to this machine. */
   HOST: z.string().default("127.0.0.1"),
   PORT: z.coerce.number().int().min(0).max(65535).default(3000),
-  /** The address people and apps reach this server under; default http://localhost:PORT. */
-  QUOTA_URL: optionalText,
+  /** The address people and apps reach this server under, without a path; default http://localhost:PORT. */
+  QUOTA_URL: httpOrigin("https://quota.example.com"),
 
-  /** A Postgres 15 or newer. Without it an embedded database under QUOTA_DATA_DIR is used. */
-  DATABASE_URL: optionalText,
+  /** A Postgres 15 or newer. Without it an embedded database under QUOTA_DATA_DIR is used. docs/operating.md says which parameters it may have. */
+  DATABASE_URL: readBy(databaseUrl),
   /** Connections for everything but the ledger, which has one of its own. */
   DATABASE_POOL_SIZE: z.coerce.number().int().positive().default(10),
   /** Home of the embedded database and of demo.json. */
@@ -73,10 +101,7 @@ const schema = z.object({
   /** Signs what Stripe sends to QUOTA_URL/api/stripe/webhook; without it nothing is taken there. */
   STRIPE_WEBHOOK_SECRET: optionalText,
   /** Another address for Stripe's API, such as http://127.0.0.1:12111, for tests. */
-  STRIPE_API_URL: optionalText.refine(
-    (address) => address === undefined || /^https?:$/.test(URL.parse(address)?.protocol ?? ""),
-    "is not an address such as http://127.0.0.1:12111",
-  ),
+  STRIPE_API_URL: httpOrigin("http://127.0.0.1:12111"),
   /** How long Stripe may take to answer one call; a call is made up to three times. */
   QUOTA_STRIPE_TIMEOUT_MS: milliseconds.default(10_000),
   /**
@@ -131,25 +156,25 @@ const schema = z.object({
   QUOTA_MODELS_FILE: optionalText,
   /** Keys and addresses of the providers, see docs/providers.md. A provider counts as configured when its key (for Ollama and vLLM: its address) is set. */
   OPENAI_API_KEY: optionalText,
-  OPENAI_BASE_URL: optionalText,
+  OPENAI_BASE_URL: apiAddress,
   GEMINI_API_KEY: optionalText,
-  GEMINI_BASE_URL: optionalText,
+  GEMINI_BASE_URL: apiAddress,
   ANTHROPIC_API_KEY: optionalText,
-  ANTHROPIC_BASE_URL: optionalText,
+  ANTHROPIC_BASE_URL: apiAddress,
   MISTRAL_API_KEY: optionalText,
-  MISTRAL_BASE_URL: optionalText,
+  MISTRAL_BASE_URL: apiAddress,
   GROQ_API_KEY: optionalText,
-  GROQ_BASE_URL: optionalText,
+  GROQ_BASE_URL: apiAddress,
   DEEPSEEK_API_KEY: optionalText,
-  DEEPSEEK_BASE_URL: optionalText,
+  DEEPSEEK_BASE_URL: apiAddress,
   XAI_API_KEY: optionalText,
-  XAI_BASE_URL: optionalText,
+  XAI_BASE_URL: apiAddress,
   OPENROUTER_API_KEY: optionalText,
-  OPENROUTER_BASE_URL: optionalText,
+  OPENROUTER_BASE_URL: apiAddress,
   OLLAMA_API_KEY: optionalText,
-  OLLAMA_BASE_URL: optionalText,
+  OLLAMA_BASE_URL: apiAddress,
   VLLM_API_KEY: optionalText,
-  VLLM_BASE_URL: optionalText,
+  VLLM_BASE_URL: apiAddress,
 
   /** 1 silences the log lines of each request. */
   QUOTA_QUIET: flag,
@@ -171,5 +196,5 @@ if (process.env.NODE_ENV !== "test" && existsSync(".env")) process.loadEnvFile("
 export const env: Env = parseEnv(process.env);
 
 export function publicUrl(): string {
-  return (env.QUOTA_URL ?? `http://localhost:${env.PORT}`).replace(/\/+$/, "");
+  return env.QUOTA_URL ?? `http://localhost:${env.PORT}`;
 }

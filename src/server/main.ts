@@ -42,6 +42,7 @@ async function start(): Promise<void> {
   mkdirSync(env.QUOTA_DATA_DIR, { recursive: true });
   step(env.DATABASE_URL === undefined ? `Opening the embedded database in ${env.QUOTA_DATA_DIR}/ …` : "Connecting to Postgres …");
   const db = await database();
+  await db.check();
   if (db.kind === "postgres") await checkEncoding(db.sql);
   const applied = await migrate(db);
   step(applied.length === 0 ? "The database is up to date." : `Migrated the database: ${applied.join(", ")}.`);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import path from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import { PrismaPg } from "@prisma/adapter-pg";
@@ -7,6 +8,7 @@ import { PrismaPGlite } from "pglite-prisma-adapter";
 import { env } from "#env";
 import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
 import { lockFolder } from "./folder-lock.ts";
+import { refuseUnfit } from "./pooler.ts";
 import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
 
 /**
@@ -22,8 +24,14 @@ export type Database = {
   lane(options?: { connections?: number }): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
   unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
-  /** What a job queue needs to keep its jobs in this database. */
-  readonly jobStore: { pglite: PGlite } | { connectionString: string };
+  /** What a job queue needs to keep its jobs in this database: for Postgres, how to make a pool of its own. */
+  readonly jobStore: { pglite: PGlite } | { pool: pg.PoolConfig };
+  /**
+   * Throws one sentence that says what to do when this database can't be worked with: behind a pooler that
+   * gives a client another session for each transaction, or with tables in another schema than `public`.
+   * Embedded databases always can.
+   */
+  check(): Promise<void>;
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
   /** Runs alone among all processes that share this database, on connections that end with the work. */
@@ -89,6 +97,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     lane: () => sql,
     unhurried: (work) => work(sql),
     jobStore: { pglite },
+    check: async () => {},
     adapterFactory,
     exclusively: (work) => work(adapterFactory),
     close: async () => {
@@ -138,7 +147,15 @@ async function openPostgres(url: string): Promise<Database> {
         await own.end();
       }
     },
-    jobStore: { connectionString: url },
+    jobStore: { pool: poolConfig(url, 2, ["SET statement_timeout = 30000", "SET idle_in_transaction_session_timeout = 15000"], 0) },
+    check: async () => {
+      const two = postgresPool(url, 2, [], 10_000);
+      try {
+        await refuseUnfit(two);
+      } finally {
+        await two.end();
+      }
+    },
     adapterFactory,
     exclusively: (work) =>
       withAdvisoryLock(url, async () => {
@@ -157,9 +174,19 @@ async function openPostgres(url: string): Promise<Database> {
   };
 }
 
-function postgresPool(connectionString: string, max: number, settings: readonly string[], queryTimeoutMs = 40_000): pg.Pool {
-  const pool = new pg.Pool({
-    connectionString,
+function postgresPool(url: string, max: number, settings: readonly string[], queryTimeoutMs = 40_000): pg.Pool {
+  const pool = new pg.Pool(poolConfig(url, max, settings, queryTimeoutMs));
+  // An idle connection that breaks is replaced on next use; without a listener it would end the process.
+  pool.on("error", () => {});
+  return pool;
+}
+
+function poolConfig(url: string, max: number, settings: readonly string[], queryTimeoutMs: number): pg.PoolConfig {
+  // Prisma's adapter writes times without an offset and takes every offset it reads for +00:00, so a
+  // session in another zone would shift them. Poolers refuse `options`, with which a connection could begin in it.
+  const first = ["SET TIME ZONE 'UTC'", ...settings].join(";");
+  return {
+    connectionString: url,
     max,
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
@@ -168,11 +195,8 @@ function postgresPool(connectionString: string, max: number, settings: readonly 
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
     application_name: "quota",
     // Awaited before the connection is first used.
-    onConnect: async (connection) => void (await connection.query(settings.join(";"))),
-  });
-  // An idle connection that breaks is replaced on next use; without a listener it would end the process.
-  pool.on("error", () => {});
-  return pool;
+    onConnect: async (connection) => void (await connection.query(first)),
+  };
 }
 
 function poolSql(pool: pg.Pool): Sql {
@@ -180,7 +204,7 @@ function poolSql(pool: pg.Pool): Sql {
     query: async (statement: Statement, parameters: readonly unknown[]) =>
       (
         await pool.query<Row>({
-          name: statement.name,
+          name: statementName(statement.text, statement.name),
           text: statement.text,
           values: parameters as unknown[],
           ...(statement.plainArrays === true ? { types: PLAIN_ARRAYS } : {}),
@@ -191,15 +215,18 @@ function poolSql(pool: pg.Pool): Sql {
 
 const PLAIN_ARRAYS = { getTypeParser: () => readPlainArray } as unknown as pg.CustomTypesConfig;
 
-// Postgres names are at most 63 bytes; the same text must always get the same name.
+/**
+ * A prepared statement's name on a connection: a hash of its text, so that whoever meets a statement of
+ * that name, in whichever session of whichever process or version, meets that text. 63 bytes at most.
+ */
 const names = new Map<string, string>();
-function statementName(sql: string): string {
+export function statementName(sql: string, label = "prisma"): string {
   let name = names.get(sql);
   if (name === undefined) {
-    name = `p${names.size}`;
-    // Texts with a varying number of placeholders could grow this without end.
-    if (names.size < 1_000) names.set(sql, name);
-    else return "";
+    // Texts with a varying number of placeholders could fill this, and the server's memory, without end.
+    if (names.size >= 1_000) return "";
+    name = `${label.slice(0, 40)}_${createHash("sha256").update(sql).digest("hex").slice(0, 20)}`;
+    names.set(sql, name);
   }
   return name;
 }
@@ -207,12 +234,18 @@ function statementName(sql: string): string {
 const MIGRATION_LOCK = 7_046_031;
 
 async function withAdvisoryLock<T>(url: string, work: () => Promise<T>): Promise<T> {
-  const connection = new pg.Client({ connectionString: url, connectionTimeoutMillis: 10_000 });
-  await connection.connect();
+  // Whoever else is migrating may take long.
+  const pool = postgresPool(url, 1, [], 0);
+  const connection = await pool.connect().catch(async (error: unknown) => {
+    await pool.end();
+    throw error;
+  });
   try {
     await connection.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
     return await work();
   } finally {
-    await connection.end();
+    // Closed, which lets go of the lock.
+    connection.release(true);
+    await pool.end();
   }
 }

@@ -28,13 +28,7 @@ export async function openQueue(db: Database, options: { leaseSeconds: number })
   const boss = new PgBoss({
     ...("pglite" in db.jobStore
       ? { db: fromPglite(db.jobStore.pglite), backend: "pglite" as const }
-      : {
-          connectionString: db.jobStore.connectionString,
-          max: 2,
-          application_name: "quota jobs",
-          connectionTimeoutMillis: 10_000,
-          options: "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=15000",
-        }),
+      : { ...db.jobStore.pool, application_name: "quota jobs" }),
     // Nothing here is due at a time of day.
     schedule: false,
     superviseIntervalSeconds: Math.min(options.leaseSeconds, 20),
