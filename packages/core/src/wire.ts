@@ -448,6 +448,7 @@ export type QuotaErrorCode =
   | "method_not_allowed"
   | "idempotency_conflict"
   | "request_too_large"
+  | "credits_on_hold"
   | "rate_limit_exceeded"
   | "rate_limit"
   | "internal_error"
@@ -487,7 +488,7 @@ export type QuotaEvent =
       external_user_id: string;
       /** ISO 8601, UTC. */
       disconnected_at: string;
-      reason: "app" | "user" | "replaced";
+      reason: "app" | "user" | "replaced" | "expired" | "token_reused";
     };
   }
   | {

@@ -1,10 +1,10 @@
 import type { Adapter, AdapterPayload } from "oidc-provider";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { hashSecret } from "../platform/secrets.ts";
-import { lockGrant } from "./grants.ts";
+import { endBoundGrant, lockGrant } from "./grants.ts";
 import { errors } from "./oidc.ts";
 import { redirectUriProblem } from "./redirect-uris.ts";
-import { inTransaction, store } from "./scope.ts";
+import { endingsHere, inTransaction, store } from "./scope.ts";
 
 /**
  * oidc-provider's storage. Whatever is handed out (codes, tokens, ids) is kept as
@@ -78,11 +78,13 @@ class Records implements Adapter {
       where: { kind_idHash: { kind: this.kind, idHash } },
       select: { grantId: true },
     });
-    if (record !== null && record.grantId !== null) await db.oAuthRecord.deleteMany({ where: { grantId: record.grantId } });
+    if (record !== null && record.grantId !== null) await endWholeGrant(record.grantId);
     throw new errors.InvalidGrant("already used");
   }
 
   async destroy(id: string): Promise<void> {
+    // oidc-provider ends a whole grant when a token of it is revoked, or used a second time.
+    if (this.kind === "Grant") return endWholeGrant(id);
     await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, idHash: hashSecret(id) } });
   }
 
@@ -93,6 +95,12 @@ class Records implements Adapter {
   // Sessions and device codes, which are not stored here.
   async findByUid(): Promise<undefined> {}
   async findByUserCode(): Promise<undefined> {}
+}
+
+async function endWholeGrant(grantId: string): Promise<void> {
+  const endings = endingsHere();
+  const linkedUserId = await endBoundGrant(await store(), grantId, endings?.reason ?? "token_reused");
+  if (linkedUserId !== null) endings?.bereft.add(linkedUserId);
 }
 
 /** oidc-provider's own sessions would outlive a sign-out. Each authorization begins without one and asks next-auth who is there. */

@@ -2,6 +2,7 @@ import type { Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { limitState, lockLinks, setLimit, sharedLimit } from "../ledger/limits.ts";
 import type { Database, Tx } from "../platform/db.ts";
+import type { DisconnectReason } from "../webhooks/events.ts";
 import { emit } from "../webhooks/outbox.ts";
 import { endGrantsOf } from "./grants.ts";
 
@@ -95,7 +96,7 @@ export async function link(tx: Tx, externalUserId: string, agreement: Agreement)
   const [there] = await tx.prisma.$queryRaw<{ id: string; user_id: string }[]>`
     SELECT id, user_id FROM linked_user WHERE app_id = ${agreement.appId}::uuid AND external_user_id = ${externalUserId} FOR UPDATE`;
   if (there !== undefined && there.user_id === agreement.userId) return renew(tx, there.id, agreement);
-  if (there !== undefined) await end(tx, { id: there.id, appId: agreement.appId, userId: there.user_id, externalUserId }, "replaced");
+  if (there !== undefined) await endLink(tx, { id: there.id, appId: agreement.appId, userId: there.user_id, externalUserId }, "replaced");
   return create(tx, { externalUserId, byToken: false }, agreement);
 }
 
@@ -186,7 +187,7 @@ export async function unlink(tx: Tx, appId: string, externalUserId: string, reas
     where: { appId_externalUserId: { appId, externalUserId } },
     select: { id: true, userId: true },
   });
-  return link !== null && end(tx, { ...link, appId, externalUserId }, reason);
+  return link !== null && endLink(tx, { ...link, appId, externalUserId }, reason);
 }
 
 /** Pauses every link of an app that is being deleted, until each is ended. */
@@ -205,14 +206,15 @@ export async function unlinkAll(tx: Tx, appId: string, most: number): Promise<nu
     orderBy: { id: "asc" },
     take: most,
   });
-  for (const link of links) await end(tx, link, "app");
+  for (const link of links) await endLink(tx, link, "app");
   return links.length;
 }
 
-async function end(
+/** Ends a link and says why, with its grants and their tokens. False when it is gone already. */
+export async function endLink(
   tx: Tx,
   link: { id: string; appId: string; userId: string; externalUserId: string },
-  reason: "app" | "user" | "replaced",
+  reason: DisconnectReason,
 ): Promise<boolean> {
   // Two that unlink at once: one deletes the row, and only that one tells of it.
   const { count } = await tx.prisma.linkedUser.deleteMany({ where: { id: link.id } });

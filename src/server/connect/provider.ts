@@ -5,11 +5,12 @@ import { transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { adapterFor, hashesOf } from "./adapter.ts";
+import { endIfBereft } from "./disconnect.ts";
 import { errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
 import { errors, interactionPolicy, Provider } from "./oidc.ts";
 import { redeem } from "./redeem.ts";
-import { store, within } from "./scope.ts";
+import { type Endings, store, within } from "./scope.ts";
 import { DEFAULT_SCOPE, knownScopes, SCOPES } from "./scopes.ts";
 import { askedOfSignIn, mustSignInAgain, signedInOn } from "./sign-in.ts";
 
@@ -125,6 +126,9 @@ function configuration(keys: Keys): Configuration {
     conformIdTokenClaims: true,
     rotateRefreshToken: true,
     issueRefreshToken: async () => true,
+    // RFC 7009 §2.1: of a refresh token it has to, of an access token it may. An app that revokes
+    // one no longer wants the connection, and without the refresh token nothing of it is left.
+    revokeGrantPolicy: () => true,
     expiresWithSession: async () => false,
     // One grant is one connection: every authorization is asked for anew.
     loadExistingGrant: async (ctx) => {
@@ -236,14 +240,21 @@ const challenge: Middleware = async (ctx, next) => {
  */
 const tokenTransaction: Middleware = async (ctx, next) => {
   if (ctx.method !== "POST" || (ctx.path !== PATHS.token && ctx.path !== PATHS.revoke)) return next();
+  const endings: Endings = { reason: ctx.path === PATHS.revoke ? "app" : "token_reused", bereft: new Set() };
   try {
     await transaction((tx) =>
-      within(tx, async () => {
-        await next();
-        if (ctx.status >= 500) throw new TakeBack();
-        if (ctx.path === PATHS.token && ctx.status === 200) await redeem(tx, ctx);
-      }),
+      within(
+        tx,
+        async () => {
+          await next();
+          if (ctx.status >= 500) throw new TakeBack();
+          if (ctx.path === PATHS.token && ctx.status === 200) await redeem(tx, ctx);
+        },
+        endings,
+      ),
     );
+    // Before the answer leaves: whoever reads it finds the connection ended. If this fails, housekeeping does it.
+    for (const linkedUserId of endings.bereft) await endIfBereft(linkedUserId);
   } catch (error) {
     if (error instanceof TakeBack) return;
     if (!(error instanceof errors.OIDCProviderError)) log.error("redeeming a code failed", { error });

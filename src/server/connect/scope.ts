@@ -1,12 +1,19 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { prisma, type Tx } from "../platform/db.ts";
+import type { GrantEnd } from "./grants.ts";
 
 /**
  * What surrounds one request to the authorization server. oidc-provider calls our
  * storage without telling it about a transaction, so the transaction is found here.
  */
-export type Surroundings = { tx?: Tx };
+export type Surroundings = {
+  tx?: Tx;
+  endings?: Endings;
+};
+
+/** Grants that a request ends: why, and the links that lost one, which are looked at once that is committed. */
+export type Endings = { reason: GrantEnd; bereft: Set<string> };
 
 // Next loads this file once for each of its bundles; the provider is made in one of them.
 const shared = globalThis as unknown as { quotaOAuthSurroundings?: AsyncLocalStorage<Surroundings> };
@@ -14,8 +21,13 @@ shared.quotaOAuthSurroundings ??= new AsyncLocalStorage();
 const surroundings = shared.quotaOAuthSurroundings;
 
 /** Everything that the authorization server stores while `work` runs is part of `tx`. */
-export function within<T>(tx: Tx, work: () => Promise<T>): Promise<T> {
-  return surroundings.run({ tx }, work);
+export function within<T>(tx: Tx, work: () => Promise<T>, endings?: Endings): Promise<T> {
+  return surroundings.run({ tx, ...(endings === undefined ? {} : { endings }) }, work);
+}
+
+/** What the request that runs says of the grants it ends. */
+export function endingsHere(): Endings | undefined {
+  return surroundings.getStore()?.endings;
 }
 
 /** The database as the authorization server has to use it right now. */

@@ -1,4 +1,5 @@
 import { writeUses } from "../apps/last-used.ts";
+import { endBereftLinks } from "../connect/disconnect.ts";
 import { purgeOAuth } from "../connect/grants.ts";
 import { finishDeletedApps } from "../delete-app.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
@@ -16,7 +17,7 @@ import { Schedule } from "./schedule.ts";
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts and usage, writing down when keys
- * were used, ending the links of deleted apps, forgetting old idempotency keys, sign-ups,
+ * were used, ending the links of deleted apps and of apps whose tokens are over, forgetting old idempotency keys, sign-ups,
  * resets, deliveries and what the authorization server no longer needs, and once
  * a day proving the books. Each is safe to run in several processes at once; sweeping and
  * proving are done by one of them.
@@ -37,6 +38,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
   chores.every(3_600_000, "prepare partitions", () => preparePartitions(db.sql));
   chores.every(3_600_000, "purge idempotency keys", purgeIdempotency);
   chores.every(3_600_000, "purge OAuth records", () => purgeOAuth(db));
+  chores.every(30_000, "end connections without a grant", () => endBereftLinks(db));
   chores.every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired());
   chores.every(3_600_000, "forget old deliveries and events", () => purgeDeliveries());
   // Looked for often, because a server may not live for long; done once a day.

@@ -14,6 +14,13 @@ const who = { user_id: userId, external_user_id: externalUserId };
 
 const sampleUser = { user_id: "0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70", external_user_id: "user_123" };
 
+/**
+ * Why a connection ended: the app did it, or the person; another wallet took the id's place;
+ * its tokens were not used for 30 days; a code or a refresh token was used twice.
+ */
+export const disconnectReasons = ["app", "user", "replaced", "expired", "token_reused"] as const;
+export type DisconnectReason = (typeof disconnectReasons)[number];
+
 export const eventTable = {
   "user.connected": {
     when: "A person connected their wallet to your app.",
@@ -21,8 +28,8 @@ export const eventTable = {
     sample: { ...sampleUser, connected_at: "2026-11-22T12:00:00.000Z" },
   },
   "user.disconnected": {
-    when: "A link ended: the person did it (`user`), your app did (`app`), or another wallet took the id's place (`replaced`).",
-    data: z.object({ ...who, disconnected_at: moment, reason: z.enum(["app", "user", "replaced"]) }),
+    when: "A link ended: the person did it (`user`), your app did (`app`), another wallet took the id's place (`replaced`), the app's tokens were not used for 30 days (`expired`), or one of them was used twice (`token_reused`).",
+    data: z.object({ ...who, disconnected_at: moment, reason: z.enum(disconnectReasons) }),
     sample: { ...sampleUser, disconnected_at: "2026-11-22T12:00:00.000Z", reason: "user" },
   },
   "usage.completed": {
