@@ -1,4 +1,5 @@
 import type { Page } from "@playwright/test";
+import { parse } from "csv-parse/sync";
 import { v7 as uuidv7 } from "uuid";
 import { platformAccount } from "../../src/server/ledger/accounts.ts";
 import { hashPassword } from "../../src/server/passwords.ts";
@@ -216,8 +217,7 @@ test("the log is narrowed in the address, opens to the full record, and its CSV 
   const csvOf = async (query: string) => {
     const response = await page.request.get(`${home}/usage/requests.csv${query}`);
     expect(response.headers()["content-type"]).toContain("text/csv");
-    const [head = "", ...lines] = (await response.text()).trimEnd().split("\r\n");
-    return lines.map((line) => Object.fromEntries(line.split(",").map((cell, n) => [head.split(",")[n] as string, cell])));
+    return parse(await response.body(), { bom: true, columns: true }) as Record<string, string>[];
   };
   await page.goto(`${home}/usage`);
   const all = await csvOf("");

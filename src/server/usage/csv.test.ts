@@ -1,3 +1,4 @@
+import { parse } from "csv-parse/sync";
 import { expect, test } from "vitest";
 import { CSV_HEAD, csvRow } from "./csv.ts";
 
@@ -22,20 +23,45 @@ const request = {
   interrupted: false,
 };
 
+const read = (row: string): Record<string, string>[] => parse(CSV_HEAD + row, { bom: true, columns: true, relax_column_count: false });
+
 test("a request has a cell for every column", () => {
-  expect(csvRow(request)).toBe(
-    "2026-11-22T10:00:00.000Z,req_01890000000070008000000000000000,request,Acme Chat,user_123,gpt-4o,10,20,500,100,20,-120,\r\n",
-  );
-  expect(CSV_HEAD.split(",")).toHaveLength(csvRow(request).split(",").length);
+  expect(read(csvRow(request))).toEqual([
+    {
+      time: "2026-11-22T10:00:00.000Z",
+      id: "req_01890000000070008000000000000000",
+      kind: "request",
+      app: "Acme Chat",
+      external_user_id: "user_123",
+      model: "gpt-4o",
+      input_tokens: "10",
+      output_tokens: "20",
+      reserved_credits: "500",
+      base_credits: "100",
+      markup_credits: "20",
+      amount_credits: "-120",
+      description: "",
+    },
+  ]);
+  // Unquoted, so that a spreadsheet adds them up.
+  expect(csvRow(request)).toContain(",10,20,500,100,20,-120,");
 });
 
 test("so has a transfer", () => {
   const gift = { appName: "Acme Chat", externalUserId: "user_123", paymentId: null };
-  const row = csvRow({ kind: "transfer", id: "t", at, amount: 1_000_000n, reason: "funding", description: "Thanks", ...gift });
-  expect(row).toBe("2026-11-22T10:00:00.000Z,t,funding,Acme Chat,,,,,,,,1000000,Thanks\r\n");
+  const [row] = read(csvRow({ kind: "transfer", id: "t", at, amount: 1_000_000n, reason: "funding", description: "Thanks", ...gift }));
+  expect(row).toMatchObject({
+    id: "t",
+    kind: "funding",
+    app: "Acme Chat",
+    external_user_id: "",
+    model: "",
+    amount_credits: "1000000",
+    description: "Thanks",
+  });
 });
 
-test("what others wrote is quoted, and never a formula", () => {
-  const row = csvRow({ ...request, appName: '=HYPERLINK("https://evil.example","x")', externalUserId: "a\nb" });
-  expect(row).toContain(`,"'=HYPERLINK(""https://evil.example"",""x"")","a\nb",`);
+test("what others wrote is in its own cell, and never a formula", () => {
+  const [row] = read(csvRow({ ...request, appName: '=HYPERLINK("https://evil.example","x")', externalUserId: "a\nb" }));
+  expect(row).toMatchObject({ app: `'=HYPERLINK("https://evil.example","x")`, external_user_id: "a\nb" });
 });

@@ -1,3 +1,4 @@
+import { type Cell, csvHead, csvLine } from "./csv-cells.ts";
 import type { StatementEntry } from "./statement.ts";
 
 /** A wallet's statement as a file. Amounts are whole credits, below zero when they were spent. */
@@ -18,46 +19,40 @@ const columns = [
   "description",
 ] as const;
 
-export const CSV_HEAD = `${columns.join(",")}\r\n`;
+export const CSV_HEAD = csvHead(columns);
 
 export function csvRow(entry: StatementEntry): string {
-  const cells: Record<(typeof columns)[number], string> =
+  const cells: Record<(typeof columns)[number], Cell> =
     entry.kind === "request"
       ? {
           time: entry.at.toISOString(),
           id: entry.requestId,
           kind: "request",
-          app: cell(entry.appName),
-          external_user_id: cell(entry.externalUserId ?? ""),
-          model: cell(entry.model),
-          input_tokens: String(entry.promptTokens),
-          output_tokens: String(entry.completionTokens),
-          reserved_credits: String(entry.held),
-          base_credits: String(entry.base),
-          markup_credits: String(entry.markup),
-          amount_credits: String(entry.amount),
-          description: "",
+          app: entry.appName,
+          external_user_id: entry.externalUserId,
+          model: entry.model,
+          input_tokens: entry.promptTokens,
+          output_tokens: entry.completionTokens,
+          reserved_credits: entry.held,
+          base_credits: entry.base,
+          markup_credits: entry.markup,
+          amount_credits: entry.amount,
+          description: null,
         }
       : {
           time: entry.at.toISOString(),
           id: entry.id,
           kind: entry.reason,
-          app: cell(entry.appName ?? ""),
-          external_user_id: cell(entry.amount < 0n ? (entry.externalUserId ?? "") : ""),
-          model: "",
-          input_tokens: "",
-          output_tokens: "",
-          reserved_credits: "",
-          base_credits: "",
-          markup_credits: "",
-          amount_credits: String(entry.amount),
-          description: cell(entry.description ?? ""),
+          app: entry.appName,
+          external_user_id: entry.amount < 0n ? entry.externalUserId : null,
+          model: null,
+          input_tokens: null,
+          output_tokens: null,
+          reserved_credits: null,
+          base_credits: null,
+          markup_credits: null,
+          amount_credits: entry.amount,
+          description: entry.description,
         };
-  return `${columns.map((column) => cells[column]).join(",")}\r\n`;
-}
-
-/** Texts come from others: quoted (RFC 4180), and with nothing in front that a spreadsheet takes for a formula. */
-export function cell(value: string): string {
-  const harmless = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  return csvLine(columns.map((column) => cells[column]));
 }

@@ -1,5 +1,5 @@
 import { requestIdOf } from "../platform/ids.ts";
-import { cell } from "./csv.ts";
+import { type Cell, csvHead, csvLine } from "./csv-cells.ts";
 import type { RequestItem } from "./dashboard.ts";
 
 /** An app's requests as a file. Amounts are whole credits. */
@@ -26,29 +26,29 @@ const columns = [
   "paid_credits",
 ] as const;
 
-export const REQUESTS_HEAD = `${columns.join(",")}\r\n`;
+export const REQUESTS_HEAD = csvHead(columns);
 
 export function requestRow(item: RequestItem & { apiKey: { name: string; fragment: string } | null }): string {
-  const cells: Record<(typeof columns)[number], string> = {
+  const cells: Record<(typeof columns)[number], Cell> = {
     time: item.createdAt.toISOString(),
     request_id: requestIdOf(item.id),
     status: item.outcome,
-    external_user_id: cell(item.externalUserId ?? ""),
+    external_user_id: item.externalUserId,
     billing_mode: item.billingMode,
-    api_key: cell(item.apiKey?.name ?? ""),
-    endpoint: cell(item.endpoint),
-    model: cell(item.model),
-    provider: cell(item.provider ?? ""),
-    upstream_status: String(item.upstreamStatus ?? ""),
-    stream: String(item.streamed),
-    duration_ms: String(item.durationMs),
-    input_tokens: String(item.promptTokens),
-    cached_tokens: String(item.cachedTokens),
-    output_tokens: String(item.completionTokens),
-    held_credits: String(item.held),
-    base_credits: String(item.base),
-    markup_credits: String(item.markup),
-    paid_credits: String(item.base + item.markup),
+    api_key: item.apiKey?.name ?? null,
+    endpoint: item.endpoint,
+    model: item.model,
+    provider: item.provider,
+    upstream_status: item.upstreamStatus,
+    stream: item.streamed,
+    duration_ms: item.durationMs,
+    input_tokens: item.promptTokens,
+    cached_tokens: item.cachedTokens,
+    output_tokens: item.completionTokens,
+    held_credits: item.held,
+    base_credits: item.base,
+    markup_credits: item.markup,
+    paid_credits: item.base + item.markup,
   };
-  return `${columns.map((column) => cells[column]).join(",")}\r\n`;
+  return csvLine(columns.map((column) => cells[column]));
 }
