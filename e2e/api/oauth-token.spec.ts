@@ -1,4 +1,5 @@
 import { createPublicKey, verify } from "node:crypto";
+import { makeLink } from "../../src/testing/makers.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import {
@@ -652,6 +653,23 @@ test.describe("hosted storage", () => {
     const { client, issued } = await issue(server, { publicClient: true });
     expectRefused(await redeem(server, client, issued, HOSTED, { auth: "none" }), "unauthorized_client");
     expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
+  });
+
+  test("refuses a new external_user_id with invisible characters, in words, and takes one that the app has used before", async ({
+    postgresServer: server,
+  }) => {
+    const { client, person, issued } = await issue(server);
+    const old = "an\u200dn";
+    await makeLink(server.db, client.appId, person, { externalUserId: old });
+    for (const id of ["ann\u202e", "\u2066ann", "an\u200bn", "\u200eann"]) {
+      const refused = await redeem(server, client, issued, { ...HOSTED, external_user_id: id });
+      expectRefused(refused, "invalid_request", JSON.stringify(id));
+      expect(refused.json.error_description).toMatch(/^external_user_id must be printable characters/);
+    }
+    expect((await redeem(server, client, issued, { ...HOSTED, external_user_id: old })).json.external_user_id).toBe(old);
+    expect((await call(server, "/v1/balance", { key: client.key, user: `UTF-8''${encodeURIComponent(old)}` })).status).toBe(200);
+    const emoji = await redeem(server, client, await codeFor(server, person, client), { ...HOSTED, external_user_id: "👩‍👩‍👧" });
+    expect(emoji.status).toBe(200);
   });
 
   test("makes an external_user_id that is only ever visible to the app that owns it", async ({ postgresServer: server }) => {

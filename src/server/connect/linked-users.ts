@@ -2,6 +2,7 @@ import type { Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { limitState, lockLinks, setLimit, sharedLimit } from "../ledger/limits.ts";
 import type { Database, Tx } from "../platform/db.ts";
+import { hasUnseen } from "../platform/unseen.ts";
 import type { DisconnectReason } from "../webhooks/events.ts";
 import { emit } from "../webhooks/outbox.ts";
 import { endGrantsOf } from "./grants.ts";
@@ -11,6 +12,18 @@ const PRINTABLE = /^(?!\s)[^\p{Cc}\p{Cs}]{1,255}(?<!\s)$/u;
 /** 1 to 255 printable characters, without white space around them: a header could not carry it. */
 export function isExternalUserId(id: string): boolean {
   return PRINTABLE.test(id);
+}
+
+/**
+ * Whether an app may link somebody under this id. A new id has no invisible characters,
+ * because two ids that look alike are taken for one another. An id that the app has
+ * used before stays good, whatever is in it.
+ */
+export async function mayLinkAs(tx: Tx, appId: string, externalUserId: string): Promise<boolean> {
+  if (!hasUnseen(externalUserId)) return true;
+  const where = { appId, externalUserId };
+  const there = await tx.prisma.linkedUser.findFirst({ where, select: { id: true } });
+  return there !== null || (await tx.prisma.formerLink.findFirst({ where, select: { id: true } })) !== null;
 }
 
 /** What an app may see of a person who linked their wallet to it. Credits. */

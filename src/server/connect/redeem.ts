@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { KoaContextWithOIDC } from "oidc-provider";
 import type { Tx } from "../platform/db.ts";
 import { bindGrant, endGrant, takeDecision } from "./grants.ts";
-import { isExternalUserId, link, linkByToken } from "./linked-users.ts";
+import { isExternalUserId, link, linkByToken, mayLinkAs } from "./linked-users.ts";
 import { errors } from "./oidc.ts";
 import { knownScopes } from "./scopes.ts";
 
@@ -45,6 +45,11 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   if (client.clientAuthMethod === "none") throw new errors.UnauthorizedClient("storage_mode=hosted is for confidential clients");
   if (externalUserId !== undefined && !isExternalUserId(externalUserId)) {
     throw new errors.InvalidRequest("external_user_id must be 1 to 255 printable characters, without white space around them");
+  }
+  if (externalUserId !== undefined && !(await mayLinkAs(tx, agreement.appId, externalUserId))) {
+    throw new errors.InvalidRequest(
+      "external_user_id must be printable characters: it has one that is invisible or turns the writing direction, such as U+200B or U+202E",
+    );
   }
   if (!scopes.includes("credits.read") || !scopes.includes("credits.spend")) {
     throw new errors.InvalidScope("storage_mode=hosted needs credits.read and credits.spend", agreement.scope);

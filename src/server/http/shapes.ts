@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { hasUnseenInWords } from "../platform/unseen.ts";
 import { deliveryStatuses } from "../webhooks/deliveries.ts";
 import { MOST_ENDPOINTS } from "../webhooks/endpoints.ts";
 import { eventType } from "../webhooks/events.ts";
@@ -189,6 +190,7 @@ export const fundingRequest = z
       .string()
       .max(500)
       .regex(/^[^\p{Cc}]*$/u, "must be printable characters")
+      .refine((text) => !hasUnseenInWords(text), "must be printable characters")
       .optional(),
   })
   .meta({ examples: [{ external_user_id: "user_123", amount: 1000 }] });

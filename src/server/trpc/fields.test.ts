@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { logoUrl, redirectUris, siteUrl } from "./fields.ts";
+import { logoUrl, name, redirectUris, siteUrl } from "./fields.ts";
 
 describe("redirect URIs", () => {
   test("of several, blank lines are left out and the bad one is named", () => {
@@ -13,6 +13,29 @@ describe("redirect URIs", () => {
 
   test("the same one twice is refused", () => {
     expect(redirectUris.safeParse(["https://acme.chat/a", "https://acme.chat/a"]).success).toBe(false);
+  });
+});
+
+describe("a name, which people read on the consent page", () => {
+  test("may have every script, with the joiners that belong to it, and emoji", () => {
+    for (const good of [
+      "Acme Chat",
+      "Caf\u00e9",
+      "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+      "\u0915\u094d\u200d\u0937",
+      "\u{1f469}\u200d\u{1f4bb} Coder",
+    ])
+      expect([good, name.safeParse(good).success]).toEqual([good, true]);
+  });
+
+  test("has no character that is invisible or turns the writing direction", () => {
+    for (const bad of ["\u202etahC emcA", "Acme\u2066", "Acme\u200b Chat", "Acme \u200dChat", "\u3164", "Acme\u200f", "Acme\u{e0041}"]) {
+      const refused = name.safeParse(bad);
+      expect([JSON.stringify(bad), refused.error?.issues[0]?.message]).toEqual([
+        JSON.stringify(bad),
+        "A name has only printable characters.",
+      ]);
+    }
   });
 });
 

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { logoProblem } from "../apps/logo.ts";
 import { redirectUriProblem } from "../connect/redirect-uris.ts";
 import { SCOPES } from "../connect/scopes.ts";
+import { hasUnseen, hasUnseenInWords } from "../platform/unseen.ts";
 
 /** Fields of forms and filters. The sentences are for people who fill in forms. */
 
@@ -10,7 +11,7 @@ export const name = z
   .trim()
   .min(1, "Give it a name.")
   .max(80, "A name has at most 80 characters.")
-  .refine(storable, "A name has only printable characters.");
+  .refine((text) => storable(text) && !hasUnseenInWords(text), "A name has only printable characters.");
 
 /** As it is kept: without surroundings, in lower case. */
 export const email = z
@@ -87,7 +88,7 @@ export const overlap = z.enum(Object.keys(overlaps) as [Overlap, ...Overlap[]]);
 
 function isHttpUrl(text: string): boolean {
   const url = URL.parse(text);
-  return url !== null && (url.protocol === "https:" || url.protocol === "http:") && storable(text);
+  return url !== null && (url.protocol === "https:" || url.protocol === "http:") && storable(text) && !hasUnseen(text);
 }
 
 function storable(text: string): boolean {

@@ -7,6 +7,7 @@ import { limitState } from "../../ledger/limits.ts";
 import { type Database, database, type Tx, transaction } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
 import { isUuid, newId } from "../../platform/ids.ts";
+import { hasUnseenInWords } from "../../platform/unseen.ts";
 import { type LinkItem, linkById, links } from "../../usage/links.ts";
 import { DAY_MS, periods, periodUntil } from "../../usage/period.ts";
 import { NOTHING, sumsByUser } from "../../usage/sums.ts";
@@ -81,7 +82,7 @@ export const linkedUsersRouter = router({
           .string()
           .trim()
           .max(200, "A note has at most 200 characters.")
-          .refine((text) => !/\p{Cc}/u.test(text), "A note is one line of printable characters.")
+          .refine((text) => !/\p{Cc}/u.test(text) && !hasUnseenInWords(text), "A note is one line of printable characters.")
           .optional(),
       }),
     )
