@@ -11,7 +11,9 @@ describe("a redirect URI", () => {
     "http://localhost/callback",
     "http://localhost:4000/callback",
     "http://127.0.0.1:4000/callback",
-    "http://[::1]:4000/callback",
+    "https://[::1]:8443/callback",
+    "https://b\u00fccher.example/r\u00fcckweg",
+    "https://acme.chat./callback",
   ])("%s is accepted, here and by the authorization server's library", (uri) => {
     expect(redirectUriProblem(uri)).toBeNull();
     vi.spyOn(console, "info").mockImplementation(() => {});
@@ -30,8 +32,17 @@ describe("a redirect URI", () => {
     ["a fragment", "https://acme.chat/callback#token"],
     ["an empty fragment", "https://acme.chat/callback#"],
     ["a user name", "https://acme@evil.example/callback"],
+    ["http on the IPv6 loopback address, which the consent page's policy can't name", "http://[::1]:4000/callback"],
+    ["http on localhost written with a dot at the end", "http://localhost.:4000/callback"],
+    ["a wildcard in the host", "https://*.acme.chat/callback"],
+    ["an empty label in the host", "https://acme..chat/callback"],
+    ["a port that browsers block", "http://localhost:6000/callback"],
+    ["port 0", "http://localhost:0/callback"],
+    ["a character that turns the writing direction", "https://acme.chat/\u202ekcabllac"],
+    ["more than fits once it is percent-encoded", `https://acme.chat/${"\u00e9".repeat(400)}`],
     ["another scheme", "javascript:alert(1)"],
     ["an app's own scheme", "acme://callback"],
+    ["an app's own scheme in reverse-domain form", "com.acme.app:/callback"],
     ["a relative address", "/callback"],
     ["an address without its slashes", "https:acme.chat/callback"],
     ["a space", "https://acme.chat/call back"],
