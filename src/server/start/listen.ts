@@ -1,9 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { env } from "#env";
+import { env, publicUrl } from "#env";
 import { trustAddress } from "../http/address.ts";
 import { limitBody } from "../http/body-limit.ts";
 import { errorReply } from "../http/errors.ts";
 import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
+import { moveTo } from "../http/own-address.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
@@ -44,6 +45,12 @@ export function createQuotaServer(
 
 async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
+  const move = moveTo(incoming, { origin: new URL(publicUrl()).origin, told: env.QUOTA_URL !== undefined });
+  if (move === "loop") warnOfProxy(incoming);
+  else if (move !== null) {
+    const headers = { location: move.location, "set-cookie": move.cookie, "cache-control": "no-store", "referrer-policy": "no-referrer" };
+    return sendNode({ status: 307, headers, body: null }, incoming, outgoing);
+  }
   const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES);
   if (limited === "gone") return void outgoing.destroy();
   if (limited !== "too_large") return pages(limited, outgoing);
@@ -53,6 +60,18 @@ async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoin
     incoming,
     outgoing,
   );
+}
+
+let warned = false;
+
+/** Once: the pages work, with a redirect too many each time. */
+function warnOfProxy(incoming: IncomingMessage): void {
+  if (warned) return;
+  warned = true;
+  log.warn("requests for QUOTA_URL arrive with another Host: let the proxy pass on Host, or send X-Forwarded-Host", {
+    host: incoming.headers.host,
+    expected: new URL(publicUrl()).host,
+  });
 }
 
 /**
