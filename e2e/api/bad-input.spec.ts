@@ -1,5 +1,6 @@
 import { connect } from "node:net";
-import { call, callRaw, chat } from "../client.ts";
+import { embeddings } from "../../src/testing/fake-upstream.ts";
+import { call, callRaw, chat, marker } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, type World } from "../world.ts";
 
@@ -88,6 +89,41 @@ test("wrong embeddings requests are 400, name the field, and change nothing", as
     expect([answer.status, answer.json.error.code, answer.json.error.param]).toEqual([400, "bad_request", param]);
   }
   expect(await books(postgresServer, world)).toEqual(before);
+});
+
+test("a body with more structure than a request can have is 400 at every door, however large it is", async ({ postgresServer }) => {
+  const world = await arrange(postgresServer.db);
+  const before = await books(postgresServer, world);
+  const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
+  const members = (many: number) => `{${Array.from({ length: many }, (_, at) => `"k${at}":1`).join(",")}}`;
+  for (const door of [path, "/v1/messages", "/v1/responses", "/v1/embeddings", "/v1/webhooks", "/v1/funding/credit", "/v1/checkout"]) {
+    for (const [body, says] of [
+      [`{"model":"gpt-4o-mini","x":${nested(2_000_000)}}`, /is nested deeper than \d+ levels/],
+      [`{"model":"gpt-4o-mini","metadata":${members(700_000)}}`, /has more than \d+ members/],
+      [`{"model":"gpt-4o-mini","input":[${"{},".repeat(1_000_000)}{}]}`, /has more than \d+ objects and lists/],
+    ] as const) {
+      const answer = await call(postgresServer, door, { key: world.key.secret, headers: { "idempotency-key": "once" }, body });
+      expect([door, answer.status, answer.json.error.code, answer.json.error.message]).toEqual([
+        door,
+        400,
+        "bad_request",
+        expect.stringMatching(says),
+      ]);
+    }
+  }
+  expect(await books(postgresServer, world)).toEqual(before);
+});
+
+test("as many tokens as OpenAI embeds at once are within the bounds", async ({ postgresServer, upstream }) => {
+  const world = await arrange(postgresServer.db);
+  const text = marker();
+  using seen = upstream.on(text, ({ body }) => embeddings(body));
+  const input = Array.from({ length: 2_048 }, () => Array.from({ length: 146 }, (_, at) => 100_000 + at));
+  const answer = await call(postgresServer, "/v1/embeddings", {
+    ...world.as,
+    body: { model: "text-embedding-3-small", user: text, input },
+  });
+  expect([answer.status, seen.requests.length]).toEqual([200, 1]);
 });
 
 test("an unknown model is 404 and changes nothing", async ({ postgresServer }) => {

@@ -70,6 +70,14 @@ test.describe("what the provider refuses", () => {
     ["200 with a JSON list", { body: ["[]"] }, { status: 502, code: "upstream_error", param: null }],
     ["200 with half an answer", { body: ['{"id":"x","choices":['] }, { status: 502, code: "upstream_error", param: null }],
     [
+      "200 with an answer larger than any may be",
+      json({
+        id: "x",
+        choices: [{ index: 0, message: { role: "assistant", content: "secret".repeat(6_000_000) }, finish_reason: "stop" }],
+      }),
+      { status: 502, code: "upstream_error", param: null },
+    ],
+    [
       "an error page of ten megabytes",
       { status: 500, body: Array.from({ length: 160 }, () => "secret".repeat(11_000)) },
       { status: 502, code: "upstream_error", param: null },

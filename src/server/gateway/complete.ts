@@ -357,12 +357,16 @@ class Sale {
 
   async #json(body: Readable & { text(): Promise<string> }): Promise<Answer> {
     const { dialect } = this.#purchase;
-    let text: string;
+    let text: string | null;
     try {
-      text = await body.text();
+      text = await readAnswer(body);
     } catch (error) {
       throw this.#unreachable(error);
     }
+    if (text === null)
+      throw new AppError("upstream_error", {
+        message: `The model's provider sent an answer of more than ${LARGEST_ANSWER_BYTES} bytes. Nothing was billed. Ask for fewer choices or log probabilities, or for a stream.`,
+      });
     const parsed = parseObject(text);
     if (parsed === null)
       throw new AppError("upstream_error", { message: "The model's provider sent an answer that is not JSON. Nothing was billed." });
@@ -651,6 +655,28 @@ function leave(body: Readable, isDone: boolean): void {
 }
 
 const LAST_BYTES_MS = 1_000;
+
+/** More could not be parsed without holding up everybody else; 16,000 tokens with all their log probabilities are less. */
+const LARGEST_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** A whole answer; null when it is larger than any may be, of which no more is read. */
+function readAnswer(body: Readable): Promise<string | null> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    body.on("data", (part: Buffer) => {
+      parts.push(part);
+      size += part.length;
+      if (size <= LARGEST_ANSWER_BYTES) return;
+      parts.length = 0;
+      resolve(null);
+      body.destroy();
+    });
+    body.once("end", () => resolve(new TextDecoder().decode(parts.length === 1 ? parts[0] : Buffer.concat(parts))));
+    body.on("error", reject);
+    body.once("close", () => reject(new Error("the answer broke off")));
+  });
+}
 
 /** The first 64 kB of an error; a provider's error page may be of any size. */
 async function readStart(body: Readable): Promise<string> {

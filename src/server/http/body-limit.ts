@@ -1,22 +1,32 @@
 import { IncomingMessage, type ServerResponse } from "node:http";
+import { excessOf, type JsonBounds } from "../platform/json.ts";
 import { fromNode } from "./exchange.ts";
+
+/** Forms in JSON, and Stripe's events with all their lines. */
+const PAGE_JSON: JsonBounds = { depth: 64, containers: 10_000, members: 20_000, values: 50_000 };
 
 /**
  * The request for a handler that reads bodies without a limit of its own. "too_large"
  * when its body has more than `limit` bytes, of which no more are kept; "gone" when its
- * client left in the middle. Of a body that announces its length Node takes no more than
- * that; one that does not is read here first.
+ * client left in the middle; `{ excess }` when it is JSON with more in it than a page has a use for.
+ * Of a body that announces its length Node takes no more than that; one that does not, and JSON, is read here first.
  */
 export async function limitBody(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   limit: number,
-): Promise<IncomingMessage | "too_large" | "gone"> {
-  if (incoming.headers["transfer-encoding"] === undefined)
-    return Number(incoming.headers["content-length"] ?? 0) > limit ? "too_large" : incoming;
+): Promise<IncomingMessage | "too_large" | "gone" | { excess: string }> {
+  const isJson = /json/i.test(incoming.headers["content-type"] ?? "");
+  const length = Number(incoming.headers["content-length"] ?? 0);
+  if (incoming.headers["transfer-encoding"] === undefined) {
+    if (length > limit) return "too_large";
+    if (!isJson || length === 0) return incoming;
+  }
   try {
     const body = await fromNode(incoming, outgoing).read(limit);
-    return body === "too_large" ? body : withBody(incoming, body);
+    if (body === "too_large") return body;
+    const excess = isJson ? excessOf(Buffer.from(body).toString(), PAGE_JSON) : null;
+    return excess === null ? withBody(incoming, body) : { excess };
   } catch {
     return "gone";
   }

@@ -5,6 +5,7 @@ import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
+import { inTurn } from "./heavy.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -29,7 +30,8 @@ export function completionDoor(declared: {
     { ...operation, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },
     async (incoming, { id, headers }) => {
       const { hash, byToken } = readCredential(incoming);
-      await countRequest(hash.toString("base64"), headers);
+      const credential = hash.toString("base64");
+      await countRequest(credential, headers);
       const caller = () => (byToken ? authenticateToken(hash) : authenticate(hash));
       let externalUserId: string | null;
       let text: string;
@@ -40,7 +42,8 @@ export function completionDoor(declared: {
         // Nobody without a key makes the server read much.
         if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);
-        completion = dialect.read(text, (name) => incoming.header(name));
+        const read = () => dialect.read(text, (name) => incoming.header(name));
+        completion = text.length > QUICK_CHARACTERS ? await inTurn(credential, read) : read();
       } catch (error) {
         await caller();
         throw error;
@@ -78,6 +81,8 @@ export function completionDoor(declared: {
 }
 
 const UNCHECKED_BYTES = 64 * 1024;
+/** A body of this length is read in a few milliseconds, whatever is in it. */
+const QUICK_CHARACTERS = 64 * 1024;
 
 const ERRORS: readonly ErrorCode[] = [
   "bad_request",

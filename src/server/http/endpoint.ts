@@ -5,6 +5,7 @@ import type { Scope } from "../connect/scopes.ts";
 import type { Tx } from "../platform/db.ts";
 import { AppError, type ErrorCode } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
+import { parseJson, SMALL_JSON } from "../platform/json.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
 import { errorReply } from "./errors.ts";
@@ -89,7 +90,7 @@ export function endpoint<
     if (params?.success === false) throw new AppError("not_found");
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
     const text = operation.body === undefined ? "" : await readBody(incoming);
-    const body = parse(operation.body, () => parseJson(text));
+    const body = parse(operation.body, () => parseJson(text, SMALL_JSON));
     const externalUserId = operation.forUser === true ? readExternalUserId(incoming) : null;
     if (byToken && externalUserId !== null) throw userWithToken();
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
@@ -237,14 +238,6 @@ function decode(segment: string): string | null {
     return decodeURIComponent(segment);
   } catch {
     return null;
-  }
-}
-
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new AppError("bad_request", { message: "The request body is not valid JSON." });
   }
 }
 

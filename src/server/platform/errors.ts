@@ -20,7 +20,7 @@ const rows = {
     status: 400,
     type: "invalid_request_error",
     message: "The request has a field that Quota cannot use.",
-    when: "The body is not JSON, or a field is wrong; `param` names it.",
+    when: "The body is not JSON or has more structure than a request can have, or a field is wrong; `param` names it.",
   },
   user_required: {
     status: 400,
@@ -150,7 +150,7 @@ const rows = {
     type: "api_error",
     message: "This server has more requests waiting than it can promise to answer. Nothing was billed.",
     hint: "Wait as long as Retry-After says.",
-    when: "The queue in front of the ledger is full, or the server is shutting down.",
+    when: "The queue in front of the ledger or of the tokenizer is full, one key has too many large bodies waiting, or the server is shutting down.",
   },
   gateway_timeout: {
     status: 504,

@@ -103,6 +103,27 @@ test("a larger body of a page is refused while its client still sends, and the c
   expect(jsonOf(said.slice(said.lastIndexOf("HTTP/1.1 ")))).toMatchObject({ page: "/next" });
 });
 
+test("JSON for a page has bounds, whether or not its length is told before, and arrives byte for byte within them", async () => {
+  const ask = (body: string, headers: Record<string, string> = {}) =>
+    fetch(`http://127.0.0.1:${port()}/api/trpc/x`, {
+      method: "POST",
+      headers: { "content-type": "application/json; charset=utf-8", ...headers },
+      body: headers.te === undefined ? body : new Blob([body]).stream(),
+      duplex: "half",
+    } as RequestInit);
+  const fine = '{ "a" : [1, 2,\t{"b": "\u00e9 [[[["}]}';
+  for (const headers of [{}, { te: "trailers" }] as Record<string, string>[]) {
+    expect(await (await ask(fine, headers)).json()).toMatchObject({ length: Buffer.byteLength(fine), start: fine.slice(0, 20) });
+    for (const [body, excess] of [
+      ["[".repeat(100_000), "is nested deeper than 64 levels"],
+      [`{${'"a":1,'.repeat(30_000)}"a":1}`, "has more than 20000 members"],
+    ] as const) {
+      const response = await ask(body, headers);
+      expect([response.status, await response.text()]).toEqual([400, `The request body ${excess}.\n`]);
+    }
+  }
+});
+
 test("a client that leaves in the middle of a body in chunks is no fault of ours, and its page is not asked", async () => {
   const closed = new Promise((resolve) => server.once("request", (_incoming, outgoing) => outgoing.once("close", resolve)));
   const socket = connect(port(), "127.0.0.1");

@@ -53,13 +53,14 @@ async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoin
   }
   const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES);
   if (limited === "gone") return void outgoing.destroy();
-  if (limited !== "too_large") return pages(limited, outgoing);
-  const body = `The request body is larger than ${LARGEST_PAGE_BODY_BYTES} bytes.\n`;
-  await sendNode(
-    { status: 413, headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }, body },
-    incoming,
-    outgoing,
-  );
+  if (limited === "too_large")
+    return sendNode(plainReply(413, `The request body is larger than ${LARGEST_PAGE_BODY_BYTES} bytes.`), incoming, outgoing);
+  if ("excess" in limited) return sendNode(plainReply(400, `The request body ${limited.excess}.`), incoming, outgoing);
+  return pages(limited, outgoing);
+}
+
+function plainReply(status: number, sentence: string): Reply {
+  return { status, headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }, body: `${sentence}\n` };
 }
 
 let warned = false;

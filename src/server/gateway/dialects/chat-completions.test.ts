@@ -38,6 +38,11 @@ describe("reading a chat request", () => {
       '{"model":"gpt-4o-mini","messages":[{"role":"user"}],"max_tokens":1,"max\\u005ftokens":100}',
       "max_tokens",
     ],
+    ["nesting without end", `{"model":"gpt-4o-mini","messages":${"[".repeat(100_000)}`, null],
+    ["nesting in an unknown field", `{"model":"gpt-4o-mini","x":${"[".repeat(300)}${"]".repeat(300)}}`, null],
+    ["members without end", `{"metadata":{${Array.from({ length: 60_000 }, (_, at) => `"k${at}":1`).join(",")}}}`, null],
+    ["fields without end", `{${Array.from({ length: 1_001 }, (_, at) => `"k${at}":1`).join(",")}}`, null],
+    ["a field with a name that grows when it is normalised", `{"${"\ufdfa".repeat(300)}":1}`, null],
     ["no messages", '{"model":"gpt-4o-mini"}', "messages"],
     ["an embedding model", '{"model":"text-embedding-3-small","messages":[{"role":"user","content":"hi"}]}', "model"],
   ])("%s is refused and named", (_name, text, param) => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { appendMember, DuplicateMemberError, topLevelMembers, withMembers } from "./json-text.ts";
+import { appendMember, DuplicateMemberError, topLevelMembers, withMembers, withoutStrings } from "./json-text.ts";
 
 const anyObject = fc.dictionary(fc.string(), fc.jsonValue()).map((object) => ({ ...object }));
 const spacing = fc.constantFrom(undefined, 1, "\t", "  ");
@@ -54,4 +54,16 @@ test("a member that stands twice is refused, however it is spelled", () => {
 test("a member is appended to full and empty objects", () => {
   expect(appendMember('{"a":1}\n', "q", "2")).toBe('{"a":1,"q":2}\n');
   expect(appendMember("{ }", "q", "2")).toBe('{ "q":2}');
+});
+
+test("long strings are left out as often as they are named, wherever they stand, and nothing else is", () => {
+  const data = "QUJD".repeat(100);
+  const other = `${data}x`;
+  const body = { a: data, b: [`say "${data}"`, { source: { data } }, other], c: data, d: "short" };
+  const text = JSON.stringify(body, null, 2);
+  const twice = JSON.stringify({ ...body, a: "", b: [body.b[0], { source: { data: "" } }, other] }, null, 2);
+  expect(withoutStrings(text, [data, data, "short"])).toBe(twice);
+  expect(withoutStrings(text, [])).toBe(text);
+  expect(withoutStrings(text, ["z".repeat(300)])).toBe(text);
+  expect(withoutStrings(JSON.stringify(other), [data])).toBe(JSON.stringify(other));
 });

@@ -1,3 +1,5 @@
+import { endOfString } from "../../platform/json.ts";
+
 /**
  * Changes members of a JSON object in its text, so that everything else reaches
  * the provider byte for byte as the app wrote it: big integers, number formats,
@@ -88,14 +90,35 @@ function endOfValue(text: string, start: number): number {
   return at;
 }
 
-/** Where a string that begins at `start` ends: at the first quote that is not escaped. */
-function endOfString(text: string, start: number): number {
-  for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
-    let backslashes = 0;
-    while (text[quote - 1 - backslashes] === "\\") backslashes++;
-    if (backslashes % 2 === 0) return quote + 1;
+/**
+ * The text without the contents of some of its strings, each as often as it is named. A string that is written with
+ * escapes, and one of less than 256 characters, stays. One pass, however many they are.
+ */
+export function withoutStrings(text: string, contents: readonly string[]): string {
+  const left = new Map<string, number>();
+  for (const each of contents) if (each.length >= WORTH_LEAVING_OUT) left.set(each, (left.get(each) ?? 0) + 1);
+  if (left.size === 0) return text;
+  const kept: string[] = [];
+  let from = 0;
+  for (let start = text.indexOf('"'); start !== -1; ) {
+    const end = endOfString(text, start);
+    if (end === 0) break;
+    if (end - start > WORTH_LEAVING_OUT) {
+      const content = text.slice(start + 1, end - 1);
+      const times = left.get(content) ?? 0;
+      if (times > 0) {
+        left.set(content, times - 1);
+        kept.push(text.slice(from, start + 1));
+        from = end - 1;
+      }
+    }
+    start = text.indexOf('"', end);
   }
+  kept.push(text.slice(from));
+  return kept.join("");
 }
+
+const WORTH_LEAVING_OUT = 256;
 
 function skip(pattern: RegExp, text: string, at: number): number {
   pattern.lastIndex = at;

@@ -3,6 +3,7 @@ import type { CacheWrites } from "../../pricing/price.ts";
 import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
 import { type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
+import { withoutStrings } from "./json-text.ts";
 import { MessagesMeter, readMessagesUsage } from "./messages-meter.ts";
 import {
   type Body,
@@ -31,7 +32,7 @@ export const messages: Dialect = {
   read,
   closerPromptBound: once((request, lane) => {
     const { parts, imageData } = lookThrough(request.body);
-    return boundByTokens(request, lane, parts, instructionsOf(request.body, request.text), without(request.text, imageData));
+    return boundByTokens(request, lane, parts, instructionsOf(request.body, request.text), withoutStrings(request.text, imageData));
   }),
   countPrompt: once(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
@@ -259,10 +260,6 @@ function noteCache(holder: unknown, found: Found): void {
   else if (found.cacheWrites === "none") found.cacheWrites = "short";
 }
 
-function without(text: string, data: readonly string[]): string {
-  return data.reduce((rest, each) => rest.replace(each, ""), text);
-}
-
 /** For a stream whose first event, with the provider's own count, did not come. */
 async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
@@ -270,7 +267,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const said = [...system, ...(body.messages as Body[])];
   if (said.every(({ content }) => isPlainText(content))) return countPromptTokens({ messages: said, tools: body.tools }, { lane });
   const { parts, imageData } = lookThrough(body);
-  return tokensOfBodyWith(parts, without(request.text, imageData), lane);
+  return tokensOfBodyWith(parts, withoutStrings(request.text, imageData), lane);
 }
 
 function isPlainText(content: unknown): boolean {

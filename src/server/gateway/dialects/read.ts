@@ -1,4 +1,5 @@
 import { AppError } from "../../platform/errors.ts";
+import { LARGE_JSON, parseJson } from "../../platform/json.ts";
 import { findModel, type Model } from "../../pricing/models.ts";
 import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import type { CompletionRequest } from "./dialect.ts";
@@ -22,14 +23,14 @@ export function pricedFields(names: readonly string[]): PricedFields {
 const plainName = (name: string) => name.normalize("NFKC").toLowerCase().replaceAll("_", "");
 
 export function parseBody(text: string, priced: PricedFields): Pick<CompletionRequest, "body" | "members"> {
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    throw wrong(null, "The request body is not valid JSON.");
-  }
+  const body = parseJson(text, LARGE_JSON);
   if (!isObject(body)) throw wrong(null, "The request body must be a JSON object.");
-  for (const name of Object.keys(body)) {
+  const names = Object.keys(body);
+  if (names.length > MOST_FIELDS) throw wrong(null, `The request body has more than ${MOST_FIELDS} fields.`);
+  for (const name of names) {
+    // Bringing it into its plain form can make a name many times as long.
+    if (name.length > LONGEST_FIELD)
+      throw wrong(null, `The request body has a field whose name is longer than ${LONGEST_FIELD} characters.`);
     const known = priced.get(plainName(name));
     if (known !== undefined && known !== name) throw wrong(name, `The field \`${name}\` looks like \`${known}\`; write it that way.`);
   }
@@ -40,6 +41,10 @@ export function parseBody(text: string, priced: PricedFields): Pick<CompletionRe
     throw error;
   }
 }
+
+/** No API has nearly as many, nor names nearly as long. */
+const MOST_FIELDS = 1_000;
+const LONGEST_FIELD = 256;
 
 export function readModel(body: Body, kind: Model["kind"]): Model {
   if (typeof body.model !== "string" || body.model === "") throw wrong("model", "`model` must be the id of a model.");
