@@ -316,7 +316,7 @@ export type Webhook = {
   sandbox: boolean;
   enabled: boolean;
   disabled_at: string | null;
-  disabled_reason: "owner" | "failing" | null;
+  disabled_reason: "owner" | "failing" | "gone" | null;
   /** The first failure after the last success. */
   failing_since: string | null;
   /** Until then the secret before the last rotation signs too. */
@@ -339,7 +339,7 @@ export type WebhookWithSecret = {
   sandbox: boolean;
   enabled: boolean;
   disabled_at: string | null;
-  disabled_reason: "owner" | "failing" | null;
+  disabled_reason: "owner" | "failing" | "gone" | null;
   /** The first failure after the last success. */
   failing_since: string | null;
   /** Until then the secret before the last rotation signs too. */
@@ -365,7 +365,7 @@ export type WebhookList = {
     sandbox: boolean;
     enabled: boolean;
     disabled_at: string | null;
-    disabled_reason: "owner" | "failing" | null;
+    disabled_reason: "owner" | "failing" | "gone" | null;
     /** The first failure after the last success. */
     failing_since: string | null;
     /** Until then the secret before the last rotation signs too. */

@@ -270,7 +270,7 @@ export const webhook = z.object({
   sandbox: z.boolean().describe("Hears of requests with `test` keys, and of nothing else. As the key it was made with."),
   enabled: z.boolean(),
   disabled_at: moment.nullable(),
-  disabled_reason: z.enum(["owner", "failing"]).nullable(),
+  disabled_reason: z.enum(["owner", "failing", "gone"]).nullable(),
   failing_since: moment.nullable().describe("The first failure after the last success."),
   former_secret_until: moment.nullable().describe("Until then the secret before the last rotation signs too."),
   notice: z.string().nullable().describe("What is wrong with it, if anything."),

@@ -11,13 +11,17 @@ test("the owner of an endpoint that was given up gets a mail that says which one
   // Without a mail server mails go to the output.
   const output = vi.spyOn(console, "log").mockImplementation(() => {});
   try {
-    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook" });
+    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook", reason: "failing" });
     const written = output.mock.calls.flat().join("\n");
     for (const part of [owner.email, app.name, "https://example.com/hook", `/dashboard/${app.id}/webhooks`])
       expect(written).toContain(part);
+    expect(written).toContain("five days");
+    output.mockClear();
+    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook", reason: "gone" });
+    expect(output.mock.calls.flat().join("\n")).toContain("answered 410 Gone");
     output.mockClear();
     await db().prisma.user.update({ where: { id: owner.id }, data: { deletedAt: new Date() } });
-    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook" });
+    await tellOwner(db(), { id: "an endpoint", appId: app.id, url: "https://example.com/hook", reason: "failing" });
     expect(output.mock.calls).toEqual([]);
   } finally {
     output.mockRestore();

@@ -28,8 +28,12 @@ export async function tellOwner(db: Database, endpoint: DisabledEndpoint): Promi
     to: app.owner.email,
     subject: `A webhook endpoint of ${app.name} was disabled`,
     text: [
-      `Every delivery to ${endpoint.url} has failed for five days, so Quota sends nothing there any more.`,
-      "When the receiver works again, enable the endpoint and retry what it missed:",
+      endpoint.reason === "gone"
+        ? `The receiver at ${endpoint.url} answered 410 Gone, so Quota sends nothing there any more.`
+        : `Every delivery to ${endpoint.url} has failed for five days, so Quota sends nothing there any more.`,
+      endpoint.reason === "gone"
+        ? "If that was a mistake, enable the endpoint and retry what it missed:"
+        : "When the receiver works again, enable the endpoint and retry what it missed:",
       `${publicUrl()}/dashboard/${endpoint.appId}/webhooks`,
     ].join("\n\n"),
   });

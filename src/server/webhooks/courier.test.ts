@@ -474,7 +474,9 @@ onBothDatabases("webhooks", (db) => {
       disabledReason: "failing",
       notice: expect.stringContaining("disabled"),
     });
-    expect(disabled.filter(({ id }) => id === mine.id)).toEqual([{ id: mine.id, appId: mine.appId, url: receiver.url + mine.path }]);
+    expect(disabled.filter(({ id }) => id === mine.id)).toEqual([
+      { id: mine.id, appId: mine.appId, url: receiver.url + mine.path, reason: "failing" },
+    ]);
     // What was on its way is given up, and can be retried once it is enabled.
     expect(new Set(await mine.statuses())).toEqual(new Set(["failed", "succeeded"]));
     const [last] = await mine.deliveries();
@@ -483,6 +485,92 @@ onBothDatabases("webhooks", (db) => {
     receiver.behave(mine.path, accept);
     expect(await retryDelivery(mine.appId, mine.id, last?.id as string)).toMatchObject({ kind: "retried" });
     await eventually(async () => (await mine.statuses())[0]).toBe("succeeded");
+  });
+
+  test("a receiver that answers 410 disables its endpoint at once, and its owner is told once", async () => {
+    const mine = await listener();
+    const other = await listener({ appId: mine.appId });
+    receiver.behave(mine.path, answer(410));
+    for (let each = 0; each < 3; each++) await tell(mine.appId);
+    courier({ firstRetryMs: 3_600_000 });
+    if (db().kind === "postgres") courier({ firstRetryMs: 3_600_000 });
+    await eventually(async () => (await findEndpoint(mine.appId, mine.id))?.disabledReason).toBe("gone");
+    await eventually(async () => (await mine.deliveries()).every(({ status }) => status === "failed")).toBe(true);
+    await eventually(other.statuses).toEqual(["succeeded", "succeeded", "succeeded"]);
+    await eventually(() => disabled.filter(({ id }) => id === mine.id)).toEqual([
+      { id: mine.id, appId: mine.appId, url: receiver.url + mine.path, reason: "gone" },
+    ]);
+    expect((await findEndpoint(mine.appId, mine.id))?.notice).toContain("410 Gone");
+    // A mistake can be undone.
+    receiver.behave(mine.path, accept);
+    await updateEndpoint(mine.appId, mine.id, { enabled: true });
+    const [last] = await mine.deliveries();
+    expect(await retryDelivery(mine.appId, mine.id, last?.id as string)).toMatchObject({ kind: "retried" });
+    await eventually(async () => (await mine.statuses())[0]).toBe("succeeded");
+  });
+
+  test("410 from an address that its owner has replaced meanwhile disables nothing", async () => {
+    const mine = await listener();
+    const moved = `/${newId()}`;
+    receiver.behave(mine.path, (_received, outgoing) => {
+      void updateEndpoint(mine.appId, mine.id, { url: receiver.url + moved }).then(() => outgoing.writeHead(410).end());
+    });
+    await tell(mine.appId);
+    courier();
+    await eventually(mine.statuses).toEqual(["failed"]);
+    expect((await findEndpoint(mine.appId, mine.id))?.disabledAt).toBe(null);
+  });
+
+  describe("a receiver that says Retry-After", () => {
+    const asks =
+      (status: number, value: string): Behaviour =>
+      (_received, outgoing) =>
+        void outgoing.writeHead(status, { "retry-after": value }).end();
+    const inSeconds = (at: Date | null | undefined) => Math.round(((at?.getTime() ?? 0) - Date.now()) / 1000);
+
+    for (const [status, value, seconds] of [
+      [429, "600", 600],
+      [503, "600", 600],
+      [429, () => new Date(Date.now() + 600_000).toUTCString(), 600],
+      // A year is more than anybody means; our own wait is longer than a second; 500 asks for nothing.
+      [429, "31536000", 12 * 3600],
+      [429, "1", 60],
+      [500, "600", 60],
+      [429, "soon", 60],
+    ] as const) {
+      const said = typeof value === "string" ? value : "a date";
+      test(`${status} with ${said} is asked again after ${seconds} s`, async () => {
+        const mine = await listener();
+        receiver.behave(mine.path, asks(status, typeof value === "string" ? value : value()));
+        await tell(mine.appId);
+        courier({ firstRetryMs: 60_000, random: () => 0.5 });
+        await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
+        const wait = inSeconds((await mine.deliveries())[0]?.nextAttemptAt);
+        expect(wait).toBeGreaterThan(seconds - 30);
+        expect(wait).toBeLessThanOrEqual(seconds);
+      });
+    }
+
+    test("is sent nothing else meanwhile, which counts as no attempt, until its owner asks by hand", async () => {
+      const mine = await listener();
+      receiver.behave(mine.path, asks(429, "600"));
+      await tell(mine.appId);
+      courier({ firstRetryMs: 20 });
+      await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
+      receiver.behave(mine.path, accept);
+      await tell(mine.appId);
+      await tell(mine.appId);
+      await eventually(async () => (await mine.deliveries()).map(({ nextAttemptAt }) => inSeconds(nextAttemptAt) > 500)).toEqual([
+        true,
+        true,
+        true,
+      ]);
+      expect((await mine.deliveries()).map(({ attempts }) => attempts).sort()).toEqual([0, 0, 1]);
+      expect(mine.arrived()).toHaveLength(1);
+      const [newest] = await mine.deliveries();
+      await retryDelivery(mine.appId, mine.id, newest?.id as string);
+      await eventually(async () => (await mine.statuses())[0]).toBe("succeeded");
+    });
   });
 
   test("a disabled endpoint hears nothing, and a removed one is gone with its deliveries", async () => {

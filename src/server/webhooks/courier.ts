@@ -1,3 +1,4 @@
+import type { Prisma } from "../../generated/prisma/client.ts";
 import { type Database, type Tx, transaction } from "../platform/db.ts";
 import { newId, shownId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
@@ -38,7 +39,8 @@ export type CourierOptions = {
   resolve?: Resolver;
 };
 
-export type DisabledEndpoint = { id: string; appId: string; url: string };
+/** `failing`: nothing but failures for five days. `gone`: the receiver answered 410. */
+export type DisabledEndpoint = { id: string; appId: string; url: string; reason: "failing" | "gone" };
 export type Courier = { stop(): Promise<void> };
 
 /** Attempts in all: with waits of 10 s, 30 s, 90 s … and at most 12 h, the last one is about 3 days after the first. */
@@ -52,6 +54,9 @@ export function waitAfter(attempts: number, firstRetryMs: number, random: () => 
   if (attempts >= MOST_ATTEMPTS) return null;
   return Math.round(firstRetryMs * Math.min(3 ** (attempts - 1), LONGEST_WAIT) * (0.8 + 0.4 * random()));
 }
+
+/** What a receiver asks for with Retry-After is obeyed up to this: the longest wait between attempts there is. */
+export const LONGEST_RETRY_AFTER_MS = 12 * 60 * 60 * 1000;
 
 /** Jobs that one process has taken and not ended. */
 const TAKEN = 512;
@@ -207,7 +212,10 @@ class RunningCourier implements Courier {
     const due = await this.#dueFor(jobs);
     const overtaken = jobs.filter(({ id }) => !due.has(id));
     if (overtaken.length > 0) await this.#endOvertaken(queue, overtaken);
+    const early = [...due].filter(([, each]) => this.#isQuiet(each));
+    if (early.length > 0) await this.#putOff(queue, early);
     for (const [job, each] of due) {
+      if (this.#isQuiet(each)) continue;
       this.#lineOf(each.endpointId).mayHaveMore = true;
       const done: Promise<void> = this.#deliver(job, each, takenAt).finally(() => this.#taken.delete(done));
       this.#taken.add(done);
@@ -222,6 +230,22 @@ class RunningCourier implements Courier {
       plainArray(jobs.map(({ deliveryId }) => deliveryId)),
     ]);
     await queue.end(jobs.map(({ id }) => id));
+  }
+
+  /** Its receiver asked to be left alone for a while. */
+  #isQuiet({ quietUntil }: Due): boolean {
+    return quietUntil !== null && quietUntil.getTime() > this.#now();
+  }
+
+  /** Lets deliveries wait until their receiver wants to hear again; that counts as no attempt. */
+  async #putOff(queue: Queue, early: readonly [job: string, due: Due][]): Promise<void> {
+    const jobs = early.map(([job]) => job);
+    await transaction(async (tx) => {
+      await tx.query(putOffStatement, [plainArray(jobs), plainArray(early.map(([, { deliveryId }]) => deliveryId))]);
+      await queue.end(jobs, tx);
+    }, this.#db);
+    // They need jobs for later.
+    this.#again = true;
   }
 
   #lineOf(endpointId: string): Line {
@@ -274,6 +298,7 @@ class RunningCourier implements Courier {
           endpointId: String(row.endpoint_id),
           url: String(row.url),
           wasFailing: row.failing_since !== null,
+          quietUntil: row.quiet_until === null ? null : new Date(row.quiet_until as string | Date),
           secret: row.secret as Uint8Array,
           formerSecret: row.former_secret as Uint8Array | null,
           formerSecretUntil: row.former_secret_until === null ? null : new Date(row.former_secret_until as string | Date),
@@ -333,7 +358,15 @@ class RunningCourier implements Courier {
     const body = bodyOf(due.event);
     const attempt: Attempt =
       secrets === null
-        ? { delivered: false, requestHeaders: {}, responseStatus: null, responseBody: null, error: SECRET_UNREADABLE, durationMs: 0 }
+        ? {
+            delivered: false,
+            requestHeaders: {},
+            responseStatus: null,
+            responseBody: null,
+            error: SECRET_UNREADABLE,
+            retryAfterMs: null,
+            durationMs: 0,
+          }
         : await post(this.#agent, due.url, {
             headers: signatureHeaders(secrets, {
               id: shownId("evt", due.event.id),
@@ -388,11 +421,11 @@ class RunningCourier implements Courier {
     await lockEndpoints(tx, endings);
     const now = this.#now();
     const next = endings.map(({ due, attempt }) => {
-      if (attempt.delivered) return null;
+      if (attempt.delivered || attempt.responseStatus === GONE) return null;
       const wait = waitAfter(due.attempts + 1, this.#options.firstRetryMs, this.#options.random);
-      return wait === null ? null : new Date(now + wait).toISOString();
+      return wait === null ? null : new Date(now + Math.max(wait, askedWait(attempt))).toISOString();
     });
-    await tx.query(endedStatement, [
+    const counted = await tx.query(endedStatement, [
       plainArray(endings.map(() => newId())),
       plainArray(endings.map(({ due }) => due.deliveryId)),
       plainArray(endings.map(({ job }) => job)),
@@ -410,15 +443,22 @@ class RunningCourier implements Courier {
       endings.map(({ job }) => job),
       tx,
     );
-    return this.#judge(tx, endings, new Date(now));
+    const valid = new Set(counted.filter((row) => row.valid === true).map((row) => String(row.delivery_id)));
+    return this.#judge(tx, endings, valid, new Date(now));
   }
 
   /** Notes which endpoints fail, and gives up those that have done nothing else for too long. */
-  async #judge(tx: Tx, endings: readonly Ending[], now: Date): Promise<DisabledEndpoint[]> {
+  async #judge(tx: Tx, endings: readonly Ending[], valid: ReadonlySet<string>, now: Date): Promise<DisabledEndpoint[]> {
     const news = endings.filter(saysMore);
     const ids = [...new Set(news.map(({ due }) => due.endpointId))].sort();
     const givenUp: DisabledEndpoint[] = [];
     for (const id of ids) {
+      // Neither an attempt that was given up or retried while it was under way, such as one from before
+      // the endpoint was enabled again, nor one to another address than it has now says that it is gone.
+      const gone = news.find(({ due, attempt }) => due.endpointId === id && attempt.responseStatus === GONE && valid.has(due.deliveryId));
+      if (gone !== undefined) givenUp.push(...(await disable(tx, { id, url: gone.due.url }, now, "gone")));
+      const quietMs = Math.max(...news.map(({ due, attempt }) => (due.endpointId === id ? askedWait(attempt) : 0)));
+      if (quietMs > 0) await tx.query(quietStatement, [id, new Date(now.getTime() + quietMs).toISOString()]);
       if (news.some(({ due, attempt }) => due.endpointId === id && attempt.delivered)) {
         await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: { not: null } }, data: { failingSince: null } });
         continue;
@@ -426,21 +466,42 @@ class RunningCourier implements Courier {
       const { count } = await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: null }, data: { failingSince: now } });
       if (count > 0) continue;
       const since = new Date(now.getTime() - GIVES_UP_AFTER_MS);
-      const disabled = await tx.prisma.webhookEndpoint.updateManyAndReturn({
-        where: { id, disabledAt: null, failingSince: { lt: since } },
-        data: { disabledAt: now, disabledReason: "failing" },
-        select: { id: true, appId: true, url: true },
-      });
-      givenUp.push(...disabled);
+      givenUp.push(...(await disable(tx, { id, failingSince: { lt: since } }, now, "failing")));
     }
-    if (givenUp.length > 0)
-      await giveUpPending(
-        tx,
-        givenUp.map(({ id }) => id),
-        "the endpoint was disabled after failing for five days",
-      );
+    for (const [reason, words] of Object.entries(DISABLED_BECAUSE)) {
+      const of = givenUp.filter((endpoint) => endpoint.reason === reason).map(({ id }) => id);
+      if (of.length > 0) await giveUpPending(tx, of, words);
+    }
     return givenUp;
   }
+}
+
+/** RFC 9110 §15.5.11: what was there is gone, likely for good. */
+const GONE = 410;
+
+const DISABLED_BECAUSE: Readonly<Record<DisabledEndpoint["reason"], string>> = {
+  failing: "the endpoint was disabled after failing for five days",
+  gone: "the endpoint was disabled because its receiver answered 410 Gone",
+};
+
+/** Disables an endpoint if it is enabled and like `where`; the endpoint, or nothing. */
+async function disable(
+  tx: Tx,
+  where: Prisma.WebhookEndpointWhereInput,
+  now: Date,
+  reason: DisabledEndpoint["reason"],
+): Promise<DisabledEndpoint[]> {
+  const disabled = await tx.prisma.webhookEndpoint.updateManyAndReturn({
+    where: { ...where, disabledAt: null },
+    data: { disabledAt: now, disabledReason: reason },
+    select: { id: true, appId: true, url: true },
+  });
+  return disabled.map((endpoint) => ({ ...endpoint, reason }));
+}
+
+/** How long a receiver asked to be left alone, as far as that is obeyed. */
+function askedWait(attempt: Attempt): number {
+  return Math.min(attempt.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS);
 }
 
 /** Whether an ending may change what is known of its endpoint. */
@@ -470,6 +531,7 @@ type Due = {
   endpointId: string;
   url: string;
   wasFailing: boolean;
+  quietUntil: Date | null;
   secret: Uint8Array;
   formerSecret: Uint8Array | null;
   formerSecretUntil: Date | null;
@@ -514,7 +576,7 @@ const assignStatement = {
 const dueStatement = {
   name: "webhooks_due",
   text: `
-    SELECT d.id, d.job_id, d.attempts, d.endpoint_id, e.url, e.failing_since, e.secret, e.former_secret, e.former_secret_until,
+    SELECT d.id, d.job_id, d.attempts, d.endpoint_id, e.url, e.failing_since, e.quiet_until, e.secret, e.former_secret, e.former_secret_until,
       o.id AS event_id, o.type, o.created_at, o.data
     FROM webhook_delivery d
     JOIN LATERAL (SELECT * FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NULL OFFSET 0) e ON true
@@ -541,6 +603,18 @@ const overtakenStatement = {
     WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending' AND e.id = d.endpoint_id AND e.disabled_at IS NOT NULL`,
 };
 
+const putOffStatement = {
+  name: "webhooks_put_off",
+  text: `
+    UPDATE webhook_delivery d SET next_attempt_at = coalesce(e.quiet_until, now()), job_id = NULL, updated_at = now()
+    FROM webhook_endpoint e
+    WHERE d.id = ANY ($2::uuid[]) AND d.job_id = ANY ($1::uuid[]) AND d.status = 'pending' AND e.id = d.endpoint_id`,
+};
+const quietStatement = {
+  name: "webhooks_quiet",
+  text: `UPDATE webhook_endpoint SET quiet_until = greatest(quiet_until, $2::timestamptz) WHERE id = $1::uuid`,
+};
+
 // A delivery that was retried by hand in the meantime, or disabled with its endpoint,
 // has another job or none: this attempt is noted and changes nothing.
 const endedStatement = {
@@ -553,8 +627,9 @@ const endedStatement = {
       UPDATE webhook_delivery d SET attempts = d.attempts + 1, job_id = NULL, updated_at = now(),
         status = CASE WHEN r.delivered THEN 'succeeded' WHEN r.next_at IS NULL THEN 'failed' ELSE 'pending' END,
         next_attempt_at = r.next_at, last_response_status = r.status, last_error = r.error
-      FROM ended r WHERE d.id = r.delivery_id AND d.job_id = r.job_id AND d.status = 'pending')
+      FROM ended r WHERE d.id = r.delivery_id AND d.job_id = r.job_id AND d.status = 'pending' RETURNING d.id)
     INSERT INTO webhook_attempt (id, delivery_id, url, request_headers, response_status, response_body, error, started_at, duration_ms)
     SELECT r.id, r.delivery_id, r.url, r.request_headers, r.status, r.body, r.error, r.started_at, r.duration_ms
-    FROM ended r JOIN webhook_delivery d ON d.id = r.delivery_id`,
+    FROM ended r JOIN webhook_delivery d ON d.id = r.delivery_id
+    RETURNING delivery_id, delivery_id IN (SELECT u.id FROM updated u) AS valid`,
 };

@@ -92,6 +92,8 @@ export async function retryDelivery(appId: string, endpointId: string, id: strin
   const endpoint = await db.webhookEndpoint.findFirst({ where: { id: endpointId, appId }, select: { disabledAt: true } });
   if (endpoint === null) return { kind: "not_found" };
   if (endpoint.disabledAt !== null) return { kind: "disabled" };
+  // Asked for by hand, so a receiver that wanted to be left alone is asked all the same.
+  await db.webhookEndpoint.updateMany({ where: { id: endpointId, quietUntil: { not: null } }, data: { quietUntil: null } });
   // The job it may have belongs to it no more, and will find nothing to do.
   const [delivery] = await db.webhookDelivery.updateManyAndReturn({
     where: { id, appId, endpointId },

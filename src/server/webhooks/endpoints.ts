@@ -27,7 +27,7 @@ export const endpointItem = {
 type Row = Prisma.WebhookEndpointGetPayload<{ select: typeof endpointItem }>;
 export type EndpointItem = Omit<Row, "events" | "disabledReason"> & {
   events: EventType[];
-  disabledReason: "owner" | "failing" | null;
+  disabledReason: "owner" | "failing" | "gone" | null;
   /** A sentence for its owner when something is wrong; null when all is well. */
   notice: string | null;
 };
@@ -124,14 +124,15 @@ export async function updateEndpoint(appId: string, id: string, changes: Endpoin
     if (there === undefined) return null;
     const switched =
       changes.enabled === true && there.disabled
-        ? { disabledAt: null, disabledReason: null, failingSince: null }
+        ? { disabledAt: null, disabledReason: null, failingSince: null, quietUntil: null }
         : changes.enabled === false && !there.disabled
           ? { disabledAt: new Date(), disabledReason: "owner" }
           : {};
     const row = await tx.prisma.webhookEndpoint.update({
       where: { id },
       data: {
-        ...(url === undefined ? {} : { url }),
+        // What one address asked for does not hold for another.
+        ...(url === undefined ? {} : { url, quietUntil: null }),
         ...(changes.events === undefined ? {} : { events: unique(changes.events) }),
         ...(changes.description === undefined ? {} : { description: changes.description }),
         ...(changes.balanceLowThreshold === undefined ? {} : { balanceLowThreshold: changes.balanceLowThreshold }),
@@ -230,6 +231,8 @@ export async function sendTestEvent(
       data: { id: newId(), appId, endpointId: id, eventId: event.id, type: sent, nextAttemptAt: now },
       select: deliveryItem,
     });
+    // Its owner wants to see now what the receiver makes of it.
+    await tx.prisma.webhookEndpoint.updateMany({ where: { id, quietUntil: { not: null } }, data: { quietUntil: null } });
     await along?.(tx, made);
     return made;
   });
@@ -266,6 +269,8 @@ function item(row: Row): EndpointItem {
 function noticeOf(row: Row): string | null {
   if (row.disabledReason === "failing")
     return "This endpoint was disabled because every delivery failed for five days. Repair it, enable it, and retry what it missed.";
+  if (row.disabledReason === "gone")
+    return "This endpoint was disabled because its receiver answered 410 Gone. If that was a mistake, enable it and retry what it missed.";
   if (row.disabledAt === null && row.failingSince !== null)
     return "Deliveries to this endpoint have been failing. After five days without a success it is disabled.";
   return null;

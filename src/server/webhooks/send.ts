@@ -9,6 +9,8 @@ export type Attempt = {
   responseBody: string | null;
   /** Why it counts as failed, for the developer; null when it was delivered. */
   error: string | null;
+  /** How long the receiver asked to be left alone, in milliseconds; null when it did not ask. */
+  retryAfterMs: number | null;
   durationMs: number;
 };
 
@@ -29,12 +31,14 @@ export async function post(
   const ended = (how: Pick<Attempt, "responseStatus" | "responseBody" | "error">): Attempt => ({
     delivered: how.error === null,
     requestHeaders,
+    retryAfterMs,
     durationMs: Math.round(performance.now() - startedAt),
     ...how,
   });
   // One clock for name look-up, connecting, headers and body.
   const signal = AbortSignal.timeout(message.timeoutMs);
   let status: number | null = null;
+  let retryAfterMs: number | null = null;
   let kept = Buffer.alloc(0);
   try {
     const response = await within(
@@ -50,6 +54,7 @@ export async function post(
       }),
     );
     status = response.statusCode;
+    if (status === 429 || status === 503) retryAfterMs = retryAfter(response.headers);
     for await (const part of response.body) {
       kept = Buffer.concat([kept, (part as Buffer).subarray(0, KEPT_BYTES - kept.length)]);
       // Leaving the loop ends the connection: nobody makes us read without end.
@@ -66,6 +71,28 @@ export async function post(
     const reason = signal.aborted ? `no complete answer within ${message.timeoutMs / 1000} s` : reasonOf(error);
     return ended({ responseStatus: status, responseBody: status === null ? null : storable(kept), error: reason });
   }
+}
+
+/**
+ * RFC 9110 §10.2.3: a number of seconds, or a date. A date is compared with the one that
+ * the answer itself bears, so that a receiver whose clock is wrong is understood all the same.
+ * Null for what is neither, and for what is over.
+ */
+export function retryAfter(headers: Record<string, string | string[] | undefined>, now: number = Date.now()): number | null {
+  const said = headers["retry-after"];
+  if (typeof said !== "string") return null;
+  if (/^\d+$/.test(said)) return said === "0" ? null : Number(said) * 1000;
+  const until = httpDate(said);
+  const ms = until === null ? 0 : until - (httpDate(headers.date) ?? now);
+  return ms > 0 ? ms : null;
+}
+
+/** RFC 9110 §5.6.7. Other texts that JavaScript takes for a date, such as "2", are none. */
+function httpDate(text: string | string[] | undefined): number | null {
+  if (typeof text !== "string" || !/^(Mon|Tues?|Wed(nes)?|Thu(rs)?|Fri|Sat(ur)?|Sun)(day)?[, ].*\d\d:\d\d:\d\d/.test(text)) return null;
+  // The form of C's asctime names no zone, and means UTC.
+  const time = Date.parse(text.endsWith("GMT") ? text : `${text} GMT`);
+  return Number.isNaN(time) ? null : time;
 }
 
 /** Resolving a name can't be aborted; waiting for it can. */
