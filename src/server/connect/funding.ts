@@ -1,7 +1,7 @@
 import { balanceOf } from "../ledger/accounts.ts";
 import { isSameTransfer, transfer } from "../ledger/transfer.ts";
 import type { Tx } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { AppError, noLinkedUser } from "../platform/errors.ts";
 
 /**
  * Gives credits of a developer to a linked user of their app. Throws `not_found`
@@ -17,7 +17,7 @@ export async function fundLinkedUser(
     where: { appId: gift.appId, externalUserId: gift.externalUserId, pausedAt: null },
     select: { walletId: true },
   });
-  if (link === null) throw new AppError("not_found");
+  if (link === null) throw noLinkedUser();
   if (link.walletId === gift.fromWalletId) {
     throw new AppError("bad_request", { param: "external_user_id", message: "This linked user's wallet is your own." });
   }

@@ -9,7 +9,7 @@ import { settle, unused } from "../ledger/hold.ts";
 import { type Ledger, ledger } from "../ledger/ledger.ts";
 import { refillSandbox } from "../ledger/sandbox.ts";
 import { database, type Tx, transaction } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { AppError, noLinkedUser } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { affordableOutput, baseCost, markupOn, type TokenUsage, worstCase } from "../pricing/price.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialects/dialect.ts";
@@ -223,7 +223,8 @@ function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppEr
   if (verdict.reason === "model_not_allowed") {
     return new AppError("model_not_allowed", { message: `The model ${request.model.id} is not allowed here.`, param: "model", detail });
   }
-  return new AppError(verdict.reason, { detail: { ...detail, external_user_id: externalUserId } });
+  if (verdict.reason === "not_found" && externalUserId !== null) return noLinkedUser({ ...detail, external_user_id: externalUserId });
+  return new AppError(verdict.reason, { detail });
 }
 
 /** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */

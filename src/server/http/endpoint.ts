@@ -3,7 +3,7 @@ import type { Caller } from "../apps/api-keys.ts";
 import type { TokenCaller } from "../connect/access-tokens.ts";
 import type { Scope } from "../connect/scopes.ts";
 import type { Tx } from "../platform/db.ts";
-import { AppError, type ErrorCode } from "../platform/errors.ts";
+import { AppError, type ErrorCode, noLinkedUser } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { parseJson, SMALL_JSON } from "../platform/json.ts";
 import { readBody } from "./body.ts";
@@ -87,7 +87,7 @@ export function endpoint<
       caller = byToken ? checkToken(operation, await authenticateToken(credential.hash)) : await authenticate(credential.hash);
     }
     // A path that cannot name anything names nothing.
-    if (params?.success === false) throw new AppError("not_found");
+    if (params?.success === false) throw operation.path.includes("{external_user_id}") ? noLinkedUser() : new AppError("not_found");
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
     const text = operation.body === undefined ? "" : await readBody(incoming);
     const body = parse(operation.body, () => parseJson(text, SMALL_JSON));
@@ -145,8 +145,12 @@ export function checkToken(operation: { tokenScope?: Scope }, caller: TokenCalle
   }
   if (!caller.scopes.includes(operation.tokenScope))
     throw new AppError("insufficient_scope", { message: `This needs a token with the scope ${operation.tokenScope}.` });
-  if (caller.paused) throw new AppError("not_found");
+  if (caller.paused) throw connectionGone();
   return caller;
+}
+
+function connectionGone(): AppError {
+  return new AppError("not_found", { message: "The person behind this token is not connected to your app at the moment." });
 }
 
 type Numbered = { id: string; requestId: string; headers: Record<string, string> };

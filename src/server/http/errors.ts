@@ -31,13 +31,14 @@ function challenge(error: AppError): Record<string, string> {
 
 function errorBody(error: AppError) {
   const row = errorTable[error.code];
+  const hint = error.hint === undefined ? row.hint : error.hint;
   return {
     error: {
       code: error.upstreamCode ?? error.code,
       message: error.message,
       type: row.type,
       param: error.param,
-      ...("hint" in row ? { hint: row.hint } : {}),
+      ...(hint === null || hint === undefined ? {} : { hint }),
       docs_url: `${publicUrl()}/docs/errors#${error.code}`,
     },
   };

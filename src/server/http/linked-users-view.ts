@@ -3,7 +3,7 @@ import type { Caller } from "../apps/api-keys.ts";
 import { findLinkedUser, type LinkedUserView } from "../connect/linked-users.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { database } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { noLinkedUser } from "../platform/errors.ts";
 
 export const userParams = z.object({
   external_user_id: z
@@ -25,7 +25,7 @@ export function linkedUserView(view: LinkedUserView) {
 export async function visibleLinkedUser(caller: Caller, externalUserId: string): Promise<LinkedUserView> {
   const db = await database();
   if (caller.billingMode === "test") {
-    if (externalUserId === "sandbox_missing") throw new AppError("not_found");
+    if (externalUserId === "sandbox_missing") throw noLinkedUser();
     const balance = externalUserId === "sandbox_empty" ? 0n : (await balanceOf(db.sql, caller.sandboxWalletId)).balance;
     return {
       externalUserId,
@@ -35,6 +35,6 @@ export async function visibleLinkedUser(caller: Caller, externalUserId: string):
     };
   }
   const view = await findLinkedUser(db, caller.appId, externalUserId);
-  if (view === null) throw new AppError("not_found");
+  if (view === null) throw noLinkedUser();
   return view;
 }

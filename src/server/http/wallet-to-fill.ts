@@ -3,7 +3,7 @@ import type { TokenCaller } from "../connect/access-tokens.ts";
 import { findLinkedUser } from "../connect/linked-users.ts";
 import type { CheckoutRequest } from "../payments/checkout.ts";
 import { database } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { AppError, noLinkedUser } from "../platform/errors.ts";
 
 type Target = Pick<CheckoutRequest, "owner"> & { app: NonNullable<CheckoutRequest["app"]> };
 
@@ -22,7 +22,7 @@ export async function walletToFill(caller: Caller, externalUserId: string | null
     return { owner: { userId: caller.ownerId, walletId: caller.ownerWalletId }, app };
   }
   const linked = await findLinkedUser(db, caller.appId, externalUserId);
-  if (linked === null) throw new AppError("not_found");
+  if (linked === null) throw noLinkedUser();
   return { owner: { userId: linked.user.id, walletId: linked.walletId }, app };
 }
 

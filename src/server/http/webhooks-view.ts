@@ -27,8 +27,22 @@ export function deliveryIdOf(text: string): string {
 /** An endpoint that this key may see: of its app, and of the sandbox exactly when the key is. Throws `not_found`. */
 export async function visibleEndpoint(caller: Caller, id: string): Promise<EndpointItem> {
   const endpoint = await findEndpoint(caller.appId, id, { sandbox: caller.billingMode === "test" });
-  if (endpoint === null) throw new AppError("not_found");
+  if (endpoint === null) throw noSuchEndpoint();
   return endpoint;
+}
+
+export function noSuchEndpoint(): AppError {
+  return new AppError("not_found", {
+    message: "There is no webhook endpoint with this id.",
+    hint: "GET /v1/webhooks lists those of your app.",
+  });
+}
+
+export function noSuchDelivery(): AppError {
+  return new AppError("not_found", {
+    message: "This webhook endpoint has no delivery with this id.",
+    hint: "GET /v1/webhooks/{id}/deliveries lists those of the last 30 days.",
+  });
 }
 
 /** Runs work on endpoints; what can't be becomes a `bad_request` that names the field. */

@@ -48,7 +48,8 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   await refuseTooMany(ask);
   const payment = await transaction(async (tx) => {
     // An account that is being deleted waits for this and then closes it, or this comes too late.
-    if ((await tx.query(keepUserStatement, [ask.owner.userId])).length === 0) throw new AppError("not_found");
+    if ((await tx.query(keepUserStatement, [ask.owner.userId])).length === 0)
+      throw new AppError("not_found", { message: "The account whose wallet this is for was deleted." });
     return tx.prisma.payment.create({
       data: {
         id: newId(),

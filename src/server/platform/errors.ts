@@ -67,9 +67,8 @@ const rows = {
   not_found: {
     status: 404,
     type: "invalid_request_error",
-    message: "No linked user found for this external ID.",
-    hint: "Ask the person to connect their wallet first.",
-    when: "No linked user for this external id, or no such resource. Another app's user looks the same.",
+    message: "There is nothing here under this name or id.",
+    when: "No linked user for this external id (the person has to connect their wallet first), or no such resource. What belongs to another app looks the same.",
   },
   model_not_found: {
     status: 404,
@@ -171,6 +170,8 @@ export class AppError extends Error {
   readonly headers: Readonly<Record<string, string>>;
   /** The provider's own word for it, such as context_length_exceeded; shown instead of `code`. */
   readonly upstreamCode: string | undefined;
+  /** What to do next, where the table's own word for this code would not fit; null for nothing. */
+  readonly hint: string | null | undefined;
   /** For the log, never for the caller. */
   readonly detail: unknown;
 
@@ -182,6 +183,7 @@ export class AppError extends Error {
       status?: number;
       headers?: Record<string, string>;
       upstreamCode?: string | undefined;
+      hint?: string | null;
       detail?: unknown;
       cause?: unknown;
     } = {},
@@ -193,6 +195,16 @@ export class AppError extends Error {
     this.param = options.param ?? null;
     this.headers = options.headers ?? {};
     this.upstreamCode = options.upstreamCode;
+    this.hint = options.hint;
     this.detail = options.detail;
   }
+}
+
+/** The app has nobody under this external id. */
+export function noLinkedUser(detail?: unknown): AppError {
+  return new AppError("not_found", {
+    message: "No linked user found for this external ID.",
+    hint: "Ask the person to connect their wallet first.",
+    detail,
+  });
 }

@@ -4,7 +4,7 @@ import { visibleLinkedUser } from "#server/http/linked-users-view.ts";
 import { balance } from "#server/http/shapes.ts";
 import { balanceOf } from "#server/ledger/accounts.ts";
 import { database } from "#server/platform/db.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { noLinkedUser } from "#server/platform/errors.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -35,7 +35,7 @@ export const GET = endpoint(
     if (externalUserId === null)
       return { wallet: "developer", ...(await balanceOf(db.sql, caller.ownerWalletId)), billing_mode: caller.billingMode };
     const linked = await findLinkedUser(db, caller.appId, externalUserId);
-    if (linked === null) throw new AppError("not_found");
+    if (linked === null) throw noLinkedUser();
     return {
       wallet: "linked_user",
       external_user_id: externalUserId,

@@ -1,6 +1,6 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { success, webhook, webhookChange, webhookWithSecret } from "#server/http/shapes.ts";
-import { orBadRequest, visibleEndpoint, webhookParams, webhookView } from "#server/http/webhooks-view.ts";
+import { noSuchEndpoint, orBadRequest, visibleEndpoint, webhookParams, webhookView } from "#server/http/webhooks-view.ts";
 import { AppError } from "#server/platform/errors.ts";
 import { removeEndpoint, rotateSecret, updateEndpoint } from "#server/webhooks/endpoints.ts";
 
@@ -42,14 +42,14 @@ export const PATCH = endpoint(
         enabled: body.enabled,
       }),
     );
-    if (changed === null) throw new AppError("not_found");
+    if (changed === null) throw noSuchEndpoint();
     if (body.rotate_secret === undefined) return webhookView(changed);
     const rotated = await rotateSecret(
       caller.appId,
       params.id,
       body.overlap_seconds === undefined ? undefined : body.overlap_seconds * 1_000,
     );
-    if (rotated === null) throw new AppError("not_found");
+    if (rotated === null) throw noSuchEndpoint();
     return { ...webhookView(rotated.endpoint), secret: rotated.secret };
   },
 );
@@ -66,7 +66,7 @@ export const DELETE = endpoint(
   },
   async ({ caller, params }) => {
     await visibleEndpoint(caller, params.id);
-    if (!(await removeEndpoint(caller.appId, params.id))) throw new AppError("not_found");
+    if (!(await removeEndpoint(caller.appId, params.id))) throw noSuchEndpoint();
     return { success: true };
   },
 );

@@ -3,7 +3,7 @@ import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { userParams, visibleLinkedUser } from "#server/http/linked-users-view.ts";
 import { success } from "#server/http/shapes.ts";
 import { transaction } from "#server/platform/db.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { noLinkedUser } from "#server/platform/errors.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -23,7 +23,7 @@ export const DELETE = endpoint(
       return { success: true };
     }
     const unlinked = await transaction((tx) => unlink(tx, caller.appId, params.external_user_id, "app"));
-    if (!unlinked) throw new AppError("not_found");
+    if (!unlinked) throw noLinkedUser();
     return { success: true };
   },
 );

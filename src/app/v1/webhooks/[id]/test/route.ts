@@ -1,7 +1,6 @@
 import { endpoint, preflight, rememberJson } from "#server/http/endpoint.ts";
 import { webhookDelivery, webhookTest } from "#server/http/shapes.ts";
-import { deliveryView, orBadRequest, visibleEndpoint, webhookParams } from "#server/http/webhooks-view.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { deliveryView, noSuchEndpoint, orBadRequest, visibleEndpoint, webhookParams } from "#server/http/webhooks-view.ts";
 import { sendTestEvent } from "#server/webhooks/endpoints.ts";
 
 export const dynamic = "force-dynamic";
@@ -32,7 +31,7 @@ export const POST = endpoint(
     const delivery = await orBadRequest(
       sendTestEvent(caller.appId, params.id, body.type, (tx, made) => rememberJson(idempotency, tx, deliveryView(made))),
     );
-    if (delivery === null) throw new AppError("not_found");
+    if (delivery === null) throw noSuchEndpoint();
     return deliveryView(delivery);
   },
 );

@@ -1,7 +1,6 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { webhookDeliveryRecord } from "#server/http/shapes.ts";
-import { deliveryParams, deliveryRecordView, visibleEndpoint } from "#server/http/webhooks-view.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { deliveryParams, deliveryRecordView, noSuchDelivery, visibleEndpoint } from "#server/http/webhooks-view.ts";
 import { findDelivery } from "#server/webhooks/deliveries.ts";
 
 export const dynamic = "force-dynamic";
@@ -19,7 +18,7 @@ export const GET = endpoint(
   async ({ caller, params }) => {
     await visibleEndpoint(caller, params.id);
     const record = await findDelivery(caller.appId, params.id, params.delivery_id);
-    if (record === null) throw new AppError("not_found");
+    if (record === null) throw noSuchDelivery();
     return deliveryRecordView(record);
   },
 );

@@ -1,6 +1,6 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { webhookDelivery } from "#server/http/shapes.ts";
-import { deliveryParams, deliveryView, visibleEndpoint } from "#server/http/webhooks-view.ts";
+import { deliveryParams, deliveryView, noSuchDelivery, visibleEndpoint } from "#server/http/webhooks-view.ts";
 import { AppError } from "#server/platform/errors.ts";
 import { retryDelivery } from "#server/webhooks/deliveries.ts";
 
@@ -20,7 +20,7 @@ export const POST = endpoint(
   async ({ caller, params }) => {
     await visibleEndpoint(caller, params.id);
     const outcome = await retryDelivery(caller.appId, params.id, params.delivery_id);
-    if (outcome.kind === "not_found") throw new AppError("not_found");
+    if (outcome.kind === "not_found") throw noSuchDelivery();
     if (outcome.kind === "disabled") throw new AppError("bad_request", { message: "This endpoint is disabled. Enable it first." });
     return deliveryView(outcome.delivery);
   },

@@ -1,0 +1,57 @@
+import { expect, test } from "vitest";
+import { asTheDatabase, withDatabase } from "../../testing/database.ts";
+import { makeApp, makeKey } from "../../testing/makers.ts";
+import type { Door } from "../http/endpoint.ts";
+import { newId, shownId } from "../platform/ids.ts";
+import { loadRoutes } from "./routes.ts";
+
+const db = withDatabase("embedded");
+asTheDatabase(db);
+
+/** Every door of /v1 with a method of its own, and a path that leads to it. */
+async function doors(): Promise<{ name: string; path: string; door: Door; template: string }[]> {
+  const { readdir } = await import("node:fs/promises");
+  const routes = await loadRoutes();
+  const root = new URL("../../app/v1/", import.meta.url);
+  const folders = (await readdir(root, { recursive: true }))
+    .filter((file) => file.endsWith("route.ts"))
+    .map((file) => file.replace(/\/?route\.ts$/, ""));
+  return folders.flatMap((folder) => {
+    const template = `/v1/${folder}`;
+    const webhook = shownId("whk", newId());
+    const path = template
+      .replace("[...id]", "no-such-model")
+      .replace("[external_user_id]", "nobody")
+      .replace("[delivery_id]", shownId("dlv", newId()))
+      .replace("[id]", webhook);
+    const methods = routes.find(path);
+    if (methods === null) throw new Error(`nothing at ${path}`);
+    return [...methods]
+      .filter(([method]) => method !== "OPTIONS")
+      .map(([method, door]) => ({ name: `${method} ${template}`, path, door, template }));
+  });
+}
+
+test("what is not there is told by its own name: only where a person is named is it a linked user", async () => {
+  const app = await makeApp(db());
+  const key = await makeKey(db(), app.id);
+  const told: string[] = [];
+  for (const { name, path, door, template } of await doors()) {
+    if (!template.includes("[")) continue;
+    const [method = ""] = name.split(" ");
+    const answer = await door(
+      new Request(`http://localhost:3000${path}`, {
+        method,
+        headers: { authorization: `Bearer ${key.secret}`, "content-type": "application/json" },
+        ...(method === "POST" || method === "PATCH" ? { body: "{}" } : {}),
+      }),
+    );
+    const { error } = (await answer.json()) as { error: { code: string; message: string; hint?: string } };
+    expect([name, answer.status]).toEqual([name, 404]);
+    const words = `${error.message} ${error.hint ?? ""}`;
+    expect(/linked user|person|wallet/i.test(words), `${name}: ${words}`).toBe(template.includes("[external_user_id]"));
+    expect(/webhook/i.test(words), `${name}: ${words}`).toBe(template.includes("/webhooks/"));
+    told.push(name);
+  }
+  expect(told.length).toBeGreaterThan(8);
+});
