@@ -118,6 +118,8 @@ const schema = z.object({
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** Requests a minute from one address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */
   QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
+  /** Connections that each server process keeps open at most. */
+  QUOTA_MAX_CONNECTIONS: z.coerce.number().int().positive().default(10_000),
   /** The largest request body, in bytes. */
   QUOTA_MAX_BODY_BYTES: z.coerce
     .number()

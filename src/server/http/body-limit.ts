@@ -1,4 +1,5 @@
 import { IncomingMessage, type ServerResponse } from "node:http";
+import { AppError } from "../platform/errors.ts";
 import { excessOf, type JsonBounds } from "../platform/json.ts";
 import { fromNode } from "./exchange.ts";
 
@@ -8,14 +9,14 @@ const PAGE_JSON: JsonBounds = { depth: 64, containers: 10_000, members: 20_000, 
 /**
  * The request for a handler that reads bodies without a limit of its own. "too_large"
  * when its body has more than `limit` bytes, of which no more are kept; "gone" when its
- * client left in the middle; `{ excess }` when it is JSON with more in it than a page has a use for.
+ * client left in the middle, "too_slow" when it stopped there; `{ excess }` when it is JSON with more in it than a page has a use for.
  * Of a body that announces its length Node takes no more than that; one that does not, and JSON, is read here first.
  */
 export async function limitBody(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   limit: number,
-): Promise<IncomingMessage | "too_large" | "gone" | { excess: string }> {
+): Promise<IncomingMessage | "too_large" | "too_slow" | "gone" | { excess: string }> {
   const isJson = /json/i.test(incoming.headers["content-type"] ?? "");
   const length = Number(incoming.headers["content-length"] ?? 0);
   if (incoming.headers["transfer-encoding"] === undefined) {
@@ -27,8 +28,8 @@ export async function limitBody(
     if (body === "too_large") return body;
     const excess = isJson ? excessOf(Buffer.from(body).toString(), PAGE_JSON) : null;
     return excess === null ? withBody(incoming, body) : { excess };
-  } catch {
-    return "gone";
+  } catch (error) {
+    return error instanceof AppError && error.code === "request_timeout" ? "too_slow" : "gone";
   }
 }
 

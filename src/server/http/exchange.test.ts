@@ -54,6 +54,34 @@ describe("a request of our own server", () => {
     for (const close of closers.splice(0)) close();
   });
 
+  test("whose body stops on its way is 408, and its connection ends", async () => {
+    const server = createServer((incoming, outgoing) => {
+      const asked = fromNode(incoming, outgoing, { bodyIdleMs: 50 });
+      const answered = asked.read(100).then(
+        (body) => reply(Buffer.from(body as Uint8Array).toString()),
+        (error: AppError) => ({ status: error.status, headers: { ...error.headers }, body: error.code }),
+      );
+      void answered.then((made) => sendNode(made, incoming, outgoing));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    closers.push(() => server.close());
+    const ask = (bytes: string) =>
+      new Promise<string>((resolve) => {
+        const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
+        let text = "";
+        socket.on("data", (part) => {
+          text += String(part);
+        });
+        socket.once("close", () => resolve(text));
+        socket.write(`POST / HTTP/1.1\r\nhost: x\r\n${bytes}`);
+      });
+    for (const half of ["content-length: 5\r\n\r\n", "content-length: 5\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n5\r\nab"]) {
+      const end = await ask(half);
+      expect([end.slice(0, 13), end.endsWith("request_timeout")]).toEqual(["HTTP/1.1 408 ", true]);
+    }
+    expect(await ask("connection: close\r\ncontent-length: 5\r\n\r\nabcde")).toMatch(/^HTTP\/1\.1 200 [\s\S]*abcde$/);
+  });
+
   async function serve(answer: (incoming: Incoming) => Promise<Reply>): Promise<number> {
     const server = createServer((incoming, outgoing) => {
       answer(fromNode(incoming, outgoing))

@@ -44,7 +44,11 @@ export function toResponse(reply: Reply): Response {
   return new Response(body, { status: reply.status, headers: reply.headers });
 }
 
-export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse): Incoming {
+/** How long a body may pause on its way. */
+const BODY_IDLE_MS = 20_000;
+
+/** `bodyIdleMs`: when nothing of the body comes for so long, reading it throws `request_timeout`. */
+export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse, options: { bodyIdleMs?: number } = {}): Incoming {
   const url = incoming.url ?? "/";
   const mark = url.indexOf("?");
   const gone = new AbortController();
@@ -59,7 +63,7 @@ export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse): I
       const value = incoming.headers[name];
       return value === undefined ? null : typeof value === "string" ? value : value.join(", ");
     },
-    read: (limit) => readNodeStream(incoming, limit),
+    read: (limit) => readNodeStream(incoming, limit, options.bodyIdleMs ?? BODY_IDLE_MS),
     signal: gone.signal,
   };
 }
@@ -71,7 +75,8 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
     if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
     return;
   }
-  const unread = !incoming.complete && announcesBody(incoming);
+  // A client that stopped sending is not waited for.
+  const unread = !incoming.complete && announcesBody(incoming) && reply.status !== 408;
   if (reply.body === null || typeof reply.body === "string") {
     const length = reply.body === null ? 0 : Buffer.byteLength(reply.body);
     if (reply.status !== 204) reply.headers["content-length"] = String(length);
@@ -144,23 +149,39 @@ function drained(outgoing: ServerResponse): Promise<void> {
   });
 }
 
-function readNodeStream(incoming: IncomingMessage, limit: number): Promise<Uint8Array | "too_large"> {
+function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number): Promise<Uint8Array | "too_large"> {
   if (Number(incoming.headers["content-length"] ?? 0) > limit) return Promise.resolve("too_large");
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
+    const stop = () => {
+      clearTimeout(timer);
+      incoming.off("data", take).pause();
+      parts.length = 0;
+    };
+    const timer = setTimeout(() => {
+      stop();
+      // What is still to come would be taken for the next request.
+      reject(new AppError("request_timeout", { headers: { connection: "close" } }));
+    }, idleMs);
     const take = (part: Buffer) => {
+      timer.refresh();
       size += part.length;
       parts.push(part);
       if (size <= limit) return;
-      incoming.off("data", take).pause();
-      parts.length = 0;
+      stop();
       resolve("too_large");
     };
     incoming.on("data", take);
-    incoming.once("end", () => resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)));
+    incoming.once("end", () => {
+      clearTimeout(timer);
+      resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+    });
     // Nobody is left to read the answer; it must only not look like a fault of ours.
-    const left = () => reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
+    const left = () => {
+      clearTimeout(timer);
+      reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
+    };
     incoming.once("error", left);
     incoming.once("aborted", left);
   });

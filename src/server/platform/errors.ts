@@ -83,6 +83,13 @@ const rows = {
     message: "This path does not answer that method.",
     when: "The path exists, but not with this HTTP method; `Allow` lists the ones it has.",
   },
+  request_timeout: {
+    status: 408,
+    type: "invalid_request_error",
+    message: "The rest of the request did not arrive in time. Nothing was billed.",
+    hint: "Send it again.",
+    when: "Nothing of a request's body arrived for 20 seconds, or the whole request not within two minutes.",
+  },
   idempotency_conflict: {
     status: 409,
     type: "invalid_request_error",

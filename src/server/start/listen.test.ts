@@ -1,8 +1,10 @@
+import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AddressInfo, connect } from "node:net";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { gate } from "../../testing/fake-upstream.ts";
 import { asDoor } from "../http/endpoint.ts";
-import { createQuotaServer } from "./listen.ts";
+import { createQuotaServer, type ServerLimits } from "./listen.ts";
 
 /** The doors and the pages answer with what they got. */
 const door = asDoor(async (incoming) => ({
@@ -37,6 +39,129 @@ afterAll(
       server.closeAllConnections();
     }),
 );
+
+/** A server of its own, which waits for `goOn` before it ends what is asked of /v1/slow. */
+async function serve(limits: Partial<ServerLimits>) {
+  const goOn = gate();
+  const slow = asDoor(async () => ({
+    status: 200,
+    headers: { "content-type": "text/event-stream" },
+    body: (async function* () {
+      yield Buffer.from("first ");
+      await goOn.opened;
+      yield Buffer.from("last");
+    })(),
+  }));
+  const echo = asDoor(async (incoming) => {
+    const body = await incoming.read(100);
+    return { status: 200, headers: {}, body: `got ${Buffer.from(body as Uint8Array)}` };
+  });
+  const doors = new Map([
+    ["/v1/slow", new Map([["GET", slow]])],
+    ["/v1/echo", new Map([["POST", echo]])],
+  ]);
+  const patient = { headMs: 60_000, requestMs: 60_000, idleMs: 60_000, checkEveryMs: 20, most: 1_000, mostBegunOfOneAddress: null };
+  const own = createQuotaServer({ find: (path) => doors.get(path) ?? null }, { handle: page }, { ...patient, ...limits });
+  await new Promise<void>((resolve) => void own.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    goOn.open();
+    own.closeAllConnections();
+    own.close();
+  });
+  const open = (bytes = "") => {
+    const socket = connect((own.address() as AddressInfo).port, "127.0.0.1");
+    const conversation = { socket, text: "", closed: Promise.resolve("") };
+    conversation.closed = new Promise((resolve) => {
+      socket.setEncoding("latin1").on("data", (part) => {
+        conversation.text += part;
+        socket.emit("said");
+      });
+      // A reset is an end too.
+      socket.on("error", () => {});
+      socket.once("close", () => resolve(conversation.text));
+    });
+    if (bytes !== "") socket.write(bytes);
+    return conversation;
+  };
+  const said = async (conversation: ReturnType<typeof open>, words: string) => {
+    while (!conversation.text.includes(words)) await once(conversation.socket, "said");
+  };
+  const taken = () => once(own, "connection");
+  return { open, said, goOn, taken };
+}
+const SLOW = "GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n";
+const ECHO = "POST /v1/echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n";
+
+test("requests that are not sent to their end are ended, at every place where they can stop; an answer that takes longer is not", async () => {
+  const { open, said, goOn } = await serve({ headMs: 100, requestMs: 200 });
+  const stream = open(SLOW);
+  await said(stream, "first");
+  const halves = [
+    "",
+    "G",
+    "GET /v1/slow HTTP/1.1\r\nhost: x\r\n",
+    `${ECHO}x`,
+    "POST /form HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx",
+  ];
+  const ends = await Promise.all(halves.flatMap((half) => Array.from({ length: 20 }, () => open(half).closed)));
+  for (const end of ends) expect(end).toMatch(/^(HTTP\/1\.1 408 |$)/);
+  expect(ends.filter((end) => end.startsWith("HTTP/1.1 408 ")).length).toBeGreaterThanOrEqual(80);
+  goOn.open();
+  await said(stream, "last");
+});
+
+test("a connection that asks for nothing more is closed after its time", async () => {
+  const { open } = await serve({ idleMs: 50 });
+  expect(await open(`${ECHO}hi`).closed).toContain("got hi");
+});
+
+test("beyond the most connections those that wait are closed, the longest wait first, and those at work never", async () => {
+  const { open, said, goOn, taken } = await serve({ most: 3 });
+  const [first, second] = [open(SLOW), open(SLOW)];
+  await Promise.all([said(first, "first"), said(second, "first")]);
+  const waiting = open("GET /v1");
+  await taken();
+  const served = open(`${ECHO}hi`);
+  expect(await waiting.closed).toBe("");
+  await said(served, "got hi");
+  const third = open(SLOW);
+  await served.closed;
+  await said(third, "first");
+  // All are at work.
+  expect(await open(SLOW).closed).toBe("");
+  goOn.open();
+  await Promise.all([first, second, third].map((each) => said(each, "last")));
+});
+
+test("one address has so many requests begun and not sent, and no more; what it has under way goes on", async () => {
+  const { open, said, goOn } = await serve({ mostBegunOfOneAddress: 2 });
+  const atWork = Array.from({ length: 5 }, () => open(SLOW));
+  for (const each of atWork) await said(each, "first");
+  const halves = Array.from({ length: 4 }, () => open("GET /v1"));
+  // The two that have waited longest.
+  await Promise.all(halves.slice(0, 2).map(({ closed }) => closed));
+  const served = open(`${ECHO}hi`);
+  await said(served, "got hi");
+  goOn.open();
+  await Promise.all(atWork.map((each) => said(each, "last")));
+  expect(halves.map(({ socket }) => socket.destroyed)).toEqual([true, true, true, false]);
+});
+
+test.each([
+  ["two hosts", "GET /v1/door HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n"],
+  ["the same host twice", "GET /v1/door HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"],
+  ["two hosts for a page", "GET /wallet HTTP/1.1\r\nHOST: a\r\nhost: b\r\n\r\n"],
+  ["two hosts beside a whole address", "GET http://a/v1/door HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"],
+  ["no host", "GET /v1/door HTTP/1.1\r\n\r\n"],
+  ["a length and chunks", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"],
+  ["two lengths", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd"],
+  ["a length that is none", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3, 3\r\n\r\nabc"],
+  ["chunks that are not the last coding", "POST /form HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n"],
+  ["a space before a colon", "GET /v1/door HTTP/1.1\r\nhost : a\r\n\r\n"],
+  ["a folded header", "GET /v1/door HTTP/1.1\r\nhost: a\r\nx: b\r\n c\r\n\r\n"],
+])("a request with %s, which two servers could read in two ways, is 400 and ends the connection", async (_name, bytes) => {
+  expect(await say(bytes)).toMatch(/^HTTP\/1\.1 400 [\s\S]*connection: close/i);
+});
 
 /** What is said over one connection until the server, asked to, closes it. */
 function say(bytes: string): Promise<string> {

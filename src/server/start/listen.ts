@@ -9,6 +9,7 @@ import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
+import { boundConnections, type ConnectionLimits } from "./connections.ts";
 import type { Routes } from "./routes.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
@@ -20,9 +21,17 @@ const LARGEST_PAGE_BODY_BYTES = 1024 * 1024;
 export function createQuotaServer(
   routes: Routes,
   pages: { handle: PageHandler; upgrades?: (incoming: IncomingMessage) => boolean },
+  limits: ServerLimits = LIMITS,
 ): Server {
-  const options = pages.upgrades === undefined ? {} : { shouldUpgradeCallback: pages.upgrades };
+  const options = {
+    ...(pages.upgrades === undefined ? {} : { shouldUpgradeCallback: pages.upgrades }),
+    connectionsCheckingInterval: limits.checkEveryMs,
+    headersTimeout: limits.headMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.idleMs,
+  };
   const server = createServer(options, (incoming, outgoing) => {
+    if (hasTwoHosts(incoming)) return refuseTwoHosts(incoming, outgoing);
     toOriginForm(incoming);
     const url = incoming.url ?? "/";
     const answered = /^\/v1(?:[/?]|$)/.test(url)
@@ -36,11 +45,49 @@ export function createQuotaServer(
       outgoing.destroy();
     });
   });
-  // For receiving a request; answering it has limits of its own.
-  server.requestTimeout = 120_000;
-  server.headersTimeout = 30_000;
-  server.keepAliveTimeout = 65_000;
+  boundConnections(server, limits);
   return server;
+}
+
+/** For receiving requests; answering them has limits of its own. */
+export type ServerLimits = ConnectionLimits & {
+  /** The head of a request, from its first byte or from the beginning of the connection. */
+  headMs: number;
+  /** A whole request: a slow connection's time for the largest body. */
+  requestMs: number;
+  /** Between two requests. */
+  idleMs: number;
+  /** How often what is too late is looked for. */
+  checkEveryMs: number;
+};
+
+const LIMITS: ServerLimits = {
+  headMs: 10_000,
+  requestMs: 120_000,
+  idleMs: 65_000,
+  checkEveryMs: 1_000,
+  most: env.QUOTA_MAX_CONNECTIONS,
+  // Behind a proxy all come from its address.
+  mostBegunOfOneAddress: env.QUOTA_TRUSTED_PROXIES === 0 ? 256 : null,
+};
+
+/**
+ * RFC 9112 §3.2: a request with more than one Host is refused, or what stands in front of this
+ * server could take another one for it. Node keeps the first without a word.
+ */
+function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] as string;
+    if (name.length === 4 && name.toLowerCase() === "host") hosts++;
+  }
+  return hosts > 1;
+}
+
+function refuseTwoHosts(incoming: IncomingMessage, outgoing: ServerResponse): void {
+  const requestId = requestIdOf(newId());
+  const error = new AppError("bad_request", { param: "Host", message: "The request has more than one Host header." });
+  void sendNode(errorReply(error, requestId, { connection: "close" }), incoming, outgoing);
 }
 
 async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
@@ -55,6 +102,10 @@ async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoin
   if (limited === "gone") return void outgoing.destroy();
   if (limited === "too_large")
     return sendNode(plainReply(413, `The request body is larger than ${LARGEST_PAGE_BODY_BYTES} bytes.`), incoming, outgoing);
+  if (limited === "too_slow") {
+    const late = plainReply(408, "The rest of the request did not arrive in time.");
+    return sendNode({ ...late, headers: { ...late.headers, connection: "close" } }, incoming, outgoing);
+  }
   if ("excess" in limited) return sendNode(plainReply(400, `The request body ${limited.excess}.`), incoming, outgoing);
   return pages(limited, outgoing);
 }
