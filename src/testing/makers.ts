@@ -85,6 +85,17 @@ export async function makeLink(
   }, db);
 }
 
+/** As if a month had passed since an app's requests of one person were settled: they get an earlier date, and the limit is due. */
+export async function passMonth(db: Database, { appId, userId, walletId }: { appId: string; userId: string; walletId: string }) {
+  await transaction(async (tx) => {
+    // The journal refuses to be changed, but for who may switch its guards off.
+    await tx.prisma.$executeRaw`SET LOCAL session_replication_role = replica`;
+    await tx.prisma.$executeRaw`
+      UPDATE usage SET created_at = created_at - interval '32 days' WHERE app_id = ${appId}::uuid AND wallet_id = ${walletId}::uuid`;
+    await tx.prisma.linkedUser.updateMany({ where: { appId, userId }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+  }, db);
+}
+
 /** An access token and its grant, as the authorization server would have issued them for this link. */
 export async function makeToken(
   db: Database,

@@ -45,6 +45,8 @@ const columns = {
   monthlyLimit: true,
   limitPeriodEndsAt: true,
   limitOverspent: true,
+  limitHeldElsewhere: true,
+  appId: true,
   walletId: true,
   user: { select: { id: true, email: true } },
 } satisfies Prisma.LinkedUserSelect;
@@ -244,16 +246,12 @@ export async function endLink(
 /** What a link lets be spent in a month, and what of it is spent; null when there is no limit. */
 export async function linkLimit(db: Database, linkedUserId: string): Promise<{ limit: bigint; spent: bigint } | null> {
   const link = await db.prisma.linkedUser.findUnique({ where: { id: linkedUserId }, select: columns });
-  return link === null ? null : limitOf(db, link);
-}
-
-async function limitOf(db: Database, row: Row): Promise<{ limit: bigint; spent: bigint } | null> {
-  return limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance);
+  return link === null ? null : limitState(db.sql, link);
 }
 
 async function view(db: Database, row: Row): Promise<LinkedUserView> {
   const { balance } = await balanceOf(db.sql, row.walletId);
-  const state = await limitOf(db, row);
+  const state = await limitState(db.sql, row);
   return {
     externalUserId: row.externalUserId,
     user: { ...row.user, balance },

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement, until } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeToken, makeUser } from "#testing/makers.ts";
+import { makeApp, makeKey, makeToken, makeUser, passMonth } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { settle } from "../ledger/hold.ts";
 import { openLedger } from "../ledger/ledger.ts";
@@ -205,7 +205,7 @@ onBothDatabases("a database of before, where an app's limit was one for each id"
     await held.spend("id-1", 50n);
     const over = await before([300n, 200n]);
     await over.spend("id-0", 300n);
-    await db().prisma.linkedUser.updateMany({ where: { appId: over.app.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+    await passMonth(db(), { appId: over.app.id, userId: over.person.id, walletId: over.person.walletId });
     const free = await before([null, null]);
     const alone = await before([400n]);
     await alone.spend("id-0", 100n);

@@ -305,6 +305,8 @@ async function run(db: Database, markups: readonly [number, number], operations:
       case "setLimit": {
         const link = at(links, step.link);
         if (link.model.limit === null || !model.links.includes(link.model)) break;
+        // What is spent in a month that only this test knows of has the date of the real one in the books.
+        if (now > new Date()) break;
         // Lowering below what is spent and held has tests of its own; here every answer must be exact.
         if (step.limit !== null && !model.canSetLimit(link.model, step.limit, now.getTime())) break;
         await transaction((tx) => setLimit(tx, link.id, step.limit, now), db);

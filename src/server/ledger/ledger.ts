@@ -1,7 +1,7 @@
 import type { Database } from "../platform/db.ts";
 import { database, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
-import { type Sql, toBigInt } from "../platform/sql.ts";
+import type { Sql } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
 import { AccountLockedError, Contended } from "./contended.ts";
 import {
@@ -15,7 +15,7 @@ import {
   type Settlement,
   type SettleVerdict,
 } from "./hold.ts";
-import { refillLimit } from "./limits.ts";
+import { recountLimit, refillLimit } from "./limits.ts";
 
 /**
  * The ledger as the gateway sees it: holds and settlements from all requests of this
@@ -51,11 +51,6 @@ export function ledger(): Promise<Ledger> {
   return shared.quotaLedger;
 }
 
-async function databaseTime(sql: Sql): Promise<Date> {
-  const [row] = await sql.query({ name: "ledger_now", text: `SELECT (extract(epoch FROM now()) * 1000)::bigint AS ms` }, []);
-  return new Date(Number(toBigInt(row?.ms)));
-}
-
 export function openLedger(db: Database): Ledger {
   // Holds and settlements in one batch, one commit for all of it. It waits for nobody's
   // lock: what meets one goes on in `contended`, on connections that do.
@@ -77,13 +72,28 @@ export function openLedger(db: Database): Ledger {
     return verdict.kind === "locked" ? contended.push(verdict.accountId, posting) : verdict;
   }
 
+  const recounts = new Map<string, number>();
+  /** Whether a limit that refused a request has more to give, now that requests which held elsewhere have ended. */
+  async function recount({ reason, payer }: HoldVerdict & { kind: "refused" }): Promise<boolean> {
+    if (reason !== "spending_limit_reached" && reason !== "credits_on_hold") return false;
+    const link = payer?.limitId == null ? null : payer.linkedUserId;
+    if (link === null || link === undefined || (recounts.get(link) ?? 0) > Date.now()) return false;
+    // An app that goes on asking under a limit that is used up must not cost more than its refusals.
+    if (recounts.size > 10_000) recounts.clear();
+    recounts.set(link, Date.now() + RECOUNT_EVERY_MS);
+    const there = await db.prisma.linkedUser.findUnique({ where: { id: link }, select: { limitHeldElsewhere: true } });
+    if (there === null || there.limitHeldElsewhere === 0n) return false;
+    return transaction((tx) => recountLimit(tx, link), db);
+  }
+
   return {
     async hold(request) {
+      let recounted = false;
       for (;;) {
         const verdict = (await decide({ kind: "hold", request })) as HoldVerdict;
-        if (verdict.kind !== "limit_due") return verdict;
-        // By the database's clock, which found the month over: a clock that is behind would find it not over, for ever.
-        await transaction(async (tx) => refillLimit(tx, verdict.linkedUserId, await databaseTime(tx)), db);
+        if (verdict.kind === "limit_due") await transaction((tx) => refillLimit(tx, verdict.linkedUserId), db);
+        else if (recounted || verdict.kind === "held" || !(await recount(verdict))) return verdict;
+        else recounted = true;
       }
     },
     async settle(settlement, lifetimeMs) {
@@ -117,8 +127,7 @@ export function openLedger(db: Database): Ledger {
           if (verdict.kind === "locked") throw new AccountLockedError(verdict.accountId);
           throw new Error(`the limit of linked user ${linkedUserId} could not be refilled`);
         }
-        if (verdict.kind === "limit_due" && linkedUserId !== null)
-          await transaction(async (tx) => refillLimit(tx, linkedUserId, await databaseTime(tx)), db);
+        if (verdict.kind === "limit_due" && linkedUserId !== null) await transaction((tx) => refillLimit(tx, linkedUserId), db);
         else await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     },
@@ -130,6 +139,8 @@ export function openLedger(db: Database): Ledger {
 
 /** Connections that wait for locks; opened when first needed. */
 const PATIENT_LANES = 2;
+/** A limit is counted anew so often at most, by one process. */
+const RECOUNT_EVERY_MS = 500;
 /** How long a growth waits for an account that another session has locked. */
 const GROW_PATIENCE_MS = 2_000;
 

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { makeApp, makeKey, makeLink, makeUser, passMonth } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { balanceOf } from "./accounts.ts";
 import { type HoldVerdict, hold, settle } from "./hold.ts";
@@ -37,8 +37,7 @@ async function limited(db: Database, monthlyLimit?: bigint) {
       return limitId === null ? null : (await balanceOf(db.sql, limitId)).available;
     },
     state: async (now = NOW) => {
-      const row = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
-      return limitState(row, row.limitId === null ? null : (await balanceOf(db.sql, row.limitId)).balance, now);
+      return limitState(db.sql, await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } }), { now });
     },
   };
 }
@@ -217,7 +216,7 @@ onBothDatabases("a limit", (db) => {
   test("whose month has passed refills itself when the next request comes", async () => {
     const it = await limited(db(), 500n);
     await it.spend(500n);
-    await db().prisma.linkedUser.update({ where: { id: it.link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+    await passMonth(db(), it.link);
     expect(await hold(db().sql, [it.request(10n)])).toEqual([{ kind: "limit_due", linkedUserId: it.link.id }]);
     const ledger = openLedger(db());
     const verdicts = await Promise.all(Array.from({ length: 12 }, () => ledger.hold(it.request(50n))));

@@ -143,14 +143,15 @@ async function release(sql: Sql, ids: readonly string[], released: Released): Pr
   for (let from = 0; from < ids.length; from += 100) {
     const batch = ids.slice(from, from + 100);
     try {
-      stuck.push(...(await releaseAtOnce(sql, batch, released)));
+      stuck.push(...(await releaseAtOnce(sql, batch, released, { skipLocked: true })));
     } catch (error) {
       if (!isDataFault(error)) throw error;
       for (const id of batch) {
         try {
-          stuck.push(...(await releaseAtOnce(sql, [id], released)));
+          // Waits: the database may tell of an error before it gives back the locks of what failed.
+          stuck.push(...(await releaseAtOnce(sql, [id], released, { skipLocked: false })));
         } catch (fault) {
-          if (!isDataFault(fault)) throw fault;
+          if (!isDataFault(fault) && (fault as { code?: unknown }).code !== "55P03") throw fault;
           stuck.push(id);
           released.fault(fault);
         }
@@ -160,13 +161,13 @@ async function release(sql: Sql, ids: readonly string[], released: Released): Pr
   return stuck;
 }
 
-/** In one statement that waits for nobody; returns those whose accounts are locked. */
-async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released): Promise<string[]> {
+/** In one statement; returns those whose accounts somebody else has locked, when it does not wait for them. */
+async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released, options: { skipLocked: boolean }): Promise<string[]> {
   const { settlements } = await post(
     sql,
     ids.map((id) => unused(id, "swept", "sweeper")),
     [],
-    { skipLocked: true },
+    options,
   );
   released.swept += settlements.filter(({ kind }) => kind === "settled").length;
   return ids.filter((_, index) => settlements[index]?.kind === "locked");

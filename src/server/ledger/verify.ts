@@ -115,7 +115,7 @@ const verifyStatement = {
     -- Holds without settlement, settlements without hold, and pairs of them with which something is wrong.
     odd AS MATERIALIZED (
       SELECT * FROM (
-        SELECT h.id AS hold_id, u.id AS usage_id, h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.created_at, h.expires_at,
+        SELECT h.id AS hold_id, u.id AS usage_id, h.app_id, h.billing_mode, h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.created_at, h.expires_at,
           u.held AS u_held, u.wallet_id AS u_wallet, u.base + u.markup AS charged,
           (h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.app_id, h.linked_user_id, h.billing_mode)
             IS NOT DISTINCT FROM (u.held, u.wallet_id, u.limit_id, u.revenue_id, u.earnings_id, u.app_id, u.linked_user_id, u.billing_mode) AS repeated,
@@ -138,6 +138,11 @@ const verifyStatement = {
       SELECT account_id, sum(amount) AS total FROM (
         SELECT wallet_id AS account_id, amount FROM open UNION ALL SELECT limit_id, amount FROM open WHERE limit_id IS NOT NULL) each
       GROUP BY account_id),
+    -- What each app took from each person since the month began, and what its requests hold.
+    monthly AS MATERIALIZED (
+      SELECT app_id, wallet_id, sum(base + markup) AS spent FROM usage
+      WHERE billing_mode = 'user' AND created_at >= date_trunc('month', now(), 'UTC') GROUP BY 1, 2),
+    underway AS MATERIALIZED (SELECT app_id, wallet_id, sum(amount) AS held FROM open WHERE billing_mode = 'user' GROUP BY 1, 2),
     -- What payments say of each wallet, and what the journal does.
     reversed AS MATERIALIZED (
       SELECT p.wallet_id, sum(r.taken) AS taken, sum(r.owed) AS owed
@@ -225,8 +230,17 @@ const verifyStatement = {
         UNION ALL SELECT 'linked user', id, 'limit', limit_id FROM linked_user WHERE limit_id IS NOT NULL) x
       LEFT JOIN account a ON a.id = x.account_id WHERE a.kind::text IS DISTINCT FROM x.kind
       UNION ALL
-      SELECT 'a limit has no more than its month', 'linked user ' || l.id, l.monthly_limit::text, (a.available + a.held)::text
-      FROM linked_user l JOIN account a ON a.id = l.limit_id WHERE a.available + a.held > l.monthly_limit
+      -- A limit that was lowered may have less than nothing left. One whose month is over is filled before anything is held.
+      SELECT 'a limit has no more left than its month', 'linked user ' || l.id, l.may_have::text, l.available::text
+      FROM (
+        SELECT l.id, a.available,
+          greatest(l.monthly_limit - coalesce(u.held, 0)
+            - CASE WHEN l.limit_period_ends_at <= date_trunc('month', now(), 'UTC') + interval '1 month' THEN coalesce(m.spent, 0) ELSE 0 END, 0) AS may_have
+        FROM linked_user l JOIN account a ON a.id = l.limit_id
+        LEFT JOIN monthly m ON m.app_id = l.app_id AND m.wallet_id = l.wallet_id
+        LEFT JOIN underway u ON u.app_id = l.app_id AND u.wallet_id = l.wallet_id
+        WHERE l.limit_period_ends_at > now()) l
+      WHERE l.available > l.may_have
       UNION ALL
       SELECT 'a paid top-up is credited once', 'payment ' || p.id, p.amount::text || ' to ' || p.wallet_id, coalesce(t.amount::text || ' to ' || t.credit_id, 'nothing')
       FROM payment p LEFT JOIN transfer t ON t.id = p.transfer_id

@@ -29,6 +29,9 @@ export type LinkItem = {
   monthlyLimit: bigint | null;
   limitPeriodEndsAt: Date | null;
   limitOverspent: bigint;
+  limitHeldElsewhere: bigint;
+  appId: string;
+  walletId: string;
 };
 
 /** One page of an app's links, newest first, whose external id or visible address contains `search`. */
@@ -57,7 +60,8 @@ const LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 // Scopes are words, separated by spaces.
 const SHOWS_EMAIL = `' ' || l.scope || ' ' LIKE '% email %'`;
 const columns = `l.id, l.external_user_id, CASE WHEN ${SHOWS_EMAIL} THEN u.email END AS email, l.linked_at, l.paused_at, l.scope, l.allowed_models,
-  l.agreed_markup_bps, l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.limit_overspent`;
+  l.agreed_markup_bps, l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.limit_overspent,
+  l.limit_held_elsewhere, l.app_id, l.wallet_id`;
 
 const listStatement = {
   name: "dashboard_links",
@@ -91,6 +95,9 @@ function linkOf(row: Row): LinkItem {
     monthlyLimit: toBigIntOrNull(row.monthly_limit),
     limitPeriodEndsAt: dateOf(row.limit_period_ends_at),
     limitOverspent: toBigIntOrNull(row.limit_overspent) ?? 0n,
+    limitHeldElsewhere: toBigIntOrNull(row.limit_held_elsewhere) ?? 0n,
+    appId: String(row.app_id),
+    walletId: String(row.wallet_id),
   };
 }
 

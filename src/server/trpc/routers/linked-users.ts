@@ -151,7 +151,7 @@ async function withUsage(db: Database, appId: string, items: LinkItem[], from: D
   ]);
   const inPeriod = new Map(spent.map((group) => [group.group, group]));
   const lastAt = new Map(ever.map((group) => [group.group, group.lastAt]));
-  return items.map((link) => {
+  const each = items.map(async (link) => {
     const { id, externalUserId, email, linkedAt, pausedAt } = link;
     const sums = inPeriod.get(externalUserId) ?? NOTHING;
     return {
@@ -164,8 +164,9 @@ async function withUsage(db: Database, appId: string, items: LinkItem[], from: D
       spent: sums.base + sums.markup,
       earned: sums.markup,
       /** This month's (UTC), and what is spent of it. */
-      limit: limitState(link, link.limitId === null ? null : (limits.get(link.limitId) ?? null)),
+      limit: await limitState(db.sql, link, { balance: limits.get(link.limitId ?? "") }),
       lastSeenAt: lastAt.get(externalUserId) ?? null,
     };
   });
+  return Promise.all(each);
 }

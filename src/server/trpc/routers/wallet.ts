@@ -46,7 +46,10 @@ export const walletRouter = router({
         monthlyLimit: true,
         limitPeriodEndsAt: true,
         limitOverspent: true,
+        limitHeldElsewhere: true,
         limitId: true,
+        appId: true,
+        walletId: true,
         allowedModels: true,
         app: { select: { id: true, name: true, siteUrl: true, logoUrl: true } },
       },
@@ -55,11 +58,9 @@ export const walletRouter = router({
     });
     const month = await spentThisMonth(sql, ctx.user.walletId);
     return Promise.all(
-      links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, monthlyLimit, ...link }) => {
-        const state = limitState(
-          { monthlyLimit, limitPeriodEndsAt, limitOverspent },
-          limitId === null ? null : (await balanceOf(sql, limitId)).balance,
-        );
+      links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, limitHeldElsewhere, monthlyLimit, appId, walletId, ...link }) => {
+        const limited = { limitId, limitPeriodEndsAt, limitOverspent, limitHeldElsewhere, monthlyLimit, appId, walletId };
+        const state = await limitState(sql, limited);
         const ofApp = links.filter(({ app }) => app.id === link.app.id);
         const used = ofApp.reduce((sum, { id }) => sum + (month.get(id)?.spent ?? 0n), 0n);
         return {
