@@ -100,7 +100,7 @@ export class UpstreamError extends QuotaApiError {
   override readonly name: string = "UpstreamError";
 }
 
-/** 503: `provider_unavailable` or `overloaded`. Nothing was billed. */
+/** 503: `provider_unavailable`, `overloaded`, or `unavailable` while the database is away. Nothing was billed. */
 export class UnavailableError extends QuotaApiError {
   override readonly name: string = "UnavailableError";
 }

@@ -446,6 +446,7 @@ export type QuotaErrorCode =
   | "not_found"
   | "model_not_found"
   | "method_not_allowed"
+  | "request_timeout"
   | "idempotency_conflict"
   | "request_too_large"
   | "credits_on_hold"
@@ -456,6 +457,7 @@ export type QuotaErrorCode =
   | "provider_unavailable"
   | "payments_unavailable"
   | "overloaded"
+  | "unavailable"
   | "gateway_timeout";
 
 /** An event, told apart by `type`. Amounts are credits. */

@@ -8,6 +8,7 @@ export async function attempt(email: string, password: string): Promise<string |
     if (answer?.error === "too_many_attempts") return "Too many attempts. Wait 15 minutes, then try again.";
     if (answer?.error === "busy") return "Too many people are signing in right now. Try again in a moment.";
     if (answer?.error === "CredentialsSignin") return "This email and password do not belong together.";
+    if (answer?.error === "unavailable") return "Quota cannot reach its database right now. Try again in a moment.";
     return "Signing in did not work because of a fault on our side. Try again in a moment.";
   } catch {
     return "The server did not answer. Check your connection and try again.";

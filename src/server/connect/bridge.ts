@@ -1,8 +1,10 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Duplex } from "node:stream";
 import { publicUrl } from "#env";
-import { busyPage } from "./error-page.ts";
-import { authorizationServer, PATHS } from "./provider.ts";
+import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
+import { log } from "../platform/log.ts";
+import { awayPage, busyPage } from "./error-page.ts";
+import { AWAY, authorizationServer, PATHS } from "./provider.ts";
 import { countOAuthRequest } from "./rate-limit.ts";
 import { type SignedIn, signedInOn } from "./sign-in.ts";
 
@@ -14,8 +16,25 @@ import { type SignedIn, signedInOn } from "./sign-in.ts";
 
 const LARGEST_BODY_BYTES = 64 * 1024;
 
-/** Answers one request to the authorization server. `person`: who is signed in, when the request comes from a browser. `address`: where it comes from. */
-export async function answerOAuth(request: Request, from: { person: SignedIn | null; address: string }): Promise<Response> {
+/**
+ * Answers one request to the authorization server. `person` finds out who is signed in, when the
+ * request comes from a browser. `address`: where it comes from. While the database is away it is 503.
+ */
+export async function answerOAuth(
+  request: Request,
+  from: { person: SignedIn | null | (() => Promise<SignedIn | null>); address: string },
+): Promise<Response> {
+  try {
+    const person = typeof from.person === "function" ? await from.person() : from.person;
+    return await answerNow(request, { ...from, person });
+  } catch (error) {
+    if (!isDatabaseAway(error)) throw error;
+    log.warn("the database was away for the authorization server", { error });
+    return away(new URL(request.url).pathname);
+  }
+}
+
+async function answerNow(request: Request, from: { person: SignedIn | null; address: string }): Promise<Response> {
   const { pathname } = new URL(request.url);
   const method = request.method;
   const allowed = METHODS.get(pathname);
@@ -61,6 +80,17 @@ async function forSomebodyElse(pathname: string, userId: string | null): Promise
   interaction.result = undefined;
   await interaction.persist();
   return `/connect/${uid}`;
+}
+
+/** RFC 6749 has a name for it. A browser is not sent on: whether the address is the app's stands in the database. */
+function away(pathname: string): Response {
+  const headers = { "retry-after": String(RETRY_AFTER_SECONDS), "cache-control": "no-store" };
+  if (pathname.startsWith(PATHS.authorize))
+    return new Response(awayPage(), { status: 503, headers: { ...headers, "content-type": "text/html; charset=utf-8" } });
+  return Response.json(AWAY, {
+    status: 503,
+    headers: { ...headers, "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" },
+  });
 }
 
 function tooMany(pathname: string, seconds: number): Response {

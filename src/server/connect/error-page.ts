@@ -26,6 +26,11 @@ export function busyPage(seconds: number): string {
   );
 }
 
+/** While the database can't be reached. */
+export function awayPage(): string {
+  return pageOf("Quota is not available right now", "<p>Quota cannot reach its database. Load this page again in a moment.</p>");
+}
+
 function pageOf(title: string, body: string): string {
   return `<!doctype html>
 <html lang="en">

@@ -1,12 +1,14 @@
 import type { EventEmitter } from "node:events";
+import type { IncomingMessage } from "node:http";
 import type { Configuration, KoaContextWithOIDC } from "oidc-provider";
 import { publicUrl } from "#env";
+import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { adapterFor, hashesOf } from "./adapter.ts";
 import { endIfBereft } from "./disconnect.ts";
-import { errorPage } from "./error-page.ts";
+import { awayPage, errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
 import { errors, interactionPolicy, Provider } from "./oidc.ts";
 import { redeem } from "./redeem.ts";
@@ -63,13 +65,17 @@ function build(keys: Keys): Provider {
     },
   });
 
+  provider.use(whenAway);
   provider.use(withoutSessionCookie);
   provider.use(plainMetadata);
   provider.use(askBeforeSendingErrors);
   provider.use(defaultScope);
   provider.use(challenge);
   provider.use(tokenTransaction);
-  provider.on("server_error", (_ctx, error) => log.error("the authorization server failed", { error }));
+  provider.on("server_error", (ctx, error) => {
+    if (isDatabaseAway(error)) metAway.add(ctx.req);
+    else log.error("the authorization server failed", { error });
+  });
   (provider as EventEmitter).on("error", (error) => log.error("the authorization server failed", { error }));
   return provider;
 }
@@ -182,6 +188,30 @@ function policy(): ReturnType<typeof interactionPolicy.base> {
 
 type Middleware = (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>;
 
+/** Requests for which the database was away. */
+const metAway = new WeakSet<IncomingMessage>();
+
+/** What is said in place of tokens while the database is away. */
+export const AWAY = {
+  error: "temporarily_unavailable",
+  error_description: "The server's database cannot be reached; try again in a moment.",
+};
+
+/** oidc-provider tells of any fault as a server_error. That the database is away is told as such, so that apps try again. */
+const whenAway: Middleware = async (ctx, next) => {
+  await next();
+  if (!metAway.has(ctx.req)) return;
+  log.warn("the database was away for the authorization server", { path: ctx.path });
+  ctx.status = 503;
+  ctx.set("retry-after", String(RETRY_AFTER_SECONDS));
+  ctx.set("cache-control", "no-store");
+  ctx.remove("location");
+  if (ctx.path.startsWith(PATHS.authorize)) {
+    ctx.type = "html";
+    ctx.body = awayPage();
+  } else ctx.body = AWAY;
+};
+
 /** No session is kept (adapter.ts), so no browser needs a cookie for it. */
 const withoutSessionCookie: Middleware = async (ctx, next) => {
   await next();
@@ -257,6 +287,7 @@ const tokenTransaction: Middleware = async (ctx, next) => {
     for (const linkedUserId of endings.bereft) await endIfBereft(linkedUserId);
   } catch (error) {
     if (error instanceof TakeBack) return;
+    if (isDatabaseAway(error)) return void metAway.add(ctx.req);
     if (!(error instanceof errors.OIDCProviderError)) log.error("redeeming a code failed", { error });
     const refused = error instanceof errors.OIDCProviderError ? error : new errors.CustomOIDCProviderError("server_error", "oops");
     ctx.status = error instanceof errors.OIDCProviderError ? refused.statusCode : 500;

@@ -156,7 +156,7 @@ function connectionGone(): AppError {
 type Numbered = { id: string; requestId: string; headers: Record<string, string> };
 
 /** The outermost part of every door: request id, CORS, and errors in the one envelope. */
-export function door(operation: AnyOperation, answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>): Door {
+export function door(declared: AnyOperation, answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>): Door {
   const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
@@ -167,7 +167,10 @@ export function door(operation: AnyOperation, answer: (incoming: Incoming, numbe
       return errorReply(error, requestId, headers);
     }
   });
-  made.operation = operation;
+  // Whoever needs the database meets it away.
+  const errors =
+    declared.public === true || declared.errors.includes("unavailable") ? declared.errors : [...declared.errors, "unavailable" as const];
+  made.operation = { ...declared, errors };
   return made;
 }
 

@@ -1,4 +1,5 @@
 import { publicUrl } from "#env";
+import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { AppError, errorTable } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import type { Reply } from "./exchange.ts";
@@ -49,6 +50,10 @@ function asAppError(error: unknown, requestId: string): AppError {
   if (error instanceof AppError) {
     if (error.status >= 500) log.warn(error.code, { request_id: requestId, error });
     return error;
+  }
+  if (isDatabaseAway(error)) {
+    log.warn("unavailable", { request_id: requestId, error });
+    return new AppError("unavailable", { headers: { "retry-after": String(RETRY_AFTER_SECONDS) } });
   }
   log.error("internal_error", { request_id: requestId, error });
   return new AppError("internal_error", {

@@ -7,6 +7,7 @@ import pg from "pg";
 import { PrismaPGlite } from "pglite-prisma-adapter";
 import { env } from "#env";
 import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
+import { markAway } from "./away.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { refuseUnfit } from "./pooler.ts";
 import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
@@ -178,8 +179,27 @@ function postgresPool(url: string, max: number, settings: readonly string[], que
   const pool = new pg.Pool(poolConfig(url, max, settings, queryTimeoutMs));
   // An idle connection that breaks is replaced on next use; without a listener it would end the process.
   pool.on("error", () => {});
+  return tellingWhenAway(pool);
+}
+
+/** Marks what its connections fail with, so that the doors know it for a database that is away. */
+function tellingWhenAway(pool: pg.Pool): pg.Pool {
+  const connect = pool.connect.bind(pool) as (answer?: Connected) => Promise<pg.PoolClient>;
+  // pool.query comes through here too, with a callback.
+  pool.connect = ((answer?: Connected) =>
+    answer === undefined
+      ? connect().catch((error: unknown) => {
+          throw markAway(error);
+        })
+      : void connect((error, client, release) =>
+          answer(error === undefined || error === null ? error : markAway(error), client, release),
+        )) as typeof pool.connect;
+  // Told before the statement that was under way is, with the same error.
+  pool.on("connect", (client) => void client.on("error", markAway));
   return pool;
 }
+
+type Connected = (error: Error | undefined, client: pg.PoolClient | undefined, release: (release?: unknown) => void) => void;
 
 function poolConfig(url: string, max: number, settings: readonly string[], queryTimeoutMs: number): pg.PoolConfig {
   // Prisma's adapter writes times without an offset and takes every offset it reads for +00:00, so a

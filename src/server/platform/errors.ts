@@ -158,6 +158,13 @@ const rows = {
     hint: "Wait as long as Retry-After says.",
     when: "The queue in front of the ledger or of the tokenizer is full, one key has too many large bodies waiting, or the server is shutting down.",
   },
+  unavailable: {
+    status: 503,
+    type: "api_error",
+    message: "This server's database cannot be reached at the moment.",
+    hint: "Wait as long as Retry-After says. With an Idempotency-Key nothing is done twice.",
+    when: "The database is away, restarts, takes no more connections or does not answer in time.",
+  },
   gateway_timeout: {
     status: 504,
     type: "api_error",

@@ -5,12 +5,14 @@ import { limitBody } from "../http/body-limit.ts";
 import { errorReply } from "../http/errors.ts";
 import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
 import { moveTo } from "../http/own-address.ts";
+import { RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { boundConnections, type ConnectionLimits } from "./connections.ts";
 import type { Routes } from "./routes.ts";
+import { tellWhenAway } from "./unavailable.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
@@ -107,6 +109,7 @@ async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoin
     return sendNode({ ...late, headers: { ...late.headers, connection: "close" } }, incoming, outgoing);
   }
   if ("excess" in limited) return sendNode(plainReply(400, `The request body ${limited.excess}.`), incoming, outgoing);
+  tellWhenAway(limited, outgoing);
   return pages(limited, outgoing);
 }
 
@@ -158,7 +161,8 @@ async function answerHealth(incoming: IncomingMessage, outgoing: ServerResponse)
   try {
     await (await database()).sql.query({ name: "health", text: "SELECT 1" }, []);
   } catch {
-    reply = { status: 503, headers: { "content-type": "application/json" }, body: '{"status":"database unavailable"}' };
+    const headers = { "content-type": "application/json", "retry-after": String(RETRY_AFTER_SECONDS) };
+    reply = { status: 503, headers, body: '{"status":"database unavailable"}' };
   }
   await sendNode(reply, incoming, outgoing);
 }

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { appItem } from "../apps/apps.ts";
 import { TooManyAttempts } from "../attempts.ts";
 import { TooBusy } from "../hashing.ts";
+import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { prisma } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
 
@@ -13,6 +14,10 @@ const t = initTRPC.context<Context>().create({
   // For bigint and Date.
   transformer: superjson,
   errorFormatter: ({ shape, error }) => {
+    if (isDatabaseAway(error)) {
+      const data = { ...shape.data, code: "SERVICE_UNAVAILABLE" as const, httpStatus: 503, stack: undefined, fields: null };
+      return { ...shape, message: "Quota cannot reach its database right now. Try again in a moment.", data };
+    }
     if (error.code === "INTERNAL_SERVER_ERROR") {
       // What really happened is for the log; it may name tables or strangers.
       return {
@@ -27,6 +32,11 @@ const t = initTRPC.context<Context>().create({
     return { ...shape, data: { ...shape.data, fields: null } };
   },
 });
+
+/** What an answer carries whose procedures, or whose look-up of the session, met the database away. */
+export function metaOf({ errors }: { errors: readonly TRPCError[] }): { status?: number; headers?: Headers } {
+  return errors.some(isDatabaseAway) ? { status: 503, headers: new Headers({ "retry-after": String(RETRY_AFTER_SECONDS) }) } : {};
+}
 
 export const { router, createCallerFactory } = t;
 

@@ -5,9 +5,11 @@ export const dynamic = "force-dynamic";
 
 /** The authorization server, see src/server/connect/provider.ts. Only a browser that authorizes has somebody signed in. */
 async function handler(request: Request): Promise<Response> {
-  const user = request.method === "GET" ? await currentUser() : null;
   return answerOAuth(request, {
-    person: user === null ? null : { userId: user.id, signedInAt: user.signedInAt },
+    person: async () => {
+      const user = request.method === "GET" ? await currentUser() : null;
+      return user === null ? null : { userId: user.id, signedInAt: user.signedInAt };
+    },
     address: addressOf(Object.fromEntries(request.headers)),
   });
 }

@@ -2,6 +2,7 @@ import Stripe from "stripe";
 import { env } from "#env";
 import { stripe } from "#server/payments/stripe.ts";
 import { handleEvent } from "#server/payments/webhook.ts";
+import { isDatabaseAway, RETRY_AFTER_SECONDS } from "#server/platform/away.ts";
 import { log } from "#server/platform/log.ts";
 
 export const dynamic = "force-dynamic";
@@ -28,13 +29,17 @@ export async function POST(request: Request): Promise<Response> {
     await handleEvent(event);
     return answer(200, "Taken.");
   } catch (error) {
+    if (isDatabaseAway(error)) {
+      log.warn("the database was away for an event of Stripe; Stripe sends it again", { event: event.id, type: event.type, error });
+      return answer(503, "The database cannot be reached.", { "retry-after": String(RETRY_AFTER_SECONDS) });
+    }
     log.error("an event of Stripe could not be carried out; Stripe sends it again", { event: event.id, type: event.type, error });
     return answer(500, "The event could not be carried out.");
   }
 }
 
-function answer(status: number, message: string): Response {
-  return Response.json({ message }, { status, headers: { "cache-control": "no-store" } });
+function answer(status: number, message: string, headers: Record<string, string> = {}): Response {
+  return Response.json({ message }, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
 async function readBytes(request: Request): Promise<Buffer | null> {

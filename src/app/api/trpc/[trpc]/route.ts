@@ -1,7 +1,9 @@
 import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
+import { isDatabaseAway } from "#server/platform/away.ts";
 import { log } from "#server/platform/log.ts";
 import { createContext } from "#server/trpc/context.ts";
 import { appRouter } from "#server/trpc/root.ts";
+import { metaOf } from "#server/trpc/trpc.ts";
 import { MOST_IN_A_BATCH } from "#trpc/batch.ts";
 
 function handler(request: Request): Promise<Response> {
@@ -11,8 +13,10 @@ function handler(request: Request): Promise<Response> {
     router: appRouter,
     createContext,
     maxBatchSize: MOST_IN_A_BATCH,
+    responseMeta: metaOf,
     onError: ({ path, error }) => {
-      if (error.code === "INTERNAL_SERVER_ERROR") log.error("a dashboard procedure failed", { path, error: error.cause ?? error });
+      if (isDatabaseAway(error)) log.warn("the database was away for a dashboard procedure", { path, error: error.cause ?? error });
+      else if (error.code === "INTERNAL_SERVER_ERROR") log.error("a dashboard procedure failed", { path, error: error.cause ?? error });
     },
   });
 }
