@@ -116,6 +116,11 @@ const schema = z.object({
 
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
+  /**
+   * Requests a minute for one user of an app: one that X-Quota-User names, or one person's access tokens. By default a
+   * fifth of what a key has, but at least 60, or all of it where that is less.
+   */
+  QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE: z.coerce.number().int().positive().optional(),
   /** Requests a minute from one address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */
   QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /** Connections that each server process keeps open at most. */

@@ -42,6 +42,32 @@ test.describe("rate limits", () => {
     // What needs no key is not counted.
     for (let repeat = 0; repeat < 5; repeat++) expect((await call(server, "/v1/models")).status).toBe(200);
   });
+
+  test("one user of an app, linked or not, cannot use up what its key has for the others", async ({ start, upstream }) => {
+    const env = { QUOTA_RATE_LIMIT_PER_MINUTE: "12", QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE: "4" };
+    const server = await start({ upstream, env });
+    const key = server.demo.api_keys.developer;
+    const linked = server.demo.user.external_user_id;
+    const ask = (user: string | undefined) => call(server, path, { key, ...(user === undefined ? {} : { user }), body: chat("hi") });
+    const told = (answer: Awaited<ReturnType<typeof ask>>) => [
+      answer.status,
+      answer.headers.get("x-ratelimit-limit"),
+      answer.headers.get("x-ratelimit-remaining"),
+    ];
+    for (const left of ["3", "2", "1", "0"]) expect(told(await ask("nobody"))).toEqual([404, "4", left]);
+    for (let repeat = 0; repeat < 20; repeat++) {
+      const refused = await ask("nobody");
+      expect(told(refused)).toEqual([429, "4", "0"]);
+      expect(refused.json.error).toMatchObject({ code: "rate_limit_exceeded", message: "Too many requests for this user." });
+      expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    }
+    // The others have all that the key has left, which is nearer in the end.
+    for (const left of ["3", "2", "1", "0"]) expect(told(await ask(linked))).toEqual([200, "4", left]);
+    expect((await call(server, "/v1/balance", { key, user: linked })).status).toBe(429);
+    for (const left of ["3", "2", "1", "0"]) expect(told(await ask(undefined))).toEqual([200, "12", left]);
+    expect(told(await ask(undefined))).toEqual([429, "12", "0"]);
+    expect(told(await ask("somebody else"))).toEqual([429, "12", "0"]);
+  });
 });
 
 test.describe("CORS", () => {

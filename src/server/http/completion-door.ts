@@ -29,9 +29,9 @@ export function completionDoor(declared: {
   return door(
     { ...operation, method: "POST", idempotency: "optional", forUser: true, tokenScope: "credits.spend", errors: ERRORS },
     async (incoming, { id, headers }) => {
-      const { hash, byToken } = readCredential(incoming);
-      const credential = hash.toString("base64");
-      await countRequest(credential, headers);
+      const credential = readCredential(incoming);
+      const { hash, byToken } = credential;
+      await countRequest(credential, incoming.header("x-quota-user"), headers);
       const caller = () => (byToken ? authenticateToken(hash) : authenticate(hash));
       let externalUserId: string | null;
       let text: string;
@@ -43,7 +43,7 @@ export function completionDoor(declared: {
         if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);
         const read = () => dialect.read(text, (name) => incoming.header(name));
-        completion = text.length > QUICK_CHARACTERS ? await inTurn(credential, read) : read();
+        completion = text.length > QUICK_CHARACTERS ? await inTurn(hash.toString("base64"), read) : read();
       } catch (error) {
         await caller();
         throw error;

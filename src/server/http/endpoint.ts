@@ -83,7 +83,7 @@ export function endpoint<
     if (operation.public !== true) {
       const credential = readCredential(incoming);
       byToken = credential.byToken;
-      await countRequest(credential.hash.toString("base64"), headers);
+      await countRequest(credential, operation.forUser === true ? incoming.header("x-quota-user") : null, headers);
       caller = byToken ? checkToken(operation, await authenticateToken(credential.hash)) : await authenticate(credential.hash);
     }
     // A path that cannot name anything names nothing.

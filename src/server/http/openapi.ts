@@ -94,7 +94,8 @@ function isCompletion({ errors }: AnyOperation): boolean {
 
 const HEADERS = {
   "X-Request-Id": "Names this request; receipts and the usage log have it too.",
-  "X-RateLimit-Limit": "Requests that the credential has in a minute.",
+  "X-RateLimit-Limit":
+    "Requests that the credential, or the user that it names, has in a minute: of the two limits the one that is nearer.",
   "X-RateLimit-Remaining": "What is left of them.",
   "X-RateLimit-Reset": "When the minute is over, in seconds since 1970.",
   "Retry-After": "Seconds to wait.",

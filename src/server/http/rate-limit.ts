@@ -1,30 +1,70 @@
-import { RateLimiterMemory, type RateLimiterRes } from "rate-limiter-flexible";
 import { env } from "#env";
 import { AppError } from "../platform/errors.ts";
+import { authenticateToken, type Credential } from "./credentials.ts";
+import { MinuteCounts } from "./minute-counts.ts";
 
 /**
- * Requests of one API key in the running minute, counted by this process; with
- * several processes the limit is that many times as high.
+ * Requests in the running minute, counted by this process; with several processes the limits are that many
+ * times as high. A key has a limit for all that it asks for, and one for each user that it names, so that no user of
+ * an app can use up what the others need. A person's token has the latter, whichever of their tokens for
+ * this app they send.
  */
-const shared = globalThis as unknown as { quotaRateLimiter?: RateLimiterMemory };
-shared.quotaRateLimiter ??= new RateLimiterMemory({ points: env.QUOTA_RATE_LIMIT_PER_MINUTE, duration: 60 });
-const limiter = shared.quotaRateLimiter;
+const shared = globalThis as unknown as { quotaRequestCounts?: { keys: MinuteCounts; users: MinuteCounts; people: Map<string, string> } };
+shared.quotaRequestCounts ??= {
+  keys: new MinuteCounts(env.QUOTA_RATE_LIMIT_PER_MINUTE),
+  users: new MinuteCounts(
+    env.QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE ??
+      // Of 600 it leaves room for five.
+      Math.min(env.QUOTA_RATE_LIMIT_PER_MINUTE, Math.max(60, Math.ceil(env.QUOTA_RATE_LIMIT_PER_MINUTE / 5))),
+  ),
+  people: new Map(),
+};
+const { keys, users, people } = shared.quotaRequestCounts;
 
-/** Counts one request and adds the X-RateLimit headers; throws `rate_limit_exceeded` with Retry-After. */
-export async function countRequest(key: string, headers: Record<string, string>): Promise<void> {
-  let state: RateLimiterRes;
-  let exceeded = false;
-  try {
-    state = await limiter.consume(key);
-  } catch (error) {
-    // Not by class: a page server may have loaded the library a second time.
-    if (error instanceof Error) throw error;
-    state = error as RateLimiterRes;
-    exceeded = true;
-  }
-  headers["x-ratelimit-limit"] = String(env.QUOTA_RATE_LIMIT_PER_MINUTE);
-  headers["x-ratelimit-remaining"] = String(Math.max(0, state.remainingPoints));
-  headers["x-ratelimit-reset"] = String(Math.ceil((Date.now() + state.msBeforeNext) / 1000));
-  if (exceeded)
-    throw new AppError("rate_limit_exceeded", { headers: { "retry-after": String(Math.max(1, Math.ceil(state.msBeforeNext / 1000))) } });
+/**
+ * Counts one request and adds the X-RateLimit headers, which tell of the limit that is nearest. A request that a
+ * user has too many of does not count against the key. Throws `rate_limit_exceeded` with Retry-After,
+ * and `invalid_api_key` for a token that is none.
+ */
+export async function countRequest(
+  { hash, byToken }: Credential,
+  externalUserId: string | null,
+  headers: Record<string, string>,
+): Promise<void> {
+  const credential = hash.toString("base64");
+  const user = byToken ? await personOf(credential, hash) : externalUserId === null ? null : `${credential} ${externalUserId}`;
+  if (byToken) return tell(headers, [users.take(user as string)]);
+  // A key that has used up its own makes the counts of no more users.
+  const own = keys.look(credential);
+  if (own.exceeded || user === null) return tell(headers, [keys.take(credential)]);
+  const theirs = users.take(user);
+  tell(headers, theirs.exceeded ? [theirs] : [theirs, keys.take(credential)]);
 }
+
+type Count = ReturnType<MinuteCounts["take"]>;
+
+function tell(headers: Record<string, string>, counts: readonly Count[]): void {
+  const nearest = counts.reduce((least, each) => (each.remaining < least.remaining ? each : least));
+  headers["x-ratelimit-limit"] = String(nearest.limit);
+  headers["x-ratelimit-remaining"] = String(nearest.remaining);
+  headers["x-ratelimit-reset"] = String(Math.ceil((Date.now() + nearest.msLeft) / 1000));
+  const exceeded = counts.find((each) => each.exceeded);
+  if (exceeded === undefined) return;
+  throw new AppError("rate_limit_exceeded", {
+    headers: { "retry-after": String(Math.max(1, Math.ceil(exceeded.msLeft / 1000))) },
+    ...(exceeded.counts === users ? { message: "Too many requests for this user." } : {}),
+  });
+}
+
+/** The person and app of a token, which never change; the database is asked once for each token. */
+async function personOf(credential: string, hash: Credential["hash"]): Promise<string> {
+  const known = people.get(credential);
+  if (known !== undefined) return known;
+  const { appId, userId } = await authenticateToken(hash);
+  const person = `${appId} ${userId}`;
+  if (people.size >= MOST_KNOWN) people.delete(people.keys().next().value as string);
+  people.set(credential, person);
+  return person;
+}
+
+const MOST_KNOWN = 20_000;

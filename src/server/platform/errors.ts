@@ -113,9 +113,9 @@ const rows = {
   rate_limit_exceeded: {
     status: 429,
     type: "rate_limit_error",
-    message: "Too many requests with this API key.",
+    message: "Too many requests with this API key or token.",
     hint: "Wait as long as Retry-After says.",
-    when: "This server's own limit for the key.",
+    when: "This server's own limit for the key, or for the user that the request names.",
   },
   rate_limit: {
     status: 429,
