@@ -45,8 +45,14 @@ export interface QuotaClientOptions {
   clientId?: string | undefined;
   /** `quota_secret_…`; never in a browser. */
   clientSecret?: string | undefined;
-  /** Where the API is. Without it `QUOTA_API_URL` of the environment, or Quota's own. */
+  /** Where the API is, as browsers reach it. Without it `QUOTA_API_URL` of the environment, or Quota's own. */
   baseUrl?: string | undefined;
+  /**
+   * Where this client sends its requests, when it reaches Quota under another address than
+   * browsers do, such as `http://quota:3000` between containers. Links and `iss` stay those of
+   * `baseUrl`. Without it `QUOTA_SERVER_URL` of the environment, or `baseUrl`.
+   */
+  serverUrl?: string | undefined;
   /** Who pays when a call does not say, by your id for them. */
   externalUserId?: string | undefined;
   /** How long to wait for an answer, or for the next part of a stream. 10 minutes for completions, else 60 seconds. */
@@ -113,8 +119,9 @@ export interface ExchangeCodeParams {
  * when no answer came, and the signal's reason when you end it.
  */
 export class QuotaClient {
-  /** Where the API is, without a slash at the end. It is also the issuer that `iss` names. */
+  /** Where the API is for browsers, without a slash at the end. It is also the issuer that `iss` names. */
   readonly baseUrl: string;
+  readonly #serverUrl: string;
   readonly #options: QuotaClientOptions;
   #tokens: { accessToken: string; refreshToken: string | undefined; expiresAt: number } | undefined;
   #refreshing: Promise<void> | undefined;
@@ -128,7 +135,8 @@ export class QuotaClient {
     }
     this.#options = keyed;
     this.#tokens = accessToken ? { accessToken, refreshToken, expiresAt } : undefined;
-    this.baseUrl = (options.baseUrl || environment("QUOTA_API_URL") || "https://api.usequota.ai").replace(/\/+$/, "").replace(/\/v1$/, "");
+    this.baseUrl = addressOf(options.baseUrl || environment("QUOTA_API_URL") || "https://api.usequota.ai");
+    this.#serverUrl = addressOf(options.serverUrl || environment("QUOTA_SERVER_URL") || this.baseUrl);
   }
 
   /**
@@ -356,7 +364,7 @@ export class QuotaClient {
     const { path, ...rest } = request;
     return send({
       ...rest,
-      url: this.baseUrl + path,
+      url: this.#serverUrl + path,
       signal: options.signal,
       timeoutMs: options.timeoutMs ?? this.#options.timeoutMs ?? timeoutMs,
       maxRetries: options.maxRetries ?? this.#options.maxRetries ?? 2,
@@ -409,6 +417,11 @@ function query(params: object): string {
   const given = Object.entries(params).filter(([, value]) => value !== undefined);
   const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
   return text && `?${text}`;
+}
+
+/** What comes before a path, also when it was written with a slash or the version at the end. */
+function addressOf(url: string): string {
+  return url.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
 
 /** An environment variable, in runtimes that have some. */

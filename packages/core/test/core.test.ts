@@ -1,13 +1,28 @@
 import { readFileSync } from "node:fs";
 import { EdgeVM } from "@edge-runtime/vm";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { wireFile } from "../../build.ts";
 import { wireTypes } from "../../wire-types.ts";
+import { QuotaClient } from "../src/index.ts";
 import { bundledSuite, type SuiteResult } from "./bundle.ts";
 import { suite } from "./suite.ts";
 
 describe("in Node", () => {
   for (const [name, run] of Object.entries(suite)) test(name, run);
+});
+
+test("the environment names the public address and the one for servers", async () => {
+  vi.stubEnv("QUOTA_API_URL", "https://quota.test");
+  vi.stubEnv("QUOTA_SERVER_URL", "http://quota:3000/");
+  const asked: string[] = [];
+  const fetch = async (url: unknown) => {
+    asked.push(String(url));
+    return Response.json({ data: [] });
+  };
+  const client = new QuotaClient({ apiKey: "k", fetch: fetch as typeof globalThis.fetch });
+  await client.listModels();
+  vi.unstubAllEnvs();
+  expect([client.baseUrl, asked]).toEqual(["https://quota.test", ["http://quota:3000/v1/models"]]);
 });
 
 test("the whole suite holds in an edge runtime", async () => {

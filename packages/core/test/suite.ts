@@ -64,6 +64,18 @@ export const suite: Record<string, () => Promise<void>> = {
     equal(api.sent[3]?.url, "https://quota.test/v1/users/a%2Fb%3F%C3%A9");
   },
 
+  async "with an address for servers, requests go there, and links and the issuer are those that browsers know"() {
+    const api = fakeApi([json({}), json({ access_token: "t", expires_in: 60 })], { serverUrl: "http://quota:3000/v1/", clientId: "c" });
+    await api.client.getBalance();
+    await api.client.exchangeCode({ code: "a", codeVerifier: "b", redirectUri: "https://app.test/cb" });
+    equal(
+      api.sent.map(({ url }) => url),
+      ["http://quota:3000/v1/balance", "http://quota:3000/oauth/token"],
+    );
+    const link = api.client.authorizeUrl({ redirectUri: "https://app.test/cb", state: "s", codeChallenge: "c" });
+    equal([new URL(link).origin, api.client.baseUrl], ["https://quota.test", "https://quota.test"]);
+  },
+
   async "every method asks the path it says"() {
     const api = fakeApi(Array.from({ length: 16 }, () => json({ data: [], url: "u" })));
     const { client } = api;
