@@ -29,7 +29,7 @@ test("with nothing but the page about Next.js, an existing app gets a Connect Wa
     await installAsWritten(manual, folder);
     // The files of the page, as they stand there.
     const files = filesOf(manual);
-    expect([...files.keys()]).toEqual([".env.local", "proxy.ts", "app/wallet.tsx", "app/api/chat/route.ts"]);
+    expect([...files.keys()]).toEqual([".env.local", "proxy.ts", "app/wallet.tsx", "app/page.tsx", "app/api/chat/route.ts"]);
     for (const [name, text] of files) {
       await mkdir(path.dirname(path.join(folder, name)), { recursive: true });
       await writeFile(
@@ -86,15 +86,6 @@ async function existingApp(folder: string): Promise<void> {
 `,
     "app/layout.tsx": `export default function Layout({ children }: { children: React.ReactNode }) {
   return <html lang="en"><body>{children}</body></html>;
-}
-`,
-    // "Put <Wallet /> on a page."
-    "app/page.tsx": `import { Wallet } from "./wallet";
-
-export const dynamic = "force-dynamic";
-
-export default function Page() {
-  return <main><h1>An existing app</h1><Wallet /></main>;
 }
 `,
   };

@@ -2,6 +2,7 @@
 
 import type { CreditPackage } from "@usequota/core";
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useId, useMemo, useRef, useState } from "react";
+import { browserPath } from "./base-path.ts";
 import type { QuotaUser } from "./config.ts";
 import type { QuotaStatus } from "./endpoints.ts";
 import { formatCredits, formatCreditsExactly } from "./money.ts";
@@ -62,7 +63,7 @@ const Context = createContext<QuotaState | null>(null);
 /** What surrounds the components. */
 export interface QuotaProviderProps {
   children: ReactNode;
-  /** Where the endpoints are. `/api/quota`. */
+  /** Where the endpoints are in your app; Next's own `basePath` comes before it by itself. `/api/quota`. */
   basePath?: string;
   /** What `getQuotaUser()` gave on the server, so that the first paint is right. null: nobody is connected. */
   initialUser?: QuotaUser | null;
@@ -79,6 +80,7 @@ const PROBLEMS: Record<string, string> = {
 
 /** Knows whether a wallet is connected, for the components and `useQuota` within. */
 export function QuotaProvider({ children, basePath = "/api/quota", initialUser }: QuotaProviderProps): ReactNode {
+  const endpoints = browserPath(basePath);
   const [status, setStatus] = useState<QuotaState["status"]>(
     initialUser === undefined ? "loading" : initialUser ? "connected" : "disconnected",
   );
@@ -93,7 +95,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
   const refresh = useCallback(async () => {
     const turn = ++asked.current;
     try {
-      const answer = await request<QuotaStatus>(`${basePath}/status`);
+      const answer = await request<QuotaStatus>(`${endpoints}/status`);
       // An answer that was overtaken by a newer question says what was.
       if (turn !== asked.current) return;
       setUser(answer.user);
@@ -106,7 +108,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
       setStatus((before) => (before === "loading" ? "error" : before));
       setProblem({ code: "status", message: problemOf(error).message });
     }
-  }, [basePath]);
+  }, [endpoints]);
 
   useEffect(() => {
     const url = new URL(window.location.href);
@@ -145,7 +147,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
     async (endpoint: "disconnect" | "logout") => {
       setProblem(null);
       try {
-        await request(`${basePath}/${endpoint}`, {});
+        await request(`${endpoints}/${endpoint}`, {});
         asked.current++;
         setUser(null);
         setShortage(null);
@@ -154,7 +156,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
         setProblem(problemOf(error));
       }
     },
-    [basePath],
+    [endpoints],
   );
 
   const state = useMemo<QuotaState>(
@@ -168,13 +170,18 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
       walletUrl,
       refresh,
       connect(returnTo) {
-        window.location.assign(`${basePath}/authorize?return_to=${encodeURIComponent(returnTo ?? here())}`);
+        window.location.assign(
+          `${endpoints}/authorize?return_to=${encodeURIComponent(returnTo === undefined ? here() : browserPath(returnTo))}`,
+        );
       },
       disconnect: () => leave("disconnect"),
       logout: () => leave("logout"),
-      packages: async () => (await request<{ packages: QuotaPackage[] }>(`${basePath}/packages`)).packages,
+      packages: async () => (await request<{ packages: QuotaPackage[] }>(`${endpoints}/packages`)).packages,
       async buy(packageId, returnTo) {
-        const { url } = await request<{ url: string }>(`${basePath}/checkout`, { package_id: packageId, return_to: returnTo ?? here() });
+        const { url } = await request<{ url: string }>(`${endpoints}/checkout`, {
+          package_id: packageId,
+          return_to: returnTo === undefined ? here() : browserPath(returnTo),
+        });
         if (!/^https?:$/.test(new URL(url).protocol)) throw new Error("This is no address of a page.");
         window.location.assign(url);
       },
@@ -188,7 +195,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
         setUser((before) => before && { ...before, balance: credits });
       },
     }),
-    [status, user, signedIn, problem, shortage, purchase, walletUrl, refresh, leave, basePath],
+    [status, user, signedIn, problem, shortage, purchase, walletUrl, refresh, leave, endpoints],
   );
   return <Context.Provider value={state}>{children}</Context.Provider>;
 }
@@ -205,7 +212,7 @@ export interface QuotaConnectButtonProps {
   className?: string;
   /** What the button says; "Connect Wallet". */
   children?: ReactNode;
-  /** Where the person ends, a path of your app. This page. */
+  /** Where the person ends, a path of your app as in `<Link>`. This page. */
   returnTo?: string;
 }
 
@@ -356,7 +363,7 @@ export function QuotaBalance({ className, lowCredits = 100_000, exact = false }:
 /** How buying looks and where it leads. */
 export interface QuotaBuyCreditsProps {
   className?: string;
-  /** Where the person ends after buying, a path of your app. This page. */
+  /** Where the person ends after buying, a path of your app as in `<Link>`. This page. */
   returnTo?: string;
 }
 

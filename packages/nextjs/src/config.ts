@@ -9,8 +9,10 @@ export interface QuotaConfig {
   clientSecret?: string | undefined;
   /** `sk-quota-…`, a key of the same app, to look up and bill linked users; `QUOTA_API_KEY`. */
   apiKey?: string | undefined;
-  /** Where Quota is; `QUOTA_API_URL`, or Quota's own address. */
+  /** Where Quota is, as browsers reach it; `QUOTA_API_URL`, or Quota's own address. */
   baseUrl?: string | undefined;
+  /** Where your server reaches Quota, when that is another address, such as `http://quota:3000` between containers; `QUOTA_SERVER_URL`, or `baseUrl`. */
+  serverUrl?: string | undefined;
   /** Signs the cookies; `QUOTA_COOKIE_SECRET`, or the client secret. */
   cookieSecret?: string | undefined;
 }
@@ -26,11 +28,14 @@ export interface QuotaAuthConfig extends QuotaConfig {
    * an id that Quota makes up.
    */
   getExternalUserId?: ((request: NextRequest) => ExternalId | Promise<ExternalId>) | undefined;
-  /** Where the endpoints are; register `{your app}{basePath}/callback` as redirect URI. `/api/quota`. */
+  /**
+   * Where the endpoints are in your app; register `{your app}{basePath}/callback` as redirect URI. `/api/quota`.
+   * Next's own `basePath`, when it has one, comes before it by itself.
+   */
   basePath?: string | undefined;
   /** Your app's own address, such as `https://acme.chat`, where requests do not tell it; `QUOTA_APP_URL`. */
   appUrl?: string | undefined;
-  /** Where people go when they want to connect and are not signed in to your app; `?return_to=` comes on top. `/`. */
+  /** Where people go when they want to connect and are not signed in to your app, a path as in `<Link>`; `?return_to=` comes on top. `/`. */
   signInPath?: string | undefined;
 }
 
@@ -69,15 +74,15 @@ export function credentialsOf(config: QuotaConfig): { clientId: string; clientSe
 export function apiClient(config: QuotaConfig, externalUserId?: string): QuotaClient {
   const apiKey = config.apiKey || process.env.QUOTA_API_KEY;
   if (!apiKey) throw new Error("Quota needs an API key of the same app to look up linked users: set QUOTA_API_KEY.");
-  return new QuotaClient({ apiKey, baseUrl: baseUrlOf(config), externalUserId });
+  return new QuotaClient({ apiKey, ...addressesOf(config), externalUserId });
 }
 
 /** @internal A client with the app's OAuth client, for exchanging codes. */
 export function oauthClient(config: QuotaConfig): QuotaClient {
   const { clientId, clientSecret } = credentialsOf(config);
-  return new QuotaClient({ clientId, clientSecret, baseUrl: baseUrlOf(config) });
+  return new QuotaClient({ clientId, clientSecret, ...addressesOf(config) });
 }
 
-function baseUrlOf(config: QuotaConfig): string | undefined {
-  return config.baseUrl || process.env.QUOTA_API_URL;
+function addressesOf(config: QuotaConfig): { baseUrl: string | undefined; serverUrl: string | undefined } {
+  return { baseUrl: config.baseUrl || process.env.QUOTA_API_URL, serverUrl: config.serverUrl || process.env.QUOTA_SERVER_URL };
 }

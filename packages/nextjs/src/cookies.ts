@@ -36,14 +36,16 @@ function content({ clientId }: Signer, purpose: string, value: string): Uint8Arr
   return encoder.encode(JSON.stringify(["quota-cookie", purpose, clientId, value]));
 }
 
-function toText(bytes: Uint8Array): string {
+/** @internal base64url. */
+export function toText(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes))
     .replaceAll("+", "-")
     .replaceAll("/", "_")
     .replaceAll("=", "");
 }
 
-function fromText(text: string): Uint8Array<ArrayBuffer> {
+/** @internal */
+export function fromText(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
 }
 

@@ -1,7 +1,8 @@
 import { createPkce, NotFoundError, QuotaApiError, QuotaError, QuotaOAuthError, randomText } from "@usequota/core";
 import type { NextRequest } from "next/server.js";
+import { browserPath, nextBasePath } from "./base-path.ts";
 import { apiClient, BASE_PATH, credentialsOf, EXTERNAL_USER_ID, oauthClient, type QuotaAuthConfig, type QuotaUser } from "./config.ts";
-import { cookiesOf, open, type Signer, setCookie, sign } from "./cookies.ts";
+import { cookiesOf, fromText, open, type Signer, setCookie, sign, toText } from "./cookies.ts";
 
 /** @internal The endpoints under `basePath`, by their last path segment. */
 export const METHODS = {
@@ -20,7 +21,13 @@ export type EndpointName = keyof typeof METHODS;
 const FLOW = "quota_flow_";
 const FLOW_SECONDS = 10 * 60;
 const SESSION_SECONDS = 30 * 24 * 60 * 60;
-const MOST_FLOWS = 5;
+/** This attempt and the one before, such as in two tabs. */
+const MOST_FLOWS = 2;
+/**
+ * Bytes of a Set-Cookie line. Browsers drop a cookie of more than 4,096, and proxies refuse
+ * a Cookie header of more than 8 kB, in which both attempts and the app's own cookies stand.
+ */
+const LONGEST_FLOW_COOKIE = 3_072;
 
 /** What is remembered in this browser between leaving for Quota and coming back. */
 type Flow = { state: string; codeVerifier: string; returnTo: string; externalUserId: string | null };
@@ -81,7 +88,10 @@ type Visit = {
   /** The app's own address, as the browser knows it. */
   origin: string;
   secure: boolean;
+  /** Where the endpoints are, as the browser knows it. */
   basePath: string;
+  /** The app's home page, as the browser knows it, and what cookies for all of the app are for. */
+  home: string;
   query: URLSearchParams;
 };
 
@@ -92,7 +102,8 @@ function visitOf(config: QuotaAuthConfig, request: NextRequest): Visit {
     request,
     origin,
     secure: origin.startsWith("https:"),
-    basePath: config.basePath ?? BASE_PATH,
+    basePath: nextBasePath() + (config.basePath ?? BASE_PATH),
+    home: nextBasePath() || "/",
     query: new URL(request.url).searchParams,
   };
 }
@@ -100,7 +111,11 @@ function visitOf(config: QuotaAuthConfig, request: NextRequest): Visit {
 /** @internal The app's own address: told, or what the browser asked for. */
 export function originOf(config: QuotaAuthConfig, request: Request): string {
   const told = config.appUrl || process.env.QUOTA_APP_URL;
-  if (told) return new URL(told).origin;
+  return told ? new URL(told).origin : askedOrigin(request);
+}
+
+/** The address that the browser asked for. */
+function askedOrigin(request: Request): string {
   const url = new URL(request.url);
   const host = first(request.headers.get("x-forwarded-host")) ?? request.headers.get("host") ?? url.host;
   const protocol = first(request.headers.get("x-forwarded-proto")) ?? url.protocol.slice(0, -1);
@@ -113,31 +128,31 @@ function first(list: string | null): string | undefined {
 }
 
 function fromOurselves(request: Request, { origin }: Visit): boolean {
+  // Said by the browser itself of the page and of this address, so it holds under any name of the app, such as that of a preview deployment.
   const site = request.headers.get("sec-fetch-site");
+  if (site !== null) return site === "same-origin";
+  // Browsers that do not say it, and those that ask over plain http.
   const from = request.headers.get("origin");
-  if (from !== null) return from === origin;
-  return site === "same-origin" || site === "none";
+  return from !== null && (from === origin || from === askedOrigin(request));
 }
 
 const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
   /** Sends the person to Quota, and remembers in their browser what has to fit when they come back. */
   async authorize(visit) {
     const { config, request, query } = visit;
-    const returnTo = ownPath(query.get("return_to"), visit.origin);
+    const returnTo = ownPath(query.get("return_to"), visit);
     const externalUserId = config.getExternalUserId ? await externalUserIdOf(config, request) : null;
     if (config.getExternalUserId && externalUserId === null) {
-      const signIn = new URL(ownPath(config.signInPath ?? "/", visit.origin), visit.origin);
+      const signIn = new URL(ownPath(browserPath(config.signInPath ?? "/"), visit), visit.origin);
       signIn.searchParams.set("return_to", returnTo);
       return goTo(signIn.href);
     }
     const { codeVerifier, codeChallenge } = await createPkce();
     const state = randomText();
-    const flow: Flow = { state, codeVerifier, returnTo, externalUserId };
-    const value = await sign(signerOf(config), FLOW, JSON.stringify(flow), FLOW_SECONDS);
-    const cookies = [setCookie(flowCookie(state), value, { ...visit, path: visit.basePath, maxAgeSeconds: FLOW_SECONDS })];
-    // Each tab has its own attempt. Who leaves many unfinished starts afresh, before a header gets too long.
-    const unfinished = [...cookiesOf(request).keys()].filter((name) => name.startsWith(FLOW));
-    if (unfinished.length >= MOST_FLOWS) cookies.push(...unfinished.map((name) => forget(visit, name, visit.basePath)));
+    const cookie = await flowCookieOf(visit, { state, codeVerifier, returnTo, externalUserId });
+    // Each tab has its own attempt. Of those left unfinished the oldest go, before a header gets too long.
+    const dropped = unfinishedFlows(request).slice(MOST_FLOWS - 1);
+    const cookies = [cookie, ...dropped.map((name) => forget(visit, name, visit.basePath))];
     return goTo(oauthClient(config).authorizeUrl({ redirectUri: redirectUri(visit), state, codeChallenge }), cookies);
   },
 
@@ -146,8 +161,8 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     const { config, request, query } = visit;
     const state = query.get("state") ?? "";
     const name = flowCookie(state);
-    const flow = parsed<Flow>(await open(signerOf(config), FLOW, cookiesOf(request).get(name)));
-    if (flow === null || flow.state !== state) return backWithError(visit, "/", "invalid_state");
+    const flow = await readFlow(visit, cookiesOf(request).get(name));
+    if (flow === null || flow.state !== state) return backWithError(visit, visit.home, "invalid_state");
     const over = [forget(visit, name, visit.basePath)];
     const refuse = (code: string) => backWithError(visit, flow.returnTo, code, over);
     const client = oauthClient(config);
@@ -205,7 +220,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     if (externalUserId === null) return failure(401, "not_connected", "No wallet is connected.");
     const body = parsed<{ package_id?: unknown; return_to?: unknown }>(await visit.request.text());
     if (typeof body?.package_id !== "string") return failure(400, "bad_request", "package_id is missing.");
-    const returnTo = ownPath(typeof body.return_to === "string" ? body.return_to : null, visit.origin);
+    const returnTo = ownPath(typeof body.return_to === "string" ? body.return_to : null, visit);
     const { url } = await apiClient(visit.config, externalUserId).createCheckout({
       packageId: body.package_id,
       returnUrl: visit.origin + returnTo,
@@ -215,7 +230,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
 
   /** Forgets the person in this browser; the link stays. */
   async logout(visit) {
-    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, "/")]);
+    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 
   /** Ends the link, for every browser. */
@@ -228,7 +243,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
       // Gone already, which is what was asked for.
       if (!(error instanceof NotFoundError)) throw error;
     }
-    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, "/")]);
+    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 };
 
@@ -244,22 +259,57 @@ export async function findUser(config: QuotaAuthConfig, externalUserId: string):
 }
 
 /** The same path on this app, or the home page for anything that would lead elsewhere. */
-export function ownPath(wanted: string | null, origin: string): string {
-  if (wanted === null) return "/";
+function ownPath(wanted: string | null, { origin, home }: Visit): string {
+  if (wanted === null) return home;
   // A browser reads a backslash as a slash, and drops tabs and line breaks.
-  if (!/^[\x20-\x7e]*$/.test(wanted) || wanted.includes("\\")) return "/";
+  if (!/^[\x20-\x7e]*$/.test(wanted) || wanted.includes("\\")) return home;
   let url: URL;
   try {
     url = new URL(wanted, origin);
   } catch {
-    return "/";
+    return home;
   }
-  if (url.origin !== origin || url.pathname.startsWith("//")) return "/";
+  if (url.origin !== origin || url.pathname.startsWith("//")) return home;
   return url.pathname + url.search + url.hash;
 }
 
 function flowCookie(state: string): string {
   return FLOW + state.replace(/[^A-Za-z0-9_-]/g, "").slice(0, 16);
+}
+
+/**
+ * The Set-Cookie line that remembers an attempt. A path that is too long for a cookie loses
+ * its fragment, then its query: the person ends nearby, rather than with an attempt that
+ * their browser did not keep.
+ */
+async function flowCookieOf(visit: Visit, flow: Flow): Promise<string> {
+  const { returnTo } = flow;
+  let line = "";
+  for (const path of [returnTo, returnTo.replace(/#.*/, ""), returnTo.replace(/[?#].*/, ""), visit.home]) {
+    // Not as it stands, because quotes and percent signs take three bytes each in a cookie.
+    const text = toText(new TextEncoder().encode(JSON.stringify({ ...flow, returnTo: path })));
+    const value = await sign(signerOf(visit.config), FLOW, text, FLOW_SECONDS);
+    line = setCookie(flowCookie(flow.state), value, { ...visit, path: visit.basePath, maxAgeSeconds: FLOW_SECONDS });
+    if (line.length <= LONGEST_FLOW_COOKIE) break;
+  }
+  return line;
+}
+
+async function readFlow(visit: Visit, cookie: string | undefined): Promise<Flow | null> {
+  const text = await open(signerOf(visit.config), FLOW, cookie);
+  // Anything else under a good signature is an attempt that an older version of this package began.
+  return text === null || !/^[\w-]+$/.test(text) ? null : parsed<Flow>(new TextDecoder().decode(fromText(text)));
+}
+
+/** The names of the attempts in this browser that did not come back, the newest first. */
+function unfinishedFlows(request: Request): string[] {
+  const flows = [...cookiesOf(request)].filter(([name]) => name.startsWith(FLOW));
+  // Browsers send those of one path in the order in which they were made (RFC 6265 §5.4), and the end within tells more surely.
+  const endOf = (value: string) => Number(/\.(\d{1,12})\.[^.]*$/.exec(value)?.[1] ?? 0);
+  return flows
+    .reverse()
+    .sort(([, one], [, other]) => endOf(other) - endOf(one))
+    .map(([name]) => name);
 }
 
 function redirectUri({ origin, basePath }: Visit): string {
@@ -273,7 +323,7 @@ export function forget(visit: { secure: boolean }, name: string, path: string): 
 
 async function remember(visit: Visit, externalUserId: string): Promise<string> {
   const value = await sign(signerOf(visit.config), EXTERNAL_USER_ID, externalUserId, SESSION_SECONDS);
-  return setCookie(EXTERNAL_USER_ID, value, { maxAgeSeconds: SESSION_SECONDS, secure: visit.secure, path: "/" });
+  return setCookie(EXTERNAL_USER_ID, value, { maxAgeSeconds: SESSION_SECONDS, secure: visit.secure, path: visit.home });
 }
 
 /** What the cookie has to become: gone when nobody is connected, named anew when it names another. */
@@ -281,7 +331,7 @@ async function freshCookie(visit: Visit, user: QuotaUser | null): Promise<string
   if (user !== null) {
     return (await cookieUserId(visit.config, visit.request)) === user.externalUserId ? [] : [await remember(visit, user.externalUserId)];
   }
-  return cookiesOf(visit.request).has(EXTERNAL_USER_ID) ? [forget(visit, EXTERNAL_USER_ID, "/")] : [];
+  return cookiesOf(visit.request).has(EXTERNAL_USER_ID) ? [forget(visit, EXTERNAL_USER_ID, visit.home)] : [];
 }
 
 function backWithError(visit: Visit, path: string, code: string, cookies: string[] = []): Response {

@@ -1,4 +1,5 @@
 import { type NextRequest, NextResponse } from "next/server.js";
+import { nextBasePath } from "./base-path.ts";
 import { BASE_PATH, EXTERNAL_USER_ID, type QuotaAuthConfig } from "./config.ts";
 import { cookiesOf } from "./cookies.ts";
 import { answer, cookieUserId, type EndpointName, externalUserIdOf, forget, METHODS, originOf } from "./endpoints.ts";
@@ -25,7 +26,7 @@ import { answer, cookieUserId, type EndpointName, externalUserIdOf, forget, METH
 export function createQuotaMiddleware(config: QuotaAuthConfig): (request: NextRequest) => Promise<Response> {
   const basePath = config.basePath ?? BASE_PATH;
   return async (request) => {
-    const { pathname } = new URL(request.url);
+    const pathname = appPath(request);
     const name = pathname.startsWith(`${basePath}/`) ? pathname.slice(basePath.length + 1).replace(/\/$/, "") : "";
     if (Object.hasOwn(METHODS, name)) return answer(config, name as EndpointName, request);
     if (pathname.startsWith("/_next/") || !cookiesOf(request).has(EXTERNAL_USER_ID)) return NextResponse.next();
@@ -35,7 +36,17 @@ export function createQuotaMiddleware(config: QuotaAuthConfig): (request: NextRe
     const others = (headers.get("cookie") ?? "").split(";").filter((pair) => pair.trim().split("=")[0] !== EXTERNAL_USER_ID);
     headers.set("cookie", others.map((pair) => pair.trim()).join("; "));
     const response = NextResponse.next({ request: { headers } });
-    response.headers.append("set-cookie", forget({ secure: originOf(config, request).startsWith("https:") }, EXTERNAL_USER_ID, "/"));
+    response.headers.append(
+      "set-cookie",
+      forget({ secure: originOf(config, request).startsWith("https:") }, EXTERNAL_USER_ID, nextBasePath() || "/"),
+    );
     return response;
   };
+}
+
+/** The path within the app. */
+function appPath(request: Request): string {
+  const { pathname } = new URL(request.url);
+  const base = nextBasePath();
+  return base !== "" && pathname.startsWith(`${base}/`) ? pathname.slice(base.length) : pathname;
 }

@@ -1,4 +1,5 @@
 import type { QuotaClient } from "@usequota/core";
+import { browserPath, nextBasePath } from "./base-path.ts";
 import { apiClient, BASE_PATH, EXTERNAL_USER_ID, type QuotaConfig, type QuotaUser } from "./config.ts";
 import { open } from "./cookies.ts";
 import { findUser, signerOf } from "./endpoints.ts";
@@ -11,24 +12,27 @@ export interface QuotaUserOptions extends QuotaConfig {
 
 /**
  * The person behind this request and their wallet; null when none is connected. For
- * Server Components, Server Actions and route handlers.
+ * Server Components, Server Actions and route handlers. It waits for a request, so it is
+ * never part of what Next prerenders or caches: with `cacheComponents`, call it within `<Suspense>`.
  *
  * Throws what `QuotaClient.getUser` throws, except for a person who is not linked.
  */
 export async function getQuotaUser(options: QuotaUserOptions = {}): Promise<QuotaUser | null> {
+  await aRequest();
   const externalUserId = await whoAsks(options);
   return externalUserId === null ? null : findUser(options, externalUserId);
 }
 
 /**
  * The same, and somebody without a wallet is sent to connect one, and then back to
- * `returnTo`, a path of your app.
+ * `returnTo`, a path of your app as in `<Link>`. For Server Components and Server Actions.
  */
 export async function requireQuotaUser(options: QuotaUserOptions & { returnTo?: string; basePath?: string } = {}): Promise<QuotaUser> {
   const user = await getQuotaUser(options);
   if (user !== null) return user;
   const { redirect } = await import("next/navigation.js");
-  return redirect(`${options.basePath ?? BASE_PATH}/authorize?return_to=${encodeURIComponent(options.returnTo ?? "/")}`);
+  // Next puts its own `basePath` before the path of a redirect, and leaves a query alone.
+  return redirect(`${options.basePath ?? BASE_PATH}/authorize?return_to=${encodeURIComponent(browserPath(options.returnTo ?? "/"))}`);
 }
 
 /**
@@ -43,7 +47,18 @@ export async function getQuotaClient(options: QuotaUserOptions = {}): Promise<Qu
 /** Forgets the person in this browser; the link stays. For Server Actions and route handlers, which may set cookies. */
 export async function clearQuotaAuth(): Promise<void> {
   const { cookies } = await import("next/headers.js");
-  (await cookies()).delete(EXTERNAL_USER_ID);
+  (await cookies()).delete({ name: EXTERNAL_USER_ID, path: nextBasePath() || "/" });
+}
+
+/** Named by a session that Next does not know of, a person's wallet would be rendered once, at the build, for everybody. */
+async function aRequest(): Promise<void> {
+  const { connection } = await import("next/server.js");
+  try {
+    await connection();
+  } catch (error) {
+    // A script or a job has none, and renders nothing.
+    if (!(error instanceof Error && error.message.includes("outside a request scope"))) throw error;
+  }
 }
 
 async function whoAsks(options: QuotaUserOptions): Promise<string | null> {
