@@ -1,3 +1,4 @@
+import { hash } from "@node-rs/argon2";
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
@@ -104,6 +105,43 @@ describe("signing in with a password", () => {
       for (let n = 0; n < 8; n++) await checkPassword({ email: user.email, password: "wrong", ip: "::1" });
       expect((await checkPassword({ email: user.email, password, ip: "::1" })).kind).toBe("accepted");
     }
+  });
+});
+
+describe("a password with characters that have several forms", () => {
+  // é as one character and as two, a ligature, full-width and circled signs, Hangul in syllables and in letters.
+  const forms: [string, string][] = [
+    ["caf\u00e9 au lait 1", "cafe\u0301 au lait 1"],
+    ["\ufb01nancier forever", "financier forever"],
+    ["ｐａｓｓｗｏｒｄ１２３", "password123"],
+    ["\ud55c\uae00 \ube44\ubc00\ubc88\ud638 1234", "\ud55c\uae00 \ube44\ubc00\ubc88\ud638 1234".normalize("NFD")],
+  ];
+
+  test.each(forms)("is right however it is typed: %s", async (one, other) => {
+    expect(one).not.toBe(other);
+    for (const [set, typed] of [
+      [one, other],
+      [other, one],
+      [one, one],
+    ] as const) {
+      const user = await makeUser(db(), { passwordHash: await hashPassword(set) });
+      expect((await checkPassword({ email: user.email, password: typed, ip: "::1" })).kind).toBe("accepted");
+      expect((await checkPassword({ email: user.email, password: `${typed}x`, ip: "::1" })).kind).toBe("refused");
+    }
+  });
+
+  test.each(forms)("that was hashed as it was typed is still right, and from then on in every form: %s", async (one, other) => {
+    const typed = one.normalize("NFKC") === one ? other : one;
+    const old = await hash(typed, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+    const user = await makeUser(db(), { passwordHash: old });
+    const kept = async () => (await db().prisma.user.findUniqueOrThrow({ where: { id: user.id } })).passwordHash;
+    expect((await checkPassword({ email: user.email, password: `${typed}x`, ip: "::1" })).kind).toBe("refused");
+    expect(await kept()).toBe(old);
+    expect((await checkPassword({ email: user.email, password: typed, ip: "::1" })).kind).toBe("accepted");
+    const renewed = await kept();
+    expect(renewed).not.toBe(old);
+    for (const each of [one, other]) expect((await checkPassword({ email: user.email, password: each, ip: "::1" })).kind).toBe("accepted");
+    expect(await kept()).toBe(renewed);
   });
 });
 

@@ -3,10 +3,19 @@ import { hash, verify } from "@node-rs/argon2";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { inTurn, needsRoom } from "./hashing.ts";
 import { prisma } from "./platform/db.ts";
+import { log } from "./platform/log.ts";
+
+/**
+ * The one form of a password, whichever keyboard it was typed on: é is one character on
+ * some and two on others, and full-width letters are letters (RFC 8265 §4.2, NIST SP 800-63B §5.1.1.2).
+ */
+function oneForm(password: string): string {
+  return password.normalize("NFKC");
+}
 
 /** argon2id, with the parameters OWASP recommends. For somebody at `address` in turn: then it may throw TooBusy. */
 export function hashPassword(password: string, address?: string): Promise<string> {
-  const work = () => hash(password, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
+  const work = () => hash(oneForm(password), { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
   return address === undefined ? work() : inTurn(address, work);
 }
 
@@ -56,13 +65,31 @@ export async function checkPassword(attempt: { email: string; password: string; 
     select: { id: true, email: true, name: true, passwordHash: true, sessionVersion: true },
   });
   const expected = user?.passwordHash ?? (await nobodysHash());
-  const matches = await inTurn(attempt.ip, () => verify(expected, attempt.password)).catch(async (error) => {
+  const matches = await inTurn(attempt.ip, () => verifyEither(expected, attempt.password)).catch(async (error) => {
     await Promise.all([counted.address.reward(attempt.ip), counted.place.reward(place), counted.email.reward(email)]);
     throw error;
   });
-  if (!matches || user === null || user.passwordHash === null) return { kind: "refused" };
+  if (matches === "as typed" && user !== null) await renewHash(user.id, expected, attempt.password);
+  if (matches === null || user === null || user.passwordHash === null) return { kind: "refused" };
   await Promise.all([counted.address.reward(attempt.ip), counted.place.delete(place), counted.email.delete(email)]);
   return { kind: "accepted", user: { id: user.id, email: user.email, name: user.name, sessionVersion: user.sessionVersion } };
+}
+
+/** Hashes from before passwords had one form are of the password as it was typed. Whoever fails waits for both, with or without an account. */
+async function verifyEither(expected: string, password: string): Promise<"in one form" | "as typed" | null> {
+  const normalized = oneForm(password);
+  if (await verify(expected, normalized)) return "in one form";
+  return normalized !== password && (await verify(expected, password)) ? "as typed" : null;
+}
+
+/** From now on the password works on every keyboard. One that was changed meanwhile stays; if this fails, the next time will do. */
+async function renewHash(userId: string, former: string, password: string): Promise<void> {
+  try {
+    const passwordHash = await hashPassword(password);
+    await (await prisma()).user.updateMany({ where: { id: userId, passwordHash: former }, data: { passwordHash } });
+  } catch (error) {
+    log.warn("a password could not be hashed anew", { error });
+  }
 }
 
 let nobodys: Promise<string> | undefined;
