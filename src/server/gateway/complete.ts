@@ -322,7 +322,7 @@ class Sale {
         headers: {
           ...this.#headers(),
           "content-type": "text/event-stream; charset=utf-8",
-          "cache-control": "no-cache, no-transform",
+          "cache-control": "no-store, no-cache, no-transform",
           "x-accel-buffering": "no",
         },
         body: this.#stream(response.body),

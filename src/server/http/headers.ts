@@ -7,6 +7,9 @@ export function headersOfEveryReply(requestId: string): Record<string, string> {
     "x-request-id": requestId,
     "access-control-allow-origin": "*",
     "access-control-expose-headers": EXPOSED,
+    // Answers are about one person's money, and a price list is old tomorrow: nobody on the way keeps any of it.
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
   };
 }
 

@@ -1,8 +1,11 @@
+import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
+import { env } from "#env";
 import { asTheDatabase, withDatabase } from "../../testing/database.ts";
 import { makeApp, makeKey } from "../../testing/makers.ts";
 import type { Door } from "../http/endpoint.ts";
 import { newId, shownId } from "../platform/ids.ts";
+import { createQuotaServer } from "./listen.ts";
 import { loadRoutes } from "./routes.ts";
 
 const db = withDatabase("embedded");
@@ -31,6 +34,64 @@ async function doors(): Promise<{ name: string; path: string; door: Door; templa
       .map(([method, door]) => ({ name: `${method} ${template}`, path, door, template }));
   });
 }
+
+test("no answer of /v1 is kept on the way, or taken for another type than it says: doors, errors, preflights, unknown paths", async () => {
+  const app = await makeApp(db());
+  const key = await makeKey(db(), app.id);
+  const server = createQuotaServer(await loadRoutes(), { handle: async (_incoming, outgoing) => void outgoing.end() });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    const asked = [
+      ...(await doors()).map(({ name, path }) => [name.split(" ")[0] as string, path]),
+      ["OPTIONS", "/v1/me"],
+      ["GET", "/v1/nothing"],
+      ["PUT", "/v1/me"],
+    ];
+    for (const authorization of [`Bearer ${key.secret}`, "Bearer wrong"]) {
+      for (const [method = "", path = ""] of asked) {
+        const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
+          method,
+          headers: { authorization, "content-type": "application/json" },
+          ...(method === "POST" || method === "PATCH" ? { body: "{}" } : {}),
+        });
+        await answer.arrayBuffer();
+        const { headers } = answer;
+        expect([method, path, headers.get("cache-control"), headers.get("x-content-type-options")]).toEqual([
+          method,
+          path,
+          "no-store",
+          "nosniff",
+        ]);
+        expect(headers.has("strict-transport-security")).toBe(false);
+      }
+    }
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+test("where the public address is https, every answer says that browsers come by nothing else: doors, pages, health", async () => {
+  const { QUOTA_URL } = env;
+  Object.assign(env, { QUOTA_URL: "https://quota.example" });
+  const server = createQuotaServer(await loadRoutes(), {
+    handle: async (_incoming, outgoing) => void outgoing.writeHead(200, { "content-type": "text/html" }).end(),
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  try {
+    const { port } = server.address() as AddressInfo;
+    for (const path of ["/v1/me", "/v1/models", "/v1/nothing", "/healthz", "/", "/docs", "/_next/static/x.js"]) {
+      const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+      await answer.arrayBuffer();
+      expect([path, answer.headers.get("strict-transport-security")]).toEqual([path, "max-age=31536000"]);
+    }
+  } finally {
+    Object.assign(env, { QUOTA_URL });
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
 
 test("what is not there is told by its own name: only where a person is named is it a linked user", async () => {
   const app = await makeApp(db());

@@ -32,7 +32,11 @@ export function createQuotaServer(
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
   };
+  // RFC 6797 §7.2: over https only, which is what browsers come by where the public address says so,
+  // whoever ends TLS. Without subdomains, which may be somebody else's.
+  const secured = publicUrl().startsWith("https:");
   const server = createServer(options, (incoming, outgoing) => {
+    if (secured) outgoing.setHeader("strict-transport-security", "max-age=31536000");
     if (hasTwoHosts(incoming)) return refuseTwoHosts(incoming, outgoing);
     toOriginForm(incoming);
     const url = incoming.url ?? "/";
@@ -152,7 +156,7 @@ async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: Se
       ? new AppError("not_found", { message: `There is nothing at ${request.method} ${request.path.slice(0, 200)}.` })
       : new AppError("method_not_allowed", { headers: { allow } });
   const requestId = requestIdOf(newId());
-  await sendNode(errorReply(error, requestId, { "x-request-id": requestId, "access-control-allow-origin": "*" }), incoming, outgoing);
+  await sendNode(errorReply(error, requestId, {}), incoming, outgoing);
 }
 
 /** For load balancers and container health checks: 200 while the database answers. */
