@@ -137,6 +137,8 @@ const schema = z.object({
   QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(120_000),
   /** How long one request may take in all; a hold older than this is swept. */
   QUOTA_REQUEST_TIMEOUT_MS: milliseconds.default(600_000),
+  /** How long a request waits for credits that other requests of the same payer hold, before it is answered 429; 0: not at all. */
+  QUOTA_HOLD_WAIT_MS: z.coerce.number().int().min(0).max(600_000).default(10_000),
   /** Proxies in front of the server, each of which adds to X-Forwarded-For whom it heard from. 0: nobody vouches, the connection tells. */
   QUOTA_TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),
   /** Processes that serve, on one port and one Postgres; about one for each core that Postgres does not need. */

@@ -23,7 +23,7 @@ test.describe("the price of a request", () => {
   ] as const) {
     for (const stream of [false, true]) {
       test(`${name}${stream ? ", as a stream" : ""}`, async ({ postgresServer, upstream }) => {
-        const world = await arrange(postgresServer.db, { balance: 2_000_000n, ...options });
+        const world = await arrange(postgresServer.db, { balance: 20_000_000n, ...options });
         const text = marker();
         using _ = upstream.on(text, stream ? sse(completionChunks(["x"], { usage: reported })) : completion({ usage: reported }));
         // Enough is held for whatever this provider reports.
@@ -38,11 +38,11 @@ test.describe("the price of a request", () => {
         const quota = stream ? eventsOf(answer.text).findLast((event) => event.quota !== undefined)?.quota : answer.json.quota;
         expect(quota).toEqual({
           credits_used: credits,
-          balance_after: 2_000_000 - credits,
+          balance_after: 20_000_000 - credits,
           billing_mode: "user",
           external_user_id: world.as.user,
         });
-        expect(await world.balance()).toBe(2_000_000n - BigInt(credits));
+        expect(await world.balance()).toBe(20_000_000n - BigInt(credits));
       });
     }
   }

@@ -429,6 +429,8 @@ export type ErrorBody = {
     message: string;
     type: string;
     param: string | null;
+    /** With credits_on_hold: what requests that are running hold, for those who may read the balance. */
+    held?: number | undefined;
     hint?: string | undefined;
     docs_url: string;
   };

@@ -17,6 +17,8 @@ import type { EventMeter } from "./dialects/event-meter.ts";
 import { appendMember, withMembers } from "./dialects/json-text.ts";
 import { couldNotCount } from "./dialects/read.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
+import { type Worth, worthOf } from "./share.ts";
+import { closedLine, creditsCameBack, waitForCredits } from "./waiting.ts";
 
 /**
  * Buying one completion: quote, hold, call the provider, pass its answer on, settle.
@@ -53,7 +55,7 @@ export type Answer =
 export async function complete(purchase: Purchase): Promise<Answer> {
   const startedAt = performance.now();
   const books = await ledger();
-  const held = await holdWorstCase(books, purchase);
+  const held = await holdShare(books, purchase);
   const sale = new Sale(books, purchase, held, startedAt);
   try {
     return await sale.run();
@@ -79,40 +81,77 @@ type Held = Extract<HoldVerdict, { kind: "held" }> & {
   outputLimit: number | null;
 };
 
-async function holdWorstCase(books: Ledger, purchase: Purchase): Promise<Held> {
+async function holdShare(books: Ledger, purchase: Purchase): Promise<Held> {
   const day = today();
+  const waits = env.QUOTA_HOLD_WAIT_MS > 0;
   let bound = purchase.request.promptBound;
-  let verdict = await tryHold(books, purchase, bound, day);
+  // Whoever comes while others of the same payer have waited for long waits behind them, and asks nothing before.
+  const line = waits ? closedLine(() => nameInLine(purchase)) : null;
+  let verdict = line === null ? await tryHold(books, purchase, bound, day, waits) : await waitInLine(books, purchase, bound, day, line, 0n);
   if (verdict.payer?.apiKeyId) noteUse(verdict.payer.apiKeyId);
   if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
     await refillSandbox(verdict.payer.walletId);
-    verdict = await tryHold(books, purchase, bound, day);
+    verdict = await tryHold(books, purchase, bound, day, waits);
   } else if (verdict.kind === "refused" && isAboutMoney(verdict) && mayFitWithTokenizer(purchase, verdict)) {
     bound = await purchase.dialect.closerPromptBound(purchase.request, verdict.payer?.appId ?? "");
-    verdict = await tryHold(books, purchase, bound, day);
+    verdict = await tryHold(books, purchase, bound, day, waits);
+  }
+  if (verdict.kind === "refused" && verdict.reason === "credits_on_hold" && verdict.payer !== null && waits && line === null) {
+    // What comes back to a wallet that owes is not there for requests.
+    const owes = await frozen(verdict);
+    if (owes !== null) throw owes;
+    const { walletId } = verdict.payer;
+    verdict = await waitInLine(books, purchase, bound, day, walletId, enoughFor(worthOf(purchase.request, bound, day), verdict));
   }
   if (verdict.kind === "refused") throw (await frozen(verdict)) ?? refusal(verdict, purchase);
   return fitOutput(books, purchase, verdict, bound, day);
 }
 
-async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, day: string) {
-  const { request } = purchase;
-  const { model } = request;
-  const output = (request.askedOutput ?? model.maxOutputTokens) * request.choices;
-  const least = Math.min(output, request.leastOutput * request.choices);
-  const desired = worstCase(model, promptBound, output + request.predictionBytes, day, request.cacheWrites);
+/** Waits for credits that requests under way hold, and then takes what there is. */
+async function waitInLine(books: Ledger, purchase: Purchase, bound: number, day: string, walletId: string, needs: bigint) {
+  const waited = await waitForCredits({
+    walletId,
+    name: nameInLine(purchase),
+    needs,
+    patienceMs: env.QUOTA_HOLD_WAIT_MS,
+    bytes: 2 * purchase.request.text.length,
+    signal: purchase.signal,
+    ask: async () => {
+      const verdict = await tryHold(books, purchase, bound, day, true);
+      if (verdict.kind === "held" || verdict.reason !== "credits_on_hold") return { kind: "served", value: verdict };
+      return { kind: "short", needs: enoughFor(worthOf(purchase.request, bound, day), verdict), available: verdict.available ?? 0n };
+    },
+  });
+  if (waited !== null) return waited.value;
+  // Nothing was bought yet, so nobody needs it any more.
+  if (purchase.signal.aborted) throw new AppError("credits_on_hold");
+  return tryHold(books, purchase, bound, day, false);
+}
+
+/** Requests with the same are paid by the same wallet. */
+function nameInLine({ credentialHash, externalUserId }: Purchase): string {
+  return `${Buffer.from(credentialHash).toString("base64")} ${externalUserId ?? ""}`;
+}
+
+/** Credits with which a request that waits is served: a modest share, or all that the payer has. */
+function enoughFor(worth: Worth, { payer, released }: Refused): bigint {
+  const share = withMarkup(worth.modest, payer?.markupBps ?? 0);
+  return released !== null && released < share ? released : share;
+}
+
+async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, day: string, waits: boolean) {
+  const worth = worthOf(purchase.request, promptBound, day);
   try {
     return await books.hold({
       id: purchase.id,
       credentialHash: purchase.credentialHash,
       byToken: purchase.byToken,
       externalUserId: purchase.externalUserId,
-      model: model.id,
-      // A model can be free, a hold can't be empty.
-      desiredBase: desired > 0n ? desired : 1n,
-      minimumBase: desired > 0n ? atLeastOne(worstCase(model, promptBound, least, day, request.cacheWrites)) : 1n,
-      modestBase: desired > 0n ? desired : 1n,
-      waits: false,
+      model: purchase.request.model.id,
+      desiredBase: worth.desired,
+      minimumBase: worth.minimum,
+      modestBase: worth.modest,
+      waits,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
@@ -149,7 +188,8 @@ async function fitOutput(
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
-  if (affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
+  const isShort = verdict.amount < withMarkup(worthOf(request, bound, day).modest, verdict.payer.markupBps);
+  if (isShort && affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
     // The bytes of a long prompt overstate its tokens; what they took is output again.
     bound = await dialect.closerPromptBound(request, verdict.payer.appId);
     affordable = affordablePerChoice(request, verdict, bound, day);
@@ -161,6 +201,7 @@ async function fitOutput(
   }
   if (affordable < Math.min(most, request.leastOutput)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
+    creditsCameBack(verdict.payer.walletId);
     throw couldNotCount(request) ? tooBusyToCount() : new AppError("insufficient_credits");
   }
   return { ...verdict, day, outputLimit: affordable };
@@ -178,7 +219,7 @@ type Refused = Extract<HoldVerdict, { kind: "refused" }>;
 
 /** Play credits are made when they are wanted; only the id that stands for an empty wallet has none. */
 function isSpentSandbox(purchase: Purchase, verdict: Refused): verdict is Refused & { payer: Payer } {
-  return verdict.payer?.billingMode === "test" && verdict.reason === "insufficient_credits" && purchase.externalUserId !== "sandbox_empty";
+  return verdict.payer?.billingMode === "test" && isAboutMoney(verdict) && purchase.externalUserId !== "sandbox_empty";
 }
 
 function isAboutMoney(verdict: Refused): boolean {
@@ -188,6 +229,8 @@ function isAboutMoney(verdict: Refused): boolean {
 /** Counting tokens costs time, so it is done only where it could turn a refusal round. */
 function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
   if (request.promptBound <= LEAST_OUTPUT || verdict.available === null) return false;
+  // What others hold comes back sooner than a short prompt is counted.
+  if (verdict.reason === "credits_on_hold" && request.promptBound <= CLOSE_ENOUGH_TOKENS) return false;
   const optimistic = worstCase(
     request.model,
     Math.floor(request.promptBound / 10),
@@ -200,7 +243,7 @@ function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
 
 /** A wallet that owes has nothing to spend, and its person wants to know why. */
 async function frozen(verdict: Refused): Promise<AppError | null> {
-  if (verdict.reason !== "insufficient_credits" || verdict.payer === null) return null;
+  if (!["insufficient_credits", "credits_on_hold"].includes(verdict.reason) || verdict.payer === null) return null;
   const debt = await debtOf((await database()).sql, verdict.payer.walletId);
   if (debt === 0n) return null;
   return new AppError("insufficient_credits", {
@@ -212,6 +255,7 @@ async function frozen(verdict: Refused): Promise<AppError | null> {
 function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
   if (isAboutMoney(verdict) && couldNotCount(request)) return tooBusyToCount();
   const detail = { reason: verdict.reason, payer: verdict.payer };
+  if (verdict.reason === "credits_on_hold") return onHold(verdict, detail);
   // Figures are for those who may see the balance.
   if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
     const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
@@ -227,6 +271,30 @@ function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppEr
   return new AppError(verdict.reason, { detail });
 }
 
+/** Nothing has to be added: what is missing comes back when requests that are running end. */
+function onHold({ payer, available, needed, released }: Refused, detail: unknown): AppError {
+  const headers = { "retry-after": String(secondsUntilSomeEnd()) };
+  // Figures are for those who may see the balance.
+  if (payer?.mayReadBalance !== true || available === null || needed === null || released === null) {
+    return new AppError("credits_on_hold", { headers, detail });
+  }
+  const held = released - available;
+  return new AppError("credits_on_hold", {
+    message: `Requests that are running hold ${dollars(held)}; ${dollars(available)} is free, and this request may need ${dollars(needed)}.`,
+    members: { held: Number(held) },
+    headers,
+    detail,
+  });
+}
+
+/** In seconds: as long as a request of this process takes these days, and at most a minute. */
+function secondsUntilSomeEnd(): number {
+  return Math.min(60, Math.max(1, Math.ceil(usual.durationMs / 1_000)));
+}
+
+/** A moving average over the requests that ended. */
+const usual = { durationMs: 1_000 };
+
 /** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */
 function tooBusyToCount(): AppError {
   return new AppError("overloaded", { headers: { "retry-after": "5" } });
@@ -241,8 +309,8 @@ function dollars(credits: bigint): string {
   return `$${credits / 1_000_000n}.${fraction}`;
 }
 
-function atLeastOne(amount: bigint): bigint {
-  return amount > 0n ? amount : 1n;
+function withMarkup(base: bigint, markupBps: number): bigint {
+  return base + markupOn(base, markupBps);
 }
 
 /** Prices change at midnight UTC. */
@@ -391,7 +459,7 @@ class Sale {
     // Billing and remembering commit together. On failure the sale is still open and gets released.
     const remembered = await this.#billAndRemember(settlement, remember, answer);
     this.#end();
-    open.delete(this);
+    this.#close();
     return remembered;
   }
 
@@ -500,7 +568,14 @@ class Sale {
     this.#ended = true;
     clearTimeout(this.#timer);
     this.#purchase.signal.removeEventListener("abort", this.#onHangUp);
+    usual.durationMs += (this.#durationMs() - usual.durationMs) / 16;
     return true;
+  }
+
+  /** The books are done with it, and what it did not use is there for others. */
+  #close(): void {
+    open.delete(this);
+    creditsCameBack(this.#held.payer.walletId);
   }
 
   /**
@@ -508,7 +583,7 @@ class Sale {
    * balance and the ledger keeps trying on its own.
    */
   async #settle(settlement: Settlement): Promise<SettleVerdict | null> {
-    const settled = this.#books.settle(settlement, holdLifetimeMs()).finally(() => open.delete(this));
+    const settled = this.#books.settle(settlement, holdLifetimeMs()).finally(() => this.#close());
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<null>((resolve) => {
       timer = setTimeout(() => resolve(null), SETTLE_PATIENCE_MS);

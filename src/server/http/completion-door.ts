@@ -96,6 +96,7 @@ const ERRORS: readonly ErrorCode[] = [
   "model_not_found",
   "idempotency_conflict",
   "request_too_large",
+  "credits_on_hold",
   "rate_limit_exceeded",
   "rate_limit",
   "internal_error",

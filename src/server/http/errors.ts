@@ -40,6 +40,7 @@ function errorBody(error: AppError) {
       type: row.type,
       param: error.param,
       ...(hint === null || hint === undefined ? {} : { hint }),
+      ...error.members,
       docs_url: `${publicUrl()}/docs/errors#${error.code}`,
     },
   };

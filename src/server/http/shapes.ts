@@ -326,6 +326,7 @@ export const errorBody = z.object({
     message: z.string(),
     type: z.string(),
     param: z.string().nullable(),
+    held: credits.optional().describe("With credits_on_hold: what requests that are running hold, for those who may read the balance."),
     hint: z.string().optional(),
     docs_url: z.url(),
   }),

@@ -186,6 +186,8 @@ export class AppError extends Error {
   readonly upstreamCode: string | undefined;
   /** What to do next, where the table's own word for this code would not fit; null for nothing. */
   readonly hint: string | null | undefined;
+  /** Figures that the caller may read beside the message, such as `held`. */
+  readonly members: Readonly<Record<string, number>>;
   /** For the log, never for the caller. */
   readonly detail: unknown;
 
@@ -198,6 +200,7 @@ export class AppError extends Error {
       headers?: Record<string, string>;
       upstreamCode?: string | undefined;
       hint?: string | null;
+      members?: Record<string, number>;
       detail?: unknown;
       cause?: unknown;
     } = {},
@@ -210,6 +213,7 @@ export class AppError extends Error {
     this.headers = options.headers ?? {};
     this.upstreamCode = options.upstreamCode;
     this.hint = options.hint;
+    this.members = options.members ?? {};
     this.detail = options.detail;
   }
 }

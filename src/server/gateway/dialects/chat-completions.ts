@@ -82,6 +82,7 @@ function read(text: string): CompletionRequest {
     stream,
     choices,
     askedOutput: asked.length === 0 ? null : Math.min(...asked, model.maxOutputTokens),
+    limitIsOwn: asked.length > 0,
     outputLimitFields: limits,
     leastOutput: LEAST_OUTPUT,
     promptBound: boundByBytes(text, parts, toolInstructions(body), model),

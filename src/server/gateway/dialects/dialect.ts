@@ -47,6 +47,8 @@ export type CompletionRequest = {
   choices: number;
   /** Output tokens of one choice that the request names, at most the model's; null when it names none. */
   askedOutput: number | null;
+  /** The client chose to name it; where a limit has to be named, it says little about the answer. */
+  limitIsOwn: boolean;
   /** Fields that carry that limit. */
   outputLimitFields: readonly string[];
   /** Output tokens that a lowered limit must still leave; below it there is no answer worth its price. */

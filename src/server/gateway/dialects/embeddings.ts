@@ -34,6 +34,7 @@ function read(text: string): CompletionRequest {
     stream: false,
     choices: 1,
     askedOutput: 0,
+    limitIsOwn: true,
     outputLimitFields: [],
     leastOutput: LEAST_OUTPUT,
     // Each input has a context of its own, so the model's does not bound their sum.

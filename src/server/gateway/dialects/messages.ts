@@ -86,6 +86,7 @@ function read(text: string, header: HeaderReader): CompletionRequest {
     stream,
     choices: 1,
     askedOutput: Math.min(asked, model.maxOutputTokens),
+    limitIsOwn: false,
     outputLimitFields: ["max_tokens"],
     // A budget for thinking has to fit within the limit, or the provider refuses the request.
     leastOutput:

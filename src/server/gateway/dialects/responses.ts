@@ -83,6 +83,7 @@ function read(text: string): CompletionRequest {
     stream,
     choices: 1,
     askedOutput: asked === null ? null : Math.min(asked, model.maxOutputTokens),
+    limitIsOwn: asked !== null,
     outputLimitFields: asked === null ? [] : ["max_output_tokens"],
     leastOutput: LEAST_OUTPUT,
     promptBound: boundByBytes(text, parts, toolInstructions(body), model),

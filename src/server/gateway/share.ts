@@ -1,0 +1,43 @@
+import { worstCase } from "../pricing/price.ts";
+import { type CompletionRequest, LEAST_OUTPUT } from "./dialects/dialect.ts";
+
+/**
+ * How much of a wallet one request sets aside. A limit of output that the client named
+ * itself is held in full, because that is what was asked for. Where it named none, or
+ * had to name one, a share is enough, so that a wallet serves several requests at once.
+ */
+
+/** Base costs, in credits; each at least 1, for a model can be free and a hold can't be empty. */
+export type Worth = {
+  /** The longest answer. */
+  desired: bigint;
+  /** The shortest that is worth its price. */
+  minimum: bigint;
+  /** What leaves others their share; between minimum and desired. */
+  modest: bigint;
+};
+
+/** Output tokens of one choice: longer than most answers in a conversation. */
+const SHARE_TOKENS = 2_048;
+/** The same where much of the output may be reasoning. */
+const REASONING_SHARE_TOKENS = 4_096;
+
+/** What the request is worth on this day, when its prompt has at most `promptBound` tokens. */
+export function worthOf(request: CompletionRequest, promptBound: number, day: string): Worth {
+  const { model, choices, predictionBytes, cacheWrites } = request;
+  const longest = request.askedOutput ?? model.maxOutputTokens;
+  const cost = (tokens: number) => {
+    const base = worstCase(model, promptBound, Math.min(longest, tokens) * choices + predictionBytes, day, cacheWrites);
+    return base > 0n ? base : 1n;
+  };
+  return {
+    desired: cost(longest),
+    minimum: cost(request.leastOutput),
+    modest: cost(request.limitIsOwn ? longest : shareTokens(request)),
+  };
+}
+
+/** A budget for thinking is used up before the answer begins. */
+function shareTokens({ leastOutput, onlyProviderCounts }: CompletionRequest): number {
+  return leastOutput - LEAST_OUTPUT + (onlyProviderCounts ? REASONING_SHARE_TOKENS : SHARE_TOKENS);
+}
