@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
+import { asTheDatabase, inEveryZone, withDatabase } from "#testing/database.ts";
 import { someoneWaits, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { appsInUse, changePassword, deleteAccount, requestReset, resetIsOpen, resetPassword, signOutEverywhere } from "./account.ts";
@@ -13,7 +13,7 @@ import { finishSignUp, personOfProvider, purgeExpired, startSignUp } from "./sig
 
 const password = "correct horse battery";
 
-onBothDatabases("accounts", (db) => {
+inEveryZone("accounts", (db) => {
   asTheDatabase(db);
 
   let printed: string[] = [];

@@ -11,6 +11,9 @@ import { isOneOfSeveral, superviseProcesses, tellListening } from "./start/proce
  * demo data) and serves until it is told to stop. With QUOTA_PROCESSES it prepares,
  * and that many processes serve on the same port.
  */
+/** After the last request: for what runs in the background, pages and the database. */
+const LONGEST_GOODBYE_MS = 20_000;
+
 process.env.NEXT_TELEMETRY_DISABLED = "1";
 const development = process.argv.includes("--dev");
 if (!development) (process.env as Record<string, string>).NODE_ENV ??= "production";
@@ -152,6 +155,11 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     const left = openSales();
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
+    // What the database has not answered by then ends with the connection, and a transaction with it.
+    setTimeout(() => {
+      console.error("The work in the background did not end in time.");
+      process.exit(1);
+    }, LONGEST_GOODBYE_MS).unref();
     await Promise.all((await background).map((each) => each.stop()));
     await pages.close();
     await closeDatabase();

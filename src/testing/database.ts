@@ -1,20 +1,28 @@
 import { afterAll, beforeAll, describe, inject } from "vitest";
 import { migrate } from "../../prisma/migrate.ts";
 import { type Database, openDatabase } from "../server/platform/db.ts";
-import { freshDatabase } from "./postgres.ts";
+import { freshDatabase, ZONES, type Zone, zoneOf } from "./postgres.ts";
 
-/** Runs the same tests on the embedded database and on a real Postgres, each empty and migrated. */
-export function onBothDatabases(name: string, tests: (db: () => Database) => void): void {
+/**
+ * Runs the same tests on the embedded database and on a real Postgres, each empty and migrated. The
+ * Postgres is in a time zone other than UTC, which the name decides.
+ */
+export function onBothDatabases(name: string, tests: (db: () => Database) => void, zones: readonly Zone[] = [zoneOf(name)]): void {
   describe(`${name}, embedded`, () => tests(withDatabase("embedded")));
-  describe(`${name}, Postgres`, () => tests(withDatabase("postgres")));
+  for (const zone of zones) describe(`${name}, Postgres in ${zone}`, () => tests(withDatabase("postgres", zone)));
 }
 
-export function withDatabase(kind: "embedded" | "postgres"): () => Database {
+/** The same for what is about time: with a Postgres in each of the zones. */
+export function inEveryZone(name: string, tests: (db: () => Database) => void): void {
+  onBothDatabases(name, tests, ZONES);
+}
+
+export function withDatabase(kind: "embedded" | "postgres", zone?: Zone): () => Database {
   let db: Database | undefined;
   let drop = async () => {};
   beforeAll(async () => {
     if (kind === "postgres") {
-      const fresh = await freshDatabase(inject("postgresUrl"));
+      const fresh = await freshDatabase(inject("postgresUrl"), zone);
       drop = fresh.drop;
       db = await openDatabase({ url: fresh.url });
     } else {

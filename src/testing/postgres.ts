@@ -27,10 +27,23 @@ export async function startPostgres(settings: readonly string[] = []): Promise<{
   }
 }
 
-/** Makes an empty database on that server; `drop` removes it again. */
-export async function freshDatabase(serverUrl: string): Promise<{ url: string; drop(): Promise<void> }> {
+/**
+ * Time zones of databases under test, one on either side of UTC and one with a half hour. None is in UTC:
+ * what holds in these holds there, and not the other way round.
+ */
+export const ZONES = ["America/Los_Angeles", "Asia/Kolkata"] as const;
+export type Zone = (typeof ZONES)[number];
+
+/** The zone of what has this name: the same in every run, and about half of the names in each. */
+export function zoneOf(name: string): Zone {
+  return ZONES[[...name].reduce((sum, character) => sum + character.charCodeAt(0), 0) % 2] ?? ZONES[0];
+}
+
+/** Makes an empty database on that server, with a time zone of its own; `drop` removes it again. */
+export async function freshDatabase(serverUrl: string, zone: Zone = ZONES[0]): Promise<{ url: string; drop(): Promise<void> }> {
   const name = `quota_${process.pid}_${Math.random().toString(36).slice(2, 10)}`;
   await run(serverUrl, `CREATE DATABASE ${name}`);
+  await run(serverUrl, `ALTER DATABASE ${name} SET timezone TO '${zone}'`);
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return { url: url.href, drop: () => run(serverUrl, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) };

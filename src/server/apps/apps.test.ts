@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
+import { asTheDatabase, inEveryZone } from "#testing/database.ts";
 import { holdRequest } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
 import { tokenHash, verifyToken } from "../connect/access-tokens.ts";
@@ -14,7 +14,7 @@ import { keyHash, verifyKey } from "./api-keys.ts";
 import { closeApp, rotateClientSecret } from "./apps.ts";
 import { noteUse, writeUses } from "./last-used.ts";
 
-onBothDatabases("apps and keys", (db) => {
+inEveryZone("apps and keys", (db) => {
   asTheDatabase(db);
 
   const works = async (secret: string) => (await verifyKey(db().sql, keyHash(secret) as Buffer)) !== null;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { onBothDatabases } from "../../testing/database.ts";
+import { inEveryZone } from "../../testing/database.ts";
 import { makeApp, makeUser } from "../../testing/makers.ts";
 import { transaction } from "../platform/db.ts";
 import { hashSecret } from "../platform/secrets.ts";
@@ -9,7 +9,7 @@ import { rotateKeys } from "./keys.ts";
 import { link, linkByToken, unlink } from "./linked-users.ts";
 import { within } from "./scope.ts";
 
-onBothDatabases("what the authorization server remembers", (db) => {
+inEveryZone("what the authorization server remembers", (db) => {
   const later = () => new Date(Date.now() + 60_000);
   const decision = { appId: "a", userId: "u", monthlyLimit: "5", allowedModels: [], agreedMarkupBps: 0 };
   /** As oidc-provider uses the storage, in a transaction of ours. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
+import { asTheDatabase, inEveryZone } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
@@ -14,7 +14,7 @@ const ANSWER = { status: 200, headers: { "content-type": "application/json" }, b
 beforeAll(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] }));
 afterAll(() => void vi.useRealTimers());
 
-onBothDatabases("a claim on an Idempotency-Key", (db) => {
+inEveryZone("a claim on an Idempotency-Key", (db) => {
   asTheDatabase(db);
 
   async function setting() {

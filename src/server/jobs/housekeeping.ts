@@ -14,6 +14,9 @@ import { purgeDeliveries } from "../webhooks/deliveries.ts";
 import { proveWhenDue } from "./proof.ts";
 import { Schedule } from "./schedule.ts";
 
+/** Slices of usage that one round folds, so that a database with years to fold still has its holds swept. */
+const FOLDS_A_ROUND = 200;
+
 /**
  * What has to be done every now and then, by every server process: returning the
  * credits of orphaned holds, folding summed accounts and usage, writing down when keys
@@ -34,7 +37,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
   chores.every(5_000, "fold accounts", () => foldDeltas(db.sql));
   chores.every(20_000, "write down when keys were used", () => writeUses(db.sql));
   chores.every(600_000, "end the links of deleted apps", () => finishDeletedApps(db));
-  chores.every(30_000, "fold usage", () => foldUsage(db));
+  chores.every(30_000, "fold usage", (signal) => foldUsage(db, { slices: FOLDS_A_ROUND, signal }));
   chores.every(3_600_000, "prepare partitions", () => preparePartitions(db.sql));
   chores.every(3_600_000, "purge idempotency keys", purgeIdempotency);
   chores.every(3_600_000, "purge OAuth records", () => purgeOAuth(db));

@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { inEveryZone } from "#testing/database.ts";
 import { holdOne, holdRequest } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
@@ -14,7 +14,7 @@ import { Schedule } from "./schedule.ts";
 const HOUR = 3_600_000;
 const options = { longestRequestMs: 600_000 };
 
-onBothDatabases("the daily proof", (db) => {
+inEveryZone("the daily proof", (db) => {
   beforeEach(async () => {
     vi.spyOn(log, "info").mockImplementation(() => {});
     await db().prisma.setting.deleteMany({ where: { key: "turn_proof" } });

@@ -81,3 +81,16 @@ test("stopping waits for what is under way and begins nothing more", async () =>
   await turns();
   expect(done).toEqual(["first", "stopped"]);
 });
+
+test("stopping tells what is under way, so that what takes long can end early", async () => {
+  const schedule = new Schedule();
+  let slices = 0;
+  schedule.soon("long", async (signal) => {
+    for (; !signal.aborted; slices++) await turns();
+  });
+  await expect.poll(() => slices).toBeGreaterThan(0);
+  await schedule.stop();
+  const done = slices;
+  await turns();
+  expect(slices).toBe(done);
+});

@@ -8,10 +8,13 @@ import { log } from "../platform/log.ts";
 export class Schedule {
   #running: Promise<void> = Promise.resolve();
   readonly #timers: NodeJS.Timeout[] = [];
-  #stopped = false;
+  readonly #stopping = new AbortController();
 
-  /** Runs `work` every `intervalMs`, beginning in that time. Its rounds do not pile up behind one that takes long. */
-  every(intervalMs: number, name: string, work: () => Promise<unknown>): void {
+  /**
+   * Runs `work` every `intervalMs`, beginning in that time. What takes long ends early when the
+   * signal it gets says that the schedule stops. Its rounds do not pile up behind one that takes long.
+   */
+  every(intervalMs: number, name: string, work: Work): void {
     let waiting = false;
     const timer = setInterval(() => {
       if (waiting) return;
@@ -24,20 +27,20 @@ export class Schedule {
   }
 
   /** Runs `work` once, after what is waiting already. */
-  soon(name: string, work: () => Promise<unknown>): void {
+  soon(name: string, work: Work): void {
     void this.#enter(name, work);
   }
 
   /** Begins nothing more; resolves when what is under way has ended. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopping.abort();
     for (const timer of this.#timers) clearInterval(timer);
     await this.#running;
   }
 
-  #enter(name: string, work: () => Promise<unknown>): Promise<void> {
+  #enter(name: string, work: Work): Promise<void> {
     this.#running = this.#running
-      .then(() => (this.#stopped ? undefined : work()))
+      .then(() => (this.#stopping.signal.aborted ? undefined : work(this.#stopping.signal)))
       .then(
         () => {},
         (error: unknown) => log.error(`${name} failed`, { error }),
@@ -45,3 +48,5 @@ export class Schedule {
     return this.#running;
   }
 }
+
+type Work = (signal: AbortSignal) => Promise<unknown>;

@@ -253,3 +253,21 @@ describe("on a database of another machine", () => {
     expect(asked).toBe(2);
   });
 });
+
+describe("on a database that keeps a month from beginning", () => {
+  const db = withDatabase("postgres");
+
+  test("a request whose limit stays due fails after a few refills instead of going on for ever", async () => {
+    const app = await makeApp(db());
+    const key = await makeKey(db(), app.id, "user");
+    const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }), { monthlyLimit: 500n });
+    await db().prisma.linkedUser.update({ where: { id: link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1_000) } });
+    await db().prisma.$executeRawUnsafe(
+      `CREATE FUNCTION stay_due() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.limit_period_ends_at := OLD.limit_period_ends_at; RETURN NEW; END'`,
+    );
+    await db().prisma.$executeRawUnsafe(`CREATE TRIGGER stay_due BEFORE UPDATE ON linked_user FOR EACH ROW EXECUTE FUNCTION stay_due()`);
+    const request = holdRequest(key, { externalUserId: link.externalUserId, amount: 100n });
+    await expect(openLedger(db()).hold(request)).rejects.toThrow(`the limit of linked user ${link.id} could not be refilled`);
+    expect((await balanceOf(db().sql, link.walletId)).held).toBe(0n);
+  });
+});

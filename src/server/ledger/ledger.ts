@@ -89,10 +89,13 @@ export function openLedger(db: Database): Ledger {
   return {
     async hold(request) {
       let recounted = false;
-      for (;;) {
+      for (let refills = 0; ; ) {
         const verdict = (await decide({ kind: "hold", request })) as HoldVerdict;
-        if (verdict.kind === "limit_due") await transaction((tx) => refillLimit(tx, verdict.linkedUserId), db);
-        else if (recounted || verdict.kind === "held" || !(await recount(verdict))) return verdict;
+        if (verdict.kind === "limit_due") {
+          // Once is enough, and twice where a month ends in between.
+          if (++refills > MOST_REFILLS) throw new Error(`the limit of linked user ${verdict.linkedUserId} could not be refilled`);
+          await transaction((tx) => refillLimit(tx, verdict.linkedUserId), db);
+        } else if (recounted || verdict.kind === "held" || !(await recount(verdict))) return verdict;
         else recounted = true;
       }
     },
@@ -143,6 +146,9 @@ const PATIENT_LANES = 2;
 const RECOUNT_EVERY_MS = 500;
 /** How long a growth waits for an account that another session has locked. */
 const GROW_PATIENCE_MS = 2_000;
+
+/** What a hold does at most about a limit whose month is over, before it fails: whatever keeps it due must not keep a request for ever. */
+const MOST_REFILLS = 3;
 
 type Posting = { kind: "hold"; request: HoldRequest } | { kind: "settle"; settlement: Settlement };
 

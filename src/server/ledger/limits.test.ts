@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { inEveryZone, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser, passMonth } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
@@ -44,7 +44,7 @@ async function limited(db: Database, monthlyLimit?: bigint) {
 
 const reason = (verdict: HoldVerdict | undefined) => (verdict?.kind === "refused" ? verdict.reason : verdict?.kind);
 
-onBothDatabases("a limit", (db) => {
+inEveryZone("a limit", (db) => {
   test("is full when it is set, and ends with the calendar month in UTC", async () => {
     const it = await limited(db());
     expect(await it.left()).toBe(null);

@@ -1,13 +1,13 @@
 import { v7 as uuidv7 } from "uuid";
 import { expect, test } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { inEveryZone } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
 import { platformAccount } from "./accounts.ts";
 import { preparePartitions } from "./partitions.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
 
-onBothDatabases("the journal by month", (db) => {
+inEveryZone("the journal by month", (db) => {
   const query = (text: string, parameters: unknown[] = []) => db().sql.query({ name: "", text }, parameters);
   const moveAt = async (moment: Date) => {
     const { walletId } = await makeUser(db());

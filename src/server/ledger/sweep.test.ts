@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import { beforeEach, describe, expect, test } from "vitest";
-import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { inEveryZone, onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdAll, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
@@ -18,7 +18,7 @@ async function payer(db: Database, credits = 100_000n) {
   return { walletId: owner.walletId, app, key: await makeKey(db, app.id) };
 }
 
-onBothDatabases("sweeping", (db) => {
+inEveryZone("sweeping", (db) => {
   // Ids grow with time: `after` keeps a test's sweep to the holds made since.
   const since = () => ({ after: uuidv7() });
 

@@ -8,7 +8,9 @@ try {
   const report = await db.unhurried((sql) => verify(sql));
   console.log(`${report.accounts} accounts, ${report.transfers} transfers, ${report.usages} requests, ${report.openHolds} open holds.`);
   for (const found of report.discrepancies)
-    console.error(`  ${found.rule}: ${found.what} should be ${found.expected} and is ${found.found}`);
+    console.error(
+      `  ${found.rule}: ${found.what} should be ${found.expected} and is ${found.found}${found.mend === undefined ? "" : ` (${found.mend})`}`,
+    );
   console.log(report.ok ? "The books are in order." : "The books are NOT in order.");
   process.exitCode = report.ok ? 0 : 1;
 } catch (error) {

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { beforeAll, describe, expect, test } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { inEveryZone, onBothDatabases } from "#testing/database.ts";
 import { type Held, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
@@ -471,7 +471,7 @@ onBothDatabases("the books", (db) => {
   });
 });
 
-onBothDatabases("the books and the sums of usage", (db) => {
+inEveryZone("the books and the sums of usage", (db) => {
   let settled: Held;
 
   beforeAll(async () => {

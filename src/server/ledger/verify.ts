@@ -1,8 +1,16 @@
 import type { Sql } from "../platform/sql.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { platformAccount } from "./accounts.ts";
+import { shiftedDates } from "./shifted.ts";
 
-export type Discrepancy = { rule: string; what: string; expected: string; found: string };
+export type Discrepancy = {
+  rule: string;
+  what: string;
+  expected: string;
+  found: string;
+  /** What puts it right, where something does. */
+  mend?: string;
+};
 export type VerifyReport = {
   ok: boolean;
   accounts: number;
@@ -22,7 +30,7 @@ export type VerifyReport = {
  * and every refund and dispute was taken back or is owed. Then that accounts are
  * whose they should be: a request is paid by who it names, to its app and the platform,
  * and no limit has more than a month's. And that the sums that reports read are those of
- * the journal. Reads one snapshot, so it may run beside traffic.
+ * the journal, and that no date was written in another time zone's. Reads one snapshot, so it may run beside traffic.
  * `overdueGraceMs`: how long after its end a hold may wait for the sweeper.
  * `longestRequestMs`: no request of any server is under way for longer.
  */
@@ -32,6 +40,8 @@ export async function verify(sql: Sql, options: { overdueGraceMs?: number; longe
   const [row] = await sql.query(verifyStatement, [options.overdueGraceMs ?? 60_000, longestRequestMs]);
   if (row === undefined) throw new Error("the database did not answer");
   const found = (typeof row.discrepancies === "string" ? JSON.parse(row.discrepancies) : row.discrepancies) as Discrepancy[];
+  for (const each of found) if (each.rule.startsWith("sums by ")) each.mend = "`npm run usage:refold` makes the sums anew";
+  found.push(...(await shiftedDates(sql)));
   return {
     ok: found.length === 0,
     accounts: Number(toBigInt(row.accounts)),

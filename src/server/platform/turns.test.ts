@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { onBothDatabases, withDatabase } from "#testing/database.ts";
+import { inEveryZone, withDatabase } from "#testing/database.ts";
 import { claimTurn } from "./turns.ts";
 
 const HOUR = 3_600_000;
 const usual = { keepMs: HOUR, longestMs: 24 * HOUR };
 
-onBothDatabases("turns", (db) => {
+inEveryZone("turns", (db) => {
   const named = () => `test_${randomUUID()}`;
   const claim = (name: string, options = usual) => claimTurn<{ at: string }>(db().sql, name, options);
   const due = (name: string) => db().prisma.setting.findUniqueOrThrow({ where: { key: `turn_${name}` } });

@@ -1,9 +1,13 @@
+import { PrismaPg } from "@prisma/adapter-pg";
+import pg from "pg";
 import { v7 as uuidv7 } from "uuid";
-import { describe, expect, test } from "vitest";
-import { onBothDatabases } from "#testing/database.ts";
+import { describe, expect, inject, test } from "vitest";
+import { inEveryZone, withDatabase } from "#testing/database.ts";
 import { chance } from "#testing/ledger-requests.ts";
-import type { Usage } from "../../generated/prisma/client.ts";
-import type { Database } from "../platform/db.ts";
+import { freshDatabase, ZONES } from "#testing/postgres.ts";
+import { migrate } from "../../../prisma/migrate.ts";
+import { PrismaClient, type Usage } from "../../generated/prisma/client.ts";
+import { type Database, openDatabase } from "../platform/db.ts";
 import { requests } from "./dashboard.ts";
 import { sumRequests, sumUsage, type UsageGrouping } from "./reports.ts";
 import { foldUsage, refoldUsage } from "./rollup.ts";
@@ -110,7 +114,7 @@ test("a stretch of time is the months it has, with days added and taken away at 
   }
 });
 
-onBothDatabases("sums of usage", (db) => {
+inEveryZone("sums of usage", (db) => {
   describe("are exact", () => {
     // Nothing folded; all folded; folded up to somewhere in between, twice.
     test.each([
@@ -212,5 +216,46 @@ onBothDatabases("sums of usage", (db) => {
       if (folded) await foldUsage(db(), { upTo: new Date(NOON + 100 * HOUR) });
       for (const [filter, matches] of cases) expect(await all(filter)).toEqual(newestFirst.filter(matches).map((row) => row.id));
     }
+  });
+});
+
+describe("folding", () => {
+  test.each(ZONES)("stops with an error and adds nothing when it reads moments as a connection in %s has them", async (zone) => {
+    const { url, drop } = await freshDatabase(inject("postgresUrl"), zone);
+    const db = await openDatabase({ url });
+    // As all connections were before they were in UTC.
+    const pool = new pg.Pool({ connectionString: url });
+    const shifted = new PrismaClient({ adapter: new PrismaPg(pool) });
+    try {
+      await migrate(db);
+      const { appId, rows } = await makeUsage(db, { rows: 50, seed: 5, around: Date.now() });
+      const upTo = new Date(Date.now() + 60 * HOUR);
+      await foldUsage(db, { upTo: new Date(Date.now() - 6 * HOUR) });
+      await expect(foldUsage({ ...db, prisma: shifted }, { upTo })).rejects.toThrow("do not come on from");
+      await foldUsage(db, { upTo });
+      const real = rows.filter((row) => row.billingMode !== "test");
+      expect(found(await sumsByHour(db.sql, { appId, sandbox: false }, "day"))).toEqual(expected(real, day));
+    } finally {
+      await shifted.$disconnect();
+      await pool.end();
+      await db.close();
+      await drop();
+    }
+  });
+
+  const db = withDatabase("embedded");
+
+  test("ends after as many slices as it is given, and before the next one when it is told to stop", async () => {
+    await makeUsage(db(), { rows: 50, seed: 6, around: Date.now() - 10 * 24 * HOUR });
+    const until = async () => (await db().prisma.usageFold.findFirstOrThrow()).until.getTime();
+    await foldUsage(db(), { slices: 1 });
+    const first = await until();
+    await foldUsage(db(), { signal: AbortSignal.abort() });
+    expect(await until()).toBe(first);
+    await foldUsage(db(), { slices: 1 });
+    expect(await until()).toBeGreaterThan(first);
+    expect(await until()).toBeLessThan(Date.now() - 9 * 24 * HOUR);
+    await foldUsage(db());
+    expect(await until()).toBeGreaterThan(Date.now() - HOUR);
   });
 });

@@ -23,14 +23,16 @@ const FEW_ROWS = 20_000;
 /**
  * Adds what was settled since the last time to the sums, slice by slice. Safe to run
  * in several processes at once and to stop anywhere: a slice is added in the
- * transaction that moves `until` past it. `upTo`: for tests, which know what will come.
+ * transaction that moves `until` past it. It ends early when `signal` says so, and after
+ * `slices`; whoever comes next goes on from there. Throws, and adds nothing, when `until`
+ * does not come on. `upTo`: for tests, which know what will come.
  */
-export async function foldUsage(db: Database, options: { upTo?: Date } = {}): Promise<void> {
+export async function foldUsage(db: Database, options: { upTo?: Date; slices?: number; signal?: AbortSignal } = {}): Promise<void> {
   // By the clock that settlements are dated by.
   const [clock] = await db.sql.query(clockStatement, []);
   const end = options.upTo ?? new Date(momentOf(clock?.now).getTime() - LAG_MS);
   let sliceMs = SLICE_MS;
-  for (;;) {
+  for (let slice = 0; slice < (options.slices ?? Number.POSITIVE_INFINITY) && options.signal?.aborted !== true; slice++) {
     const folded = await transaction((tx) => foldSlice(tx, end, sliceMs), db);
     if (folded === null) return;
     sliceMs = folded < FEW_ROWS ? Math.min(sliceMs * 4, LONGEST_SLICE_MS) : SLICE_MS;
@@ -52,14 +54,19 @@ async function foldSlice(tx: Tx, end: Date, sliceMs: number): Promise<number | n
   }
   const [slice] = await tx.query(foldStatement, [from.toISOString(), until.toISOString()]);
   const tailId = firstIdAt(new Date(Math.max(0, until.getTime() - longestRequestMs())));
-  await tx.query(moveStatement, [until.toISOString(), tailId]);
+  const [moved] = await tx.query(moveStatement, [until.toISOString(), tailId, from.toISOString()]);
+  // What was read has to be what is there, to the millisecond: else this slice was added before, or requests before it were left out.
+  if (until <= from || moved === undefined) throw new Error(`the sums of usage do not come on from ${from.toISOString()}`);
   return Number(slice?.folded ?? 0);
 }
 
 const clockStatement = { name: "usage_fold_clock", text: `SELECT clock_timestamp() AS now` };
 const lockStatement = { name: "usage_fold_lock", text: `SELECT until FROM usage_fold WHERE id = 1 FOR UPDATE` };
 const firstStatement = { name: "usage_fold_first", text: `SELECT min(created_at) AS first FROM usage` };
-const moveStatement = { name: "usage_fold_move", text: `UPDATE usage_fold SET until = $1::timestamptz, tail_id = $2::uuid WHERE id = 1` };
+const moveStatement = {
+  name: "usage_fold_move",
+  text: `UPDATE usage_fold SET until = $1::timestamptz, tail_id = $2::uuid WHERE id = 1 AND until = $3::timestamptz RETURNING id`,
+};
 
 /** What is summed of the rows of `usage`, for both kinds of sums and for the rest that is summed live. */
 export const rowSums = `
@@ -103,9 +110,9 @@ const foldStatement: Statement = {
  */
 export async function refoldUsage(db: Database): Promise<void> {
   await transaction(async (tx) => {
-    await tx.query(lockStatement, []);
+    const [there] = await tx.query(lockStatement, []);
     await tx.query({ name: "usage_unfold", text: `TRUNCATE usage_hour, usage_user_day, usage_user_month` }, []);
-    await tx.query(moveStatement, [new Date(0).toISOString(), NO_API_KEY]);
+    await tx.query(moveStatement, [new Date(0).toISOString(), NO_API_KEY, momentOf(there?.until).toISOString()]);
   }, db);
   await foldUsage(db);
 }
