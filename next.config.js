@@ -14,6 +14,7 @@ export default function config(phase) {
       "@node-rs/argon2",
       "@prisma/adapter-pg",
       "@prisma/client",
+      "fs-native-extensions",
       "gpt-tokenizer",
       "koa",
       "nodemailer",

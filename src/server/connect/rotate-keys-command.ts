@@ -1,8 +1,9 @@
-import { closeDatabase, transaction } from "../platform/db.ts";
+import { closeDatabase, database, transaction } from "../platform/db.ts";
 import { rotateKeys } from "./keys.ts";
 
 /** `npm run oauth:rotate-keys`. With the embedded database the server has to be stopped first. */
 try {
+  await (await database()).check();
   const kid = await transaction(rotateKeys);
   console.log(`From now on key ${kid} signs id_tokens; the one before it still verifies. Running servers notice within a minute.`);
 } catch (error) {

@@ -1,10 +1,10 @@
-import { env } from "#env";
 import { closeDatabase, database } from "../platform/db.ts";
 import { verify } from "./verify.ts";
 
 /** `npm run ledger:verify`: proves the books and says what it found. Ends with 1 when something is wrong. */
 try {
   const db = await database();
+  await db.check();
   const report = await db.unhurried((sql) => verify(sql));
   console.log(`${report.accounts} accounts, ${report.transfers} transfers, ${report.usages} requests, ${report.openHolds} open holds.`);
   for (const found of report.discrepancies)
@@ -14,12 +14,7 @@ try {
   console.log(report.ok ? "The books are in order." : "The books are NOT in order.");
   process.exitCode = report.ok ? 0 : 1;
 } catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  console.error(
-    env.DATABASE_URL === undefined
-      ? "While the server runs on the embedded database, ask it instead: it verifies once a day and logs the result."
-      : "",
-  );
+  console.error(`The books could not be proved: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 2;
 } finally {
   await closeDatabase().catch(() => {});

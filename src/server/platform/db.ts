@@ -84,8 +84,19 @@ export async function openDatabase(where: { url?: string | undefined; dataDir?: 
 }
 
 async function openEmbedded(dataDir: string | undefined): Promise<Database> {
-  const unlock = dataDir === undefined ? () => {} : await lockFolder(dataDir);
-  const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir });
+  const lock = dataDir === undefined ? null : await lockFolder(dataDir);
+  const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir }).catch((error: unknown) => {
+    lock?.release();
+    throw error;
+  });
+  if (lock !== null) {
+    // Whatever is asked of it goes through here.
+    const answer = pglite.execProtocolRawSync.bind(pglite);
+    pglite.execProtocolRawSync = (message) => {
+      lock.confirm();
+      return answer(message);
+    };
+  }
   const adapterFactory = new PrismaPGlite(pglite);
   const client = new PrismaClient({ adapter: adapterFactory });
   const sql: Sql = {
@@ -104,7 +115,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     close: async () => {
       await client.$disconnect();
       if (!pglite.closed) await pglite.close();
-      unlock();
+      lock?.release();
     },
   };
 }
