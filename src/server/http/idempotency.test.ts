@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { asTheDatabase, inEveryZone } from "#testing/database.ts";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
@@ -14,7 +14,7 @@ const ANSWER = { status: 200, headers: { "content-type": "application/json" }, b
 beforeAll(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] }));
 afterAll(() => void vi.useRealTimers());
 
-inEveryZone("a claim on an Idempotency-Key", (db) => {
+onBothDatabases("a claim on an Idempotency-Key", (db) => {
   asTheDatabase(db);
 
   async function setting() {
@@ -126,6 +126,20 @@ inEveryZone("a claim on an Idempotency-Key", (db) => {
       data: { claim: null, expiresAt: new Date(Date.now() + 600_000) },
     });
     await expect(ask()).rejects.toMatchObject({ headers: { "retry-after": expect.stringMatching(/^(59\d|600)$/) } });
+  });
+
+  test("that was answered is kept for a day by the database's clock, also by a server whose own is days behind", async () => {
+    const { ask, first } = await setting();
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() - 3 * 24 * 60 * 60_000);
+    try {
+      const running = await first();
+      await running.keep(ANSWER);
+      running.end();
+      await purgeIdempotency();
+      expect(await ask()).toMatchObject({ kind: "replay", reply: { status: 200, body: ANSWER.body } });
+    } finally {
+      vi.restoreAllMocks();
+    }
   });
 
   test("outlives the purge; what has expired does not", async () => {

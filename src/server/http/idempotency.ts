@@ -120,16 +120,17 @@ function claimed(mine: Place, secret: boolean): Idempotency {
       if (!kept) await transaction((tx) => this.remember(tx, answer));
     },
     async remember(tx, answer) {
-      const { count } = await tx.prisma.idempotencyRecord.updateMany({
-        where: ours,
-        data: {
-          status: answer.status,
-          headers: answer.headers,
-          body: secret ? seal(await sessionSecret(), placeOf(mine.appId, mine.key), answer.body) : Buffer.from(answer.body),
-          expiresAt: new Date(Date.now() + KEPT_MS),
-        },
-      });
-      if (count !== 1) {
+      const body = secret ? seal(await sessionSecret(), placeOf(mine.appId, mine.key), answer.body) : Buffer.from(answer.body);
+      const [remembered] = await tx.query(rememberStatement, [
+        mine.appId,
+        mine.key,
+        mine.claim,
+        answer.status,
+        JSON.stringify(answer.headers),
+        body,
+        KEPT_MS,
+      ]);
+      if (remembered === undefined) {
         throw new AppError("idempotency_conflict", {
           message: "This server stood still, and another request has taken the Idempotency-Key over. Nothing was done twice.",
           headers: { "retry-after": "1" },
@@ -214,6 +215,14 @@ const claimStatement = {
         created_at = now(), status = NULL, headers = NULL, body = NULL
       WHERE r.expires_at < now()
     RETURNING 1 AS taken`,
+};
+// By the same clock that says when it is over: a server whose own is a day behind would keep nothing.
+const rememberStatement = {
+  name: "idempotency_remember",
+  text: `
+    UPDATE idempotency_record SET status = $4::int, headers = $5::jsonb, body = $6::bytea, expires_at = ${lease("$7")}
+    WHERE app_id = $1::uuid AND key = $2::text AND claim = $3::uuid AND status IS NULL
+    RETURNING 1 AS remembered`,
 };
 const recordStatement = {
   name: "idempotency_record",
