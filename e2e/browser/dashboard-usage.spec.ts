@@ -9,6 +9,7 @@ import { makeLink, makeUser } from "../../src/testing/makers.ts";
 import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
+import { outsideOfTheirBox } from "../layout.ts";
 import { arrange, type World } from "../world.ts";
 
 const password = "correct horse battery";
@@ -350,6 +351,43 @@ for (const colorScheme of ["light", "dark"] as const) {
         true,
       );
     }
+    await context.close();
+  });
+}
+
+for (const colorScheme of ["light", "dark"] as const) {
+  test(`at 320 px nothing on the screens of an app overflows, with long names and large amounts, ${colorScheme}`, async ({
+    browser,
+    postgresServer: server,
+  }, testInfo) => {
+    const context = await browser.newContext({ colorScheme, viewport: { width: 320, height: 700 } });
+    const page = await context.newPage();
+    const { world } = await makeMonth(server);
+    await server.db.prisma.app.update({ where: { id: world.app.id }, data: { name: `Acme ${"Incomprehensibilities".repeat(3)} Chat` } });
+    const rich = await makeUser(server.db, { credits: 900_000_000_000n });
+    const long = await makeLink(server.db, world.app.id, rich, { externalUserId: `${"organisation".repeat(8)}/person@example.com` });
+    await settledAt(server.db, world, new Date(Date.now() - 2 * DAY), {
+      link: long,
+      model: "gpt-4.1-mini-2025-04-14",
+      base: 1_234_567_890,
+      markup: 987_654_321,
+    });
+    await refoldUsage(server.db);
+    const home = await signIn(page, server, world);
+    const pages = ["", "/usage", "/usage?by=user", "/earnings", "/earnings?period=90d", "/linked-users", `/linked-users/${long.id}`];
+    const rest = ["/api-keys", "/webhooks", "/settings", "/get-started"];
+    const screens = [...[...pages, ...rest].map((each) => home + each), `${server.url}/dashboard/wallet`, `${server.url}/dashboard`];
+    const problems: string[] = [];
+    for (const screen of screens) {
+      await page.goto(screen);
+      await expect(page.getByRole("heading", { level: 1 }).first()).toBeVisible();
+      await expect(page.getByText("Loading", { exact: true })).toHaveCount(0);
+      const name = screen.slice(server.url.length).replace(world.app.id, "app").replace(long.id, "user").replaceAll(/[/?=]/g, "-");
+      const picture = testInfo.outputPath(`${name}.png`);
+      await testInfo.attach(name, { body: await page.screenshot({ fullPage: true, path: picture }), contentType: "image/png" });
+      problems.push(...(await outsideOfTheirBox(page)).map((problem) => `${name}: ${problem}`));
+    }
+    expect(problems).toEqual([]);
     await context.close();
   });
 }

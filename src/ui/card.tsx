@@ -16,6 +16,19 @@ export function EmptyState({ title, children, action }: { title: string; childre
   );
 }
 
+/** Figures side by side; on a narrow screen two in a line, or one that needs the line for itself. The lines between them are the gaps. */
+export function Figures({ className, ...props }: ComponentProps<"dl">) {
+  return (
+    <dl
+      className={classes(
+        "flex flex-wrap gap-px overflow-hidden rounded-lg bg-line *:min-w-min *:flex-[1_1_calc(50%-1px)] *:bg-surface lg:*:flex-1",
+        className,
+      )}
+      {...props}
+    />
+  );
+}
+
 /** One figure with its name. */
 export function Figure({ label, children, note }: { label: string; children: ReactNode; note?: ReactNode }) {
   return (

@@ -41,7 +41,7 @@ export default async function Overview({ params }: Props) {
 function LoadingOverview() {
   return (
     <>
-      <div className="mb-4 grid gap-4 md:grid-cols-3">
+      <div className="mb-4 grid grid-cols-1 gap-4 md:grid-cols-3">
         <Skeleton className="h-32" />
         <Skeleton className="h-32" />
         <Skeleton className="h-32" />
@@ -60,7 +60,7 @@ async function Content({ appId }: { appId: string }) {
   const neverUsed = recent.items.length === 0;
   return (
     <>
-      <div className="grid gap-4 md:grid-cols-3">
+      <div className="grid grid-cols-1 gap-4 md:grid-cols-3">
         <Question title="Is it working" note="The last hour">
           <Working health={health} home={home} />
         </Question>

@@ -97,7 +97,7 @@ async function Content({ appId, period, markupBps }: { appId: string; period: Pe
       <Card className="mt-6 p-4 sm:p-5">
         <UsageChart steps={report.steps} show={["earnings", "requests"]} tall />
       </Card>
-      <div className="mt-6 grid gap-6 lg:grid-cols-2">
+      <div className="mt-6 grid grid-cols-1 gap-6 lg:grid-cols-2">
         <Best
           title="By model"
           head="Model"
@@ -136,7 +136,7 @@ function Best({ title, head, groups, none, hrefOf }: BestProps) {
         <tbody>
           {groups.map(({ group, requests, markup }) => (
             <Tr key={group}>
-              <Td className="max-w-44 truncate">
+              <Td className="max-w-28 truncate sm:max-w-44">
                 {group === null ? (
                   <span className="text-soft">{none}</span>
                 ) : (

@@ -150,12 +150,12 @@ function Arrival({ app, requests, isError }: { app: Props["app"]; requests: Requ
               // Two lines on a narrow screen, columns on a wide one.
               <li
                 key={request.id}
-                className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 gap-y-1 px-4 py-2.5 text-sm sm:grid-cols-[6rem_minmax(0,1fr)_10.5rem_6.5rem_4rem]"
+                className="grid grid-cols-[minmax(4rem,1fr)_auto] items-center gap-x-4 gap-y-1 px-4 py-2.5 text-sm sm:grid-cols-[6rem_minmax(0,1fr)_10.5rem_6.5rem_4rem]"
               >
                 <code className="truncate font-mono text-[0.8125rem] sm:order-2" title={request.model}>
                   {request.model}
                 </code>
-                <span className="flex gap-3 whitespace-nowrap sm:contents">
+                <span className="flex flex-wrap justify-end gap-x-3 whitespace-nowrap sm:contents">
                   <span className="tabular-nums text-soft sm:order-4 sm:text-right">
                     {grouped(request.promptTokens + request.completionTokens)} tokens
                   </span>
@@ -222,7 +222,7 @@ function Step({
         {done ? <CircleCheck size={22} /> : n}
       </span>
       <div className="min-w-0">
-        <h2 className="font-semibold leading-7" aria-live={live ? "polite" : undefined}>
+        <h2 className="font-semibold leading-7 [overflow-wrap:anywhere]" aria-live={live ? "polite" : undefined}>
           {title}
           {done && <span className="sr-only">, done</span>}
         </h2>

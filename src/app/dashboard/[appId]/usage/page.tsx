@@ -5,7 +5,7 @@ import { requireUser } from "#server/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { grouped } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
-import { Card, EmptyState, Figure } from "#ui/card.tsx";
+import { Card, EmptyState, Figure, Figures } from "#ui/card.tsx";
 import { SelectField, TextField } from "#ui/field.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
@@ -85,7 +85,7 @@ async function Content({ appId, filters, by }: { appId: string; filters: UsageFi
     <>
       <Filters here={here} filters={filters} choices={choices} narrowed={narrowed} />
       <Card>
-        <dl className="grid grid-cols-2 border-b border-line lg:grid-cols-4 lg:divide-x lg:divide-line max-lg:[&>*:nth-child(even)]:border-l max-lg:[&>*:nth-child(n+3)]:border-t">
+        <Figures className="rounded-b-none border-b border-line">
           <Figure label="Requests" note={totals.failed > 0 ? `and ${grouped(totals.failed)} failed` : "none failed"}>
             {grouped(totals.requests)}
           </Figure>
@@ -98,7 +98,7 @@ async function Content({ appId, filters, by }: { appId: string; filters: UsageFi
           <Figure label={sandbox ? "Markup, in play credits" : "Earned by you"} note="the markup">
             <Money credits={totals.markup} />
           </Figure>
-        </dl>
+        </Figures>
         <div className="p-4 sm:p-5">
           <UsageChart steps={report.steps} show={["cost", "earnings", "requests", "tokens"]} tall />
         </div>

@@ -8,7 +8,7 @@ import { appOfPage, caller } from "#server/trpc/caller.ts";
 import type { AppRouter } from "#server/trpc/root.ts";
 import { grouped } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
-import { Card, EmptyState, Fact, Facts, Figure } from "#ui/card.tsx";
+import { Card, EmptyState, Fact, Facts, Figure, Figures } from "#ui/card.tsx";
 import { SectionHeading } from "#ui/heading.tsx";
 import { LimitBar } from "#ui/limit-bar.tsx";
 import { Money } from "#ui/money.tsx";
@@ -92,7 +92,7 @@ async function Content({ appId, user }: { appId: string; user: User }) {
         </div>
       </div>
       <Card>
-        <dl className="grid grid-cols-2 lg:grid-cols-4 lg:divide-x lg:divide-line max-lg:[&>*:nth-child(even)]:border-l max-lg:[&>*:nth-child(n+3)]:border-t">
+        <Figures>
           <Figure label="Requests" note="30 days">
             {grouped(user.requests)}
           </Figure>
@@ -105,7 +105,7 @@ async function Content({ appId, user }: { appId: string; user: User }) {
           <Figure label="Last seen" note={user.lastSeenAt === null ? "no request yet" : "last request settled"}>
             {user.lastSeenAt === null ? "Never" : <Time at={user.lastSeenAt} dateOnly />}
           </Figure>
-        </dl>
+        </Figures>
       </Card>
       <div className="mt-4 grid gap-4 lg:grid-cols-[minmax(0,1fr)_18rem]">
         <Card className="p-4 sm:p-5">
