@@ -10,7 +10,7 @@ import { migrate } from "../prisma/migrate.ts";
 import { verify } from "../src/server/ledger/verify.ts";
 import { type Database, openDatabase } from "../src/server/platform/db.ts";
 import type { Sql } from "../src/server/platform/sql.ts";
-import { makeApp, makeKey, makeLink, makeUser } from "../src/testing/makers.ts";
+import * as makers from "../src/testing/makers.ts";
 import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
 import { median, milliseconds, quantile, spread } from "./figures.ts";
@@ -24,6 +24,8 @@ import { seedUsage } from "./seed-usage.ts";
  *
  * - `+hooks`: an app with a webhook endpoint for everything its requests make known
  *   (`--no-hooks` leaves it out, and with it the waiting until all is delivered);
+ * - `--beside DIR`: the server of another checkout, with its dependencies and its build
+ *   there, on a database of its own: what a change costs or gains;
  * - `--full 10000000,1000000`: a second server on a database with so many requests
  *   and linked users in it already;
  * - `--with-portkey`: another gateway, without billing, at the version below. It is
@@ -40,6 +42,7 @@ const { values: options } = parseArgs({
     modes: { type: "string", default: "json,sse" },
     wallets: { type: "string", default: "1000" },
     full: { type: "string" },
+    beside: { type: "string" },
     "with-portkey": { type: "boolean", default: false },
     hooks: { type: "boolean", default: true },
     profile: { type: "boolean", default: false },
@@ -54,6 +57,7 @@ const folder = await mkdtemp(path.join(tmpdir(), "quota-bench-"));
 const postgres = await startPostgres();
 const fresh = await freshDatabase(postgres.url);
 const second = await freshDatabase(postgres.url);
+const third = await freshDatabase(postgres.url);
 const quotas: ChildProcess[] = [];
 
 try {
@@ -62,9 +66,12 @@ try {
   for (const child of children) child.kill("SIGKILL");
   await fresh.drop();
   await second.drop();
+  await third.drop();
   await postgres.stop();
   await rm(folder, { recursive: true, force: true });
 }
+
+type Makers = Pick<typeof makers, "makeApp" | "makeKey" | "makeLink" | "makeUser">;
 
 /** Whom the load goes to. */
 type Target = { name: string; key: string; port: number; pid: number; headers?: string; afterwards?: () => Promise<void> };
@@ -96,13 +103,29 @@ async function main(): Promise<void> {
     const [rows = 0, linked = 0] = options.full.split(",").map(Number);
     fullDb = await openDatabase({ url: second.url });
     await migrate(fullDb);
-    const app = await makeApp(fullDb, { markupBps: 2_000 });
-    const key = await makeKey(fullDb, app.id);
+    const app = await makers.makeApp(fullDb, { markupBps: 2_000 });
+    const key = await makers.makeKey(fullDb, app.id);
     await seedUsage(fullDb, { id: app.id, earningsId: app.earningsId, keyIds: [key.id] }, { rows, users: linked, days: 90 });
     await fullDb.unhurried((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
     const shops = await openShops(fullDb);
     targets.push({ name: "full", key: shops.keys.plain, ...(await startQuota(second.url, upstreamPort)) });
     console.log(`full: ${rows} requests and ${linked} linked users are in its database already`);
+  }
+  let besideDb: Database | null = null;
+  if (options.beside !== undefined) {
+    // All that makes its data comes from there too: its tables are not ours.
+    const from = <Module>(file: string) => import(path.resolve(options.beside as string, file)) as Promise<Module>;
+    const theirs = {
+      ...(await from<typeof import("../prisma/migrate.ts")>("prisma/migrate.ts")),
+      ...(await from<typeof import("../src/server/platform/db.ts")>("src/server/platform/db.ts")),
+      ...(await from<typeof import("../src/testing/makers.ts")>("src/testing/makers.ts")),
+    };
+    besideDb = await theirs.openDatabase({ url: third.url });
+    await theirs.migrate(besideDb);
+    const shops = await openShops(besideDb, theirs);
+    const entry = path.resolve(options.beside, "src/server/main.ts");
+    targets.push({ name: "beside", key: shops.keys.plain, ...(await startQuota(third.url, upstreamPort, entry)) });
+    console.log(`beside: the server of ${path.basename(path.resolve(options.beside))}`);
   }
   if (options["with-portkey"]) targets.push(await startPortkey(upstreamPort));
 
@@ -145,10 +168,14 @@ async function main(): Promise<void> {
   }
   await db.close();
   await fullDb?.close();
+  await besideDb?.close();
 }
 
 /** Two apps with a key each, linked to the same people; nobody listens to the news of the first. */
-async function openShops(db: Database): Promise<{ keys: { plain: string; listening: string }; users: string[] }> {
+async function openShops(
+  db: Database,
+  { makeApp, makeKey, makeLink, makeUser }: Makers = makers,
+): Promise<{ keys: { plain: string; listening: string }; users: string[] }> {
   const keys = { plain: "", listening: "" };
   const apps: string[] = [];
   for (const name of ["plain", "listening"] as const) {
@@ -177,9 +204,10 @@ function request(stream: boolean, { port, key, headers = "" }: Target, user: str
   return `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${key}\r\nX-Quota-User: ${user}\r\n${headers}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 }
 
-async function startQuota(databaseUrl: string, upstreamPort: number): Promise<{ port: number; pid: number }> {
+async function startQuota(databaseUrl: string, upstreamPort: number, entry = options.entry ?? ""): Promise<{ port: number; pid: number }> {
   const port = await freePort();
-  const server = fork(options.entry ?? "", [], {
+  const server = fork(entry, [], {
+    cwd: path.resolve(path.dirname(entry), "../.."),
     env: {
       ...process.env,
       NODE_ENV: "production",
@@ -292,6 +320,7 @@ function report(mode: string, concurrency: number, results: Map<string, Measured
     ["quota", "raw"],
     ["+hooks", "quota"],
     ["full", "quota"],
+    ["quota", "beside"],
     ["quota", "portkey"],
   ] as const) {
     const [mine, theirs] = [results.get(name), results.get(other)];
