@@ -1,9 +1,10 @@
 /** From an answer to what goes over the wire: tokens, limits, and OpenAI's JSON and chunk shapes. */
 
 import { createHash, randomBytes } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { countPromptTokens, countTextTokens, encodeText, tokenBytes } from "../../pricing/tokens.ts";
 import { composeAnswer, composeLongText, type Directive } from "./answer.ts";
-import type { ChatRequest } from "./request.ts";
+import { ApiError, type ChatRequest } from "./request.ts";
 
 /** A finished completion. The JSON answer and the stream are both made from its pieces, so they always agree. */
 export interface Completion {
@@ -157,13 +158,24 @@ function cutAtStop(text: string, stop: string[]): { text: string; stoppedBy: str
 async function textPieces(text: string, limit: number, request: ChatRequest, index: number) {
   const tokens = await encodeText(text);
   const isCut = tokens.length > limit;
+  if (request.logprobs && Math.min(tokens.length, limit) * request.n * (request.topLogprobs + 1) > MOST_LOGPROBS)
+    throw new ApiError(400, `The simulator makes at most ${MOST_LOGPROBS} log probabilities a request. Ask for fewer.`, {
+      param: "top_logprobs",
+    });
   let position = 0;
-  const pieces = (await characters(tokens.slice(0, limit))).map((part): Piece => {
+  const pieces: Piece[] = [];
+  for (const [at, part] of (await characters(tokens.slice(0, limit))).entries()) {
+    if (request.logprobs && at % LOGPROBS_A_TURN === LOGPROBS_A_TURN - 1) await nextTurn();
     const logprobs = request.logprobs ? part.bytes.map((bytes) => logprobOf(bytes, request, index, position++)) : [];
-    return { kind: "text", text: part.text, logprobs, tokens: part.bytes.length };
-  });
+    pieces.push({ kind: "text", text: part.text, logprobs, tokens: part.bytes.length });
+  }
   return { pieces, isCut };
 }
+
+/** It shares its process with the gateway. */
+const MOST_LOGPROBS = 50_000;
+/** Tokens; as many take some ten milliseconds. */
+const LOGPROBS_A_TURN = 200;
 
 /** Tokens grouped so that each group is whole characters. What a last cut character left over has an empty text. */
 async function characters(tokens: readonly number[]): Promise<{ text: string; bytes: Uint8Array[] }[]> {

@@ -434,6 +434,14 @@ test("logprobs has one entry per token, with the asked number of alternatives", 
   }
 });
 
+test("more log probabilities than one process should make at once are refused, and as many as it may are made", async () => {
+  const asked = { logprobs: true, top_logprobs: 20, max_tokens: 4_096 };
+  expect(await ask("simulate: long 3000", asked).catch((error) => error)).toMatchObject({ status: 400, param: "top_logprobs" });
+  expect(await ask("simulate: long 1500", { ...asked, n: 2 }).catch((error) => error)).toMatchObject({ status: 400 });
+  const { choices } = await ask("simulate: long 2000", asked);
+  expect(choices[0]?.logprobs?.content).toHaveLength(2_000);
+});
+
 describe("errors", () => {
   const user = { role: "user", content: "hi" };
 
