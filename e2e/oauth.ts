@@ -106,6 +106,20 @@ export class Visitor {
       throw new Error(`no session: ${answer.status} ${await answer.text()}`);
   }
 
+  /** Another browser with the same cookies, as somebody would have it who copied them. */
+  copy(): Visitor {
+    const other = new Visitor({ url: this.#origin });
+    for (const [key, cookie] of this.#cookies) other.#cookies.set(key, { ...cookie });
+    return other;
+  }
+
+  /** Presses Sign out: the server ends the session, and the browser forgets its cookie. */
+  async endSession(): Promise<Response> {
+    const { csrfToken } = (await (await this.get("/api/auth/csrf")).json()) as { csrfToken: string };
+    return this.post("/api/auth/signout", { csrfToken, json: "true", callbackUrl: this.#origin });
+  }
+
+  /** Forgets the cookie; the server does not hear of it. */
   signOut(): void {
     for (const [key, { name }] of this.#cookies) if (name.includes("session-token")) this.#cookies.delete(key);
   }

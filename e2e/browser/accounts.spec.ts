@@ -1,6 +1,8 @@
-import type { Page } from "@playwright/test";
+import type { BrowserContext, Page } from "@playwright/test";
+import { decode, encode } from "next-auth/jwt";
 import { hashPassword } from "../../src/server/passwords.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { expectNoViolation } from "../axe.ts";
 import { call, chat } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, type World } from "../world.ts";
@@ -304,13 +306,53 @@ test.describe("a connected app", () => {
     await page.getByRole("button", { name: "Delete account" }).click();
     const dialog = page.getByRole("dialog", { name: "Delete this account" });
     await expect(dialog.getByRole("button", { name: "Delete account" })).toBeDisabled();
-    await dialog.getByRole("textbox").fill(world.user.email);
+    await dialog.getByLabel(/^Type .* to go on$/).fill(world.user.email);
+    await expect(dialog.getByRole("button", { name: "Delete account" })).toBeDisabled();
+    await dialog.getByLabel("Your password").fill("not my password");
     await dialog.getByRole("button", { name: "Delete account" }).click();
+    await expect(dialog.getByRole("alert")).toHaveText("This is not your password.");
+    await expectNoViolation(page);
+    expect((await ask(server, world)).status).toBe(200);
+    // With the keyboard alone: the button is the next thing but one after the password, and Enter in a field sends.
+    await dialog.getByLabel("Your password").focus();
+    await page.keyboard.press("ControlOrMeta+A");
+    await page.keyboard.type(password);
+    await page.keyboard.press("Enter");
     await expect(page).toHaveURL(`${server.url}/`);
     expectError(await ask(server, world), 404, "not_found");
     expect(await server.db.prisma.user.count({ where: { email: world.user.email } })).toBe(0);
     await signIn(page, server, { email: world.user.email, password });
     await expect(page.getByText("do not belong together")).toBeVisible();
+  });
+
+  test("is not deleted by who has no password and signed in a while ago, before they sign in again", async ({
+    page,
+    context,
+    postgresServer: server,
+  }) => {
+    const world = await arrange(server.db);
+    await openWallet(page, server, world);
+    // As somebody who came through another provider, some minutes ago.
+    await server.db.prisma.user.update({ where: { id: world.user.id }, data: { passwordHash: null } });
+    await signedInAgo(server, context, 11);
+    await page.goto(`${server.url}/wallet/security`);
+    await page.getByRole("button", { name: "Delete account" }).press("Enter");
+    const dialog = page.getByRole("dialog", { name: "Delete this account" });
+    await expect(dialog).toContainText("sign in again first");
+    await expect(dialog.getByRole("textbox")).toHaveCount(0);
+    await expectNoViolation(page);
+    await dialog.getByRole("link", { name: "Sign in again" }).press("Enter");
+    await expect(page.getByRole("heading", { name: "Sign in again" })).toBeVisible();
+    await expect(page.getByText("Show that it is you before you go on.")).toBeVisible();
+
+    // As they come back from there.
+    await signedInAgo(server, context, 1);
+    await page.goto(`${server.url}/wallet/security`);
+    await page.getByRole("button", { name: "Delete account" }).click();
+    await dialog.getByRole("textbox").fill(world.user.email);
+    await dialog.getByRole("button", { name: "Delete account" }).click();
+    await expect(page).toHaveURL(`${server.url}/`);
+    expect(await server.db.prisma.user.count({ where: { email: world.user.email } })).toBe(0);
   });
 
   test("has its movements to itself, in the statement and in the file, with what was held and what was charged", async ({
@@ -382,6 +424,17 @@ async function signIn(page: Page, server: ServerProcess, person: { email: string
   await page.getByLabel("Email").fill(person.email);
   await page.getByLabel("Password").fill(person.password);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
+}
+
+/** Changes since when the session in a browser is there; everything else in its cookie stays. */
+async function signedInAgo(server: PostgresServer, context: BrowserContext, minutes: number): Promise<void> {
+  const { value } = await server.db.prisma.setting.findUniqueOrThrow({ where: { key: "session_secret" } });
+  const secret = String(value);
+  const cookie = (await context.cookies()).find(({ name }) => name.endsWith("next-auth.session-token"));
+  if (cookie === undefined) throw new Error("nobody is signed in");
+  const token = await decode({ token: cookie.value, secret });
+  const changed = await encode({ token: { ...token, signedInAt: Date.now() - minutes * 60_000 }, secret });
+  await context.addCookies([{ ...cookie, value: changed }]);
 }
 
 /** The linked user of a world, signed in at their wallet. */

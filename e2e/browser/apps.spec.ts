@@ -210,9 +210,11 @@ test("an app is deleted by its name: keys and links end, and the statement of wh
   await page.getByRole("button", { name: "Delete app" }).click();
   const dialog = page.getByRole("dialog", { name: "Delete Test app" });
   await expect(dialog).toContainText("One person is disconnected.");
-  await dialog.getByRole("textbox").fill("test app");
+  await dialog.getByLabel("Type Test app to go on").fill("test app");
   await expect(dialog.getByRole("button", { name: "Delete app" })).toBeDisabled();
-  await dialog.getByRole("textbox").fill("Test app");
+  await dialog.getByLabel("Type Test app to go on").fill("Test app");
+  await expect(dialog.getByRole("button", { name: "Delete app" })).toBeDisabled();
+  await dialog.getByLabel("Your password").fill(owner.password);
   await dialog.getByRole("button", { name: "Delete app" }).click();
   await expect(page.getByRole("heading", { name: "Register your first app" })).toBeVisible();
 

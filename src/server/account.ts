@@ -11,6 +11,7 @@ import { closeCheckouts, hasOpenCheckouts, type InTheWay, paymentsInTheWay } fro
 import { prisma, type Tx, transaction } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
 import { hashSecret } from "./platform/secrets.ts";
+import { endSessionsOf } from "./sessions.ts";
 
 /** What a person does with their own account once they have one. */
 
@@ -73,13 +74,14 @@ export async function changePassword(ask: {
 
 /** Reset links that are still on their way would undo a new password, so they end with the old one. */
 async function setPassword(tx: Tx, userId: string, passwordHash: string): Promise<void> {
-  await tx.prisma.user.update({ where: { id: userId }, data: { passwordHash, sessionVersion: { increment: 1 } } });
+  await tx.prisma.user.update({ where: { id: userId }, data: { passwordHash } });
+  await endSessionsOf(tx.prisma, userId);
   await tx.prisma.passwordReset.deleteMany({ where: { userId } });
 }
 
 /** Ends every session, the one that asks included. */
 export async function signOutEverywhere(userId: string): Promise<void> {
-  await (await prisma()).user.update({ where: { id: userId }, data: { sessionVersion: { increment: 1 } } });
+  await transaction((tx) => endSessionsOf(tx.prisma, userId));
 }
 
 /** What a person is called; null for nothing in particular. */
@@ -163,9 +165,9 @@ export async function deleteAccount(userId: string): Promise<Deletion> {
         name: null,
         passwordHash: null,
         deletedAt: new Date(),
-        sessionVersion: { increment: 1 },
       },
     });
+    await endSessionsOf(tx.prisma, userId);
     return { kind: "deleted" };
   });
   // After the commit, and nobody waits for it: no card is charged any more in any case.

@@ -33,7 +33,7 @@ describe("signing in through another provider", () => {
     vi.spyOn(globalThis, "fetch").mockResolvedValue(Response.json([{ email: mara.email, primary: true, verified: true }]));
     const { allowed, token } = await signInWith({ provider: "github", providerAccountId: crypto.randomUUID() }, {});
     expect(allowed).toBe(true);
-    expect(token).toEqual({ sub: mara.id, version: 3, signedInAt: expect.any(Number) });
+    expect(token).toEqual({ sub: mara.id, version: 3, signedInAt: expect.any(Number), session: expect.any(String) });
   });
 
   test("opens an account on the first time, and finds it on the second", async () => {
@@ -80,8 +80,10 @@ test("who signs in or up when too many do is told to try again, by what the page
   await Promise.all(line);
 });
 
-test("a session keeps the number it was made under, and the time of signing in", async () => {
+test("a session keeps its id, the number it was made under, and the time of signing in", async () => {
   const { jwt } = await callbacks();
   expect(await jwt({ token: { sub: "1", version: 2, signedInAt: 5 } })).toEqual({ sub: "1", version: 2, signedInAt: 5 });
   expect(await jwt({ token: { sub: "1", version: 2, other: true } })).toEqual({ sub: "1", version: 2 });
+  const session = crypto.randomUUID();
+  expect(await jwt({ token: { sub: "1", version: 2, session, other: true } })).toEqual({ sub: "1", version: 2, session });
 });

@@ -9,9 +9,8 @@ import { cache } from "react";
 import { publicUrl } from "#env";
 import { TooBusy } from "./hashing.ts";
 import { checkPassword } from "./passwords.ts";
-import { prisma } from "./platform/db.ts";
 import { log } from "./platform/log.ts";
-import { sessionSecret } from "./sessions.ts";
+import { beginSession, endSession, ownerOfSession, SESSION_SECONDS, type SessionClaims, sessionSecret } from "./sessions.ts";
 import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-providers.ts";
 import { personOfProvider } from "./sign-up.ts";
 
@@ -39,7 +38,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
   process.env.NEXTAUTH_URL ??= publicUrl();
   return {
     secret: await sessionSecret(),
-    session: { strategy: "jwt", maxAge: 30 * 24 * 60 * 60 },
+    session: { strategy: "jwt", maxAge: SESSION_SECONDS },
     pages: { signIn: "/sign-in", error: "/sign-in" },
     providers: [
       CredentialsProvider({
@@ -57,7 +56,12 @@ export async function authOptions(): Promise<NextAuthOptions> {
             throw new Error(UNAVAILABLE);
           });
           if (verdict.kind === "too_many_attempts") throw new Error(TOO_MANY_ATTEMPTS);
-          return verdict.kind === "accepted" ? verdict.user : null;
+          if (verdict.kind !== "accepted") return null;
+          const sessionId = await beginSession(verdict.user.id).catch((error) => {
+            log.error("signing in failed", { error });
+            throw new Error(UNAVAILABLE);
+          });
+          return { ...verdict.user, sessionId };
         },
       }),
       ...otherProviders(),
@@ -80,25 +84,42 @@ export async function authOptions(): Promise<NextAuthOptions> {
           if (email === null) return "/sign-in?error=unverified_email";
           const { provider, providerAccountId: subject } = account;
           // What next-auth hands on to `jwt` below.
-          Object.assign(user, await personOfProvider({ provider, subject, email, name: user.name ?? null }));
+          const person = await personOfProvider({ provider, subject, email, name: user.name ?? null });
+          Object.assign(user, person, { sessionId: await beginSession(person.id) });
           return true;
         } catch (error) {
           log.error("signing in failed", { error, provider: account.provider });
           return `/sign-in?error=${UNAVAILABLE}`;
         }
       },
-      // Nothing but the id, the number that ends sessions and the time of signing in: what
-      // else there is to know is read from the database, so it is never stale.
-      jwt: ({ token, user }) =>
-        user
-          ? { sub: user.id, version: (user as { sessionVersion?: number }).sessionVersion ?? 0, signedInAt: Date.now() }
-          : { sub: token.sub, version: token.version, ...(token.signedInAt === undefined ? {} : { signedInAt: token.signedInAt }) },
+      // Nothing but whose session it is and which, the number that ends all sessions and the time
+      // of signing in: what else there is to know is read from the database, so it is never stale.
+      jwt: ({ token, user }) => {
+        if (user) {
+          const { id, sessionVersion, sessionId } = user as { id: string; sessionVersion?: number; sessionId?: string };
+          return {
+            sub: id,
+            version: sessionVersion ?? 0,
+            signedInAt: Date.now(),
+            ...(sessionId === undefined ? {} : { session: sessionId }),
+          };
+        }
+        const { sub, version, session, signedInAt } = token;
+        return { sub, version, ...(session === undefined ? {} : { session }), ...(signedInAt === undefined ? {} : { signedInAt }) };
+      },
       session: ({ session, token }) => ({
         expires: session.expires,
         userId: token.sub,
         version: token.version,
+        session: token.session,
         signedInAt: token.signedInAt,
       }),
+    },
+    events: {
+      signOut: async ({ token }) => {
+        const claims = claimsOf({ userId: token?.sub, version: token?.version, session: token?.session });
+        if (claims !== null) await endSession(claims);
+      },
     },
   };
 }
@@ -109,19 +130,29 @@ function otherProviders(): NextAuthOptions["providers"] {
   );
 }
 
+type Said = { userId?: unknown; version?: unknown; session?: unknown; signedInAt?: unknown };
+
+/** What a cookie that is ours says. One from before there were numbers is of the first one. */
+function claimsOf({ userId, version, session }: Said): SessionClaims | null {
+  if (typeof userId !== "string") return null;
+  return { userId, version: typeof version === "number" ? version : 0, sessionId: typeof session === "string" ? session : null };
+}
+
+/** Whether what a cookie says is of a session that has not ended. */
+export async function sessionGoesOn(token: { sub?: unknown; version?: unknown; session?: unknown }): Promise<boolean> {
+  const claims = claimsOf({ ...token, userId: token.sub });
+  return claims !== null && (await ownerOfSession(claims)) !== null;
+}
+
 /** The person who is signed in, or null. One look-up for all that one request renders. */
 export const currentUser = cache(async (): Promise<CurrentUser | null> => {
   // Visitors without a session cost nothing.
   const jar = await cookies();
   if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
-  const session = (await getServerSession(await authOptions())) as { userId?: string; version?: number; signedInAt?: number } | null;
-  if (session?.userId === undefined) return null;
-  const user = await (await prisma()).user.findFirst({
-    // A session from before there were numbers is of the first one.
-    where: { id: session.userId, sessionVersion: session.version ?? 0, deletedAt: null },
-    select: { id: true, email: true, name: true, walletId: true },
-  });
-  return user === null ? null : { ...user, signedInAt: session.signedInAt === undefined ? null : new Date(session.signedInAt) };
+  const session = (await getServerSession(await authOptions())) as Said | null;
+  const claims = session === null ? null : claimsOf(session);
+  const user = claims === null ? null : await ownerOfSession(claims);
+  return user === null ? null : { ...user, signedInAt: typeof session?.signedInAt === "number" ? new Date(session.signedInAt) : null };
 });
 
 /** For pages: whoever is not signed in is asked to, and comes back to `path`. */

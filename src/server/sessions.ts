@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
 import { env } from "#env";
-import { prisma } from "./platform/db.ts";
+import { prisma, type Tx } from "./platform/db.ts";
 
 /**
  * What signs sessions: NEXTAUTH_SECRET, or a secret that the first server made
@@ -28,4 +29,49 @@ async function sharedSecret(): Promise<string> {
   const { value } = await setting.findUniqueOrThrow({ where: { key } });
   if (typeof value !== "string") throw new Error("the setting session_secret is not a text");
   return value;
+}
+
+/** A session ends at the latest so many seconds after signing in, whatever happens in it. */
+export const SESSION_SECONDS = 30 * 24 * 60 * 60;
+
+/** Begins a session of somebody who has just shown who they are; its id, for their cookie. */
+export async function beginSession(userId: string): Promise<string> {
+  const id = uuidv7();
+  await (await prisma()).session.create({ data: { id, userId, expiresAt: new Date(Date.now() + SESSION_SECONDS * 1000) } });
+  return id;
+}
+
+/** What a cookie says of its session: whose, which, and the number that the person's sessions had. */
+export type SessionClaims = { userId: string; sessionId: string | null; version: number };
+
+export type SessionOwner = { id: string; email: string; name: string | null; walletId: string };
+
+/**
+ * The person behind a cookie; null when its session has ended. One statement with two look-ups
+ * by primary key. A cookie from before sessions had ids is good for as long as the person
+ * does not sign out.
+ */
+export async function ownerOfSession({ userId, sessionId, version }: SessionClaims): Promise<SessionOwner | null> {
+  return (await prisma()).user.findFirst({
+    where: {
+      id: userId,
+      sessionVersion: version,
+      deletedAt: null,
+      ...(sessionId === null ? {} : { sessions: { some: { id: sessionId, expiresAt: { gt: new Date() } } } }),
+    },
+    select: { id: true, email: true, name: true, walletId: true },
+  });
+}
+
+/** Ends a session: its cookie, and every copy of it, opens nothing from now on. One without an id can't be told from the person's others, so those end too. */
+export async function endSession({ userId, sessionId }: SessionClaims): Promise<void> {
+  const db = await prisma();
+  if (sessionId !== null) await db.session.deleteMany({ where: { id: sessionId, userId } });
+  else await db.user.updateMany({ where: { id: userId }, data: { sessionVersion: { increment: 1 } } });
+}
+
+/** Ends every session of a person, those without an id too. */
+export async function endSessionsOf(db: Tx["prisma"], userId: string): Promise<void> {
+  await db.user.update({ where: { id: userId }, data: { sessionVersion: { increment: 1 } } });
+  await db.session.deleteMany({ where: { userId } });
 }

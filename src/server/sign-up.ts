@@ -144,11 +144,12 @@ export async function personOfProvider(who: {
   }
 }
 
-/** Forgets sign-ups and reset links that are over. */
+/** Forgets sign-ups, reset links and sessions that are over. */
 export async function purgeExpired(now = new Date()): Promise<void> {
   const db = await prisma();
   await db.pendingSignUp.deleteMany({ where: { expiresAt: { lt: now } } });
   await db.passwordReset.deleteMany({ where: { expiresAt: { lt: now } } });
+  await db.session.deleteMany({ where: { expiresAt: { lt: now } } });
 }
 
 function hashOfCode(secret: string, signUpId: string, code: string): Buffer<ArrayBuffer> {

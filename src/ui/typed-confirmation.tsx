@@ -16,20 +16,39 @@ type Props = {
   failure: string | null;
   /** For what is the same in capitals and small letters; `expected` is in small ones. */
   ignoreCase?: boolean;
-  onConfirm: (typed: string) => void;
+  /** What the person has to show besides, for what is worth more than an open session: their password, or a new sign-in at `signInAt`. */
+  proof?: { needed: "password" | "sign-in" | null; signInAt: string };
+  onConfirm: (typed: string, password: string | undefined) => void;
   onCancel: () => void;
 };
 
 /** The form in a dialog that asks to type the name of what is going to be lost. */
-export function TypedConfirmation({ expected, action, busy, failure, ignoreCase = false, onConfirm, onCancel }: Props) {
+export function TypedConfirmation({ expected, action, busy, failure, ignoreCase = false, proof, onConfirm, onCancel }: Props) {
   const [typed, setTyped] = useState("");
-  const meant = (ignoreCase ? typed.trim().toLowerCase() : typed.trim()) === expected;
+  const [password, setPassword] = useState("");
+  const needed = proof?.needed ?? null;
+  const meant = (ignoreCase ? typed.trim().toLowerCase() : typed.trim()) === expected && (needed !== "password" || password !== "");
+  if (needed === "sign-in") {
+    return (
+      <div className="space-y-4">
+        <p className="text-soft">
+          To show that it is you, sign in again first. You come back to this page, and then have ten minutes to go on.
+        </p>
+        <DialogActions>
+          <Button onClick={onCancel}>Cancel</Button>
+          <Button asChild kind="primary">
+            <a href={proof?.signInAt}>Sign in again</a>
+          </Button>
+        </DialogActions>
+      </div>
+    );
+  }
   return (
     <form
       className="space-y-4"
       onSubmit={(event) => {
         event.preventDefault();
-        if (meant) onConfirm(typed);
+        if (meant && !busy) onConfirm(typed, needed === "password" ? password : undefined);
       }}
     >
       {failure !== null && <FormError>{failure}</FormError>}
@@ -40,6 +59,17 @@ export function TypedConfirmation({ expected, action, busy, failure, ignoreCase 
         autoComplete="off"
         spellCheck={false}
       />
+      {needed === "password" && (
+        <TextField
+          label="Your password"
+          type="password"
+          name="password"
+          autoComplete="current-password"
+          required
+          value={password}
+          onChange={(event) => setPassword(event.target.value)}
+        />
+      )}
       <DialogActions>
         <Button onClick={onCancel}>Cancel</Button>
         <Button type="submit" kind="danger" disabled={!meant} unavailable={busy}>

@@ -42,7 +42,11 @@ export default async function SignIn({ searchParams }: { searchParams: Promise<S
       }
     >
       <p className="mt-1 text-soft">
-        {user === null ? "One account for your wallet and your apps." : "The app that sent you here asks you to show that it is you."}
+        {user === null
+          ? "One account for your wallet and your apps."
+          : goTo.startsWith("/connect/")
+            ? "The app that sent you here asks you to show that it is you."
+            : "Show that it is you before you go on."}
       </p>
       <ProviderButtons providers={providers} goTo={goTo} again={user !== null} />
       <SignInForm goTo={goTo} problem={problemOf(error)} email={user?.email} />

@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test, vi } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { hashPassword } from "../passwords.ts";
 import { firstIdAt } from "../usage/moments.ts";
 import { createCaller } from "./root.ts";
 
@@ -217,7 +218,7 @@ describe("deleting an account", () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db()));
-    const me = createCaller({ user: owner }).account;
+    const me = createCaller({ user: { ...owner, signedInAt: new Date() } }).account;
     expect((await codeOf(me.delete({ confirm: "yes" }))).code).toBe("BAD_REQUEST");
     expect(await codeOf(me.delete({ confirm: owner.email }))).toEqual({
       code: "PRECONDITION_FAILED",
@@ -225,6 +226,51 @@ describe("deleting an account", () => {
     });
     expect((await db().prisma.user.findUniqueOrThrow({ where: { id: owner.id } })).email).toBe(owner.email);
   });
+});
+
+describe("what cannot be undone wants more than a session", () => {
+  const actions = {
+    "deleting the account": async (user: Person, password?: string) =>
+      createCaller({ user, ip: user.id }).account.delete({ confirm: user.email, password }),
+    "deleting an app": async (user: Person, password?: string) => {
+      const app = await makeApp(db(), { ownerId: user.id });
+      await createCaller({ user, ip: user.id }).apps.delete({ appId: app.id, confirm: app.name, password });
+    },
+  };
+  type Person = { id: string; email: string; walletId: string; signedInAt?: Date | null };
+  const ago = (minutes: number) => new Date(Date.now() - minutes * 60_000);
+
+  for (const [what, act] of Object.entries(actions)) {
+    test(`${what}: the password of who has one, however fresh the sign-in is`, async () => {
+      const mara = { ...(await makeUser(db(), { passwordHash: await hashPassword("correct horse battery") })), signedInAt: new Date() };
+      expect(await createCaller({ user: mara }).account.proofNeeded()).toBe("password");
+      for (const password of [undefined, ""])
+        expect(await codeOf(act(mara, password))).toEqual({ code: "PRECONDITION_FAILED", message: "Type your password to go on." });
+      expect(await codeOf(act(mara, "wrong"))).toEqual({ code: "BAD_REQUEST", message: "This is not your password." });
+      expect(await db().prisma.user.count({ where: { id: mara.id, deletedAt: null } })).toBe(1);
+      expect(await db().prisma.app.count({ where: { ownerId: mara.id, deletedAt: { not: null } } })).toBe(0);
+      await act(mara, "correct horse battery");
+    });
+
+    test(`${what}: a fresh sign-in of who has none`, async () => {
+      const mara = await makeUser(db());
+      for (const signedInAt of [null, undefined, ago(11), ago(60 * 24)]) {
+        expect(await createCaller({ user: { ...mara, signedInAt } }).account.proofNeeded()).toBe("sign-in");
+        expect(await codeOf(act({ ...mara, signedInAt }, "any"))).toEqual({
+          code: "PRECONDITION_FAILED",
+          message: "Sign in again to go on.",
+        });
+      }
+      expect(await createCaller({ user: { ...mara, signedInAt: ago(9) } }).account.proofNeeded()).toBe(null);
+      await act({ ...mara, signedInAt: ago(9) });
+    });
+
+    test(`${what}: guesses of the password are counted like attempts to sign in`, async () => {
+      const mara = await makeUser(db(), { passwordHash: await hashPassword("correct horse battery") });
+      for (let guess = 0; guess < 10; guess++) await codeOf(act(mara, "wrong"));
+      expect((await codeOf(act(mara, "correct horse battery"))).code).toBe("TOO_MANY_REQUESTS");
+    });
+  }
 });
 
 describe("a connected app", () => {

@@ -7,8 +7,9 @@ import { TooBusy } from "../hashing.ts";
 import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { prisma } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
+import { prove } from "../proof-of-identity.ts";
 
-export type Context = { user: { id: string; email: string; walletId: string } | null; ip?: string };
+export type Context = { user: { id: string; email: string; walletId: string; signedInAt?: Date | null } | null; ip?: string };
 
 const t = initTRPC.context<Context>().create({
   // For bigint and Date.
@@ -64,6 +65,23 @@ export const userProcedure = procedure.use(({ ctx, next }) => {
   if (ctx.user === null) throw new TRPCError({ code: "UNAUTHORIZED", message: "Sign in to continue." });
   return next({ ctx: { user: ctx.user } });
 });
+
+/** A password that somebody has, as far as it is given. */
+export const givenPassword = z.string().max(1024).optional();
+
+/**
+ * Throws, with a sentence for the person, unless they have shown that it is them: for what cannot be undone.
+ */
+export async function mustProve(
+  ctx: { user: NonNullable<Context["user"]>; ip?: string | undefined },
+  password: string | undefined,
+): Promise<void> {
+  const outcome = await prove(ctx.user, { password: password ?? null, ip: ctx.ip ?? "unknown" });
+  if (outcome === "too many attempts") throw tooManyAttempts("Too many attempts. Wait 15 minutes, then try again.");
+  if (outcome === "wrong password") throw new TRPCError({ code: "BAD_REQUEST", message: "This is not your password." });
+  if (outcome === "password needed") throw new TRPCError({ code: "PRECONDITION_FAILED", message: "Type your password to go on." });
+  if (outcome === "sign-in needed") throw new TRPCError({ code: "PRECONDITION_FAILED", message: "Sign in again to go on." });
+}
 
 /** For the owner of one app. A stranger's app and one that does not exist look the same. */
 export const appProcedure = userProcedure.input(z.object({ appId: z.string() })).use(async ({ ctx, input, next }) => {

@@ -15,7 +15,8 @@ const providerNames: Record<string, string> = { google: "Google", github: "GitHu
 
 export default async function Security() {
   const user = await requireUser("/wallet/security");
-  const { password, providers, appsInUse, paymentInTheWay } = await (await caller()).account.overview();
+  const { account } = await caller();
+  const [{ password, providers, appsInUse, paymentInTheWay }, proofNeeded] = await Promise.all([account.overview(), account.proofNeeded()]);
   const names = providers.map((provider) => providerNames[provider] ?? provider).join(" and ");
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
@@ -71,7 +72,7 @@ export default async function Security() {
             <p className="min-w-0 flex-1 basis-64 text-soft">
               Every app is disconnected, open checkouts are closed, and credits that are left are lost. This cannot be undone.
             </p>
-            <DeleteAccount email={user.email} />
+            <DeleteAccount email={user.email} proofNeeded={proofNeeded} />
           </>
         ) : (
           <div className="text-soft">

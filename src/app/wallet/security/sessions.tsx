@@ -27,8 +27,8 @@ export function SignOutEverywhere() {
   );
 }
 
-/** Asks for the address, because a deleted account cannot be brought back. */
-export function DeleteAccount({ email }: { email: string }) {
+/** Asks for the address, because a deleted account cannot be brought back, and for a proof that it is its owner who deletes it. */
+export function DeleteAccount({ email, proofNeeded }: { email: string; proofNeeded: "password" | "sign-in" | null }) {
   const [open, setOpen] = useState(false);
   const remove = trpc.account.delete.useMutation({ onSuccess: () => leaveTo("/") });
   const failure = failureOf(remove.error);
@@ -53,7 +53,8 @@ export function DeleteAccount({ email }: { email: string }) {
           action={remove.isPending ? "Deleting" : "Delete account"}
           busy={remove.isPending || remove.isSuccess}
           failure={failure.message}
-          onConfirm={(typed) => remove.mutate({ confirm: typed })}
+          proof={{ needed: proofNeeded, signInAt: "/sign-in?again=1&callbackUrl=/wallet/security" }}
+          onConfirm={(typed, password) => remove.mutate({ confirm: typed, password })}
           onCancel={close}
         />
       </Dialog>

@@ -14,9 +14,10 @@ import {
 } from "../../account.ts";
 import { mailGoes } from "../../mail.ts";
 import { dollars } from "../../payments/words.ts";
+import { proofNeeded } from "../../proof-of-identity.ts";
 import { finishSignUp, startSignUp } from "../../sign-up.ts";
 import * as fields from "../fields.ts";
-import { router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
+import { givenPassword, mustProve, router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
 
 const token = z.string().max(200);
 
@@ -74,10 +75,14 @@ export const accountRouter = router({
 
   signOutEverywhere: userProcedure.mutation(({ ctx }) => signOutEverywhere(ctx.user.id)),
 
-  /** Ends the account for good; the person types their address to show that they mean it. */
-  delete: userProcedure.input(z.object({ confirm: z.string().max(320) })).mutation(async ({ ctx, input }) => {
+  /** What this person has to show before something that cannot be undone. */
+  proofNeeded: userProcedure.query(({ ctx }) => proofNeeded(ctx.user)),
+
+  /** Ends the account for good; the person types their address to show that they mean it, and shows that it is them. */
+  delete: userProcedure.input(z.object({ confirm: z.string().max(320), password: givenPassword })).mutation(async ({ ctx, input }) => {
     if (input.confirm.trim().toLowerCase() !== ctx.user.email)
       throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.user.email} to go on.` });
+    await mustProve(ctx, input.password);
     const outcome = await deleteAccount(ctx.user.id);
     if (outcome.kind !== "deleted") throw new TRPCError({ code: "PRECONDITION_FAILED", message: whyNotDeleted(outcome) });
   }),

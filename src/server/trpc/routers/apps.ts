@@ -7,7 +7,7 @@ import { prisma, type Tx, transaction } from "../../platform/db.ts";
 import { allModels } from "../../pricing/models.ts";
 import { newestRequests } from "../../usage/newest-requests.ts";
 import * as fields from "../fields.ts";
-import { appProcedure, noSuchApp, router, userProcedure } from "../trpc.ts";
+import { appProcedure, givenPassword, mustProve, noSuchApp, router, userProcedure } from "../trpc.ts";
 
 /** More than a person has; keeps one answer bounded. */
 const MOST_APPS = 200;
@@ -76,8 +76,9 @@ export const appsRouter = router({
   endFormerSecret: appProcedure.mutation(({ ctx }) => transaction((tx) => endFormerSecret(tx, ctx.app.id))),
 
   /** Deletes the app for good; its owner types its name to show that they mean it. */
-  delete: appProcedure.input(z.object({ confirm: z.string().max(200) })).mutation(async ({ ctx, input }) => {
+  delete: appProcedure.input(z.object({ confirm: z.string().max(200), password: givenPassword })).mutation(async ({ ctx, input }) => {
     if (input.confirm.trim() !== ctx.app.name) throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.app.name} to go on.` });
+    await mustProve(ctx, input.password);
     await deleteApp(ctx.app.id);
   }),
 

@@ -7,8 +7,10 @@ import { Button } from "#ui/button.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
 
-/** Asks for the app's name, because a deleted app cannot be brought back. */
-export function DeleteApp({ app, linkedUsers }: { app: { id: string; name: string }; linkedUsers: number }) {
+type Props = { app: { id: string; name: string }; linkedUsers: number; proofNeeded: "password" | "sign-in" | null };
+
+/** Asks for the app's name, because a deleted app cannot be brought back, and for a proof that it is its owner who deletes it. */
+export function DeleteApp({ app, linkedUsers, proofNeeded }: Props) {
   const [open, setOpen] = useState(false);
   const router = useRouter();
   const remove = trpc.apps.delete.useMutation({
@@ -39,7 +41,8 @@ export function DeleteApp({ app, linkedUsers }: { app: { id: string; name: strin
           action={remove.isPending ? "Deleting" : "Delete app"}
           busy={remove.isPending || remove.isSuccess}
           failure={failure.message}
-          onConfirm={(typed) => remove.mutate({ appId: app.id, confirm: typed })}
+          proof={{ needed: proofNeeded, signInAt: `/sign-in?again=1&callbackUrl=${encodeURIComponent(`/dashboard/${app.id}/settings`)}` }}
+          onConfirm={(typed, password) => remove.mutate({ appId: app.id, confirm: typed, password })}
           onCancel={close}
         />
       </Dialog>

@@ -32,7 +32,7 @@ export default async function Settings({ params }: { params: Promise<{ appId: st
 
 async function Content({ appId }: { appId: string }) {
   const [app, api, user] = await Promise.all([appOfPage(appId), caller(), requireUser(`/dashboard/${appId}/settings`)]);
-  const [{ available }, apps] = await Promise.all([api.wallet.balance(), api.apps.list()]);
+  const [{ available }, apps, proofNeeded] = await Promise.all([api.wallet.balance(), api.apps.list(), api.account.proofNeeded()]);
   const all = [...allModels().keys()];
   return (
     <>
@@ -66,7 +66,11 @@ async function Content({ appId }: { appId: string }) {
           <p className="min-w-0 flex-1 basis-64 text-soft">
             Its keys, its client and everybody’s connection end. What was spent and earned stays in the books.
           </p>
-          <DeleteApp app={{ id: app.id, name: app.name }} linkedUsers={apps.find(({ id }) => id === app.id)?._count.linkedUsers ?? 0} />
+          <DeleteApp
+            app={{ id: app.id, name: app.name }}
+            proofNeeded={proofNeeded}
+            linkedUsers={apps.find(({ id }) => id === app.id)?._count.linkedUsers ?? 0}
+          />
         </Card>
       </div>
     </>
