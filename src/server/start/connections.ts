@@ -7,6 +7,8 @@ export type ConnectionLimits = {
   most: number;
   /** Connections from one address whose first request has not arrived whole; null when an address says nothing, as behind a proxy. */
   mostBegunOfOneAddress: number | null;
+  /** For so long a new connection does not count as one of those: many that come together are read one after the other. */
+  graceMs: number;
 };
 
 /**
@@ -17,19 +19,19 @@ export type ConnectionLimits = {
 export function boundConnections(server: Server, limits: ConnectionLimits): void {
   /** Sockets that wait for (the rest of) their first request, by address, and all of them; the longest wait first. */
   const begunOf = new Map<string, Set<Socket>>();
-  const begun = new Map<Socket, string>();
+  const begun = new Map<Socket, { address: string; since: number }>();
   /** Sockets that wait for another request after at least one. */
   const idle = new Set<Socket>();
   let open = 0;
 
   const leave = (socket: Socket) => {
     idle.delete(socket);
-    const address = begun.get(socket);
-    if (address === undefined) return;
+    const waited = begun.get(socket);
+    if (waited === undefined) return;
     begun.delete(socket);
-    const others = begunOf.get(address);
+    const others = begunOf.get(waited.address);
     others?.delete(socket);
-    if (others?.size === 0) begunOf.delete(address);
+    if (others?.size === 0) begunOf.delete(waited.address);
   };
 
   server.on("connection", (socket: Socket) => {
@@ -48,11 +50,13 @@ export function boundConnections(server: Server, limits: ConnectionLimits): void
     const address = limits.mostBegunOfOneAddress === null ? "" : clientAddress(undefined, socket.remoteAddress, 0);
     const others = begunOf.get(address) ?? new Set();
     begunOf.set(address, others.add(socket));
-    begun.set(socket, address);
+    const now = performance.now();
+    begun.set(socket, { address, since: now });
     if (limits.mostBegunOfOneAddress === null || others.size <= limits.mostBegunOfOneAddress) return;
     const [longest] = others;
-    longest?.destroy();
-    if (longest !== undefined) leave(longest);
+    if (longest === undefined || now - (begun.get(longest)?.since ?? now) < limits.graceMs) return;
+    longest.destroy();
+    leave(longest);
   });
 
   server.prependListener("request", (incoming: IncomingMessage, outgoing: ServerResponse) => {

@@ -60,7 +60,15 @@ async function serve(limits: Partial<ServerLimits>) {
     ["/v1/slow", new Map([["GET", slow]])],
     ["/v1/echo", new Map([["POST", echo]])],
   ]);
-  const patient = { headMs: 60_000, requestMs: 60_000, idleMs: 60_000, checkEveryMs: 20, most: 1_000, mostBegunOfOneAddress: null };
+  const patient = {
+    headMs: 60_000,
+    requestMs: 60_000,
+    idleMs: 60_000,
+    checkEveryMs: 20,
+    most: 1_000,
+    mostBegunOfOneAddress: null,
+    graceMs: 0,
+  };
   const own = createQuotaServer({ find: (path) => doors.get(path) ?? null }, { handle: page }, { ...patient, ...limits });
   await new Promise<void>((resolve) => void own.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
@@ -145,6 +153,18 @@ test("one address has so many requests begun and not sent, and no more; what it 
   goOn.open();
   await Promise.all(atWork.map((each) => said(each, "last")));
   expect(halves.map(({ socket }) => socket.destroyed)).toEqual([true, true, true, false]);
+});
+
+test("many connections that come together from one address are all served", async () => {
+  const { open, said, taken } = await serve({ mostBegunOfOneAddress: 2, graceMs: 60_000 });
+  const together: ReturnType<typeof open>[] = [];
+  for (let count = 0; count < 20; count++) {
+    const arrived = taken();
+    together.push(open());
+    await arrived;
+  }
+  for (const { socket } of together) socket.write(`${ECHO}hi`);
+  await Promise.all(together.map((each) => said(each, "got hi")));
 });
 
 test.each([

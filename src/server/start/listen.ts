@@ -75,6 +75,7 @@ const LIMITS: ServerLimits = {
   most: env.QUOTA_MAX_CONNECTIONS,
   // Behind a proxy all come from its address.
   mostBegunOfOneAddress: env.QUOTA_TRUSTED_PROXIES === 0 ? 256 : null,
+  graceMs: 2_000,
 };
 
 /**
