@@ -112,7 +112,9 @@ test.describe("kill -9 under load", () => {
 
     await letHoldsExpire(db);
     await start({ upstream, databaseUrl: url });
-    await expect.poll(async () => (await verify(db.sql)).openHolds, { timeout: 30_000 }).toBe(0);
+    // A sweep that comes after a silence rests for a minute first.
+    test.setTimeout(240_000);
+    await expect.poll(async () => (await verify(db.sql)).openHolds, { timeout: 120_000 }).toBe(0);
     const report = await verify(db.sql);
     expect(report.discrepancies).toEqual([]);
     const bought = new Map((await world.usage()).map((each) => [`req_${each.id.replaceAll("-", "")}`, Number(each.base + each.markup)]));

@@ -213,6 +213,25 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await balanceOf(db().sql, walletId)).held).toBe(0n);
   });
 
+  test("after a silence return nothing for a minute, so that whoever has a settlement enters it first", async () => {
+    const { walletId, key } = await payer(db());
+    await round();
+    const [answered, lost] = [await made(key, MINUTE), await made(key, MINUTE)];
+    const shift = (name: string, ms: number) =>
+      db().prisma.$executeRawUnsafe(
+        `UPDATE setting SET value = jsonb_set(value, '{memory,${name}}', to_jsonb((value->'memory'->>'${name}')::bigint - ${ms})) WHERE key = '${BOOKMARK}'`,
+      );
+    await shift("at", 31_000);
+    expect(await round()).toBe(0);
+    // Rounds go on meanwhile, and do not make it longer.
+    expect(await round()).toBe(0);
+    expect(await settle(db().sql, [settlement(answered.id, 7n)])).toMatchObject([{ kind: "settled", charged: 7n }]);
+    await shift("restUntil", MINUTE);
+    expect(await round()).toBe(1);
+    expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: lost.id } })).toMatchObject({ outcome: "swept" });
+    expect(await balanceOf(db().sql, walletId)).toEqual({ balance: 99_993n, held: 0n, available: 99_993n });
+  });
+
   test("find holds that came to the database some minutes after they were made", async () => {
     const { key } = await payer(db());
     await made(key, MINUTE, HOUR);

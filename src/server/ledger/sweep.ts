@@ -12,7 +12,15 @@ import { post, unused } from "./hold.ts";
  * resolved, or named among those that were still running. So a round reads what was made
  * since, whatever the age of the database and whichever servers lived how long.
  */
-type Bookmark = { after: string; running: string[]; slice?: number; young?: string };
+type Bookmark = {
+  after: string;
+  running: string[];
+  slice?: number;
+  young?: string;
+  /** When the last round began, and until when rounds return nothing; by the database's clock. */
+  at?: number;
+  restUntil?: number;
+};
 
 /** A hold is there later than its id says: by the way to the database, and by how far its server's clock is behind. */
 const LAG_MS = 10 * 60_000;
@@ -20,6 +28,15 @@ const LAG_MS = 10 * 60_000;
 const FIRST_STRETCH_MS = 24 * 60 * 60_000;
 /** One round for all server processes, about every ten seconds. */
 const EVERY_MS = 8_000;
+/**
+ * When nobody has swept for so long, the database was away, or every server was. Holds may
+ * have expired meanwhile whose settlement somebody still has: on disk, or in a statement
+ * that is asked again. So nothing is returned until a statement without an answer has timed out
+ * everywhere (40 s) and was asked again. A hold outlives the beginning of its settlement by a
+ * minute, which covers silences that are shorter.
+ */
+const SILENT_MS = 30_000;
+const REST_MS = 60_000;
 const ROUND_MS = 5_000;
 const SLICE = 2_000;
 const SMALLEST_SLICE = 25;
@@ -38,6 +55,12 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   const everyMs = options.everyMs ?? EVERY_MS;
   const turn = await claimTurn<Bookmark>(sql, SWEEP, { keepMs: 15_000, longestMs: everyMs });
   if (turn === null) return 0;
+  const now = turn.now.getTime();
+  const restUntil = restAfter(turn.memory, now);
+  if (turn.memory !== null && restUntil > now) {
+    await turn.end(everyMs, { ...turn.memory, at: now, restUntil });
+    return 0;
+  }
   const mostRows = options.slice ?? SLICE;
   const endAt = performance.now() + (options.roundMs ?? ROUND_MS);
   const bookmark = turn.memory ?? { after: firstIdAt(turn.now.getTime() - FIRST_STRETCH_MS), running: [] };
@@ -82,9 +105,16 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   } finally {
     // A statement that took too long has read too much at once.
     const slice = failed ? Math.max(SMALLEST_SLICE, Math.floor(rows / 4)) : Math.min(rows * 2, SLICE);
-    await turn.end(everyMs, { after, running, slice, ...(young === undefined ? {} : { young }) });
+    await turn.end(everyMs, { after, running, slice, at: now, ...(young === undefined ? {} : { young }) });
   }
   return released.count();
+}
+
+/** Until when nothing is returned; 0 for at once. A clock that was set back does not make it long. */
+function restAfter(memory: Bookmark | null, now: number): number {
+  if (memory?.at === undefined) return 0;
+  if (now - memory.at > SILENT_MS) return now + REST_MS;
+  return memory.restUntil !== undefined && memory.restUntil <= now + REST_MS ? memory.restUntil : 0;
 }
 
 /**
