@@ -57,7 +57,7 @@ const schema = z.object({
   DATABASE_URL: readBy(databaseUrl),
   /** Connections for everything but the ledger, which has one of its own. */
   DATABASE_POOL_SIZE: z.coerce.number().int().positive().default(10),
-  /** Home of the embedded database and of demo.json. */
+  /** Home of the embedded database, of demo.json and of bills that the database has not taken yet: on a disk that survives a restart. */
   QUOTA_DATA_DIR: z.string().default(".quota"),
   /** 1 makes demo data on a Postgres too. The embedded database always has it; 0 leaves it out. */
   QUOTA_DEMO: z.enum(["0", "1"]).optional(),

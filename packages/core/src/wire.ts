@@ -4,7 +4,7 @@
 export type Quota = {
   /** Credits; 1 credit is 1 micro-dollar. */
   credits_used: number;
-  /** The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time. */
+  /** The payer's balance after this request, what other requests have set aside included. Null when the payer did not grant credits.read, and when the database did not take the bill within 10 seconds: then the bill is on the server's disk and `credits_used` is what will be billed, once. */
   balance_after: number | null;
   billing_mode: "developer" | "user" | "test";
   external_user_id?: string | undefined;
@@ -46,7 +46,7 @@ export type WireChatCompletion = {
   quota: {
     /** Credits; 1 credit is 1 micro-dollar. */
     credits_used: number;
-    /** The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time. */
+    /** The payer's balance after this request, what other requests have set aside included. Null when the payer did not grant credits.read, and when the database did not take the bill within 10 seconds: then the bill is on the server's disk and `credits_used` is what will be billed, once. */
     balance_after: number | null;
     billing_mode: "developer" | "user" | "test";
     external_user_id?: string | undefined;

@@ -4,9 +4,10 @@ import { env } from "#env";
 import { noteUse } from "../apps/last-used.ts";
 import { QueueFullError } from "../ledger/batcher.ts";
 import { debtOf } from "../ledger/debts.ts";
-import type { HoldVerdict, Payer, Settlement, SettleVerdict } from "../ledger/hold.ts";
+import type { HoldVerdict, Payer, Settlement } from "../ledger/hold.ts";
 import { settle, unused } from "../ledger/hold.ts";
-import { type Ledger, ledger } from "../ledger/ledger.ts";
+import { resolutionOf } from "../ledger/kept.ts";
+import { type Ledger, ledger, type Settled } from "../ledger/ledger.ts";
 import { refillSandbox } from "../ledger/sandbox.ts";
 import { database, type Tx, transaction } from "../platform/db.ts";
 import { AppError, noLinkedUser } from "../platform/errors.ts";
@@ -49,8 +50,10 @@ export type Answer =
   | { kind: "stream"; headers: Record<string, string>; body: AsyncIterable<Uint8Array> };
 
 /**
- * Answers one request and bills it. Throws AppError; whatever it throws, nothing
- * was billed. A stream is billed when it ends, however it ends.
+ * Answers one request and bills it. Throws AppError; whatever it throws, nothing was
+ * billed, but for `internal_error` after the longest wait for the books, which says so
+ * itself. A stream is billed when it ends, however it ends. A price that is named is
+ * committed, or on disk until it is.
  */
 export async function complete(purchase: Purchase): Promise<Answer> {
   const startedAt = performance.now();
@@ -402,7 +405,15 @@ class Sale {
   /** Gives everything back. Does nothing once the sale has ended. */
   async release(outcome: "failed" | "interrupted" = "failed"): Promise<void> {
     if (!this.#end()) return;
-    await this.#settle(nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus));
+    const nothing = nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus);
+    const returned = this.#books.settle(nothing, holdLifetimeMs()).finally(() => this.#close());
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, SETTLE_PATIENCE_MS);
+    });
+    // A failure was logged by the ledger, which has given up; the sweeper returns the credits.
+    await Promise.race([returned.catch(() => {}), patience]);
+    clearTimeout(timer);
   }
 
   async #findUpstream(): Promise<Upstream> {
@@ -446,7 +457,7 @@ class Sale {
     const reported = dialect.readUsage(parsed);
     const usage = reported ?? (await this.#count(dialect.countAnswer(parsed, this.#held.payer.appId)));
     const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
-    const answer = (verdict: SettleVerdict | null): Answer & { kind: "json" } => ({
+    const answer = (verdict: Settled | null): Answer & { kind: "json" } => ({
       kind: "json",
       headers: { ...this.#headers(), "content-type": "application/json; charset=utf-8" },
       body: appendMember(text, "quota", this.#quota(verdict, settlement)),
@@ -463,28 +474,36 @@ class Sale {
     return remembered;
   }
 
-  /** Repeated while the database is away: the answer is there and has been paid for. */
+  /**
+   * Repeated while the database is away, as long as the hold lives: the answer is there
+   * and has been paid for, and nothing is named or kept before the bill is committed.
+   */
   async #billAndRemember(
     settlement: Settlement,
     remember: NonNullable<Purchase["remember"]>,
-    answer: (verdict: SettleVerdict | null) => Answer & { kind: "json" },
+    answer: (verdict: Settled | null) => Answer & { kind: "json" },
   ): Promise<Answer> {
-    for (let attempt = 1; ; attempt++) {
+    const giveUpAt = Date.now() + holdLifetimeMs();
+    for (let pauseMs = 200; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
       try {
         return await transaction(async (tx) => {
           const [verdict] = await settle(tx, [settlement]);
-          // An earlier attempt was committed unheard, and its answer with it.
-          if (verdict?.kind === "already_resolved" && attempt > 1) return answer(null);
-          if (verdict?.kind !== "settled") throw new Error(`hold ${settlement.id} could not be settled: ${verdict?.kind}`);
-          const billed = answer(verdict);
+          if (verdict?.kind === "already_resolved") {
+            const earlier = await resolutionOf(tx, settlement.id);
+            // An earlier attempt was committed unheard, and its answer with it.
+            if (earlier?.outcome === settlement.outcome) return answer({ kind: "settled", charged: earlier.charged, balanceAfter: null });
+          }
+          // Without a hold, because the sweeper came first, the answer is free, as it is without a key.
+          const billed = answer(verdict ?? { kind: "unknown_hold" });
           await remember(tx, billed);
           return billed;
         });
       } catch (error) {
         // Another request has the key now: this one's bill was rolled back and may not be tried again.
-        if (error instanceof AppError || attempt === SETTLE_ATTEMPTS) throw error;
+        if (error instanceof AppError) throw error;
         log.error("settle failed", { request_id: settlement.id, error });
-        await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** attempt));
+        if (Date.now() + pauseMs > giveUpAt) throw unbilled(error);
+        await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     }
   }
@@ -508,7 +527,7 @@ class Sale {
       yield await this.#finishStream(meter);
     } catch (error) {
       if (this.#purchase.signal.aborted) return;
-      if (meter.failure === null && meter.finished && meter.usage !== null) {
+      if (!this.#ended && meter.failure === null && meter.finished && meter.usage !== null) {
         // All was said and counted; only the end of the stream got lost.
         yield await this.#finishStream(meter);
         return;
@@ -549,7 +568,8 @@ class Sale {
   async #billInterrupted(meter: EventMeter): Promise<void> {
     if (!this.#end()) return;
     const usage = meter.usage ?? (await this.#count(meter.deliveredTokens(), meter.promptUsage));
-    await this.#settle(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider"));
+    // Nobody waits for the price. A failure was logged by the ledger.
+    await this.#settle(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider")).catch(() => {});
   }
 
   /** For a provider that reported no usage, or half of it. */
@@ -579,22 +599,19 @@ class Sale {
   }
 
   /**
-   * Settles; when the database takes too long, the answer goes out without a
-   * balance and the ledger keeps trying on its own.
+   * Null when the database takes too long: the bill is on disk then, and the answer goes
+   * out without a balance. Throws when it could be written nowhere as long as the hold lived.
    */
-  async #settle(settlement: Settlement): Promise<SettleVerdict | null> {
-    const settled = this.#books.settle(settlement, holdLifetimeMs()).finally(() => this.#close());
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<null>((resolve) => {
-      timer = setTimeout(() => resolve(null), SETTLE_PATIENCE_MS);
-    });
+  async #settle(settlement: Settlement): Promise<Settled | null> {
     try {
-      return await Promise.race([settled, patience]);
-    } catch {
-      // Logged by the ledger, which has given up; the sweeper returns the credits.
-      return null;
-    } finally {
-      clearTimeout(timer);
+      const settled = await this.#books.settleOrKeep(settlement, { lifetimeMs: holdLifetimeMs(), patienceMs: SETTLE_PATIENCE_MS });
+      // What is on disk gives nothing back yet.
+      if (settled === null) open.delete(this);
+      else this.#close();
+      return settled;
+    } catch (error) {
+      this.#close();
+      throw unbilled(error);
     }
   }
 
@@ -611,11 +628,14 @@ class Sale {
     };
   }
 
-  #quota(verdict: SettleVerdict | null, settlement: Settlement): string {
+  #quota(verdict: Settled | null, settlement: Settlement): string {
     const { payer } = this.#held;
     const settled = verdict?.kind === "settled" ? verdict : null;
-    // The sweeper came first: nothing was billed. Without a verdict the bill is still being written.
-    const charged = settled?.charged ?? (verdict === null ? settlement.base + settlement.markup : 0n);
+    const price = settlement.base + settlement.markup;
+    // Only what is on hold is ever billed; a stream's hold may have grown.
+    const most = settlement.streamed || price < this.#held.amount ? price : this.#held.amount;
+    // The sweeper came first: nothing was billed. Without a verdict the bill is on disk.
+    const charged = settled?.charged ?? (verdict === null ? most : 0n);
     const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
     return `{"credits_used":${charged},"balance_after":${payer.mayReadBalance ? (settled?.balanceAfter ?? null) : null},"billing_mode":"${payer.billingMode}"${user}}`;
   }
@@ -673,8 +693,14 @@ class Sale {
 }
 
 const SETTLE_PATIENCE_MS = 10_000;
-/** With pauses of 0.2, 0.4, … seconds between them, 12.6 in all. */
-const SETTLE_ATTEMPTS = 7;
+
+/** No price is named, because nobody knows whether a statement that got no answer is committed in the end. */
+function unbilled(cause: unknown): AppError {
+  return new AppError("internal_error", {
+    message: "The books could not be written in time, so this request has no price. If it is billed after all, GET /v1/usage shows it.",
+    cause,
+  });
+}
 
 function nothingUsed(
   purchase: Purchase,

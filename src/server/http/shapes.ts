@@ -23,7 +23,7 @@ export const quota = z.object({
   balance_after: credits
     .nullable()
     .describe(
-      "The payer's balance after this request; null for a payer who did not grant credits.read, and in the rare case that the books could not be read in time.",
+      "The payer's balance after this request, what other requests have set aside included. Null when the payer did not grant credits.read, and when the database did not take the bill within 10 seconds: then the bill is on the server's disk and `credits_used` is what will be billed, once.",
     ),
   billing_mode: z.enum(["developer", "user", "test"]),
   external_user_id: z.string().optional(),

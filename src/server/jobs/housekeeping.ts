@@ -4,6 +4,7 @@ import { purgeOAuth } from "../connect/grants.ts";
 import { finishDeletedApps } from "../delete-app.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
+import { KeptSettlements } from "../ledger/kept.ts";
 import { preparePartitions } from "../ledger/partitions.ts";
 import { sweepOrphans } from "../ledger/sweep.ts";
 import type { Database } from "../platform/db.ts";
@@ -18,7 +19,8 @@ import { Schedule } from "./schedule.ts";
 const FOLDS_A_ROUND = 200;
 
 /**
- * What has to be done every now and then, by every server process: returning the
+ * What has to be done every now and then, by every server process: entering settlements
+ * that were kept on disk, returning the
  * credits of orphaned holds, folding summed accounts and usage, writing down when keys
  * were used, ending the links of deleted apps and of apps whose tokens are over, forgetting old idempotency keys, sign-ups,
  * resets, deliveries and what the authorization server no longer needs, and once
@@ -30,6 +32,14 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
   // It reads everything, and nothing else waits for it.
   const proof = new Schedule();
 
+  const kept = new KeptSettlements();
+  const enterKept = async () => {
+    const { entered } = await kept.enter(db.sql);
+    if (entered > 0) log.warn("entered settlements that were kept on disk", { settlements: entered });
+  };
+  // Before the sweep, and after the start, because a server process that is replaced has no start of its own.
+  chores.soon("enter kept settlements", enterKept);
+  chores.every(5_000, "enter kept settlements", enterKept);
   chores.every(10_000, "sweep holds", async () => {
     const swept = await sweepOrphans(db.sql);
     if (swept > 0) log.warn("returned the credits of orphaned holds", { holds: swept });

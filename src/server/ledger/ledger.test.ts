@@ -202,13 +202,13 @@ describe("on a database whose answers get lost", () => {
     };
   }
 
-  test("a settlement that was committed unheard is charged once", async () => {
+  test("a settlement that was committed unheard is charged once, and says what it charged", async () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const app = await makeApp(db(), { ownerId: owner.id });
     const key = await makeKey(db(), app.id);
     const held = await holdOne(db().sql, holdRequest(key));
     const ledger = openLedger(lane(deaf(2)));
-    expect(await ledger.settle(settlement(held.id, 40n, 4n), 60_000)).toEqual({ kind: "already_resolved" });
+    expect(await ledger.settle(settlement(held.id, 40n, 4n), 60_000)).toEqual({ kind: "settled", charged: 44n, balanceAfter: null });
     expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 956n, held: 0n, available: 956n });
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(4n);
   });

@@ -15,6 +15,7 @@ import {
   type Settlement,
   type SettleVerdict,
 } from "./hold.ts";
+import { KeptSettlements, resolutionOf } from "./kept.ts";
 import { recountLimit, refillLimit } from "./limits.ts";
 
 /**
@@ -33,25 +34,37 @@ export type Ledger = {
    * was paid for must not be forgotten. Gives up when the hold's lifetime is over,
    * because the sweeper has returned the credits by then.
    */
-  settle(settlement: Settlement, lifetimeMs: number): Promise<SettleVerdict>;
+  settle(settlement: Settlement, lifetimeMs: number): Promise<Settled>;
+  /**
+   * The same for an answer that names its price. When the database takes longer than
+   * `patienceMs`, the settlement is kept on disk; null says that it is there, and that the
+   * bill will be entered, by this process or another one. When the disk does not take it
+   * either, the answer waits for the database as long as the hold lives.
+   */
+  settleOrKeep(settlement: Settlement, options: { lifetimeMs: number; patienceMs: number }): Promise<Settled | null>;
   /**
    * Adds to an open hold; see `grow`. `linkedUserId`: the link that pays, whose limit is
    * refilled when its month is over. Throws QueueFullError and AccountLockedError like `hold`;
    * after any other error the same growth may be asked for again.
    */
   grow(growth: Growth, linkedUserId: string | null): Promise<Exclude<GrowthVerdict, { kind: "limit_due" }>>;
-  /** Settlements that have not been committed yet. */
+  /** Settlements that are neither committed nor kept on disk yet. */
   readonly unsettled: number;
 };
+
+/** What became of a settlement. `balanceAfter` is null when it was committed by an attempt whose answer got lost. */
+export type Settled =
+  | (Omit<Extract<SettleVerdict, { kind: "settled" }>, "balanceAfter"> & { balanceAfter: bigint | null })
+  | Exclude<SettleVerdict, { kind: "settled" }>;
 
 const shared = globalThis as unknown as { quotaLedger?: Promise<Ledger> };
 
 export function ledger(): Promise<Ledger> {
-  shared.quotaLedger ??= database().then(openLedger);
+  shared.quotaLedger ??= database().then((db) => openLedger(db));
   return shared.quotaLedger;
 }
 
-export function openLedger(db: Database): Ledger {
+export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger {
   // Holds and settlements in one batch, one commit for all of it. It waits for nobody's
   // lock: what meets one goes on in `contended`, on connections that do.
   const lane = db.lane();
@@ -65,7 +78,7 @@ export function openLedger(db: Database): Ledger {
     },
     { lanes: PATIENT_LANES },
   );
-  let unsettled = 0;
+  const pending = new Set<Settlement>();
 
   async function decide(posting: Posting, options?: { always: boolean }): Promise<HoldVerdict | SettleVerdict> {
     const verdict = await batcher.push(posting, options);
@@ -101,12 +114,13 @@ export function openLedger(db: Database): Ledger {
     },
     async settle(settlement, lifetimeMs) {
       const giveUpAt = Date.now() + lifetimeMs;
-      unsettled++;
+      pending.add(settlement);
       try {
         for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
           try {
             // Never refuse to write down what was delivered.
-            return (await decide({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
+            const verdict = (await decide({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
+            return verdict.kind === "already_resolved" ? await resolvedBefore(lane, settlement) : verdict;
           } catch (error) {
             // Settling is idempotent, so an unknown outcome is simply asked again. A locked account was logged when it was met.
             if (!(error instanceof AccountLockedError)) log.error("settle failed", { request_id: settlement.id, error });
@@ -118,8 +132,24 @@ export function openLedger(db: Database): Ledger {
           }
         }
       } finally {
-        unsettled--;
+        pending.delete(settlement);
       }
+    },
+    async settleOrKeep(settlement, { lifetimeMs, patienceMs }) {
+      const settling = this.settle(settlement, lifetimeMs);
+      const inTime = await within(patienceMs, settling);
+      if (inTime !== null) return inTime;
+      const copy = onDisk.keep(settlement).catch((error: unknown) => {
+        log.error("a settlement could not be kept on disk; its answer waits for the database", { request_id: settlement.id, error });
+        return null;
+      });
+      const committed = settling.catch(() => null);
+      void committed.then(async (verdict) => (verdict === null ? undefined : (await copy)?.forget()));
+      const first = await Promise.race([committed, copy.then((kept) => (kept === null ? committed : null))]);
+      if (first !== null) return first;
+      if ((await copy) === null) return settling;
+      pending.delete(settlement);
+      return null;
     },
     async grow(growth, linkedUserId) {
       const giveUpAt = Date.now() + GROW_PATIENCE_MS;
@@ -135,7 +165,7 @@ export function openLedger(db: Database): Ledger {
       }
     },
     get unsettled() {
-      return unsettled;
+      return pending.size;
     },
   };
 }
@@ -149,6 +179,26 @@ const GROW_PATIENCE_MS = 2_000;
 
 /** What a hold does at most about a limit whose month is over, before it fails: whatever keeps it due must not keep a request for ever. */
 const MOST_REFILLS = 3;
+
+/** Null when it takes longer. */
+async function within<T>(ms: number, outcome: Promise<T>): Promise<T | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), ms);
+  });
+  try {
+    return await Promise.race([outcome, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** By an earlier attempt that was committed unheard, or by the sweeper. */
+async function resolvedBefore(sql: Sql, settlement: Settlement): Promise<Settled> {
+  const resolution = await resolutionOf(sql, settlement.id);
+  if (resolution === null || resolution.outcome !== settlement.outcome) return { kind: "already_resolved" };
+  return { kind: "settled", charged: resolution.charged, balanceAfter: null };
+}
 
 type Posting = { kind: "hold"; request: HoldRequest } | { kind: "settle"; settlement: Settlement };
 
