@@ -18,7 +18,7 @@ import { quantile } from "./figures.ts";
  * `npm run bench:silence`: what one key can do to everybody else. Each case sends the worst that is known of its kind, all
  * at once, to a server with a scripted provider, while /healthz is asked every 10 ms. It prints how long that
  * waited and the longest that the server's main thread was busy without a pause. `--entry` names the main.ts
- * of another build, `--only` a part of a case's name. Ends with 1 when a turn was longer than 250 ms.
+ * of another build with the same migrations (in an older one run a copy of this file), `--only` a part of a case's name. Ends with 1 when a turn was longer than 250 ms.
  */
 const { values: options } = parseArgs({
   options: {

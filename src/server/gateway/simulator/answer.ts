@@ -69,6 +69,9 @@ export function composeLongText(tokens: number): string {
 const MAX_SLOW_MS = 600_000;
 const MAX_LONG_TOKENS = 32_768;
 
+/** Characters of a message that are looked at: patterns take their time, and the gateway shares this process. */
+const MOST_READ = 20_000;
+
 interface Turn {
   seed: number;
   /** The last user message, without what only politeness or a directive put before it. */
@@ -86,7 +89,10 @@ function readTurn(request: ChatRequest, choice: number): Turn {
   for (const message of request.messages) hash.update(`\0${message.role}\0${message.text}`);
   const last = lastUserMessage(request);
   const text = last?.text ?? "";
-  const said = text.replace(/^\s*simulate:\s*\w+\s*\d*\s*/i, "").trim();
+  const said = text
+    .slice(0, MOST_READ)
+    .replace(/^\s*simulate:\s*\w+\s*\d*\s*/i, "")
+    .trim();
   return {
     seed: hash.digest().readUInt32BE(0),
     said,
