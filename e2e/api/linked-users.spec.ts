@@ -1,4 +1,4 @@
-import { makeLink, makeUser } from "../../src/testing/makers.ts";
+import { makeLink, makeUser, passMonth } from "../../src/testing/makers.ts";
 import { call, chat } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";
@@ -29,7 +29,7 @@ test("a limit whose month is over is full again at the next request", async ({ p
   for (let month = 0; month < 2; month++) {
     await call(postgresServer, path, { ...world.as, body: chat("hi", { max_tokens: 100 }) });
     expect((await call(postgresServer, `/v1/users/${world.as.user}`, { key: world.as.key })).json.spent).toBe(5);
-    await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1_000) } });
+    await passMonth(db, world.link);
     expect((await call(postgresServer, `/v1/users/${world.as.user}`, { key: world.as.key })).json.spent).toBe(0);
   }
 });

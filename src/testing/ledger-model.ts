@@ -12,7 +12,18 @@ export type ModelLink = {
   wallet: string;
   allowedModels: readonly string[];
   paused: boolean;
-  limit: { account: string; monthly: bigint; spent: bigint; endsAt: number } | null;
+};
+/** What one person agreed to with one app, and what the app took from them in this month, by whichever links. */
+export type ModelAgreement = {
+  app: ModelApp;
+  wallet: string;
+  /** Credits a month, while a limit is in force. */
+  monthly: bigint | null;
+  /** The limit's account, also when none is in force. */
+  account: string | null;
+  /** The month of the limit is over, and it was not refilled yet. */
+  due: boolean;
+  spent: bigint;
 };
 export type ModelRequest = {
   id: string;
@@ -24,7 +35,10 @@ export type ModelRequest = {
   modestBase: bigint;
   waits: boolean;
 };
-export type ModelVerdict = { kind: "held"; amount: bigint; wallet: string; limit: string | null } | { kind: "refused"; reason: string };
+export type ModelVerdict =
+  | { kind: "held"; amount: bigint; wallet: string; limit: string | null }
+  | { kind: "refused"; reason: string }
+  | { kind: "limit_due" };
 type ModelHold = {
   amount: bigint;
   wallet: string;
@@ -33,6 +47,7 @@ type ModelHold = {
   earnings: string;
   resolved: boolean;
   link: ModelLink | null;
+  agreement: ModelAgreement | null;
   grown: Map<string, bigint>;
 };
 
@@ -40,6 +55,7 @@ export class LedgerModel {
   readonly accounts = new Map<string, ModelAccount>();
   readonly links: ModelLink[] = [];
   readonly holds = new Map<string, ModelHold>();
+  readonly agreements: ModelAgreement[] = [];
   readonly #transfers = new Set<string>();
   readonly #platform: { revenue: string; shortfall: string; sandbox: string; unbounded: ReadonlySet<string> };
 
@@ -54,6 +70,15 @@ export class LedgerModel {
       this.accounts.set(id, account);
     }
     return account;
+  }
+
+  agreement({ app, wallet }: { app: ModelApp; wallet: string }): ModelAgreement {
+    let agreement = this.agreements.find((each) => each.app === app && each.wallet === wallet);
+    if (agreement === undefined) {
+      agreement = { app, wallet, monthly: null, account: null, due: false, spent: 0n };
+      this.agreements.push(agreement);
+    }
+    return agreement;
   }
 
   hold(request: ModelRequest): ModelVerdict {
@@ -77,10 +102,13 @@ export class LedgerModel {
       if (notAllowed(app.allowedModels) || notAllowed(link.allowedModels)) return refused("model_not_allowed");
       wallet = link.wallet;
     }
+    const agreement = link === undefined ? null : this.agreement(link);
+    const limitAccount = agreement === null || agreement.monthly === null ? null : agreement.account;
+    if (limitAccount !== null && agreement?.due) return { kind: "limit_due" };
     const withMarkup = (base: bigint) => base + (base * app.markupBps + 9_999n) / 10_000n;
     const [desired, minimum, modest] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase), withMarkup(request.modestBase)];
     const payer = this.account(wallet);
-    const limit = link?.limit ? this.account(link.limit.account) : null;
+    const limit = limitAccount === null ? null : this.account(limitAccount);
     const available = least(payer.available, limit?.available ?? payer.available);
     const walletTotal = payer.available + payer.held;
     const limitTotal = limit === null ? walletTotal : limit.available + limit.held;
@@ -94,7 +122,6 @@ export class LedgerModel {
       account.held += amount;
     }
     const isTest = key.mode === "test";
-    const limitAccount = link?.limit?.account ?? null;
     this.holds.set(request.id, {
       amount,
       wallet,
@@ -103,6 +130,7 @@ export class LedgerModel {
       earnings: isTest ? this.#platform.sandbox : app.earnings,
       resolved: false,
       link: link ?? null,
+      agreement,
       grown: new Map(),
     });
     return { kind: "held", amount, wallet, limit: limitAccount };
@@ -123,7 +151,7 @@ export class LedgerModel {
       account.held -= held.amount;
       account.available += held.amount - charged;
     }
-    for (const link of this.links) if (link.limit !== null && link.limit.account === held.limit) link.limit.spent += charged;
+    if (held.agreement !== null) held.agreement.spent += charged;
     this.account(held.revenue).available += base;
     const paidBase = least(base, held.amount);
     this.account(held.earnings).available += charged - paidBase;
@@ -137,14 +165,16 @@ export class LedgerModel {
     holdId: string,
     desired: bigint,
     minimum: bigint,
-  ): { kind: "grown"; amount: bigint } | { kind: "refused"; reason: string } {
+  ): { kind: "grown"; amount: bigint } | { kind: "refused"; reason: string } | { kind: "limit_due" } {
     const held = this.holds.get(holdId);
     if (held === undefined || held.resolved) return { kind: "refused", reason: "resolved" };
     const earlier = held.grown.get(id);
     if (earlier !== undefined) return { kind: "grown", amount: earlier };
-    const { link } = held;
-    if (link !== null && (!this.links.includes(link) || link.paused || (link.limit?.account ?? null) !== held.limit)) {
-      return { kind: "refused", reason: "not_found" };
+    const { link, agreement } = held;
+    if (link !== null && agreement !== null) {
+      const limitNow = agreement.monthly === null ? null : agreement.account;
+      if (!this.links.includes(link) || link.paused || limitNow !== held.limit) return { kind: "refused", reason: "not_found" };
+      if (limitNow !== null && agreement.due) return { kind: "limit_due" };
     }
     const wallet = this.account(held.wallet);
     const limit = held.limit === null ? null : this.account(held.limit);
@@ -174,25 +204,63 @@ export class LedgerModel {
     return "applied";
   }
 
-  /** Whether the limit can stay in its account: false when more is spent and held than the new limit allows. */
-  canSetLimit(link: ModelLink, monthly: bigint, now: number): boolean {
-    if (link.limit === null) return false;
-    const spent = link.limit.endsAt <= now ? 0n : link.limit.spent;
-    return spent + this.account(link.limit.account).held <= monthly;
+  /** What open requests hold of this agreement's wallet for its app, on one account of the limit or on whichever. */
+  #held(agreement: ModelAgreement, account?: string): bigint {
+    let held = 0n;
+    for (const hold of this.holds.values())
+      if (!hold.resolved && hold.agreement === agreement && (account === undefined || hold.limit === account)) held += hold.amount;
+    return held;
   }
 
-  setLimit(link: ModelLink, monthly: bigint, now: number, endsAt: number): void {
-    if (link.limit === null) throw new Error("the model changes limits, it opens none");
-    const { limit } = link;
-    if (limit.endsAt <= now) limit.spent = 0n;
-    const account = this.account(limit.account);
-    account.available = monthly - limit.spent - account.held;
-    limit.monthly = monthly;
-    limit.endsAt = endsAt;
+  /**
+   * Sets, removes, refills or recounts the limit. `account`: where the database keeps it from now on.
+   * Says why that is the wrong one; null when it is right.
+   */
+  setLimit(agreement: ModelAgreement, monthly: bigint | null, account: string | null): string | null {
+    agreement.monthly = monthly;
+    agreement.due = false;
+    if (monthly === null) return account === null ? null : "without a limit there is no account";
+    if (account === null) return "a limit has an account";
+    const allowed = monthly - agreement.spent - this.#held(agreement);
+    const stays = agreement.account !== null && (allowed >= 0n || this.#held(agreement, agreement.account) === 0n);
+    if (stays !== (account === agreement.account)) return stays ? "the account had to stay" : "another account had to take over";
+    agreement.account = account;
+    this.account(account).available = allowed > 0n ? allowed : 0n;
+    return null;
   }
 
-  refill(link: ModelLink, now: number, endsAt: number): void {
-    if (link.limit !== null && link.limit.endsAt <= now) this.setLimit(link, link.limit.monthly, now, endsAt);
+  /** What was settled is of the month before, and limits wait to be refilled. */
+  monthPasses(): void {
+    for (const agreement of this.agreements) {
+      agreement.spent = 0n;
+      agreement.due = agreement.monthly !== null && this.linksOf(agreement).length > 0;
+    }
+  }
+
+  linksOf({ app, wallet }: ModelAgreement): ModelLink[] {
+    return this.links.filter((link) => link.app === app && link.wallet === wallet);
+  }
+
+  /** The last link is gone: what it said of a limit is not in force for whoever connects next. */
+  unlink(link: ModelLink): void {
+    const index = this.links.indexOf(link);
+    if (index < 0) return;
+    this.links.splice(index, 1);
+    const agreement = this.agreement(link);
+    if (this.linksOf(agreement).length > 0) return;
+    agreement.monthly = null;
+    agreement.due = false;
+  }
+
+  /** Where an app could take more than the limit in force; null when nowhere. */
+  broken(): string | null {
+    for (const agreement of this.agreements) {
+      if (agreement.monthly === null || agreement.account === null || agreement.due) continue;
+      const left = agreement.monthly - agreement.spent - this.#held(agreement);
+      const { available } = this.account(agreement.account);
+      if (available > (left > 0n ? left : 0n)) return `${available} available where ${left} are left of ${agreement.monthly}`;
+    }
+    return null;
   }
 }
 

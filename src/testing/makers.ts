@@ -66,7 +66,7 @@ export async function makeLink(
   db: Database,
   appId: string,
   user: { id: string; walletId: string },
-  options: { externalUserId?: string; agreedMarkupBps?: number; monthlyLimit?: bigint; allowedModels?: string[] } = {},
+  options: { externalUserId?: string; agreedMarkupBps?: number; monthlyLimit?: bigint | null | undefined; allowedModels?: string[] } = {},
 ) {
   return transaction(async (tx) => {
     const link = await tx.prisma.linkedUser.create({
@@ -85,14 +85,21 @@ export async function makeLink(
   }, db);
 }
 
-/** As if a month had passed since an app's requests of one person were settled: they get an earlier date, and the limit is due. */
-export async function passMonth(db: Database, { appId, userId, walletId }: { appId: string; userId: string; walletId: string }) {
+/**
+ * As if a month had passed since requests were settled, all or an app's of one person: they get an earlier date, and limits
+ * are due. The clock stays.
+ */
+export async function passMonth(db: Database, of: { appId: string; userId: string; walletId: string } | null = null) {
   await transaction(async (tx) => {
     // The journal refuses to be changed, but for who may switch its guards off.
     await tx.prisma.$executeRaw`SET LOCAL session_replication_role = replica`;
     await tx.prisma.$executeRaw`
-      UPDATE usage SET created_at = created_at - interval '32 days' WHERE app_id = ${appId}::uuid AND wallet_id = ${walletId}::uuid`;
-    await tx.prisma.linkedUser.updateMany({ where: { appId, userId }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+      UPDATE usage SET created_at = created_at - interval '32 days'
+      WHERE ${of === null} OR (app_id = ${of?.appId ?? null}::uuid AND wallet_id = ${of?.walletId ?? null}::uuid)`;
+    await tx.prisma.linkedUser.updateMany({
+      where: { limitId: { not: null }, ...(of === null ? {} : { appId: of.appId, userId: of.userId }) },
+      data: { limitPeriodEndsAt: new Date(Date.now() - 1) },
+    });
   }, db);
 }
 

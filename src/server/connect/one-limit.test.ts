@@ -1,21 +1,30 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeToken, makeUser, passMonth } from "#testing/makers.ts";
-import { balanceOf } from "../ledger/accounts.ts";
+import { balanceOf, platformAccount } from "../ledger/accounts.ts";
 import { settle } from "../ledger/hold.ts";
 import { openLedger } from "../ledger/ledger.ts";
 import { endOfMonth, refillLimit, setLimit } from "../ledger/limits.ts";
+import { transfer } from "../ledger/transfer.ts";
 import { verify } from "../ledger/verify.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { createCaller } from "../trpc/root.ts";
 import { standing } from "./consent.ts";
-import { type Agreement, findLinkedUser, link, linkByToken, unlink } from "./linked-users.ts";
+import { type Agreement, endLink, findLinkedUser, link, linkByToken, linkLimit, unlink } from "./linked-users.ts";
 
 const NEXT_MONTH = endOfMonth(new Date());
-const LIMIT_ROW = { limitId: true, monthlyLimit: true, limitPeriodEndsAt: true, limitOverspent: true, limitFormerIds: true } as const;
+const LIMIT_ROW = {
+  limitId: true,
+  monthlyLimit: true,
+  limitPeriodEndsAt: true,
+  limitOverspent: true,
+  limitFormerIds: true,
+  limitHeldElsewhere: true,
+} as const;
 
 /** A person with plenty of credits, an app, and what they agree to, one consent after the other. */
 async function connecting(db: Database) {
@@ -173,6 +182,176 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
   });
 });
 
+onBothDatabases("a month's limit", (db) => {
+  asTheDatabase(db);
+
+  test("of one cent lets one cent through: not another after the app unlinks and they connect under another id, nor a third after they disconnect", async () => {
+    const it = await connecting(db());
+    const ledger = openLedger(db());
+    let charged = 0n;
+    /** As many requests of 2,494 credits as are let through. */
+    const spendAll = async (externalUserId: string) => {
+      for (;;) {
+        const verdict = await ledger.hold(it.request(externalUserId, 2_494n));
+        if (verdict.kind !== "held") return verdict;
+        const settled = await ledger.settle(settlement(verdict.id, 2_494n), 60_000);
+        if (settled.kind === "settled") charged += settled.charged;
+      }
+    };
+    await it.connect("first", 10_000n);
+    expect(await spendAll("first")).toMatchObject({ reason: "spending_limit_reached" });
+    expect(charged).toBe(9_976n);
+    await transaction((tx) => unlink(tx, it.app.id, "first", "app"), db());
+    await it.connect("second", 10_000n);
+    expect(await it.state("second")).toEqual({ limit: 10_000n, spent: 9_976n });
+    expect(await spendAll("second")).toMatchObject({ reason: "spending_limit_reached", available: 24n });
+    const [row] = await it.rows();
+    await createCaller({ user: it.person }).wallet.disconnect({ linkId: row?.id ?? "" });
+    await it.connect("third", 10_000n);
+    expect(await spendAll("third")).toMatchObject({ reason: "spending_limit_reached", available: 24n });
+    expect(charged).toBe(9_976n);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("of two dollars that is removed in the wallet and set again tells what was spent all the while", async () => {
+    const it = await connecting(db());
+    const { id } = await it.connect("a", 2_000_000n);
+    await it.spend("a", 234n);
+    const { wallet } = createCaller({ user: it.person });
+    const shown = async () => (await wallet.connectedApps()).map(({ limit, spent }) => ({ limit, spent }));
+    expect(await shown()).toEqual([{ limit: 2_000_000n, spent: 234n }]);
+    await wallet.setLimit({ linkId: id, monthlyLimit: null });
+    expect(await shown()).toEqual([{ limit: null, spent: 234n }]);
+    // An app is told what is spent of a limit, where there is one.
+    expect(await it.state("a")).toEqual({ limit: undefined, spent: undefined });
+    await wallet.setLimit({ linkId: id, monthlyLimit: 2_000_000n });
+    expect(await shown()).toEqual([{ limit: 2_000_000n, spent: 234n }]);
+    expect(await it.state("a")).toEqual({ limit: 2_000_000n, spent: 234n });
+    const owner = createCaller({ user: await db().prisma.user.findUniqueOrThrow({ where: { id: it.app.ownerId } }) });
+    expect(await owner.linkedUsers.get({ appId: it.app.id, linkedUserId: id })).toMatchObject({
+      limit: { limit: 2_000_000n, spent: 234n },
+    });
+    // And after the link itself has ended.
+    await wallet.disconnect({ linkId: id });
+    await it.connect("b", null);
+    expect(await shown()).toEqual([{ limit: null, spent: 234n }]);
+    await it.connect("b", 1_000n);
+    expect(await shown()).toEqual([{ limit: 1_000n, spent: 234n }]);
+  });
+
+  const ways: Record<string, (it: Awaited<ReturnType<typeof connecting>>) => Promise<string | { token: string }>> = {
+    "the same id": async (it) => {
+      await transaction((tx) => unlink(tx, it.app.id, "a", "user"), db());
+      await it.connect("a", 1_000n);
+      return "a";
+    },
+    "an id beside the first, which then ends": async (it) => {
+      await it.connect("b", 1_000n);
+      await transaction((tx) => unlink(tx, it.app.id, "a", "app"), db());
+      return "b";
+    },
+    "no limit first, and a limit afterwards": async (it) => {
+      await transaction((tx) => unlink(tx, it.app.id, "a", "app"), db());
+      await it.connect("b", null);
+      await it.connect("b", 1_000n);
+      return "b";
+    },
+    "a token": async (it) => {
+      await transaction((tx) => unlink(tx, it.app.id, "a", "user"), db());
+      const { id } = await it.byToken(1_000n);
+      return { token: id };
+    },
+    "a token whose connection expired, and another one": async (it) => {
+      const { id, externalUserId } = await it.byToken(1_000n);
+      await transaction((tx) => unlink(tx, it.app.id, "a", "user"), db());
+      await transaction((tx) => endLink(tx, { id, appId: it.app.id, userId: it.person.id, externalUserId }, "expired"), db());
+      return { token: (await it.byToken(1_000n)).id };
+    },
+    "an id that another wallet had taken meanwhile": async (it) => {
+      const other = await makeUser(db(), { credits: 1_000n });
+      await transaction((tx) => link(tx, "a", { ...it.agreement(700n), userId: other.id }), db());
+      expect(await it.state("a")).toEqual({ limit: 700n, spent: 0n });
+      await it.connect("a", 1_000n);
+      return "a";
+    },
+    "a pause": async (it) => {
+      const [row] = await it.rows();
+      const { wallet } = createCaller({ user: it.person });
+      await wallet.pause({ linkId: row?.id ?? "" });
+      await wallet.setLimit({ linkId: row?.id ?? "", monthlyLimit: null });
+      await wallet.setLimit({ linkId: row?.id ?? "", monthlyLimit: 1_000n });
+      await wallet.resume({ linkId: row?.id ?? "" });
+      return "a";
+    },
+  };
+  test.each(Object.entries(ways))("counts what was spent and is held by links before: %s", async (_way, again) => {
+    const it = await connecting(db());
+    await it.connect("a", 1_000n);
+    await it.spend("a", 300n);
+    const open = await holdOne(db().sql, it.request("a", 500n));
+    const way = await again(it);
+    const request = async (amount: bigint) => {
+      if (typeof way === "string") return it.request(way, amount);
+      const { hash } = await makeToken(db(), { id: way.token, appId: it.app.id, userId: it.person.id });
+      return holdRequest({ hash }, { byToken: true, amount });
+    };
+    const ledger = openLedger(db());
+    expect(await ledger.hold(await request(201n))).toMatchObject({ kind: "refused" });
+    // What the open request gives back can be spent; what it spends can't.
+    await settle(db().sql, [settlement(open.id, 100n)]);
+    expect(await ledger.hold(await request(601n))).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+    expect(await ledger.hold(await request(600n))).toMatchObject({ kind: "held", amount: 600n });
+    const [row] = await it.rows();
+    expect(await linkLimit(db(), row?.id ?? "")).toEqual({ limit: 1_000n, spent: 400n });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("that is higher when they connect again leaves what it is higher by; and the next month all of it", async () => {
+    const it = await connecting(db());
+    await it.connect("a", 500n);
+    await it.spend("a", 500n);
+    await transaction((tx) => unlink(tx, it.app.id, "a", "app"), db());
+    await it.connect("b", 800n);
+    const ledger = openLedger(db());
+    expect(await ledger.hold(it.request("b", 301n))).toMatchObject({ reason: "spending_limit_reached" });
+    await passMonth(db(), { appId: it.app.id, userId: it.person.id, walletId: it.person.walletId });
+    expect(await it.state("b")).toEqual({ limit: 800n, spent: 0n });
+    expect(await ledger.hold(it.request("b", 800n))).toMatchObject({ kind: "held", amount: 800n });
+  });
+
+  test("holds while they end and make connections, set and remove the limit, and the app asks all the time", async () => {
+    const it = await connecting(db());
+    await it.connect("id 0", 1_000n);
+    const ledger = openLedger(db());
+    const names = ["id 0"];
+    let charged = 0n;
+    let over = false;
+    const ask = async () => {
+      while (!over) {
+        const verdict = await ledger.hold(it.request(names.at(-1) ?? "", 37n));
+        if (verdict.kind !== "held") continue;
+        const settled = await ledger.settle(settlement(verdict.id, 31n), 60_000);
+        if (settled.kind === "settled") charged += settled.charged;
+      }
+    };
+    const change = async () => {
+      for (let turn = 1; turn <= 12; turn++) {
+        const name = `id ${turn}`;
+        if (turn % 3 !== 0) await transaction((tx) => unlink(tx, it.app.id, names.at(-1) ?? "", turn % 2 === 0 ? "app" : "user"), db());
+        await it.connect(name, 1_000n);
+        names.push(name);
+        const [row] = await it.rows();
+        await transaction((tx) => setLimit(tx, row?.id ?? "", turn % 4 === 0 ? 400n : 1_000n), db());
+      }
+      over = true;
+    };
+    await Promise.all([...Array.from({ length: 6 }, ask), change()]);
+    expect(charged).toBeLessThanOrEqual(1_000n);
+    expect(await it.state(names.at(-1) ?? "")).toEqual({ limit: 400n, spent: charged });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
 /** As if the database came from the version before. */
 async function migrateAgain(db: Database): Promise<void> {
   const folder = new URL("../../../prisma/migrations/20261122120000_one_limit_for_an_app/", import.meta.url);
@@ -236,6 +415,56 @@ onBothDatabases("a database of before, where an app's limit was one for each id"
     for (const id of ["id-0", "id-1"]) expect(await ledger.hold(over.request(id, 100n))).toMatchObject({ kind: "held" });
     expect(await ledger.hold(over.request("id-0", 1n))).toMatchObject({ kind: "refused", reason: "credits_on_hold" });
     expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+});
+
+// A database of its own: the migrations are about all of it.
+onBothDatabases("a database of before, whose limits forgot what had been spent", (db) => {
+  test("has them counted again, and agreements for the links that there are", async () => {
+    const it = await connecting(db());
+    const forgetful = await connecting(db());
+    const [kept, forgot] = [await it.connect("a", 500n), await forgetful.connect("a", 500n)];
+    await it.spend("a", 200n);
+    await forgetful.spend("a", 200n);
+    const { id: open } = await holdOne(db().sql, forgetful.request("a", 50n));
+    const without = await connecting(db());
+    await without.connect("a", null);
+    const { limitId } = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: forgot.id } });
+    const given = {
+      id: uuidv7(),
+      debitId: platformAccount.allowance,
+      creditId: limitId ?? "",
+      amount: 200n,
+      reason: "allowance",
+    } as const;
+    await transfer(db().sql, given);
+    await db().prisma.$executeRawUnsafe(`DROP TABLE agreement`);
+    await db().prisma.$executeRawUnsafe(`ALTER TABLE linked_user DROP COLUMN limit_held_elsewhere`);
+    expect((await verify(db().sql)).discrepancies).toMatchObject([
+      { rule: "a limit has no more left than its month", what: `linked user ${forgot.id}`, expected: "250", found: "450" },
+    ]);
+
+    for (const name of ["20261129020100_limits_from_the_books", "20261129020150_agreements"]) {
+      const text = await readFile(new URL(`../../../prisma/migrations/${name}/migration.sql`, import.meta.url), "utf8");
+      // One statement at a time.
+      const [plain = "", block] = text.replace(/^ *--.*$/gm, "").split("DO $$");
+      for (const statement of [...plain.split(";"), ...(block === undefined ? [] : [`DO $$${block}`])])
+        if (statement.trim() !== "") await db().prisma.$executeRawUnsafe(statement);
+    }
+
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+    expect(await it.state("a")).toEqual({ limit: 500n, spent: 200n });
+    expect((await balanceOf(db().sql, limitId ?? "")).available).toBe(250n);
+    await settle(db().sql, [settlement(open, 50n)]);
+    expect(await forgetful.state("a")).toEqual({ limit: 500n, spent: 250n });
+    expect(await db().prisma.agreement.findMany({ orderBy: { monthlyLimit: "asc" }, select: { monthlyLimit: true } })).toEqual([
+      { monthlyLimit: 500n },
+      { monthlyLimit: 500n },
+      { monthlyLimit: null },
+    ]);
+    const rows = await db().prisma.linkedUser.findMany({ where: { id: { in: [kept.id, forgot.id] } } });
+    for (const { appId, userId, limitId: id } of rows)
+      expect(await db().prisma.agreement.findUnique({ where: { userId_appId: { userId, appId } } })).toMatchObject({ limitId: id });
   });
 });
 

@@ -140,7 +140,7 @@ export class Contended<Item, Answer> {
   }
 }
 
-const isLockTimeout = (error: unknown) => codeOf(error) === "55P03";
+export const isLockTimeout = (error: unknown) => codeOf(error) === "55P03";
 
 /**
  * Data errors (SQLSTATE class 22) and integrity errors (class 23) come from a value, a
@@ -152,7 +152,9 @@ export function isAboutOneItem(error: unknown): boolean {
   return /^(2[23]|55P03|57014|40P01)/.test(codeOf(error));
 }
 
+/** SQLSTATE of an error, of a statement of the ledger or of a transaction by Prisma, which has its own codes and this within. */
 export function codeOf(error: unknown): string {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === "string" ? code : "";
+  const { code, meta } = (error ?? {}) as { code?: unknown; meta?: { driverAdapterError?: { cause?: { originalCode?: unknown } } } };
+  const original = meta?.driverAdapterError?.cause?.originalCode;
+  return typeof original === "string" ? original : typeof code === "string" ? code : "";
 }

@@ -5,14 +5,14 @@ import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
 import { LedgerModel, type ModelApp, type ModelKey, type ModelLink } from "#testing/ledger-model.ts";
 import { holdRequest, settlement } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeLink, makeToken, makeUser } from "#testing/makers.ts";
+import { makeApp, makeKey, makeLink, makeToken, makeUser, passMonth } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { toBigInt } from "../platform/sql.ts";
-import { foldDeltas, platformAccount } from "./accounts.ts";
+import { balanceOf, foldDeltas, platformAccount } from "./accounts.ts";
 import { Batcher } from "./batcher.ts";
 import { type Growth, grow, type HoldRequest, type HoldVerdict, hold, type Locked, post, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
-import { endOfMonth, refillLimit, setLimit } from "./limits.ts";
+import { lockLinks, recountLimit, refillLimit, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
@@ -43,6 +43,11 @@ const aSettlement = fc.record({
   base: fc.oneof(fc.constant(0n), credits(120), credits(400)),
   markup: fc.oneof(fc.constant(0n), credits(40)),
 });
+const aLimit = fc.oneof(
+  { weight: 4, arbitrary: credits(400) },
+  { weight: 2, arbitrary: credits(900) },
+  { weight: 2, arbitrary: fc.constant(null) },
+);
 const operation = fc.oneof(
   {
     weight: 6,
@@ -84,20 +89,26 @@ const operation = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant("transfer" as const), from: small, to: small, amount: credits(200), again: fc.option(small) }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("payOut" as const), app: small, amount: credits(60) }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("setLimit" as const), link: small, limit: aLimit }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("recount" as const), link: small }) },
   {
     weight: 3,
     arbitrary: fc.record({
-      kind: fc.constant("setLimit" as const),
-      link: small,
-      limit: fc.oneof({ weight: 9, arbitrary: credits(900) }, { weight: 1, arbitrary: fc.constant(null) }),
+      kind: fc.constant("connect" as const),
+      /** Whose person and app, and with the same id when that is free. */
+      as: small,
+      sameId: fc.boolean(),
+      /** Undefined: what is asked for is not spending, so nothing is said about a limit. */
+      limit: fc.oneof({ weight: 4, arbitrary: aLimit }, { weight: 1, arbitrary: fc.constant(undefined) }),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("monthEnds" as const), refill: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("revoke" as const), key: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const) }) },
 );
+type Linked = { id: string; appId: string; user: { id: string; walletId: string }; token: Uint8Array; model: ModelLink };
 type Made<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Operation = Made<typeof operation>;
 type ARequest = Made<typeof aRequest>;
@@ -142,7 +153,7 @@ async function world(db: Database, markups: readonly [number, number]) {
       keys.push({ id: key.id, hash: key.hash, model: { app, mode, valid: true } });
     }
   }
-  const links: { id: string; token: Uint8Array; model: ModelLink }[] = [];
+  const links: Linked[] = [];
   for (const [app, person, externalUserId, monthlyLimit, allowedModels] of [
     [0, 1, `o'b"r\\ien,{🙂}`, 300n, []],
     [0, 2, "plain", undefined, ["a", "c"]],
@@ -157,13 +168,10 @@ async function world(db: Database, markups: readonly [number, number]) {
       allowedModels: [...allowedModels],
       ...(monthlyLimit === undefined ? {} : { monthlyLimit }),
     });
-    const link: ModelLink = { app: inApp.model, externalUserId, wallet: user.walletId, allowedModels, paused: false, limit: null };
-    if (made.limitId !== null && monthlyLimit !== undefined) {
-      link.limit = { account: made.limitId, monthly: monthlyLimit, spent: 0n, endsAt: endOfMonth(new Date()).getTime() };
-      model.account(made.limitId).available = monthlyLimit;
-    }
+    const link: ModelLink = { app: inApp.model, externalUserId, wallet: user.walletId, allowedModels, paused: false };
     model.links.push(link);
-    links.push({ id: made.id, token: (await makeToken(db, made)).hash, model: link });
+    if (monthlyLimit !== undefined) expect(model.setLimit(model.agreement(link), monthlyLimit, made.limitId)).toBe(null);
+    links.push({ id: made.id, appId: inApp.id, user, token: (await makeToken(db, made)).hash, model: link });
   }
   return { model, people, apps, keys, links };
 }
@@ -198,7 +206,17 @@ async function run(db: Database, markups: readonly [number, number], operations:
   const holds: string[] = [uuidv7()];
   const growths: Growth[] = [];
   const transfers: { id: string; debitId: string; creditId: string; amount: bigint }[] = [];
-  let now = new Date();
+  /** What the database did to a limit, done to the model as well. */
+  const agreed = async (link: Linked, monthly: bigint | null) => {
+    const { limitId } = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id }, select: { limitId: true } });
+    expect(model.setLimit(model.agreement(link.model), monthly, limitId)).toBe(null);
+  };
+  /** A link that there is, for each agreement with a limit in force. */
+  const limited = () =>
+    model.agreements.flatMap((agreement) => {
+      const link = links.find(({ model: each }) => model.linksOf(agreement).includes(each));
+      return link === undefined || agreement.monthly === null ? [] : { agreement, link };
+    });
 
   /** Requests, and what the model has to be asked for each. */
   const ask = (requests: readonly ARequest[]) =>
@@ -232,7 +250,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
       expect(verdicts[index]).toMatchObject(
         expected.kind === "held"
           ? { kind: "held", id: request.id, amount: expected.amount, payer: { walletId: expected.wallet, limitId: expected.limit } }
-          : { kind: "refused", reason: expected.reason },
+          : expected,
       );
     }
   };
@@ -304,23 +322,37 @@ async function run(db: Database, markups: readonly [number, number], operations:
       }
       case "setLimit": {
         const link = at(links, step.link);
-        if (link.model.limit === null || !model.links.includes(link.model)) break;
-        // What is spent in a month that only this test knows of has the date of the real one in the books.
-        if (now > new Date()) break;
-        // Lowering below what is spent and held has tests of its own; here every answer must be exact.
-        if (step.limit !== null && !model.canSetLimit(link.model, step.limit, now.getTime())) break;
-        await transaction((tx) => setLimit(tx, link.id, step.limit, now), db);
-        if (step.limit === null) link.model.limit = null;
-        else model.setLimit(link.model, step.limit, now.getTime(), endOfMonth(now).getTime());
+        if (!model.links.includes(link.model)) break;
+        await transaction((tx) => setLimit(tx, link.id, step.limit), db);
+        await agreed(link, step.limit);
+        break;
+      }
+      case "recount": {
+        const link = at(links, step.link);
+        await transaction((tx) => recountLimit(tx, link.id), db);
+        const agreement = model.agreement(link.model);
+        if (model.links.includes(link.model) && agreement.monthly !== null && !agreement.due) await agreed(link, agreement.monthly);
+        break;
+      }
+      case "connect": {
+        const { appId, user, model: as } = at(links, step.as);
+        const isTaken = model.links.some(({ app, externalUserId }) => app === as.app && externalUserId === as.externalUserId);
+        const externalUserId = step.sameId && !isTaken ? as.externalUserId : `again ${links.length}`;
+        const made = await makeLink(db, appId, user, { externalUserId, monthlyLimit: step.limit });
+        const link = { ...as, externalUserId, allowedModels: [], paused: false };
+        model.links.push(link);
+        links.push({ id: made.id, appId, user, token: (await makeToken(db, made)).hash, model: link });
+        if (step.limit !== undefined) await agreed(at(links, links.length - 1), step.limit);
+        else expect(made.monthlyLimit).toBe(model.agreement(link).monthly);
         break;
       }
       case "monthEnds": {
-        now = new Date(endOfMonth(now).getTime() + 1_000);
+        await passMonth(db);
+        model.monthPasses();
         if (!step.refill) break;
-        for (const link of links) {
-          if (!model.links.includes(link.model)) continue;
-          await transaction((tx) => refillLimit(tx, link.id, now), db);
-          model.refill(link.model, now.getTime(), endOfMonth(now).getTime());
+        for (const { link, agreement } of limited()) {
+          await transaction((tx) => refillLimit(tx, link.id), db);
+          await agreed(link, agreement.monthly);
         }
         break;
       }
@@ -332,8 +364,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
       }
       case "unlink": {
         const link = at(links, step.link);
-        const index = model.links.indexOf(link.model);
-        if (index >= 0) model.links.splice(index, 1);
+        model.unlink(link.model);
         await db.prisma.linkedUser.deleteMany({ where: { id: link.id } });
         break;
       }
@@ -349,6 +380,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
         break;
     }
     await expectEqualBalances(db, model);
+    expect(model.broken()).toBe(null);
   }
 
   // At the end everything that is still held goes back.
@@ -389,7 +421,10 @@ onBothDatabases("whatever happens", (db) => {
         }),
       },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant("move" as const), from: small, to: small, amount: credits(120) }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("raise" as const), link: small, by: credits(80) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("limit" as const), link: small, limit: aLimit }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("connect" as const), as: small, limit: aLimit }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant("due" as const), link: small }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("fold" as const) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
     );
@@ -400,8 +435,21 @@ onBothDatabases("whatever happens", (db) => {
           const { people, keys, links, model } = await world(db(), [500, 10_000]);
           const ledger = openLedger(db());
           const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
-          const largest = new Map(links.map(({ id, model: link }) => [id, link.limit?.monthly ?? null]));
-          const chargedByLimit = new Map<string, bigint>();
+          const pairOf = (appId: string, walletId: string) => `${appId} ${walletId}`;
+          // Of each person and app: the highest limit that was ever in force, and null when there was a time without.
+          const highest = new Map(
+            links.map(({ appId, user, model: link }) => [pairOf(appId, user.walletId), model.agreement(link).monthly]),
+          );
+          const chargedTo = new Map<string, bigint>();
+          /** The limit to set instead: where one was in force from the beginning, it is never removed. */
+          const asAllowed = ({ appId, user }: Linked, limit: bigint | null) => {
+            const pair = pairOf(appId, user.walletId);
+            const before = highest.get(pair) ?? null;
+            if (before === null) return limit;
+            const next = limit ?? before;
+            if (next > before) highest.set(pair, next);
+            return next;
+          };
           let charged = 0n;
           let playCharged = 0n;
           let brought = 1_250n;
@@ -410,46 +458,75 @@ onBothDatabases("whatever happens", (db) => {
             for (const each of tasks) {
               if (each.kind === "spend") {
                 const key = at(keys, each.request.key);
-                const externalUserId =
-                  typeof each.request.user === "number" ? at(links, each.request.user).model.externalUserId : each.request.user;
+                const link = typeof each.request.user === "number" ? at(links, each.request.user) : null;
                 const minimumBase = (each.request.desired * each.request.minimum) / 100n;
+                const terms = {
+                  model: each.request.model,
+                  desiredBase: each.request.desired,
+                  minimumBase: minimumBase > 0n ? minimumBase : 1n,
+                };
+                const externalUserId = link?.model.externalUserId ?? (each.request.user as string | null);
                 const verdict = await ledger.hold(
-                  holdRequest(key, {
-                    externalUserId,
-                    model: each.request.model,
-                    desiredBase: each.request.desired,
-                    minimumBase: minimumBase > 0n ? minimumBase : 1n,
-                  }),
+                  link !== null && each.request.byToken
+                    ? holdRequest({ hash: link.token }, { byToken: true, ...terms })
+                    : holdRequest(key, { externalUserId, ...terms }),
                 );
                 if (verdict.kind !== "held") continue;
                 const settles = await Promise.all(
                   each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
                 );
-                const won = settles.filter((settled) => settled.kind === "settled");
-                expect(won).toHaveLength(Math.min(1, each.settles.length));
-                const amount = won[0]?.charged ?? 0n;
+                // One enters it, and is told the balance. Whoever repeats it is told what that one charged.
+                const told = settles.map((settled) => (settled.kind === "settled" ? settled : expect.unreachable(settled.kind)));
+                const entered = told.filter(({ balanceAfter }) => balanceAfter !== null);
+                expect(entered).toHaveLength(Math.min(1, each.settles.length));
+                const amount = entered[0]?.charged ?? 0n;
+                for (const { charged: same } of told) expect(same).toBe(amount);
                 expect(amount).toBeLessThanOrEqual(verdict.amount);
                 if (verdict.payer.billingMode === "test") playCharged += amount;
                 else charged += amount;
-                if (verdict.payer.limitId !== null)
-                  chargedByLimit.set(verdict.payer.limitId, (chargedByLimit.get(verdict.payer.limitId) ?? 0n) + amount);
+                if (verdict.payer.billingMode === "user") {
+                  const pair = pairOf(verdict.payer.appId, verdict.payer.walletId);
+                  chargedTo.set(pair, (chargedTo.get(pair) ?? 0n) + amount);
+                }
               } else if (each.kind === "move") {
                 const sources = [platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
                 const [debitId, creditId] = [at(sources, each.from), at(people, each.to).walletId];
                 if (debitId === creditId) continue;
                 const outcome = await transfer(db().sql, { id: uuidv7(), debitId, creditId, amount: each.amount, reason: "grant" });
                 if (outcome === "applied" && debitId === platformAccount.promotions) brought += each.amount;
-              } else if (each.kind === "raise") {
+              } else if (each.kind === "limit") {
                 const link = at(links, each.link);
-                if (link.model.limit === null) continue;
-                link.model.limit.monthly += each.by;
-                largest.set(link.id, link.model.limit.monthly);
-                // Raises that meet may come in either order; the largest sum is the bound.
-                await transaction((tx) => setLimit(tx, link.id, link.model.limit?.monthly ?? 0n), db());
+                const limit = asAllowed(link, each.limit);
+                // Gone in the meantime: there is nothing to limit.
+                await transaction((tx) => setLimit(tx, link.id, limit), db()).catch((error: Error) =>
+                  expect(error.message).toContain("no linked user"),
+                );
+              } else if (each.kind === "connect") {
+                const { appId, user, model: as } = at(links, each.as);
+                const externalUserId = `again ${uuidv7()}`;
+                const limit = asAllowed(at(links, each.as), each.limit);
+                const made = await makeLink(db(), appId, user, { externalUserId, monthlyLimit: limit });
+                const token = (await makeToken(db(), made)).hash;
+                links.push({ id: made.id, appId, user, token, model: { ...as, externalUserId, paused: false } });
+              } else if (each.kind === "unlink") {
+                await db().prisma.linkedUser.deleteMany({ where: { id: at(links, each.link).id } });
+              } else if (each.kind === "due") {
+                // The month seems to be over, and what was spent is of this one all the same. All links have the same month.
+                const { appId, user } = at(links, each.link);
+                await transaction(async (tx) => {
+                  await lockLinks(tx, { appId, userId: user.id });
+                  await tx.prisma.linkedUser.updateMany({
+                    where: { appId, userId: user.id, limitId: { not: null } },
+                    data: { limitPeriodEndsAt: new Date(Date.now() - 1) },
+                  });
+                }, db());
               } else if (each.kind === "pause") {
                 const link = at(links, each.link);
                 link.model.paused = !link.model.paused;
-                await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: link.model.paused ? new Date() : null } });
+                await db().prisma.linkedUser.updateMany({
+                  where: { id: link.id },
+                  data: { pausedAt: link.model.paused ? new Date() : null },
+                });
               } else {
                 await foldDeltas(db().sql);
               }
@@ -465,9 +542,15 @@ onBothDatabases("whatever happens", (db) => {
           }
           expect(wallets.reduce((sum, { available, held }) => sum + available + held, 0n)).toBe(brought - charged);
           expect(playCharged).toBeLessThanOrEqual(300n);
-          for (const { id, model: link } of links) {
-            if (link.limit === null) continue;
-            expect(chargedByLimit.get(link.limit.account) ?? 0n).toBeLessThanOrEqual(largest.get(id) ?? 0n);
+          for (const [pair, limit] of highest) if (limit !== null) expect(chargedTo.get(pair) ?? 0n).toBeLessThanOrEqual(limit);
+          expect((await verify(db().sql)).discrepancies).toEqual([]);
+          // And where there was a time without a limit, a limit that is set now knows all the same.
+          for (const link of links) {
+            if ((await db().prisma.linkedUser.count({ where: { id: link.id } })) === 0) continue;
+            await transaction((tx) => setLimit(tx, link.id, 500n), db());
+            const { limitId } = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
+            const left = 500n - (chargedTo.get(pairOf(link.appId, link.user.walletId)) ?? 0n);
+            expect((await balanceOf(db().sql, limitId ?? "")).available).toBeLessThanOrEqual(left > 0n ? left : 0n);
           }
           expect((await verify(db().sql)).discrepancies).toEqual([]);
         },

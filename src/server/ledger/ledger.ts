@@ -1,9 +1,9 @@
 import type { Database } from "../platform/db.ts";
-import { database, transaction } from "../platform/db.ts";
+import { database, type Tx, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import type { Sql } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
-import { AccountLockedError, Contended } from "./contended.ts";
+import { AccountLockedError, Contended, isLockTimeout } from "./contended.ts";
 import {
   type Growth,
   type GrowthVerdict,
@@ -16,7 +16,7 @@ import {
   type SettleVerdict,
 } from "./hold.ts";
 import { KeptSettlements, resolutionOf } from "./kept.ts";
-import { recountLimit, refillLimit } from "./limits.ts";
+import { limitStanding, recountLimit, refillLimit } from "./limits.ts";
 
 /**
  * The ledger as the gateway sees it: holds and settlements from all requests of this
@@ -85,19 +85,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
     return verdict.kind === "locked" ? contended.push(verdict.accountId, posting) : verdict;
   }
 
-  const recounts = new Map<string, number>();
-  /** Whether a limit that refused a request has more to give, now that requests which held elsewhere have ended. */
-  async function recount({ reason, payer }: HoldVerdict & { kind: "refused" }): Promise<boolean> {
-    if (reason !== "spending_limit_reached" && reason !== "credits_on_hold") return false;
-    const link = payer?.limitId == null ? null : payer.linkedUserId;
-    if (link === null || link === undefined || (recounts.get(link) ?? 0) > Date.now()) return false;
-    // An app that goes on asking under a limit that is used up must not cost more than its refusals.
-    if (recounts.size > 10_000) recounts.clear();
-    recounts.set(link, Date.now() + RECOUNT_EVERY_MS);
-    const there = await db.prisma.linkedUser.findUnique({ where: { id: link }, select: { limitHeldElsewhere: true } });
-    if (there === null || there.limitHeldElsewhere === 0n) return false;
-    return transaction((tx) => recountLimit(tx, link), db);
-  }
+  const limits = openLimits(db);
 
   return {
     async hold(request) {
@@ -107,9 +95,13 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
         if (verdict.kind === "limit_due") {
           // Once is enough, and twice where a month ends in between.
           if (++refills > MOST_REFILLS) throw new Error(`the limit of linked user ${verdict.linkedUserId} could not be refilled`);
-          await transaction((tx) => refillLimit(tx, verdict.linkedUserId), db);
-        } else if (recounted || verdict.kind === "held" || !(await recount(verdict))) return verdict;
-        else recounted = true;
+          await limits.refill(verdict.linkedUserId);
+          continue;
+        }
+        if (recounted || verdict.kind !== "refused" || !isAboutLimit(verdict.reason) || !verdict.payer?.limitId) return verdict;
+        const { linkedUserId } = verdict.payer;
+        if (linkedUserId === null || !(await limits.leavesMore(linkedUserId, verdict.needed ?? 0n))) return verdict;
+        recounted = true;
       }
     },
     async settle(settlement, lifetimeMs) {
@@ -153,14 +145,19 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
     },
     async grow(growth, linkedUserId) {
       const giveUpAt = Date.now() + GROW_PATIENCE_MS;
+      let recounted = false;
       for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, 250)) {
         const verdict = await growths.push(growth);
+        if (verdict.kind === "refused" && !recounted && linkedUserId !== null && isAboutLimit(verdict.reason)) {
+          recounted = true;
+          if (await limits.leavesMore(linkedUserId, growth.minimum)) continue;
+        }
         if (verdict.kind !== "locked" && verdict.kind !== "limit_due") return verdict;
         if (Date.now() + pauseMs > giveUpAt) {
           if (verdict.kind === "locked") throw new AccountLockedError(verdict.accountId);
           throw new Error(`the limit of linked user ${linkedUserId} could not be refilled`);
         }
-        if (verdict.kind === "limit_due" && linkedUserId !== null) await transaction((tx) => refillLimit(tx, linkedUserId), db);
+        if (verdict.kind === "limit_due" && linkedUserId !== null) await limits.refill(linkedUserId);
         else await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     },
@@ -170,10 +167,62 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
   };
 }
 
+/** What may be refused because a limit has not been counted since requests gave back what it counts. */
+function isAboutLimit(reason: string): boolean {
+  return reason === "spending_limit_reached" || reason === "credits_on_hold";
+}
+
+/**
+ * Limits that requests find due. Of one limit a process counts one at a time, whoever asks
+ * meanwhile waits for that, and nobody waits long for a lock: else the requests of one wallet
+ * that another session has locked could take all connections.
+ */
+function openLimits(db: Database) {
+  const running = new Map<string, Promise<void>>();
+
+  function once(linkedUserId: string, count: (tx: Tx, linkedUserId: string) => Promise<void>): Promise<void> {
+    let counting = running.get(linkedUserId);
+    if (counting === undefined) {
+      counting = transaction(async (tx) => {
+        await tx.query(waitShortlyStatement, []);
+        await count(tx, linkedUserId);
+      }, db).finally(() => running.delete(linkedUserId));
+      running.set(linkedUserId, counting);
+    }
+    return counting;
+  }
+
+  return {
+    /** Fills a limit whose month is over, by the clock that found it over. Throws AccountLockedError. */
+    async refill(linkedUserId: string): Promise<void> {
+      try {
+        await once(linkedUserId, refillLimit);
+      } catch (error) {
+        throw isLockTimeout(error) ? new AccountLockedError(`of the limit of linked user ${linkedUserId}`, { cause: error }) : error;
+      }
+    },
+    /** Counts a limit anew when that is due; whether a request that needs this much, and was refused, should ask again. */
+    async leavesMore(linkedUserId: string, needed: bigint): Promise<boolean> {
+      for (let turn = 0; turn < 2; turn++) {
+        const standing = await limitStanding(db.sql, linkedUserId);
+        if (standing === null || !standing.isDue) return standing !== null && standing.available >= needed;
+        try {
+          await once(linkedUserId, recountLimit);
+        } catch (error) {
+          // The refusal stands: it was right before anything was given back.
+          if (!isLockTimeout(error)) throw error;
+          return false;
+        }
+      }
+      return true;
+    },
+  };
+}
+
+const waitShortlyStatement = { name: "ledger_wait_shortly", text: `SELECT set_config('lock_timeout', '2000', true)` };
+
 /** Connections that wait for locks; opened when first needed. */
 const PATIENT_LANES = 2;
-/** A limit is counted anew so often at most, by one process. */
-const RECOUNT_EVERY_MS = 500;
 /** How long a growth waits for an account that another session has locked. */
 const GROW_PATIENCE_MS = 2_000;
 

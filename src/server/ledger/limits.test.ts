@@ -1,13 +1,14 @@
 import { randomUUID } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test } from "vitest";
 import { inEveryZone, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement, someoneWaits, until } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser, passMonth } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
-import { balanceOf } from "./accounts.ts";
+import { balanceOf, openAccount } from "./accounts.ts";
 import { type HoldVerdict, hold, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
-import { endOfMonth, limitState, refillLimit, setLimit } from "./limits.ts";
+import { endOfMonth, limitStanding, limitState, recountLimit, refillLimit, setLimit } from "./limits.ts";
 import { verify } from "./verify.ts";
 
 const NOW = new Date();
@@ -86,8 +87,11 @@ inEveryZone("a limit", (db) => {
     expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
     await it.settle(ids[0] ?? "", 20n);
     await it.settle(ids[1] ?? "", 0n);
-    // 20 were spent; that 30 are refused until the month ends is the price of never allowing too much.
-    expect(await it.left()).toBeLessThanOrEqual(30n);
+    // 20 were spent. The other 30 are there as soon as somebody asks for them, and no more.
+    const ledger = openLedger(db());
+    expect(reason(await ledger.hold(it.request(31n)))).toBe("spending_limit_reached");
+    expect(reason(await ledger.hold(it.request(30n)))).toBe("held");
+    expect(await it.state()).toEqual({ limit: 50n, spent: 20n });
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
@@ -206,6 +210,159 @@ inEveryZone("a limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
+  test("removed and set again: what was spent this month, before and meanwhile, goes on to count and to be told", async () => {
+    const it = await limited(db(), 2_000_000n);
+    await it.spend(234n);
+    expect(await it.state()).toEqual({ limit: 2_000_000n, spent: 234n });
+    await it.set(null);
+    expect(await it.state()).toBe(null);
+    await it.set(2_000_000n);
+    expect(await it.state()).toEqual({ limit: 2_000_000n, spent: 234n });
+    expect(await it.left()).toBe(1_999_766n);
+    await it.set(null);
+    await it.spend(1_000n);
+    await it.set(2_000n);
+    expect(await it.state()).toEqual({ limit: 2_000n, spent: 1_234n });
+    expect(await it.left()).toBe(766n);
+    await it.set(null);
+    await it.set(1_000n);
+    expect(await it.state()).toEqual({ limit: 1_000n, spent: 1_234n });
+    expect(await it.left()).toBe(0n);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("set for the first time counts what was spent before, and not what was spent with other apps, by the developer, or last month", async () => {
+    const it = await limited(db());
+    await it.spend(70n);
+    await passMonth(db(), it.link);
+    await it.spend(300n);
+    const other = await makeApp(db(), { ownerId: it.person.id });
+    const otherKey = await makeKey(db(), other.id);
+    const theirs = await makeLink(db(), other.id, it.person);
+    const bill = async (request: ReturnType<typeof holdRequest>) =>
+      settle(db().sql, [settlement((await holdOne(db().sql, request)).id, 100n)]);
+    await bill(holdRequest(otherKey, { externalUserId: theirs.externalUserId }));
+    await bill(holdRequest(otherKey));
+    await it.set(1_000n);
+    expect(await it.state()).toEqual({ limit: 1_000n, spent: 300n });
+    await transaction((tx) => setLimit(tx, theirs.id, 500n), db());
+    const { limitId } = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: theirs.id } });
+    expect((await balanceOf(db().sql, limitId ?? "")).available).toBe(400n);
+  });
+
+  test("set while requests without one are under way counts what they hold, and gives back to them what they do not spend", async () => {
+    const it = await limited(db());
+    const [first, second] = [await it.hold(300n), await it.hold(100n)];
+    const other = await makeApp(db());
+    const theirs = await makeLink(db(), other.id, it.person);
+    await holdOne(db().sql, holdRequest(await makeKey(db(), other.id), { externalUserId: theirs.externalUserId, amount: 999n }));
+    await it.set(500n);
+    expect(await it.left()).toBe(100n);
+    expect(await it.state()).toEqual({ limit: 500n, spent: 0n });
+
+    const ledger = openLedger(db());
+    expect(reason(await ledger.hold(it.request(101n)))).toBe("spending_limit_reached");
+    await it.settle(first, 50n);
+    expect(await it.state()).toEqual({ limit: 500n, spent: 50n });
+    expect(await ledger.hold(it.request(350n))).toMatchObject({ kind: "held", amount: 350n });
+    await it.settle(second, 100n);
+    expect(reason(await ledger.hold(it.request(1n)))).toBe("credits_on_hold");
+    expect(await it.state()).toEqual({ limit: 500n, spent: 150n });
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("is counted anew once for what was given back since, and never for a request that is refused for another reason", async () => {
+    const it = await limited(db(), 500n);
+    const ids = [await it.hold(200n), await it.hold(200n)];
+    await it.set(100n);
+    const ledger = openLedger(db());
+    /** Changes with every write to it. */
+    const version = async () =>
+      String(
+        (
+          await db().prisma.$queryRaw<{ x: string }[]>`SELECT xmin::text AS x FROM agreement WHERE limit_id = (
+        SELECT limit_id FROM linked_user WHERE id = ${it.link.id}::uuid)`
+        )[0]?.x,
+      );
+    const before = await version();
+    for (let turn = 0; turn < 3; turn++) expect(reason(await ledger.hold(it.request(1n)))).toBe("spending_limit_reached");
+    expect(await version()).toBe(before);
+    await it.settle(ids[0] ?? "", 10n);
+    expect(await limitStanding(db().sql, it.link.id)).toEqual({ isDue: true, available: 0n });
+    // The other request may still spend 200, so there is nothing for this one. It is counted, and not again.
+    expect(reason(await ledger.hold(it.request(1n)))).toBe("spending_limit_reached");
+    const counted = await version();
+    expect(counted).not.toBe(before);
+    for (let turn = 0; turn < 3; turn++) expect(reason(await ledger.hold(it.request(1n)))).toBe("spending_limit_reached");
+    expect(await version()).toBe(counted);
+    await it.settle(ids[1] ?? "", 0n);
+    expect(reason(await ledger.hold(it.request(90n)))).toBe("held");
+    expect(await limitStanding(db().sql, it.link.id)).toEqual({ isDue: false, available: 0n });
+    expect(await limitStanding(db().sql, randomUUID())).toBe(null);
+    await transaction((tx) => recountLimit(tx, randomUUID()), db());
+  });
+
+  test("lets a stream's hold grow by what others gave back since it was counted", async () => {
+    const it = await limited(db());
+    const earlier = await it.hold(400n);
+    await it.set(500n);
+    const stream = await it.hold(100n);
+    const ledger = openLedger(db());
+    const grow = (desired: bigint) => ledger.grow({ id: uuidv7(), holdId: stream, desired, minimum: 1n }, it.link.id);
+    expect(await grow(50n)).toMatchObject({ kind: "refused" });
+    await it.settle(earlier, 0n);
+    expect(await grow(50n)).toEqual({ kind: "grown", amount: 50n });
+    expect(await grow(500n)).toEqual({ kind: "grown", amount: 350n });
+    await it.settle(stream, 450n);
+    expect(await it.state()).toEqual({ limit: 500n, spent: 450n });
+  });
+
+  test("counts what a stream added to its hold", async () => {
+    const it = await limited(db());
+    const id = await it.hold(100n);
+    const ledger = openLedger(db());
+    expect(await ledger.grow({ id: uuidv7(), holdId: id, desired: 60n, minimum: 60n }, it.link.id)).toMatchObject({ kind: "grown" });
+    await it.set(500n);
+    expect(await it.left()).toBe(340n);
+  });
+
+  test("counts an open request of a server whose clock is far behind, until it is over", async () => {
+    const it = await limited(db());
+    const { id } = await holdOne(db().sql, { ...it.request(300n), id: uuidv7({ msecs: Date.now() - 70 * 24 * 3_600_000 }) });
+    await it.set(500n);
+    expect(await it.left()).toBe(200n);
+    const ledger = openLedger(db());
+    expect(reason(await ledger.hold(it.request(201n)))).toBe("spending_limit_reached");
+    await it.settle(id, 0n);
+    expect(reason(await ledger.hold(it.request(500n)))).toBe("held");
+  });
+
+  test("refilled when nothing of its month is over leaves no more than before: months are those of the books", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(400n);
+    for (let turn = 0; turn < 3; turn++) {
+      await db().prisma.linkedUser.update({ where: { id: it.link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1) } });
+      expect(reason(await openLedger(db()).hold(it.request(101n)))).toBe("spending_limit_reached");
+      expect(await it.left()).toBe(100n);
+    }
+    expect(await it.state()).toEqual({ limit: 500n, spent: 400n });
+  });
+
+  test("counts what a server of the version before did to it, which knows links only", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(100n);
+    const held = await it.hold(150n);
+    // It removed the limit and set it again, as if nothing had been spent: by another account.
+    const limitId = await transaction((tx) => openAccount(tx, "limit"), db());
+    await db().prisma.linkedUser.update({ where: { id: it.link.id }, data: { limitId, monthlyLimit: 600n, limitFormerIds: [] } });
+    await it.set(600n);
+    expect(await it.left()).toBe(350n);
+    expect(await it.state()).toEqual({ limit: 600n, spent: 100n });
+    await it.settle(held, 150n);
+    expect(reason(await openLedger(db()).hold(it.request(350n)))).toBe("held");
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
   test("below zero, or of nobody, is an error and changes nothing", async () => {
     const it = await limited(db(), 100n);
     await expect(it.set(-1n)).rejects.toBeInstanceOf(RangeError);
@@ -275,6 +432,76 @@ describe("a limit on Postgres", () => {
     expect(await it.state()).toEqual({ limit: 50n, spent: 60n });
     await it.set(120n);
     expect(await it.left()).toBe(60n);
+  });
+
+  test("set while a request that has none is being held counts it: neither comes between the other's look and its commit", async () => {
+    const it = await limited(db());
+    let setting: Promise<void> | undefined;
+    await transaction(async (tx) => {
+      await holdOne(tx, it.request(300n));
+      setting = it.set(500n);
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    await setting;
+    expect(await it.left()).toBe(200n);
+    const ledger = openLedger(db());
+    let waiting: Promise<HoldVerdict> | undefined;
+    await it.set(null);
+    await transaction(async (tx) => {
+      await setLimit(tx, it.link.id, 310n);
+      waiting = ledger.hold(it.request(11n));
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    expect(reason(await waiting)).toBe("spending_limit_reached");
+  });
+
+  test("set while a request is being settled counts what that costs", async () => {
+    const it = await limited(db());
+    const id = await it.hold(300n);
+    let setting: Promise<void> | undefined;
+    await transaction(async (tx) => {
+      await settle(tx, [settlement(id, 120n)]);
+      setting = it.set(500n);
+      await until(() => someoneWaits(db().sql));
+    }, db());
+    await setting;
+    expect(await it.left()).toBe(380n);
+    expect(await it.state()).toEqual({ limit: 500n, spent: 120n });
+  });
+
+  test("whose month is over is refilled once, whichever of several processes finds it first", async () => {
+    const it = await limited(db(), 500n);
+    await it.spend(500n);
+    const open = await db().prisma.transfer.count({ where: { creditId: it.link.limitId ?? "" } });
+    await passMonth(db(), it.link);
+    const processes = Array.from({ length: 4 }, () => openLedger(db()));
+    const verdicts = await Promise.all(Array.from({ length: 24 }, (_, turn) => processes[turn % 4]?.hold(it.request(50n))));
+    expect(verdicts.filter((verdict) => verdict?.kind === "held")).toHaveLength(10);
+    expect(await db().prisma.transfer.count({ where: { creditId: it.link.limitId ?? "" } })).toBe(open + 1);
+    expect((await verify(db().sql)).discrepancies).toEqual([]);
+  });
+
+  test("whose month is over, of a wallet that another session has locked, takes one connection and is given up in time", async () => {
+    const it = await limited(db(), 500n);
+    const other = await limited(db(), 500n);
+    await passMonth(db(), it.link);
+    await passMonth(db(), other.link);
+    const ledger = openLedger(db());
+    await transaction(async (tx) => {
+      await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${it.link.walletId}::uuid FOR UPDATE`;
+      let over = false;
+      const refused = Promise.allSettled(Array.from({ length: 30 }, () => ledger.hold(it.request(10n)))).finally(() => {
+        over = true;
+      });
+      await until(() => someoneWaits(db().sql));
+      expect(await ledger.hold(other.request(500n))).toMatchObject({ kind: "held" });
+      const waiting = { name: "", text: `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'` };
+      expect((await db().sql.query(waiting, [])).length).toBeLessThanOrEqual(1);
+      // A session that idles in a transaction would be ended.
+      while (!over) await tx.query({ name: "", text: `SELECT 1` }, []);
+      for (const each of await refused) expect(each).toMatchObject({ status: "rejected", reason: { name: "AccountLockedError" } });
+    }, db());
+    expect(await ledger.hold(it.request(500n))).toMatchObject({ kind: "held" });
   });
 
   for (const [what, change] of [

@@ -1,64 +1,83 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Tx } from "../platform/db.ts";
 import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
-import { type Balance, balanceOf, openAccount, platformAccount } from "./accounts.ts";
+import { balanceOf, openAccount, platformAccount } from "./accounts.ts";
+import { firstIdAt, openSince } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 
 /**
  * A person's monthly spending limit for one app is an account of its own, held
- * together with the wallet, so that parallel requests can't race past it. Each
- * calendar month (UTC) fills it up to the limit again. What counts against it is what
- * the app took from the person in that month by the books, whether or not there was a
- * limit at the time, and under whichever ids the app knew them: a limit that is lifted
- * and set again, or a link that ends and comes back, forgets nothing. Links of one
- * person to one app share the limit. Each has all of it in its own row, so that a hold
- * reads no other.
+ * together with the wallet, so that parallel requests can't race past it. Whenever
+ * it is filled (it is set, its month is over, it is recounted), what the app took
+ * from this person in the calendar month (UTC) is read from the books: what was
+ * settled, and what open requests hold, under whichever links. So nothing that
+ * happens to limit or links makes it forget.
+ *
+ * All links of one person to one app share the limit. Each has all that a hold
+ * reads of it in its own row. What has to outlive the links is in `agreement`.
  */
 
 /**
  * Sets, changes or (with null) removes the limit of a linked user, in credits a
  * month, from the very next request on, and with it that of every other link of the
- * same person to the same app. What was spent this month counts against the new
+ * same person to the same app. What the app took this month counts against the new
  * limit. Throws when there is no such linked user or the limit is negative.
+ * `now`: the moment whose month it is; the database's when not given.
  */
 export async function setLimit(tx: Tx, linkedUserId: string, monthlyLimit: bigint | null, now?: Date): Promise<void> {
   if (monthlyLimit !== null && monthlyLimit < 0n) throw new RangeError("a limit is not negative");
-  const link = await lockLink(tx, linkedUserId);
-  if (link === null) throw new Error(`no linked user ${linkedUserId}`);
-  if (monthlyLimit === null) {
-    // The account stays, for its history and for requests that still hold from it.
-    await share(tx, link, { limitId: null, monthlyLimit: null, limitPeriodEndsAt: null, limitOverspent: 0n, limitHeldElsewhere: 0n });
-    return;
-  }
-  await fill(tx, link, monthlyLimit, now ?? (await databaseTime(tx)));
+  const agreement = await lockAgreement(tx, linkedUserId);
+  if (agreement === null) throw new Error(`no linked user ${linkedUserId}`);
+  if (monthlyLimit !== null) return fill(tx, agreement, monthlyLimit, now ?? (await databaseTime(tx)));
+  // The account stays the agreement's, for requests that hold from it and for the next limit.
+  await share(tx, agreement, { limitId: null, monthlyLimit: null, limitPeriodEndsAt: null, limitOverspent: 0n, limitHeldElsewhere: 0n });
+  const { limitId, limitFormerIds } = agreement;
+  await keep(tx, agreement, { monthlyLimit: null, limitId, limitFormerIds, limitElsewhere: 0n, limitElsewhereHolds: [] });
 }
 
 /** Fills the limit up when its month is over; does nothing when it is not, or when it was filled already. */
 export async function refillLimit(tx: Tx, linkedUserId: string, now?: Date): Promise<void> {
-  const link = await lockLink(tx, linkedUserId);
+  const agreement = await lockAgreement(tx, linkedUserId);
   // Gone in the meantime: whoever asks again is told so.
-  if (link === null || link.limitId === null || link.monthlyLimit === null) return;
-  // By the database's clock, which finds a month over: by one that is behind it would not be over, for ever.
+  if (agreement === null || agreement.inForce === null) return;
   const at = now ?? (await databaseTime(tx));
-  if (isOver(link, at)) await fill(tx, link, link.monthlyLimit, at);
+  if (agreement.inForce.endsAt > at) return;
+  await fill(tx, agreement, agreement.inForce.monthlyLimit, at);
 }
 
 /**
- * Makes allowance again of what requests held elsewhere when the limit was filled, and
- * did not spend: they began without a limit, or under an account that it gave up. True
- * when the limit may have more to give than before.
+ * Whether a limit that refused a request is worth asking again. `isDue`: requests that it
+ * counts, and whose credits can't come back to its account by themselves, were resolved
+ * since it was last counted, so what they gave back is missing in it until `recountLimit`.
+ * They only get fewer, so this is true at most once for each of them. `available`: what the
+ * limit leaves now. Null when there is no such linked user or no limit.
  */
-export async function recountLimit(tx: Tx, linkedUserId: string): Promise<boolean> {
-  const link = await lockLink(tx, linkedUserId);
-  if (link === null || link.limitId === null || link.monthlyLimit === null || link.limitHeldElsewhere === 0n) return false;
-  const now = await databaseTime(tx);
-  // A new month is filled up anyway.
-  if (isOver(link, now)) return false;
-  const before = await lockAccounts(tx, link);
-  await fill(tx, link, link.monthlyLimit, now);
-  const after = await tx.prisma.linkedUser.findUnique({ where: { id: linkedUserId }, select: { limitId: true } });
-  return after?.limitId != null && (await balanceOf(tx, after.limitId)).available > before.available;
+export async function limitStanding(sql: Sql, linkedUserId: string): Promise<{ isDue: boolean; available: bigint } | null> {
+  const [row] = await sql.query(standingStatement, [linkedUserId]);
+  return row === undefined ? null : { isDue: row.due === true, available: toBigInt(row.available) };
 }
+
+/** Counts the limit anew when that is due. */
+export async function recountLimit(tx: Tx, linkedUserId: string): Promise<void> {
+  const agreement = await lockAgreement(tx, linkedUserId);
+  if (agreement === null || agreement.inForce === null) return;
+  const now = await databaseTime(tx);
+  // Whoever asks when the month is over has it refilled, which counts as well.
+  if (agreement.inForce.endsAt <= now || (await limitStanding(tx, linkedUserId))?.isDue !== true) return;
+  await fill(tx, agreement, agreement.inForce.monthlyLimit, now);
+}
+
+const standingStatement = {
+  name: "ledger_limit_standing",
+  text: `
+    SELECT a.available, g.limit_elsewhere > 0 AND g.limit_elsewhere >
+      (SELECT coalesce(sum(f.held), 0) FROM account f WHERE f.id = ANY (g.limit_former_ids)) + (
+        SELECT coalesce(sum(h.amount + (SELECT coalesce(sum(p.amount), 0) FROM hold_growth p WHERE p.hold_id = h.id)), 0)
+        FROM unnest(g.limit_elsewhere_holds) q(id) JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id OFFSET 0) h ON true
+        LEFT JOIN LATERAL (SELECT 1 AS there FROM usage u WHERE u.id = h.id OFFSET 0) u ON true WHERE u.there IS NULL) AS due
+    FROM linked_user l JOIN account a ON a.id = l.limit_id JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
+    WHERE l.id = $1::uuid`,
+};
 
 /**
  * What a new link of this person to this app has to begin with, so that it shares
@@ -70,11 +89,25 @@ export async function sharedLimit(tx: Tx, of: { appId: string; userId: string })
   return (await tx.prisma.linkedUser.findFirst({ where: { appId: of.appId, userId: of.userId }, select: limitColumns })) ?? {};
 }
 
-/** Waits until nobody else changes a link of this person to this app; then nobody does until the transaction is over. */
+/**
+ * Waits until nobody else changes what this person agreed to with this app, or a link
+ * of theirs to it; then nobody does until the transaction is over.
+ */
 export async function lockLinks(tx: Tx, { appId, userId }: { appId: string; userId: string }): Promise<void> {
+  await tx.query(openAgreementStatement, [userId, appId]);
+  await tx.query(lockAgreementStatement, [userId, appId]);
   await tx.query(lockLinksStatement, [appId, userId]);
 }
 
+const openAgreementStatement = {
+  name: "ledger_open_agreement",
+  text: `INSERT INTO agreement (user_id, app_id) VALUES ($1::uuid, $2::uuid) ON CONFLICT DO NOTHING`,
+};
+// Before the links, so that there is something to lock when there are none.
+const lockAgreementStatement = {
+  name: "ledger_lock_agreement",
+  text: `SELECT 1 AS found FROM agreement WHERE user_id = $1::uuid AND app_id = $2::uuid FOR UPDATE`,
+};
 // In id order, so that two who change them can't wait for each other.
 const lockLinksStatement = {
   name: "ledger_lock_linked_users",
@@ -82,27 +115,22 @@ const lockLinksStatement = {
 };
 
 /**
- * A limit as people and apps see it, in credits; null when there is none. `spent` is what the
- * app took since the month began, settled requests only, not what others hold. The limit's
- * account knows it, unless its month is over or requests held elsewhere when it was filled:
- * then the books are asked. `balance` is the account's, where the caller has read it already.
+ * A limit as people and apps see it, in credits; null when there is none. `spent` is what was
+ * settled this month (UTC), not what requests under way hold. `balance` is that of the limit's
+ * account, where the caller has read it already.
  */
 export async function limitState(
   sql: Sql,
-  link: Pick<Link, "appId" | "walletId" | "limitId" | "monthlyLimit" | "limitPeriodEndsAt" | "limitOverspent" | "limitHeldElsewhere">,
+  link: Omit<Limit, "limitFormerIds"> & { appId: string; walletId: string },
   options: { balance?: bigint | undefined; now?: Date } = {},
 ): Promise<{ limit: bigint; spent: bigint } | null> {
-  const { monthlyLimit: limit, limitId } = link;
-  if (limit === null || limitId === null) return null;
+  const { monthlyLimit: limit, limitId, limitPeriodEndsAt } = link;
+  if (limit === null || limitId === null || limitPeriodEndsAt === null) return null;
   const now = options.now ?? new Date();
-  if (isOver(link, now) || link.limitHeldElsewhere > 0n) return { limit, spent: await spentSince(sql, link, startOfMonth(now)) };
+  // While all that is spent passes through the account, the account knows; else it is added up.
+  if (limitPeriodEndsAt <= now || link.limitHeldElsewhere > 0n) return { limit, spent: await spentInMonth(sql, link, now) };
   const spent = limit + link.limitOverspent - (options.balance ?? (await balanceOf(sql, limitId)).balance);
   return { limit, spent: spent < 0n ? 0n : spent };
-}
-
-async function databaseTime(sql: Sql): Promise<Date> {
-  const [row] = await sql.query({ name: "ledger_now", text: `SELECT (extract(epoch FROM now()) * 1000)::bigint AS ms` }, []);
-  return new Date(Number(toBigInt(row?.ms)));
 }
 
 export function startOfMonth(now: Date): Date {
@@ -113,103 +141,202 @@ export function endOfMonth(now: Date): Date {
   return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
 }
 
+async function databaseTime(sql: Sql): Promise<Date> {
+  const [row] = await sql.query({ name: "ledger_now", text: `SELECT (extract(epoch FROM now()) * 1000)::bigint AS ms` }, []);
+  return new Date(Number(toBigInt(row?.ms)));
+}
+
+/** What an app's requests took from a person's wallet in the month of this moment, as far as they are settled. */
+async function spentInMonth(sql: Sql, { appId, walletId }: { appId: string; walletId: string }, now: Date): Promise<bigint> {
+  const start = startOfMonth(now);
+  // A request belongs to the month in which it was settled. It began before that, by the clock of a server that may be behind.
+  const firstId = firstIdAt(startOfMonth(new Date(start.getTime() - 1)).getTime());
+  const [row] = await sql.query(spentStatement, [walletId, firstId, start.toISOString(), appId]);
+  return toBigInt(row?.spent);
+}
+
+const spentStatement = {
+  name: "ledger_spent_in_month",
+  text: `
+    SELECT coalesce(sum(base + markup), 0)::bigint AS spent FROM usage
+    WHERE wallet_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz AND app_id = $4::uuid AND billing_mode = 'user'`,
+};
+
 /**
- * Makes what is left of the limit available: the limit, less what the app took from this
- * person since the month began, and less what its requests under way hold. Both are read
- * from the books under the wallet's lock, so it makes no difference whether there was a
- * limit all the time, or which links there were. When more is held of the limit's account
- * than the limit allows, what those requests give back must not become allowance again:
- * then a new, empty account takes over, and they settle against the old one.
+ * Makes what is left of the limit available: the limit, less what was spent this month
+ * and what requests under way hold. When that is below zero, what they give back must
+ * not become allowance again: then a new, empty account takes over, and they settle
+ * against the old one. The wallet is locked, so that nothing of it is held or settled
+ * between counting and the commit.
  */
-async function fill(tx: Tx, link: Link, monthlyLimit: bigint, now: Date): Promise<void> {
-  const balances = await lockAccounts(tx, link);
-  const current = link.limitId === null ? null : { id: link.limitId, ...balances };
-  const { spent, held } = await takenBy(tx, link, now);
-  const heldHere = current?.held ?? 0n;
-  const allowed = monthlyLimit - spent - held;
-  const keeps = current !== null && (allowed >= 0n || heldHere === 0n) ? current : null;
-  // What the old account could still give is no allowance of anything any more.
-  if (current !== null && keeps === null) await allow(tx, current.id, -current.available);
-  const accountId = keeps?.id ?? (await openAccount(tx, "limit"));
-  const available = allowed > 0n ? allowed : 0n;
-  await allow(tx, accountId, available - (keeps?.available ?? 0n));
-  const balance = available + (keeps === null ? 0n : heldHere);
-  await share(tx, link, {
+async function fill(tx: Tx, agreement: LockedAgreement, monthlyLimit: bigint, now: Date): Promise<void> {
+  const { walletId, limitId } = agreement;
+  const candidates = await openOutside(tx, agreement);
+  await tx.query(lockAccountsStatement, [plainArray(limitId === null ? [walletId] : [walletId, limitId])]);
+  const held = await heldBy(tx, agreement, candidates);
+  const spent = await spentInMonth(tx, agreement, now);
+
+  const allowed = monthlyLimit - spent - held.onLimit - held.elsewhere;
+  const keeps = limitId !== null && (allowed >= 0n || held.onLimit === 0n);
+  const accountId = keeps ? limitId : await openAccount(tx, "limit");
+  const change = (allowed > 0n ? allowed : 0n) - (keeps ? held.limitAvailable : 0n);
+  if (change !== 0n) {
+    const outcome = await transfer(tx, {
+      id: uuidv7(),
+      debitId: change > 0n ? platformAccount.allowance : accountId,
+      creditId: change > 0n ? accountId : platformAccount.allowance,
+      amount: change > 0n ? change : -change,
+      reason: "allowance",
+    });
+    if (outcome !== "applied") throw new Error(`limit ${accountId} could not be filled: ${outcome}`);
+  }
+  const limitFormerIds = keeps || limitId === null ? held.formerIds : [...held.formerIds, limitId];
+  const limitElsewhere = held.elsewhere + (keeps ? 0n : held.onLimit);
+  await share(tx, agreement, {
     limitId: accountId,
     monthlyLimit,
     limitPeriodEndsAt: endOfMonth(now),
-    // So that limit + this - balance is what was spent.
-    limitOverspent: spent - monthlyLimit + balance,
-    limitHeldElsewhere: held - (keeps === null ? 0n : heldHere),
+    limitOverspent: allowed < 0n ? -allowed : 0n,
+    limitFormerIds,
+    limitHeldElsewhere: limitElsewhere,
   });
+  await keep(tx, agreement, { monthlyLimit, limitId: accountId, limitFormerIds, limitElsewhere, limitElsewhereHolds: held.holds });
 }
 
-/** Adds to what a limit's account has available; below zero takes from it. */
-async function allow(tx: Tx, accountId: string, change: bigint): Promise<void> {
-  if (change === 0n) return;
-  const outcome = await transfer(tx, {
-    id: uuidv7(),
-    debitId: change > 0n ? platformAccount.allowance : accountId,
-    creditId: change > 0n ? accountId : platformAccount.allowance,
-    amount: change > 0n ? change : -change,
-    reason: "allowance",
-  });
-  if (outcome !== "applied") throw new Error(`limit ${accountId} could not be filled: ${outcome}`);
-}
-
-/**
- * What the app took from this person since the month (UTC) of `now` began, and what its
- * requests under way hold. Exact under the locks of `lockAccounts`: whoever holds or
- * settles needs the wallet.
- */
-async function takenBy(tx: Tx, link: Link, now: Date): Promise<{ spent: bigint; held: bigint }> {
-  const spent = await spentSince(tx, link, startOfMonth(now));
-  const [open] = await tx.query(heldStatement, [link.appId, link.walletId, link.limitId]);
-  return { spent, held: toBigInt(open?.held ?? 0) };
-}
-
-async function spentSince(sql: Sql, { appId, walletId }: Pick<Link, "appId" | "walletId">, since: Date): Promise<bigint> {
-  const [row] = await sql.query(spentStatement, [appId, walletId, since.toISOString(), MONTH_SLACK_MS]);
-  return toBigInt(row?.spent ?? 0);
-}
-
-/** A request's id is older than its settlement, by the longest request and by how far a server's clock is off. */
-const MONTH_SLACK_MS = 24 * 60 * 60_000;
-
-const idAt = (moment: string) => `(lpad(to_hex((extract(epoch FROM ${moment}) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid`;
-
-const spentStatement = {
-  name: "ledger_spent_of_month",
-  text: `
-    SELECT coalesce(sum(u.base + u.markup), 0)::bigint AS spent FROM usage u
-    WHERE u.wallet_id = $2::uuid AND u.app_id = $1::uuid AND u.billing_mode = 'user' AND u.created_at >= $3::text::timestamptz
-      AND u.id >= ${idAt("$3::text::timestamptz - $4::int * interval '1 millisecond'")}`,
+// In id order, like every statement that locks accounts.
+const lockAccountsStatement = {
+  name: "ledger_lock_accounts",
+  text: `SELECT id FROM account WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
 };
 
-// Where the wallet holds no more than the limit's account does, all of it is of this limit, and no hold has to be
-// looked for. Otherwise those are read that the sweep has not left behind it as resolved, a few minutes of them.
-const heldStatement = {
-  name: "ledger_held_of_app",
+type HeldByApp = {
+  /** On the limit's account, and what is available there. */
+  onLimit: bigint;
+  limitAvailable: bigint;
+  /** On former accounts of the limit, on none, or on one that is not known any more. */
+  elsewhere: bigint;
+  /** Former accounts on which something is held. */
+  formerIds: string[];
+  /** The holds that are on no account of this agreement. */
+  holds: string[];
+};
+
+/**
+ * What the app's open requests hold of a wallet that is locked. What they hold on limits is
+ * told by those accounts. The rest of what the wallet holds is that of requests without a
+ * limit, of whichever app; they are looked for by their ids, and should some not be found,
+ * they count as this app's: a limit may leave too little for a while, never too much.
+ */
+async function heldBy(tx: Tx, agreement: LockedAgreement, candidates: readonly string[]): Promise<HeldByApp> {
+  const { walletId, limitId, appId } = agreement;
+  const accounts = new Map(
+    (await tx.query(accountsOfPersonStatement, [agreement.userId, walletId, plainArray([limitId, ...agreement.limitFormerIds])])).map(
+      (row) => [String(row.id), { available: toBigInt(row.available), held: toBigInt(row.held) }],
+    ),
+  );
+  const heldOn = (id: string | null) => (id === null ? 0n : (accounts.get(id)?.held ?? 0n));
+  const formerIds = agreement.limitFormerIds.filter((id) => heldOn(id) > 0n);
+  const onFormer = formerIds.reduce((sum, id) => sum + heldOn(id), 0n);
+
+  // On the wallet, and on no limit that is known.
+  let outside = 2n * heldOn(walletId);
+  for (const { held } of accounts.values()) outside -= held;
+  let found: OpenHold[] = [];
+  const sum = (holds: readonly OpenHold[]) => holds.reduce((total, { amount }) => total + amount, 0n);
+  if (outside > 0n) {
+    const isOutside = ({ limitId: account }: OpenHold) => account === null || !accounts.has(account);
+    found = (await openAmong(tx, candidates)).filter(isOutside);
+    // Some came between looking for them and the lock: a moment ago, by whatever their servers' clocks say.
+    if (sum(found) < outside) {
+      const lately = firstIdAt((await databaseTime(tx)).getTime() - LATELY_MS);
+      const ids = await openOutside(tx, agreement, lately);
+      found = (await openAmong(tx, [...new Set([...candidates, ...ids])])).filter(isOutside);
+    }
+  }
+  const own = found.filter((hold) => hold.appId === appId && hold.billingMode === "user");
+  return {
+    onLimit: heldOn(limitId),
+    limitAvailable: limitId === null ? 0n : (accounts.get(limitId)?.available ?? 0n),
+    elsewhere: onFormer + sum(own) + (outside - sum(found)),
+    formerIds,
+    holds: own.map(({ id }) => id),
+  };
+}
+
+/** How long ago a request that has just come to the database may have begun, by its server's clock. */
+const LATELY_MS = 30_000;
+
+const accountsOfPersonStatement = {
+  name: "ledger_accounts_of_person",
   text: `
-    WITH mark AS MATERIALIZED (
-      SELECT coalesce((SELECT value->'memory' FROM setting WHERE key = 'turn_sweep' AND value ? 'memory'), '{}'::jsonb) AS swept),
-    open AS (
-      SELECT h.id, h.amount FROM hold h
-      WHERE h.id > coalesce((SELECT (swept->>'after')::uuid FROM mark), '00000000-0000-0000-0000-000000000000')
-        AND h.wallet_id = $2::uuid AND h.app_id = $1::uuid AND h.billing_mode = 'user'
-      UNION
-      SELECT h.id, h.amount FROM mark CROSS JOIN LATERAL jsonb_array_elements_text(coalesce(swept->'running', '[]'::jsonb)) r(id)
-      JOIN hold h ON h.id = r.id::uuid
-      WHERE h.wallet_id = $2::uuid AND h.app_id = $1::uuid AND h.billing_mode = 'user')
-    SELECT CASE WHEN w.held = coalesce(l.held, 0) THEN w.held ELSE (
-      SELECT coalesce(sum(o.amount + (SELECT coalesce(sum(g.amount), 0) FROM hold_growth g WHERE g.hold_id = o.id)), 0)::bigint
-      FROM open o WHERE NOT EXISTS (SELECT 1 FROM usage u WHERE u.id = o.id)) END AS held
-    FROM account w LEFT JOIN account l ON l.id = $3::uuid WHERE w.id = $2::uuid`,
+    SELECT a.id, a.available, a.held FROM account a WHERE a.id = $2::uuid OR a.id = ANY ($3::uuid[])
+      OR a.id = ANY (ARRAY(SELECT unnest(g.limit_former_ids || g.limit_id) FROM agreement g WHERE g.user_id = $1::uuid))
+      OR a.id = ANY (ARRAY(SELECT unnest(l.limit_former_ids || l.limit_id) FROM linked_user l WHERE l.user_id = $1::uuid))`,
+};
+
+type OpenHold = { id: string; appId: string; billingMode: string; limitId: string | null; amount: bigint };
+
+async function openAmong(tx: Sql, ids: readonly string[]): Promise<OpenHold[]> {
+  if (ids.length === 0) return [];
+  return (await tx.query(openAmongStatement, [plainArray(ids)])).map((row) => ({
+    id: String(row.id),
+    appId: String(row.app_id),
+    billingMode: String(row.billing_mode),
+    limitId: row.limit_id === null ? null : String(row.limit_id),
+    amount: toBigInt(row.amount),
+  }));
+}
+
+const openAmongStatement = {
+  name: "ledger_open_among",
+  text: `
+    SELECT h.id, h.app_id, h.billing_mode::text, h.limit_id,
+      (h.amount + (SELECT coalesce(sum(g.amount), 0) FROM hold_growth g WHERE g.hold_id = h.id))::bigint AS amount
+    FROM unnest($1::uuid[]) q(id) JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id OFFSET 0) h ON true
+    LEFT JOIN LATERAL (SELECT 1 AS there FROM usage u WHERE u.id = h.id OFFSET 0) u ON true WHERE u.there IS NULL`,
+};
+
+/**
+ * The wallet's open holds that are on no limit of this person, among those with ids from
+ * `since` on; without it, all. Empty without a look when the wallet holds nothing else.
+ * Not under a lock: with many requests a second there is much to look through.
+ */
+async function openOutside(tx: Tx, { userId, walletId }: LockedAgreement, since?: string): Promise<string[]> {
+  const accounts = await tx.query(accountsOfPersonStatement, [userId, walletId, "{}"]);
+  const held = accounts.map((row) => (row.id === walletId ? toBigInt(row.held) : -toBigInt(row.held)));
+  if (held.reduce((sum, each) => sum + each, 0n) <= 0n) return [];
+  const known = plainArray(accounts.map((row) => String(row.id)));
+  const open = since === undefined ? await openSince(tx) : { after: since, running: [] };
+  const rows = await tx.query(openOutsideStatement, [walletId, open.after, plainArray(open.running), known]);
+  return rows.map((row) => String(row.id));
+}
+
+const openOutsideStatement = {
+  name: "ledger_open_outside",
+  text: `
+    SELECT h.id FROM (
+      SELECT h.id, h.wallet_id, h.limit_id FROM hold h WHERE h.id >= $2::uuid
+      UNION ALL SELECT h.id, h.wallet_id, h.limit_id FROM unnest($3::uuid[]) q(id)
+        JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id AND h.id < $2::uuid OFFSET 0) h ON true) h
+    LEFT JOIN LATERAL (SELECT 1 AS there FROM usage u WHERE u.id = h.id OFFSET 0) u ON true
+    WHERE h.wallet_id = $1::uuid AND (h.limit_id IS NULL OR h.limit_id <> ALL ($4::uuid[])) AND u.there IS NULL`,
 };
 
 /** All links of this person to this app, also one that was made while their lock was waited for. */
-async function share(tx: Tx, { appId, userId }: Link, limit: Limit): Promise<void> {
+async function share(tx: Tx, { appId, userId }: LockedAgreement, limit: Partial<Limit>): Promise<void> {
   await tx.prisma.linkedUser.updateMany({ where: { appId, userId }, data: limit });
+}
+
+type Kept = {
+  monthlyLimit: bigint | null;
+  limitId: string | null;
+  limitFormerIds: string[];
+  limitElsewhere: bigint;
+  limitElsewhereHolds: string[];
+};
+
+async function keep(tx: Tx, { appId, userId }: LockedAgreement, data: Kept): Promise<void> {
+  await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data });
 }
 
 type Limit = {
@@ -217,33 +344,52 @@ type Limit = {
   monthlyLimit: bigint | null;
   limitPeriodEndsAt: Date | null;
   limitOverspent: bigint;
+  limitFormerIds: string[];
   limitHeldElsewhere: bigint;
 };
-type Link = Limit & { appId: string; userId: string; walletId: string };
 
-const limitColumns = { limitId: true, monthlyLimit: true, limitPeriodEndsAt: true, limitOverspent: true, limitHeldElsewhere: true };
+const limitColumns = {
+  limitId: true,
+  monthlyLimit: true,
+  limitPeriodEndsAt: true,
+  limitOverspent: true,
+  limitFormerIds: true,
+  limitHeldElsewhere: true,
+};
+
+type LockedAgreement = {
+  appId: string;
+  userId: string;
+  walletId: string;
+  /** What the links say now; null when no limit is in force. */
+  inForce: { monthlyLimit: bigint; endsAt: Date } | null;
+  limitId: string | null;
+  limitFormerIds: string[];
+};
 
 /** Two changes of one limit come one after the other, through whichever link. */
-async function lockLink(tx: Tx, linkedUserId: string): Promise<Link | null> {
+async function lockAgreement(tx: Tx, linkedUserId: string): Promise<LockedAgreement | null> {
   const where = { id: linkedUserId };
   // A link is the same person's and the same app's for as long as it lives.
-  const of = await tx.prisma.linkedUser.findUnique({ where, select: { appId: true, userId: true } });
+  const of = await tx.prisma.linkedUser.findUnique({ where, select: { appId: true, userId: true, walletId: true } });
   if (of === null) return null;
   await lockLinks(tx, of);
-  return tx.prisma.linkedUser.findUnique({ where, select: { appId: true, userId: true, walletId: true, ...limitColumns } });
+  const link = await tx.prisma.linkedUser.findUnique({ where, select: limitColumns });
+  if (link === null) return null;
+  const { appId, userId } = of;
+  const kept = await tx.prisma.agreement.findUniqueOrThrow({
+    where: { userId_appId: { userId, appId } },
+    select: { limitId: true, limitFormerIds: true },
+  });
+  // A server of the version before changes links alone, so theirs is the account in use, and what else there is has been one.
+  const limitId = link.limitId ?? kept.limitId;
+  const former = new Set([...kept.limitFormerIds, ...link.limitFormerIds, ...(kept.limitId === null ? [] : [kept.limitId])]);
+  if (limitId !== null) former.delete(limitId);
+  const { monthlyLimit, limitPeriodEndsAt } = link;
+  return {
+    ...of,
+    inForce: monthlyLimit === null || limitPeriodEndsAt === null ? null : { monthlyLimit, endsAt: limitPeriodEndsAt },
+    limitId,
+    limitFormerIds: [...former],
+  };
 }
-
-function isOver(link: { limitPeriodEndsAt: Date | null }, now: Date): boolean {
-  return link.limitPeriodEndsAt !== null && link.limitPeriodEndsAt <= now;
-}
-
-/** Locks the wallet and the limit's account, in id order like every ledger statement; what the latter has, if there is one. */
-async function lockAccounts(tx: Tx, { walletId, limitId }: Link): Promise<Balance> {
-  await tx.query(lockAccountsStatement, [plainArray(limitId === null ? [walletId] : [walletId, limitId])]);
-  return limitId === null ? { balance: 0n, held: 0n, available: 0n } : balanceOf(tx, limitId);
-}
-
-const lockAccountsStatement = {
-  name: "ledger_lock_accounts",
-  text: `SELECT id FROM account WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
-};

@@ -122,8 +122,7 @@ function restAfter(memory: Bookmark | null, now: number): number {
  * request is under way, such as an embedded database that has just been opened.
  */
 export async function sweepAtStart(sql: Sql): Promise<number> {
-  const [row] = await sql.query(bookmarkStatement, [`turn_${SWEEP}`]);
-  const bookmark = typeof row?.memory === "string" ? (JSON.parse(row.memory) as Bookmark) : null;
+  const bookmark = await readBookmark(sql);
   const released = new Released();
   let swept = 0;
   if (bookmark !== null) {
@@ -136,6 +135,11 @@ export async function sweepAtStart(sql: Sql): Promise<number> {
   const [held] = await sql.query(heldStatement, []);
   if (held !== undefined) swept += await sweepHolds(sql, { all: true });
   return swept;
+}
+
+/** Where to look for open holds: from the id `after` on, and those that are listed. Every other one is resolved. */
+export async function openSince(sql: Sql): Promise<{ after: string; running: string[] }> {
+  return (await readBookmark(sql)) ?? { after: firstIdAt(Date.now() - FIRST_STRETCH_MS), running: [] };
 }
 
 /**
@@ -247,5 +251,9 @@ const theseStatement = {
     SELECT ${listed("orphan")} AS orphans, ${listed("NOT orphan")} AS running FROM open`,
 };
 
+async function readBookmark(sql: Sql): Promise<Bookmark | null> {
+  const [row] = await sql.query(bookmarkStatement, [`turn_${SWEEP}`]);
+  return typeof row?.memory === "string" ? (JSON.parse(row.memory) as Bookmark) : null;
+}
 const bookmarkStatement = { name: "ledger_bookmark", text: `SELECT (value->'memory')::text AS memory FROM setting WHERE key = $1::text` };
 const heldStatement = { name: "ledger_anything_held", text: `SELECT 1 AS found FROM account WHERE held <> 0 LIMIT 1` };

@@ -446,6 +446,35 @@ onBothDatabases("the books", (db) => {
       expect(rules(await after(...refill(1)))).toEqual(["a limit has no more left than its month"]);
     });
 
+    test("a limit that forgot what was spent this month; not one that forgot what was spent before", async () => {
+      const rule = "a limit has no more left than its month";
+      const forget = (amount: number) => [
+        `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${uuidv7()}', '${platformAccount.allowance}', '${limitId}', ${amount}, 'allowance')`,
+        `UPDATE account SET available = available + ${amount} WHERE id = '${limitId}'`,
+      ];
+      expect((await after(...forget(220))).discrepancies).toEqual([{ rule, what: `linked user ${linkId}`, expected: "470", found: "690" }]);
+      const unlock = `ALTER TABLE usage DISABLE TRIGGER USER`;
+      const before = `UPDATE usage SET created_at = date_trunc('month', now(), 'UTC') - interval '1 millisecond' WHERE limit_id = '${limitId}'`;
+      expect(rules(await after(unlock, before, ...forget(220)))).toEqual([]);
+      expect(rules(await after(unlock, before, ...forget(221)))).toContain(rule);
+      // One whose month is over is refilled before anything is held.
+      const over = `UPDATE linked_user SET limit_period_ends_at = date_trunc('month', now(), 'UTC') WHERE id = '${linkId}'`;
+      expect(rules(await after(over, ...forget(220)))).toEqual([]);
+    });
+
+    test("a link without the limit that the person has for the app in another", async () => {
+      const another = (limit: string, period: string) =>
+        `INSERT INTO linked_user (id, app_id, user_id, wallet_id, external_user_id, agreed_markup_bps, limit_id, monthly_limit, limit_period_ends_at)
+          SELECT '${uuidv7()}', app_id, user_id, wallet_id, 'another', agreed_markup_bps, limit_id, ${limit}, ${period} FROM linked_user WHERE id = '${linkId}'`;
+      const rule = "links of one person to one app share one limit";
+      expect(rules(await after(another("monthly_limit", "limit_period_ends_at")))).toEqual([]);
+      expect(rules(await after(another("monthly_limit + 1", "limit_period_ends_at")))).toEqual([rule]);
+      const later = "date_trunc('month', limit_period_ends_at + interval '40 days', 'UTC')";
+      expect(rules(await after(another("monthly_limit", later)))).toContain(rule);
+      const unlimited = another("NULL", "NULL").replace("limit_id, NULL", "NULL, NULL");
+      expect((await after(unlimited)).discrepancies).toMatchObject([{ rule, expected: "1", found: "1 of 2" }]);
+    });
+
     test.each([["world"], ["stripe"], ["sandboxCheckout"], ["promotions"]] as const)("a top-up from %s that nobody paid", async (from) => {
       const id = uuidv7();
       const topUp = (at: string) => [

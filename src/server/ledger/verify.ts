@@ -29,7 +29,7 @@ export type VerifyReport = {
  * outlives the longest request, every payment was credited once and nothing else was,
  * and every refund and dispute was taken back or is owed. Then that accounts are
  * whose they should be: a request is paid by who it names, to its app and the platform,
- * and no limit has more than a month's. And that the sums that reports read are those of
+ * and no limit has more left than its month. And that the sums that reports read are those of
  * the journal, and that no date was written in another time zone's. Reads one snapshot, so it may run beside traffic.
  * `overdueGraceMs`: how long after its end a hold may wait for the sweeper.
  * `longestRequestMs`: no request of any server is under way for longer.
@@ -251,6 +251,10 @@ const verifyStatement = {
         LEFT JOIN underway u ON u.app_id = l.app_id AND u.wallet_id = l.wallet_id
         WHERE l.limit_period_ends_at > now()) l
       WHERE l.available > l.may_have
+      UNION ALL
+      SELECT 'links of one person to one app share one limit', 'app ' || l.app_id || ' and user ' || l.user_id, '1', count(DISTINCT l.limit_id) || ' of ' || count(*)
+      FROM linked_user l GROUP BY l.app_id, l.user_id
+      HAVING count(DISTINCT (coalesce(l.limit_id, l.app_id), coalesce(l.monthly_limit, -1), coalesce(l.limit_period_ends_at, '-infinity'))) > 1
       UNION ALL
       SELECT 'a paid top-up is credited once', 'payment ' || p.id, p.amount::text || ' to ' || p.wallet_id, coalesce(t.amount::text || ' to ' || t.credit_id, 'nothing')
       FROM payment p LEFT JOIN transfer t ON t.id = p.transfer_id

@@ -2,7 +2,7 @@ import type { PrismaClient, TransferReason } from "../../generated/prisma/client
 import { requestIdOf } from "../platform/ids.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
 import { type Page, pageOf } from "./dashboard.ts";
-import { firstIdAt } from "./moments.ts";
+import { firstIdAt, longestRequestMs } from "./moments.ts";
 
 /** One line of a wallet's statement. `amount` is what it changed, in credits: below zero when it was spent. */
 export type StatementEntry =
@@ -130,24 +130,32 @@ async function appNames(db: PrismaClient, appIds: string[]): Promise<Map<string,
   return new Map(apps.map((app) => [app.id, app.name]));
 }
 
-export type SpentThisMonth = { spent: bigint; lastUsedAt: Date | null };
+export type SpentThisMonth = {
+  /** What each app took in all, also by links that ended. Credits. */
+  byApp: Map<string, bigint>;
+  /** When each linked user was last used. */
+  byLink: Map<string, { lastUsedAt: Date | null }>;
+};
 
-/** What each linked user of a wallet spent since the month (UTC) began, and when it was last used in it. */
-export async function spentThisMonth(sql: Sql, walletId: string, now = new Date()): Promise<Map<string, SpentThisMonth>> {
+/** What apps took from a wallet by its links since the month (UTC) began. A request belongs to the month in which it was settled. */
+export async function spentThisMonth(sql: Sql, walletId: string, now = new Date()): Promise<SpentThisMonth> {
   const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
-  const rows = await sql.query(spentStatement, [walletId, firstIdAt(since), since.toISOString()]);
-  return new Map(
-    rows.map((row) => [
-      String(row.linked_user_id),
-      { spent: toBigInt(row.spent), lastUsedAt: row.last_used_at instanceof Date ? row.last_used_at : null },
-    ]),
-  );
+  const firstId = firstIdAt(new Date(since.getTime() - longestRequestMs()));
+  const rows = await sql.query(spentStatement, [walletId, firstId, since.toISOString()]);
+  const byApp = new Map<string, bigint>();
+  const byLink: SpentThisMonth["byLink"] = new Map();
+  for (const row of rows) {
+    const appId = String(row.app_id);
+    byApp.set(appId, (byApp.get(appId) ?? 0n) + toBigInt(row.spent));
+    byLink.set(String(row.linked_user_id), { lastUsedAt: row.last_used_at instanceof Date ? row.last_used_at : null });
+  }
+  return { byApp, byLink };
 }
 
 const spentStatement = {
   name: "usage_spent_this_month",
   text: `
-    SELECT linked_user_id, sum(base + markup)::bigint AS spent, max(created_at) AS last_used_at
+    SELECT app_id, linked_user_id, sum(base + markup)::bigint AS spent, max(created_at) AS last_used_at
     FROM usage WHERE wallet_id = $1::uuid AND id >= $2::uuid AND created_at >= $3::timestamptz AND linked_user_id IS NOT NULL
-    GROUP BY linked_user_id`,
+    GROUP BY app_id, linked_user_id`,
 };

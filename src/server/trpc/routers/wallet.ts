@@ -3,7 +3,7 @@ import { z } from "zod";
 import { setModels, unlink } from "../../connect/linked-users.ts";
 import { availableModels } from "../../http/models-view.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
-import { limitState, lockLinks, setLimit } from "../../ledger/limits.ts";
+import { lockLinks, setLimit } from "../../ledger/limits.ts";
 import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
 import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
 import * as fields from "../fields.ts";
@@ -32,7 +32,8 @@ export const walletRouter = router({
 
   /**
    * The connections with apps that may spend from this wallet, newest first. What was
-   * spent this month (UTC), limit and models are the app's, in all of its connections.
+   * spent this month (UTC), limit and models are the app's, in all of its connections;
+   * what was spent also in those that ended.
    */
   connectedApps: userProcedure.query(async ({ ctx }) => {
     const { prisma, sql } = await database();
@@ -44,35 +45,21 @@ export const walletRouter = router({
         linkedAt: true,
         pausedAt: true,
         monthlyLimit: true,
-        limitPeriodEndsAt: true,
-        limitOverspent: true,
-        limitHeldElsewhere: true,
-        limitId: true,
-        appId: true,
-        walletId: true,
         allowedModels: true,
         app: { select: { id: true, name: true, siteUrl: true, logoUrl: true } },
       },
       orderBy: { id: "desc" },
       take: 200,
     });
-    const month = await spentThisMonth(sql, ctx.user.walletId);
-    return Promise.all(
-      links.map(async ({ limitId, limitPeriodEndsAt, limitOverspent, limitHeldElsewhere, monthlyLimit, appId, walletId, ...link }) => {
-        const limited = { limitId, limitPeriodEndsAt, limitOverspent, limitHeldElsewhere, monthlyLimit, appId, walletId };
-        const state = await limitState(sql, limited);
-        const ofApp = links.filter(({ app }) => app.id === link.app.id);
-        const used = ofApp.reduce((sum, { id }) => sum + (month.get(id)?.spent ?? 0n), 0n);
-        return {
-          ...link,
-          limit: monthlyLimit,
-          spent: state?.spent ?? used,
-          lastUsedAt: month.get(link.id)?.lastUsedAt ?? null,
-          /** How many connections the person has with this app, this one included. */
-          connections: ofApp.length,
-        };
-      }),
-    );
+    const { byApp, byLink } = await spentThisMonth(sql, ctx.user.walletId);
+    return links.map(({ monthlyLimit, ...link }) => ({
+      ...link,
+      limit: monthlyLimit,
+      spent: byApp.get(link.app.id) ?? 0n,
+      lastUsedAt: byLink.get(link.id)?.lastUsedAt ?? null,
+      /** How many connections the person has with this app, this one included. */
+      connections: links.filter(({ app }) => app.id === link.app.id).length,
+    }));
   }),
 
   /** Changes the monthly limit for the app, or with null removes it: of this link and of every other that the person has with it. */
