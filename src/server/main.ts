@@ -153,8 +153,8 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
       closed = true;
     });
     server.closeIdleConnections();
-    const deadline = Date.now() + env.QUOTA_SHUTDOWN_TIMEOUT_MS;
-    while (Date.now() < deadline && (!closed || openSales() > 0 || (await ledger()).unsettled > 0)) {
+    const deadline = performance.now() + env.QUOTA_SHUTDOWN_TIMEOUT_MS;
+    while (performance.now() < deadline && (!closed || openSales() > 0 || (await ledger()).unsettled > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 25));
       server.closeIdleConnections();
     }

@@ -483,7 +483,7 @@ class Sale {
     remember: NonNullable<Purchase["remember"]>,
     answer: (verdict: Settled | null) => Answer & { kind: "json" },
   ): Promise<Answer> {
-    const giveUpAt = Date.now() + holdLifetimeMs();
+    const giveUpAt = performance.now() + holdLifetimeMs();
     for (let pauseMs = 200; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
       try {
         return await transaction(async (tx) => {
@@ -502,7 +502,7 @@ class Sale {
         // Another request has the key now: this one's bill was rolled back and may not be tried again.
         if (error instanceof AppError) throw error;
         log.error("settle failed", { request_id: settlement.id, error });
-        if (Date.now() + pauseMs > giveUpAt) throw unbilled(error);
+        if (performance.now() + pauseMs > giveUpAt) throw unbilled(error);
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     }

@@ -160,7 +160,7 @@ let timer: NodeJS.Timeout | undefined;
 
 /** Prolongs a claim until its request ends, and in any case no longer than the longest request may take. */
 function prolonged(mine: Place): { end(): void } {
-  running.set(mine.claim, { ...mine, until: Date.now() + env.QUOTA_REQUEST_TIMEOUT_MS + 120_000 });
+  running.set(mine.claim, { ...mine, until: performance.now() + env.QUOTA_REQUEST_TIMEOUT_MS + 120_000 });
   timer ??= setInterval(() => void prolongAll(), PROLONG_EVERY_MS).unref();
   return {
     end() {
@@ -179,7 +179,7 @@ export async function prolongAll(): Promise<void> {
   if (prolonging) return;
   prolonging = true;
   try {
-    for (const [claim, { until }] of running) if (until < Date.now()) running.delete(claim);
+    for (const [claim, { until }] of running) if (until < performance.now()) running.delete(claim);
     const all = [...running.values()];
     if (all.length === 0) return;
     const { sql } = await database();

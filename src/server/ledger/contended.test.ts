@@ -38,7 +38,7 @@ describe("work on accounts that are locked elsewhere", () => {
   });
 
   test("is refused once the lock did not come in time, at once for a while, and then tried again", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["performance"] });
     let runs = 0;
     let locked = true;
     const contended = new Contended<string, string>(
@@ -55,13 +55,13 @@ describe("work on accounts that are locked elsewhere", () => {
     locked = false;
     expect(await contended.push("y", "c")).toBe("c");
     await expect(contended.push("x", "d")).rejects.toBeInstanceOf(AccountLockedError);
-    vi.setSystemTime(Date.now() + 5_001);
+    vi.advanceTimersByTime(5_001);
     expect(await contended.push("x", "e")).toBe("e");
     expect(log.warn).toHaveBeenCalledTimes(1);
   });
 
   test("that waited for a lane too long, or for which there is no room, is refused and not done", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["performance"] });
     const done: string[] = [];
     const opened = Promise.withResolvers<void>();
     const contended = new Contended<string, string>(
@@ -75,7 +75,7 @@ describe("work on accounts that are locked elsewhere", () => {
     const first = contended.push("x", "a");
     const waiting = [contended.push("y", "b"), contended.push("z", "c")];
     await expect(contended.push("z", "d")).rejects.toBeInstanceOf(AccountLockedError);
-    vi.setSystemTime(Date.now() + 5_001);
+    vi.advanceTimersByTime(5_001);
     opened.resolve();
     expect(await first).toBe("a");
     expect(await Promise.allSettled(waiting)).toMatchObject([{ reason: { accountId: "y" } }, { reason: { accountId: "z" } }]);

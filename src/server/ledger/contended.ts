@@ -56,7 +56,7 @@ export class Contended<Item, Answer> {
         this.#byAccount.set(accountId, queue);
         this.#queues.push(queue);
       }
-      queue.waiting.push({ item, since: Date.now(), resolve, reject });
+      queue.waiting.push({ item, since: performance.now(), resolve, reject });
       this.#waiting++;
       this.#wake();
     });
@@ -65,7 +65,7 @@ export class Contended<Item, Answer> {
   #isAside(accountId: string): boolean {
     const until = this.#aside.get(accountId);
     if (until === undefined) return false;
-    if (until > Date.now()) return true;
+    if (until > performance.now()) return true;
     this.#aside.delete(accountId);
     return false;
   }
@@ -87,7 +87,7 @@ export class Contended<Item, Answer> {
     const { accountId } = queue;
     const batch = queue.waiting.splice(0, this.#maxBatch);
     this.#waiting -= batch.length;
-    const late = Date.now() - this.#patienceMs;
+    const late = performance.now() - this.#patienceMs;
     const inTime = batch.filter(({ since }) => since >= late);
     for (const each of batch) if (each.since < late) each.reject(new AccountLockedError(accountId));
     try {
@@ -133,7 +133,7 @@ export class Contended<Item, Answer> {
   }
 
   #setAside(accountId: string): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [id, until] of this.#aside) if (until <= now) this.#aside.delete(id);
     if (!this.#aside.has(accountId)) log.warn("an account is locked by another session", { account_id: accountId });
     this.#aside.set(accountId, now + this.#asideMs);

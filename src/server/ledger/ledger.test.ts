@@ -52,7 +52,19 @@ afterEach(() => {
 
 describe("settling while the database is away", () => {
   beforeEach(() => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
+  });
+
+  test("keeps trying when the clock on the wall is set ahead by a day meanwhile", async () => {
+    let calls = 0;
+    const ledger = openLedger(
+      lane(async (statement, parameters) => {
+        if (++calls > 1) return answer(statement, parameters);
+        vi.spyOn(Date, "now").mockReturnValue(Date.now() + 24 * 60 * 60_000);
+        throw gone();
+      }),
+    );
+    expect(await passTime(ledger.settle(settlement("a", 5n), 60_000))).toMatchObject({ kind: "settled", charged: 5n });
   });
 
   test("keeps trying until it is back, and says so in the log", async () => {

@@ -105,7 +105,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
       }
     },
     async settle(settlement, lifetimeMs) {
-      const giveUpAt = Date.now() + lifetimeMs;
+      const giveUpAt = performance.now() + lifetimeMs;
       pending.add(settlement);
       try {
         for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
@@ -116,7 +116,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
           } catch (error) {
             // Settling is idempotent, so an unknown outcome is simply asked again. A locked account was logged when it was met.
             if (!(error instanceof AccountLockedError)) log.error("settle failed", { request_id: settlement.id, error });
-            if (Date.now() + pauseMs > giveUpAt) {
+            if (performance.now() + pauseMs > giveUpAt) {
               log.error("settle given up; the sweeper returns the hold", { settlement });
               throw error;
             }
@@ -144,7 +144,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
       return null;
     },
     async grow(growth, linkedUserId) {
-      const giveUpAt = Date.now() + GROW_PATIENCE_MS;
+      const giveUpAt = performance.now() + GROW_PATIENCE_MS;
       let recounted = false;
       for (let pauseMs = 10; ; pauseMs = Math.min(pauseMs * 2, 250)) {
         const verdict = await growths.push(growth);
@@ -153,7 +153,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
           if (await limits.leavesMore(linkedUserId, growth.minimum)) continue;
         }
         if (verdict.kind !== "locked" && verdict.kind !== "limit_due") return verdict;
-        if (Date.now() + pauseMs > giveUpAt) {
+        if (performance.now() + pauseMs > giveUpAt) {
           if (verdict.kind === "locked") throw new AccountLockedError(verdict.accountId);
           throw new Error(`the limit of linked user ${linkedUserId} could not be refilled`);
         }
