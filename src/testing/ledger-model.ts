@@ -180,8 +180,10 @@ export class LedgerModel {
     const limit = held.limit === null ? null : this.account(held.limit);
     const available = least(wallet.available, limit?.available ?? wallet.available);
     if (minimum > available) {
-      if (minimum > wallet.available + wallet.held) return { kind: "refused", reason: "insufficient_credits" };
-      if (limit !== null && minimum > limit.available + limit.held) return { kind: "refused", reason: "spending_limit_reached" };
+      // What the hold has itself does not come back while it is open.
+      const others = (account: { available: bigint; held: bigint }) => account.available + account.held - held.amount;
+      if (minimum > others(wallet)) return { kind: "refused", reason: "insufficient_credits" };
+      if (limit !== null && minimum > others(limit)) return { kind: "refused", reason: "spending_limit_reached" };
       return { kind: "refused", reason: "credits_on_hold" };
     }
     const amount = least(desired, available);

@@ -17,8 +17,9 @@ import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialects/d
 import type { EventMeter } from "./dialects/event-meter.ts";
 import { appendMember, withMembers } from "./dialects/json-text.ts";
 import { couldNotCount } from "./dialects/read.ts";
+import { GrowingHold } from "./growth.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
-import { type Worth, worthOf } from "./share.ts";
+import { growsWhileItRuns, type Worth, worthOf } from "./share.ts";
 import { closedLine, creditsCameBack, waitForCredits } from "./waiting.ts";
 
 /**
@@ -82,6 +83,10 @@ type Held = Extract<HoldVerdict, { kind: "held" }> & {
   day: string;
   /** The output limit to send, when it has to be lowered; null to leave the request as it is. */
   outputLimit: number | null;
+  /** Tokens of the prompt, at most. */
+  promptBound: number;
+  /** It pays for a part of what the stream may deliver, and grows as the stream goes on. */
+  grows: boolean;
 };
 
 async function holdShare(books: Ledger, purchase: Purchase): Promise<Held> {
@@ -191,23 +196,30 @@ async function fitOutput(
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
-  const isShort = verdict.amount < withMarkup(worthOf(request, bound, day).modest, verdict.payer.markupBps);
-  if (isShort && affordable < most && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
+  const isShort = affordable < most && verdict.amount < withMarkup(worthOf(request, bound, day).modest, verdict.payer.markupBps);
+  if (isShort && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
     // The bytes of a long prompt overstate its tokens; what they took is output again.
     bound = await dialect.closerPromptBound(request, verdict.payer.appId);
     affordable = affordablePerChoice(request, verdict, bound, day);
   }
-  if (affordable >= most) {
+  const grows = affordable < most && !isShort && growsWhileItRuns(request);
+  if (affordable >= most || grows) {
     // A limit above the model's own, or an operator's own model that may not keep to its limit, is named.
     const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
-    return { ...verdict, day, outputLimit: named || (request.askedOutput === null && model.custom) ? most : null };
+    return {
+      ...verdict,
+      day,
+      promptBound: bound,
+      grows,
+      outputLimit: named || (request.askedOutput === null && model.custom) ? most : null,
+    };
   }
   if (affordable < Math.min(most, request.leastOutput)) {
     await books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs());
     creditsCameBack(verdict.payer.walletId);
     throw couldNotCount(request) ? tooBusyToCount() : new AppError("insufficient_credits");
   }
-  return { ...verdict, day, outputLimit: affordable };
+  return { ...verdict, day, promptBound: bound, grows, outputLimit: affordable };
 }
 
 const CLOSE_ENOUGH_TOKENS = 1_000;
@@ -332,6 +344,7 @@ class Sale {
   readonly #held: Held;
   readonly #startedAt: number;
   readonly #abort = new AbortController();
+  readonly #growing: GrowingHold | null;
   readonly #timer: NodeJS.Timeout;
   #timedOut = false;
   #ended = false;
@@ -346,6 +359,7 @@ class Sale {
     this.#purchase = purchase;
     this.#held = held;
     this.#startedAt = startedAt;
+    this.#growing = held.grows ? new GrowingHold(books, held, purchase.request, this.#abort.signal) : null;
     open.add(this);
     this.#timer = setTimeout(() => {
       this.#timedOut = true;
@@ -457,6 +471,7 @@ class Sale {
     const reported = dialect.readUsage(parsed);
     const usage = reported ?? (await this.#count(dialect.countAnswer(parsed, this.#held.payer.appId)));
     const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
+    await this.#growing?.pay(settlement.base + settlement.markup);
     const answer = (verdict: Settled | null): Answer & { kind: "json" } => ({
       kind: "json",
       headers: { ...this.#headers(), "content-type": "application/json; charset=utf-8" },
@@ -516,15 +531,20 @@ class Sale {
     this.#unread = false;
     this.#streaming = true;
     const meter = this.#purchase.dialect.watch(this.#purchase.request, this.#held.payer.appId);
+    const growing = this.#growing;
+    growing?.begin(meter);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
         if (through !== null) yield through;
-        if (meter.failure !== null || meter.done) break;
+        // The provider is not read on before what it said is paid for.
+        if (growing !== null) yield* this.#extend(growing, meter);
+        if (meter.failure !== null || meter.done || meter.isFull) break;
       }
-      const rest = meter.end();
+      const rest = meter.isFull ? null : meter.end();
       if (rest !== null) yield rest;
-      yield await this.#finishStream(meter);
+      if (growing !== null && !meter.isFull) yield* this.#extend(growing, meter);
+      yield await (meter.isFull ? this.#cutShort(meter, body) : this.#finishStream(meter));
     } catch (error) {
       if (this.#purchase.signal.aborted) return;
       if (!this.#ended && meter.failure === null && meter.finished && meter.usage !== null) {
@@ -559,9 +579,31 @@ class Sale {
     const usage = meter.usage ?? (await this.#count(meter.completedTokens(), meter.promptUsage));
     const outcome = this.#purchase.signal.aborted ? "interrupted" : "completed";
     const settlement = this.#settlement(usage, outcome, meter.usage === null ? "tokenizer" : "provider");
+    await this.#growing?.pay(settlement.base + settlement.markup);
     this.#end();
     const verdict = await this.#settle(settlement);
     return meter.closing(this.#quota(verdict, settlement));
+  }
+
+  /** Has the hold grow by what the meter keeps back; when it can't, the meter stays full. */
+  async *#extend(growing: GrowingHold, meter: EventMeter): AsyncGenerator<Uint8Array, void, void> {
+    growing.lookAhead(meter);
+    while (meter.isFull) {
+      const through = await growing.extend(meter);
+      if (through === null) return;
+      if (through.length > 0) yield through;
+    }
+  }
+
+  /** Nobody pays for more: the stream ends as it does at a limit of its output, and what was delivered is billed. */
+  async #cutShort(meter: EventMeter, body: Readable): Promise<Buffer> {
+    if (this.#abort.signal.aborted) throw this.#unreachable(this.#abort.signal.reason);
+    leave(body, false);
+    const usage = meter.usage ?? (await this.#count(meter.completedTokens(), meter.promptUsage));
+    const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider");
+    this.#end();
+    const verdict = await this.#settle(settlement);
+    return meter.cutShort(usage, this.#quota(verdict, settlement));
   }
 
   /** The client hung up: what it got is billed, the rest of the hold goes back. */

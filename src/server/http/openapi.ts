@@ -100,7 +100,8 @@ const HEADERS = {
   "X-RateLimit-Reset": "When the minute is over, in seconds since 1970.",
   "Retry-After": "Seconds to wait.",
   "Idempotency-Replayed": "`true` when this is the kept answer of an earlier request.",
-  "X-Quota-Max-Tokens": "The output limit was lowered to this: what the payer has, or the request's share of it.",
+  "X-Quota-Max-Tokens":
+    "The output limit was lowered to this: what the payer has, or the request's share of it. A stream that reserves more as it goes on does not have it.",
   "X-Quota-Simulated": "`true` when no model was called.",
 };
 type HeaderName = keyof typeof HEADERS;

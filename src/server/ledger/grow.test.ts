@@ -116,11 +116,20 @@ onBothDatabases("a hold that grows", (db) => {
     const held = await holdOne(db().sql, it.request({ amount: 400n }));
     const [first] = await grow(db().sql, [growth(held.id, 300n, 20n)]);
     expect(first).toEqual({ kind: "grown", amount: 100n });
-    expect(await grow(db().sql, [growth(held.id, 10n), growth(held.id, 600n, 600n), growth(held.id, 2_000n, 1_001n)])).toEqual([
+    // What the hold has itself is not on hold for it: nobody gives that back while the stream runs.
+    expect(await grow(db().sql, [growth(held.id, 10n), growth(held.id, 600n, 600n), growth(held.id, 2_000n, 501n)])).toEqual([
+      { kind: "refused", reason: "spending_limit_reached" },
+      { kind: "refused", reason: "insufficient_credits" },
+      { kind: "refused", reason: "insufficient_credits" },
+    ]);
+    await settle(db().sql, [settlement(held.id, 0n)]);
+    const [small, other] = [await holdOne(db().sql, it.request({ amount: 100n })), await holdOne(db().sql, it.request({ amount: 350n }))];
+    expect(await grow(db().sql, [growth(small.id, 300n, 300n), growth(small.id, 401n, 401n), growth(small.id, 901n, 901n)])).toEqual([
       { kind: "refused", reason: "credits_on_hold" },
       { kind: "refused", reason: "spending_limit_reached" },
       { kind: "refused", reason: "insufficient_credits" },
     ]);
+    await settle(db().sql, [settlement(small.id, 0n), settlement(other.id, 0n)]);
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 

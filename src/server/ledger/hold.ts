@@ -353,7 +353,7 @@ export type GrowthVerdict =
     }
   | {
       kind: "refused";
-      /** `resolved`: there is no such open hold. `not_found`: the link is gone, paused, or has another limit by now. */
+      /** `resolved`: there is no such open hold. `credits_on_hold`: what others hold would be enough. `not_found`: the link is gone, paused, or has another limit by now. */
       reason: "resolved" | "not_found" | "insufficient_credits" | "spending_limit_reached" | "credits_on_hold";
     }
   /** A new month began: run `refillLimit` for the hold's linked user, then ask again. */

@@ -42,7 +42,8 @@ export const chatCompletions: Dialect = {
   isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0,
   readUsage: ({ usage }) => readUsage(usage),
   countAnswer,
-  watch: (request, lane) => new ChatMeter({ includeUsage: wantsUsage(request.body), lane }),
+  watch: (request, lane) =>
+    new ChatMeter({ includeUsage: wantsUsage(request.body), choices: request.choices, model: request.model.id, lane }),
 };
 
 const PRICED = pricedFields([

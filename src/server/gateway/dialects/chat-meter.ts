@@ -32,18 +32,55 @@ export function readUsage(usage: unknown): TokenUsage | null {
  */
 export class ChatMeter extends EventMeter {
   readonly #includeUsage: boolean;
+  readonly #choices: number;
+  readonly #model: string;
+  /** Choices that said how they ended. */
+  readonly #ended = new Set<unknown>();
+  /** What all chunks have beside their choices. */
+  #head: Record<string, unknown> | null = null;
   #finishEvent: string | null = null;
   #usageEvent: string | null = null;
 
-  constructor(options: { includeUsage: boolean; lane?: string }) {
+  constructor(options: { includeUsage: boolean; choices?: number; model?: string; lane?: string }) {
     super(readText, options.lane ?? "");
     this.#includeUsage = options.includeUsage;
+    this.#choices = options.choices ?? 1;
+    this.#model = options.model ?? "";
   }
 
   closing(quota: string): Buffer {
     const events = [this.#finishEvent, this.#usageEvent].filter((event) => event !== null);
     const last = events.map((event) => `data: ${appendMember(event, "quota", quota)}\n\n`).join("");
     return Buffer.from(`${last}data: [DONE]\n\n`);
+  }
+
+  cutShort(usage: TokenUsage, quota: string): Buffer {
+    const open = Array.from({ length: this.#choices }, (_, index) => index).filter((index) => !this.#ended.has(index));
+    if (open.length === 0) return this.closing(quota);
+    const head = this.#head ?? {
+      id: `chatcmpl-${crypto.randomUUID()}`,
+      object: "chat.completion.chunk",
+      created: Math.floor(Date.now() / 1_000),
+      model: this.#model,
+    };
+    const chunk = (choices: object[], rest: object = this.#includeUsage ? { usage: null } : {}) =>
+      JSON.stringify({ ...head, choices, ...rest });
+    const events = open.map((index) => chunk([{ index, delta: {}, logprobs: null, finish_reason: "length" }]));
+    events.push(appendMember(events.pop() as string, "quota", quota));
+    if (this.#includeUsage) {
+      const counted = {
+        prompt_tokens: usage.promptTokens,
+        completion_tokens: usage.completionTokens,
+        total_tokens: usage.promptTokens + usage.completionTokens,
+        prompt_tokens_details: { cached_tokens: usage.cachedTokens },
+      };
+      events.push(appendMember(chunk([], { usage: counted }), "quota", quota));
+    }
+    return Buffer.from(`${this.#releaseFinish()}${events.map((event) => `data: ${event}\n\n`).join("")}data: [DONE]\n\n`);
+  }
+
+  protected override note({ choices: _, usage: _usage, obfuscation: _padding, ...head }: Record<string, unknown>): void {
+    this.#head ??= head;
   }
 
   failing({ code, message }: AppError): Buffer {
@@ -75,8 +112,9 @@ export class ChatMeter extends EventMeter {
     }
     const usage = readUsage(chunk.usage);
     if (usage !== null) this.usage = usage;
-    const choices = Array.isArray(chunk.choices) ? (chunk.choices as { finish_reason?: unknown }[]) : [];
+    const choices = Array.isArray(chunk.choices) ? (chunk.choices as { index?: unknown; finish_reason?: unknown }[]) : [];
     if (choices.some((choice) => (choice?.finish_reason ?? null) !== null)) {
+      for (const choice of choices) if ((choice?.finish_reason ?? null) !== null) this.#ended.add(choice.index ?? 0);
       // With several choices only the last one to finish waits.
       const released = this.#releaseFinish();
       this.finished = true;

@@ -1,6 +1,6 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { countTextTokens } from "../../pricing/tokens.ts";
+import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 
 /**
  * Watches a provider's server-sent events on their way to the client. Bytes go
@@ -22,11 +22,15 @@ export abstract class EventMeter {
   #rest: Buffer[] = [];
   #restBytes = 0;
   #tail: Buffer = EMPTY;
+  /** No more output than this goes through; see `allow`. */
+  #ceiling = Number.POSITIVE_INFINITY;
+  /** Whole events that would be above it, oldest first. */
+  #kept: string[] = [];
   protected readonly delivered: DeliveredText;
 
   /** `lane` is the app in whose turn the answer is counted, should the provider not count it. */
   constructor(readText: TextReader, lane: string) {
-    this.delivered = new DeliveredText(readText, lane);
+    this.delivered = new DeliveredText(readText, (data) => this.note(data), lane);
   }
 
   /** Whether whole events may go on without a look into each. */
@@ -37,6 +41,15 @@ export abstract class EventMeter {
 
   /** The events that were held back, with `quota`, and the end of the stream. */
   abstract closing(quota: string): Buffer;
+
+  /**
+   * The end of a stream that is ended here because nobody pays for more of it: what says so in
+   * this API, the usage where it belongs, and `quota`.
+   */
+  abstract cutShort(usage: TokenUsage, quota: string): Buffer;
+
+  /** Hears of every event that was delivered, in order and some time later: what `cutShort` needs to know. */
+  protected note(_data: Record<string, unknown>): void {}
 
   /** The failure of a stream that has begun, in the way that this API's clients raise. */
   abstract failing(failure: AppError): Buffer;
@@ -54,11 +67,44 @@ export abstract class EventMeter {
     this.#restBytes = 0;
     this.#tail = EMPTY;
     if (end < chunk.length) this.#keep(chunk.subarray(end));
-    if (this.passes(events)) {
-      this.delivered.add(events);
-      return events;
-    }
-    return this.#lookInto(events);
+    return this.#take(events);
+  }
+
+  /**
+   * From now on no more goes through than may be `tokens` tokens of output, all choices
+   * together. Returns what was kept back until now and may go.
+   */
+  allow(tokens: number): Buffer | null {
+    this.#ceiling = tokens;
+    if (this.#kept.length === 0) return null;
+    const events = this.#kept;
+    this.#kept = [];
+    return this.#takeEach(events);
+  }
+
+  /** The same for what comes from now on; what is kept back stays so until `allow`. */
+  raise(tokens: number): void {
+    this.#ceiling = tokens;
+  }
+
+  /** Something is kept back; then nothing may be pushed before it went through. */
+  get isFull(): boolean {
+    return this.#kept.length > 0;
+  }
+
+  /** Whether what was delivered may be more than so many tokens. */
+  mayExceed(tokens: number): boolean {
+    return this.delivered.bound > tokens && this.delivered.closerBound() > tokens;
+  }
+
+  /** Tokens that were delivered at most: each is at least one byte of text. */
+  outputBound(): number {
+    return this.delivered.closerBound();
+  }
+
+  /** Makes that bound closer, by tokenizer, if there is time for it; `margin` is for models with another tokenizer. */
+  async count(margin: number): Promise<void> {
+    await this.delivered.count(margin);
   }
 
   /** What the provider sent after its last whole event: a stream may end without the empty line. */
@@ -70,7 +116,10 @@ export abstract class EventMeter {
     const data = eventData(last.toString("utf8"));
     // Half an event would only make the client's parser fail.
     if (data !== null && data !== "[DONE]" && parseData(data) === null) return null;
-    return this.#lookInto(last);
+    const text = last.toString("utf8");
+    if (this.#ceiling === Number.POSITIVE_INFINITY || this.delivered.boundWith(text) <= this.#ceiling) return this.#lookInto(last);
+    this.#kept = [text];
+    return null;
   }
 
   /** Tokens of what went to the client, for a stream that broke off before the provider counted. */
@@ -90,9 +139,36 @@ export abstract class EventMeter {
     this.#tail = (part.length < SEPARATOR_BYTES ? Buffer.concat([this.#tail, part]) : part).subarray(1 - SEPARATOR_BYTES);
   }
 
+  #take(events: Buffer): Buffer | null {
+    // The bytes that went by are more than the text in them, so most need no closer look.
+    if (this.delivered.bound + events.length <= this.#ceiling || this.delivered.closerBound() + events.length <= this.#ceiling)
+      return this.#admit(events);
+    return this.#takeEach(eventsIn(events));
+  }
+
+  #takeEach(events: readonly string[]): Buffer | null {
+    const through: Buffer[] = [];
+    for (const [index, event] of events.entries()) {
+      if (this.done || this.failure !== null) break;
+      if (this.delivered.boundWith(event) > this.#ceiling) {
+        this.#kept = events.slice(index);
+        break;
+      }
+      const passed = this.#admit(Buffer.from(event));
+      if (passed !== null) through.push(passed);
+    }
+    return through.length === 0 ? null : Buffer.concat(through);
+  }
+
+  #admit(events: Buffer): Buffer | null {
+    if (!this.passes(events)) return this.#lookInto(events);
+    this.delivered.add(events);
+    return events;
+  }
+
   #lookInto(events: Buffer): Buffer | null {
     let through = "";
-    for (const event of events.toString("utf8").split(/(?<=\r?\n\r?\n)/)) {
+    for (const event of eventsIn(events)) {
       // Nothing counts after the end, whichever bytes happened to come with it.
       if (this.done || this.failure !== null) break;
       const data = eventData(event);
@@ -111,6 +187,10 @@ const LARGEST_EVENT_BYTES = 16 * 1024 * 1024;
 
 /** The longest end of an event is CR LF CR LF. */
 const SEPARATOR_BYTES = 4;
+
+function eventsIn(events: Buffer): string[] {
+  return events.toString("utf8").split(/(?<=\r?\n\r?\n)/);
+}
 
 /** Where the last empty line ends: everything before it is whole events. */
 function endOfLastEvent(bytes: Buffer): number {
@@ -165,12 +245,18 @@ class DeliveredText {
   /** Copies: a chunk from the network takes three times the memory of the bytes in it. */
   #pending: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #pendingBytes = 0;
+  /** What the texts may be in tokens. */
+  #textBound = 0;
+  /** What of that bound was counted since, and is less. */
+  #counted = 0;
   readonly #read: TextReader;
+  readonly #note: (data: Record<string, unknown>) => void;
   readonly #lane: string;
   readonly #texts = new Map<string, string>();
 
-  constructor(read: TextReader, lane: string) {
+  constructor(read: TextReader, note: (data: Record<string, unknown>) => void, lane: string) {
     this.#read = read;
+    this.#note = note;
     this.#lane = lane;
   }
 
@@ -186,26 +272,82 @@ class DeliveredText {
     if (bytes > FOLD_BYTES) this.#fold();
   }
 
+  /** Tokens of all that was added, at most. Takes no time. */
+  get bound(): number {
+    return this.#textBound - this.#counted + this.#pendingBytes;
+  }
+
+  /** The same without the bytes around the text. */
+  closerBound(): number {
+    this.#fold();
+    return this.bound;
+  }
+
+  /** The same with one more event. */
+  boundWith(event: string): number {
+    const bound = this.closerBound();
+    const data = eventData(event);
+    const chunk = data === null ? null : parseData(data);
+    if (chunk === null) return bound;
+    let more = 0;
+    const seen = new Set<string>();
+    this.#read(chunk, (key, text) => {
+      if (typeof text !== "string" || text === "") return;
+      more += Buffer.byteLength(text) + (this.#texts.has(key) || seen.has(key) ? 0 : BEGINNING_TOKENS);
+      seen.add(key);
+    });
+    return bound + more;
+  }
+
+  /** The text whose name begins so. */
+  text(key: string): string {
+    this.#fold();
+    return this.#texts.get(key) ?? "";
+  }
+
   countTokens(): Promise<number> {
     this.#fold();
     return countTextTokens([...this.#texts.values()], { lane: this.#lane });
   }
 
+  async count(margin: number): Promise<void> {
+    this.#fold();
+    const [bound, texts] = [this.#textBound, this.#texts.size];
+    let counted: number;
+    try {
+      counted = await countTextTokens([...this.#texts.values()], { lane: this.#lane, purpose: "ask" });
+    } catch (error) {
+      if (error instanceof TooBusyToCountError) return;
+      throw error;
+    }
+    const tokens = Math.ceil(counted * margin) + texts * BEGINNING_TOKENS;
+    // What was added meanwhile is in the bound by its bytes.
+    this.#counted = Math.max(this.#counted, bound - tokens);
+  }
+
   #fold(): void {
+    if (this.#pendingBytes === 0) return;
     const text = this.#pending.toString("utf8", 0, this.#pendingBytes);
-    this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
+    if (this.#pending.length > FIRST_BYTES) this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
     this.#pendingBytes = 0;
     for (const event of text.split(/\r?\n\r?\n/)) {
       const data = eventData(event);
       const chunk = data === null ? null : parseData(data);
-      if (chunk !== null) this.#read(chunk, this.#append);
+      if (chunk === null) continue;
+      this.#read(chunk, this.#append);
+      this.#note(chunk);
     }
   }
 
   readonly #append = (key: string, text: unknown): void => {
-    if (typeof text === "string" && text !== "") this.#texts.set(key, (this.#texts.get(key) ?? "") + text);
+    if (typeof text !== "string" || text === "") return;
+    const before = this.#texts.get(key);
+    this.#textBound += Buffer.byteLength(text) + (before === undefined ? BEGINNING_TOKENS : 0);
+    this.#texts.set(key, (before ?? "") + text);
   };
 }
 
+/** Tokens around a text that are not in it: what begins and ends an answer, or a call of a function. */
+const BEGINNING_TOKENS = 16;
 const FIRST_BYTES = 1024;
 const FOLD_BYTES = 32 * 1024;

@@ -34,6 +34,8 @@ export function readMessagesUsage(usage: unknown): TokenUsage | null {
  */
 export class MessagesMeter extends EventMeter {
   #counts: Record<string, unknown> = {};
+  /** The index of a content block that has begun and not ended. */
+  #openBlock: unknown = null;
   #stopEvent = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
 
   constructor(lane = "") {
@@ -42,6 +44,25 @@ export class MessagesMeter extends EventMeter {
 
   closing(quota: string): Buffer {
     return Buffer.from(`${this.#stopEvent}event: quota_usage\ndata: {"type":"quota_usage","quota":${quota}}\n\n`);
+  }
+
+  cutShort(usage: TokenUsage, quota: string): Buffer {
+    const events = [
+      ...(this.#openBlock === null ? [] : [{ type: "content_block_stop", index: this.#openBlock }]),
+      {
+        type: "message_delta",
+        delta: { stop_reason: "max_tokens", stop_sequence: null },
+        // The prompt's counts were in message_start, if the provider told them.
+        usage: { ...(this.promptUsage === null ? { input_tokens: usage.promptTokens } : {}), output_tokens: usage.completionTokens },
+      },
+    ];
+    const last = events.map((data) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`).join("");
+    return Buffer.concat([Buffer.from(last), this.closing(quota)]);
+  }
+
+  protected override note({ type, index }: Record<string, unknown>): void {
+    if (type === "content_block_start") this.#openBlock = index;
+    else if (type === "content_block_stop") this.#openBlock = null;
   }
 
   failing(failure: AppError): Buffer {

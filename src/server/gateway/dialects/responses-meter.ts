@@ -23,6 +23,9 @@ export function readResponseUsage(usage: unknown): TokenUsage | null {
  */
 export class ResponsesMeter extends EventMeter {
   #lastEvent: { type: string; data: string } | null = null;
+  /** The response as it was when it began, and its items so far. */
+  #begun: Record<string, unknown> = {};
+  readonly #items = new Map<unknown, Item>();
   /** What went by last, for the number of the event after it. */
   #before: Buffer | string = "";
 
@@ -34,6 +37,85 @@ export class ResponsesMeter extends EventMeter {
     if (this.#lastEvent === null) return Buffer.alloc(0);
     const { type, data } = this.#lastEvent;
     return Buffer.from(`event: ${type}\ndata: ${appendMember(withQuotaOnResponse(data, quota), "quota", quota)}\n\n`);
+  }
+
+  cutShort(usage: TokenUsage, quota: string): Buffer {
+    let number = this.#nextNumber();
+    let through = "";
+    const send = (data: { type: string }) => {
+      through += `event: ${data.type}\ndata: ${JSON.stringify({ ...data, sequence_number: number++ })}\n\n`;
+    };
+    const output: unknown[] = [];
+    for (const [index, item] of this.#items) {
+      if (item.open) {
+        const place = { item_id: item.data.id, output_index: index };
+        for (const [contentIndex, part] of item.parts) {
+          if (!part.open) continue;
+          part.data = this.#withText(part.data, `${index} ${contentIndex} undefined`);
+          if (part.data.type === "output_text")
+            send({ type: "response.output_text.done", ...place, content_index: contentIndex, text: part.data.text, logprobs: [] } as Event);
+          else if (part.data.type === "refusal")
+            send({ type: "response.refusal.done", ...place, content_index: contentIndex, refusal: part.data.refusal } as Event);
+          send({ type: "response.content_part.done", ...place, content_index: contentIndex, part: part.data } as Event);
+        }
+        item.data = { ...this.#withInput(item.data, `${index} undefined undefined`), status: "incomplete" };
+        if (item.parts.size > 0) item.data.content = [...item.parts.values()].map(({ data }) => data);
+        send({ type: "response.output_item.done", output_index: index, item: item.data } as Event);
+      }
+      output.push(item.data);
+    }
+    const response = {
+      ...this.#begun,
+      status: "incomplete",
+      incomplete_details: { reason: "max_output_tokens" },
+      output,
+      usage: {
+        input_tokens: usage.promptTokens,
+        input_tokens_details: { cached_tokens: usage.cachedTokens },
+        output_tokens: usage.completionTokens,
+        output_tokens_details: { reasoning_tokens: 0 },
+        total_tokens: usage.promptTokens + usage.completionTokens,
+      },
+    };
+    const type = "response.incomplete";
+    this.#lastEvent = { type, data: JSON.stringify({ type, response, sequence_number: number }) };
+    return Buffer.concat([Buffer.from(through), this.closing(quota)]);
+  }
+
+  /** The items as their events make them up, but for the text in them. */
+  protected override note(chunk: Record<string, unknown>): void {
+    const item = this.#items.get(chunk.output_index);
+    switch (chunk.type) {
+      case "response.created":
+      case "response.in_progress":
+        this.#begun = objectOf(chunk.response);
+        break;
+      case "response.output_item.added":
+        this.#items.set(chunk.output_index, { data: objectOf(chunk.item), open: true, parts: new Map() });
+        break;
+      case "response.output_item.done":
+        this.#items.set(chunk.output_index, { data: objectOf(chunk.item), open: false, parts: new Map() });
+        break;
+      case "response.content_part.added":
+        item?.parts.set(chunk.content_index, { data: objectOf(chunk.part), open: true });
+        break;
+      case "response.content_part.done":
+        item?.parts.set(chunk.content_index, { data: objectOf(chunk.part), open: false });
+        break;
+    }
+  }
+
+  #withText(part: Record<string, unknown>, place: string): Record<string, unknown> {
+    if (part.type === "refusal") return { ...part, refusal: this.delivered.text(`response.refusal.delta ${place}`) };
+    return part.type === "output_text" ? { ...part, text: this.delivered.text(`response.output_text.delta ${place}`) } : part;
+  }
+
+  #withInput(item: Record<string, unknown>, place: string): Record<string, unknown> {
+    if (item.type === "function_call")
+      return { ...item, arguments: this.delivered.text(`response.function_call_arguments.delta ${place}`) };
+    return item.type === "custom_tool_call"
+      ? { ...item, input: this.delivered.text(`response.custom_tool_call_input.delta ${place}`) }
+      : item;
   }
 
   failing({ code, message }: AppError): Buffer {
@@ -77,6 +159,19 @@ export class ResponsesMeter extends EventMeter {
     const numbers = this.#before.toString("latin1").match(/(?<="sequence_number"\s*:\s*)\d{1,9}/g);
     return numbers === null ? 0 : Number(numbers.at(-1)) + 1;
   }
+}
+
+type Event = { type: string };
+
+/** One item of the output, and the parts of its content. */
+type Item = {
+  data: Record<string, unknown>;
+  open: boolean;
+  parts: Map<unknown, { data: Record<string, unknown>; open: boolean }>;
+};
+
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
 }
 
 // In a JSON text these can't stand inside a string: there the quote is escaped.
