@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { KeptSettlements } from "../../src/server/ledger/kept.ts";
 import { openDatabase } from "../../src/server/platform/db.ts";
-import { completion, completionChunks, event, events, gate, silence, usage } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, event, events, gate, silence, sse, usage } from "../../src/testing/fake-upstream.ts";
 import { settlement } from "../../src/testing/ledger-requests.ts";
 import { openRelay } from "../../src/testing/relay.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
@@ -70,6 +70,44 @@ for (const [end, name] of [
     expect(await unbilled(first.dataDir)).toEqual([]);
   });
 }
+
+test("when Postgres is silent and the provider counted more than was on hold, the price that is named is the one that is billed", async ({
+  start,
+  upstream,
+  ownDatabase,
+  atTheEnd,
+}) => {
+  const { db, url } = ownDatabase;
+  const relay = await openRelay(url);
+  atTheEnd.push(relay.close);
+  // Too little for what is asked, so the hold is all there is.
+  const worlds = [await arrange(db, { balance: 60n }), await arrange(db, { balance: 60n })];
+  const server = await start({ upstream, databaseUrl: relay.url });
+  const text = marker();
+  const release = gate();
+  using seen = upstream.on(text, async ({ body }) => {
+    await release.opened;
+    const counted = usage(20, 1_000);
+    return body.stream === true ? sse(completionChunks(["a"], { usage: counted })) : completion({ usage: counted });
+  });
+  const asked = Promise.all(
+    worlds.map(async ({ as }, index) => {
+      const response = await send(server, completions, { ...as, body: chat(text, { stream: index === 0, max_tokens: 1_000 }) });
+      const body = await response.text();
+      return index === 0 ? eventsOf(body).findLast((each) => each.quota).quota : JSON.parse(body).quota;
+    }),
+  );
+  await expect.poll(() => seen.requests.length).toBe(2);
+  relay.silence();
+  release.open();
+  expect(await asked).toEqual(Array(2).fill(expect.objectContaining({ credits_used: 60, balance_after: null })));
+  relay.speak();
+  await expect.poll(() => unbilled(server.dataDir)).toEqual([]);
+  for (const world of worlds) {
+    expect((await world.usage()).map(({ base, markup }) => base + markup)).toEqual([60n]);
+    expect(await world.balance()).toBe(0n);
+  }
+});
 
 test("when Postgres speaks again the server enters what it kept by itself, once, and removes the file", async ({
   start,

@@ -646,7 +646,14 @@ class Sale {
    */
   async #settle(settlement: Settlement): Promise<Settled | null> {
     try {
-      const settled = await this.#books.settleOrKeep(settlement, { lifetimeMs: holdLifetimeMs(), patienceMs: SETTLE_PATIENCE_MS });
+      const lifetimeMs = holdLifetimeMs();
+      // A price that only the books can tell is not named before they have it.
+      if (this.#billOf(settlement) === null) {
+        const told = await this.#books.settle(settlement, lifetimeMs);
+        this.#close();
+        return told;
+      }
+      const settled = await this.#books.settleOrKeep(settlement, { lifetimeMs, patienceMs: SETTLE_PATIENCE_MS });
       // What is on disk gives nothing back yet.
       if (settled === null) open.delete(this);
       else this.#close();
@@ -673,13 +680,17 @@ class Sale {
   #quota(verdict: Settled | null, settlement: Settlement): string {
     const { payer } = this.#held;
     const settled = verdict?.kind === "settled" ? verdict : null;
-    const price = settlement.base + settlement.markup;
-    // Only what is on hold is ever billed; a stream's hold may have grown.
-    const most = settlement.streamed || price < this.#held.amount ? price : this.#held.amount;
     // The sweeper came first: nothing was billed. Without a verdict the bill is on disk.
-    const charged = settled?.charged ?? (verdict === null ? most : 0n);
+    const charged = settled?.charged ?? (verdict === null ? this.#billOf(settlement) : 0n);
     const user = this.#purchase.externalUserId === null ? "" : `,"external_user_id":${JSON.stringify(this.#purchase.externalUserId)}`;
     return `{"credits_used":${charged},"balance_after":${payer.mayReadBalance ? (settled?.balanceAfter ?? null) : null},"billing_mode":"${payer.billingMode}"${user}}`;
+  }
+
+  /** What the ledger will bill: never more than is on hold. null when only the ledger knows how much that is. */
+  #billOf({ base, markup }: Settlement): bigint | null {
+    const price = base + markup;
+    if (this.#growing !== null) return this.#growing.billOf(price);
+    return price < this.#held.amount ? price : this.#held.amount;
   }
 
   #headers(): Record<string, string> {

@@ -30,10 +30,14 @@ async function open(db: Database, credits: bigint, body: object = {}) {
   const held = await hold({ desiredBase: worth.desired, minimumBase: worth.minimum, modestBase: worth.modest });
   const books = openLedger(db);
   const asked: bigint[] = [];
+  const lose = { next: false };
   const counted: Pick<Ledger, "grow"> & Partial<Ledger> = {
-    grow: (growth, linkedUserId) => {
+    grow: async (growth, linkedUserId) => {
       asked.push(growth.desired);
-      return books.grow(growth, linkedUserId);
+      const verdict = await books.grow(growth, linkedUserId);
+      if (!lose.next) return verdict;
+      lose.next = false;
+      throw new Error("Connection terminated unexpectedly");
     },
   };
   const client = new AbortController();
@@ -44,6 +48,8 @@ async function open(db: Database, credits: bigint, body: object = {}) {
     meter,
     growing,
     asked,
+    /** Whether the next growth is committed unheard. */
+    lose,
     person,
     link,
     hold,
@@ -139,6 +145,21 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await openLedger(db()).settle(settlement(other.id, 1n), 1_000);
     creditsCameBack(it.person.walletId);
     expect(await saying).toEqual({ tokens: 3_000, goesOn: true });
+    await it.end();
+  });
+
+  test("names what a bill comes to, at most what is on hold, and nothing while it has not heard how much that is", async () => {
+    const it = await open(db(), 3_000n);
+    const first = await it.held();
+    expect([it.growing.billOf(first), it.growing.billOf(first + 1n)]).toEqual([first, first]);
+    it.lose.next = true;
+    await it.growing.pay(first + 100n);
+    // It was committed, and nobody heard of it.
+    expect(await it.held()).toBe(first + 100n);
+    expect([it.growing.billOf(first), it.growing.billOf(first + 1n)]).toEqual([first, null]);
+    await it.growing.pay(first + 100n);
+    expect(await it.held()).toBe(first + 100n);
+    expect(it.growing.billOf(5_000n)).toBe(first + 100n);
     await it.end();
   });
 

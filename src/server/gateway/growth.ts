@@ -97,6 +97,15 @@ export class GrowingHold {
     await this.#grow();
   }
 
+  /**
+   * What is billed of so many credits, which is at most what is on hold. null when nobody
+   * can say before the books do, because the outcome of a growth was not heard.
+   */
+  billOf(credits: bigint): bigint | null {
+    if (credits <= this.#amount) return credits;
+    return this.#unheard === null ? this.#amount : null;
+  }
+
   /** The bytes of a text are some four times its tokens. Whether counting them found enough to go on with. */
   async #stretch(meter: EventMeter): Promise<boolean> {
     const before = meter.outputBound();
