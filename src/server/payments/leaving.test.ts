@@ -45,7 +45,7 @@ onBothDatabases("deleting an account", (db) => {
     const session = await mara.checkout();
     await deliverAll(fake().pay(session, { late: true }));
     expect(await deleteAccount(mara.id)).toEqual({ kind: "payment under way" });
-    const me = createCaller({ user: { id: mara.id, email: mara.email, walletId: mara.walletId } });
+    const me = createCaller({ user: { id: mara.id, email: mara.email, walletId: mara.walletId, signedInAt: new Date() } });
     expect(await me.account.overview()).toMatchObject({ paymentInTheWay: { kind: "payment under way" } });
     await expect(me.account.delete({ confirm: mara.email })).rejects.toThrow("under way");
     await deliverAll(fake().settleLate(session, true));
@@ -89,7 +89,7 @@ onBothDatabases("deleting an account", (db) => {
     });
     await deliverAll(fake().refund(idIn(events[0]), 1_000).events);
     expect(await deleteAccount(mara.id)).toEqual({ kind: "owes", amount: 2_500_000n });
-    const me = createCaller({ user: { id: mara.id, email: mara.email, walletId: mara.walletId } });
+    const me = createCaller({ user: { id: mara.id, email: mara.email, walletId: mara.walletId, signedInAt: new Date() } });
     await expect(me.account.delete({ confirm: mara.email })).rejects.toThrow("owes $2.50");
     await deliverAll(fake().pay(await mara.checkout()));
     expect(await deleteAccount(mara.id)).toEqual({ kind: "deleted" });
