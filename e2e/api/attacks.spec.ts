@@ -162,12 +162,12 @@ test("a markup that is raised after the person's yes does not bill them more", a
 
 test("a test key can't make the simulator eat the server", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { billingMode: "test" });
-  const answer = await call(postgresServer, path, {
-    key: world.as.key,
-    body: { model: "gpt-4o-mini", n: 64, logprobs: true, top_logprobs: 20, messages: [{ role: "user", content: "simulate: long 16000" }] },
-  });
+  const body = { model: "gpt-4o-mini", n: 64, messages: [{ role: "user", content: "simulate: long 16000" }] };
+  const answer = await call(postgresServer, path, { key: world.as.key, body });
   expect(answer.status).toBe(200);
   expect(answer.json.usage.completion_tokens).toBeLessThanOrEqual(50_000);
+  const dear = await call(postgresServer, path, { key: world.as.key, body: { ...body, logprobs: true, top_logprobs: 20 } });
+  expect([dear.status, dear.json.error.message]).toEqual([400, expect.stringContaining("log probabilities")]);
 });
 
 test("an endless event of a provider ends in a failure, not in an endless buffer", async ({ postgresServer, upstream }) => {
