@@ -27,7 +27,7 @@ inEveryZone("apps and keys", (db) => {
   async function arrange() {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
-    return { owner, app, me: createCaller({ user: owner }) };
+    return { owner, app, me: createCaller({ user: { ...owner, signedInAt: new Date() } }) };
   }
 
   test("a rolled key and its successor both work until the overlap is over", async () => {

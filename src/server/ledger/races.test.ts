@@ -99,10 +99,12 @@ async function turmoil(
         const settles = await Promise.all(
           [one(servers), one(servers), server].map(({ ledger }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
         );
-        const won = settles.filter((each) => each.kind === "settled");
-        expect(won).toHaveLength(1);
-        expect(settles.filter((each) => each.kind === "already_resolved")).toHaveLength(2);
-        const amount = won[0]?.charged ?? 0n;
+        const told = settles.flatMap((each) => (each.kind === "settled" ? each : []));
+        // One enters it, and is told the balance. Whoever repeats it is told what that one charged.
+        expect(told.filter(({ balanceAfter }) => balanceAfter !== null)).toHaveLength(1);
+        expect(told).toHaveLength(3);
+        const amount = told[0]?.charged ?? 0n;
+        expect(told.every(({ charged }) => charged === amount)).toBe(true);
         expect(amount).toBe(base + markup < verdict.amount ? base + markup : verdict.amount);
         charged += amount;
         if (verdict.payer.limitId !== null)
