@@ -36,8 +36,8 @@ async function open(zone: Zone): Promise<{ db: Database; before: PrismaClient }>
 describe.each(ZONES)("dates that were written on a Postgres in %s by a version before", (zone) => {
   test("are named by the proof with the way to mend them, mended exactly, and no others are touched", async () => {
     const { db, before } = await open(zone);
-    const [app, owner, person] = [await makeApp(db), await makeUser(db), await makeUser(db)];
-    const limitId = await transaction((tx) => openAccount(tx, "limit"), db);
+    const [app, owner, person, other] = [await makeApp(db), await makeUser(db), await makeUser(db), await makeUser(db)];
+    const [limitId, otherLimitId] = await transaction(async (tx) => [await openAccount(tx, "limit"), await openAccount(tx, "limit")], db);
     const link = (externalUserId: string) => ({
       id: newId(),
       appId: app.id,
@@ -52,7 +52,9 @@ describe.each(ZONES)("dates that were written on a Postgres in %s by a version b
     const key = (name: string) => ({ id: newId(), appId: app.id, name, hash: Buffer.from(name), fragment: name, createdById: owner.id });
     const right = [await db.prisma.linkedUser.create({ data: link("right") }), await db.prisma.apiKey.create({ data: key("right") })];
     expect((await verify(db.sql)).discrepancies).toEqual([]);
-    const shiftedLink = await before.linkedUser.create({ data: link("shifted") });
+    const shiftedLink = await before.linkedUser.create({
+      data: { ...link("shifted"), userId: other.id, walletId: other.walletId, limitId: otherLimitId as string },
+    });
     const shiftedKey = await before.apiKey.create({ data: key("shifted") });
 
     const { ok, discrepancies } = await verify(db.sql);
