@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { chown, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import path from "node:path";
@@ -153,14 +153,21 @@ function endWithUs(child: ChildProcess, folder: string): void {
 }
 
 function endAll(): void {
-  for (const [child, folder] of running) {
-    child.kill("SIGQUIT");
-    // Its processes still write while they end.
+  for (const child of running.keys()) child.kill("SIGQUIT");
+  for (const folder of running.values()) removeNow(folder);
+}
+
+/** Its processes still write while they end, and nothing can be awaited any more. */
+function removeNow(folder: string): void {
+  const moment = new Int32Array(new SharedArrayBuffer(4));
+  for (let attempt = 0; attempt < 40; attempt++) {
     try {
-      rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+      rmSync(folder, { recursive: true, force: true });
+      if (!existsSync(folder)) return;
     } catch {
-      // What is left is in a temporary folder.
+      // Once more; what is left in the end is in a temporary folder.
     }
+    Atomics.wait(moment, 0, 0, 50);
   }
 }
 

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, chown, cp, lstat, mkdir, mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -22,6 +23,32 @@ test("a Postgres that does not start says why in one sentence, without a stack",
   const { stdout } = spawnSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8", env });
   expect(stdout).toBe('The test database did not start: invalid value for parameter "max_connections": "nonsense".\n');
 });
+
+for (const [end, how] of [
+  ["process.exit(0)", "that ends"],
+  ['process.kill(process.pid, "SIGTERM")', "that is told to end"],
+] as const) {
+  test(`a process ${how} in the middle leaves no Postgres and no files behind`, async () => {
+    const script = `
+      import { writeSync } from "node:fs";
+      const { startPostgres } = await import(${JSON.stringify(new URL("./postgres.ts", import.meta.url).href)});
+      const { dataDir, url } = await startPostgres();
+      writeSync(1, JSON.stringify({ dataDir, url }));
+      ${end};`;
+    const { DATABASE_URL: _, ...env } = process.env;
+    const { stdout } = spawnSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8", env });
+    const { dataDir, url } = JSON.parse(stdout) as { dataDir: string; url: string };
+    await expect
+      .poll(() =>
+        new pg.Client({ connectionString: url }).connect().then(
+          () => "answers",
+          (error) => error.code,
+        ),
+      )
+      .toBe("ECONNREFUSED");
+    expect(existsSync(path.dirname(dataDir))).toBe(false);
+  });
+}
 
 /** Programs in a folder that only its owner may enter, as in /root/quota. */
 let folder: string;
