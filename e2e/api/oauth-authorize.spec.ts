@@ -56,9 +56,16 @@ test.describe("the redirect URI", () => {
     await visitor.signIn(developer);
     const register = async (uri: string) =>
       (await visitor.postJson("/api/trpc/apps.update", { json: { appId: client.appId, redirectUris: [uri] } })).status;
-    for (const uri of ["http://app.example/cb", "http://localhost.evil.example/cb", "http://10.0.0.1/cb", "javascript:alert(1)", "app:/cb"])
+    for (const uri of [
+      "http://app.example/cb",
+      "http://localhost.evil.example/cb",
+      "http://10.0.0.1/cb",
+      "javascript:alert(1)",
+      "app:/cb",
+      "http://[::1]:4000/cb",
+    ])
       expect(await register(uri), uri).toBe(400);
-    for (const uri of ["https://app.example/cb", "http://localhost:4000/cb", "http://127.0.0.1/cb", "http://[::1]:4000/cb"])
+    for (const uri of ["https://app.example/cb", "http://localhost:4000/cb", "http://127.0.0.1/cb"])
       expect(await register(uri), uri).toBe(200);
   });
 });

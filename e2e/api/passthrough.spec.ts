@@ -62,7 +62,7 @@ const bodies: Record<string, (text: string) => string> = {
       verbosity: "low",
     }),
   "deep nesting": (text) =>
-    `{"model":"gpt-4o-mini","max_tokens":50,"x":${"[".repeat(2_000)}${"]".repeat(2_000)},"messages":[{"role":"user","content":"${text}"}]}`,
+    `{"model":"gpt-4o-mini","max_tokens":50,"x":${"[".repeat(200)}${"]".repeat(200)},"messages":[{"role":"user","content":"${text}"}]}`,
 };
 
 for (const [name, write] of Object.entries(bodies)) {
