@@ -16,6 +16,7 @@ const vitestReport = path.join(reports, "vitest.json");
 const playwrightReport = path.join(reports, "playwright.json");
 const tally = { passed: 0, failed: 0 };
 const failures: string[] = [];
+const MOST_NAMED = 30;
 
 process.env.NEXT_TELEMETRY_DISABLED = "1";
 process.env.CI ??= "true";
@@ -49,13 +50,16 @@ process.exit(tally.failed === 0 ? 0 : 1);
 /** A step that counts as one. */
 async function check(name: string, run: () => Promise<number>): Promise<void> {
   const code = await announced(name, run);
-  count(name, code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 });
+  count(name, code === 0 ? { passed: 1, failed: 0, names: [] } : { passed: 0, failed: 1, names: [] });
 }
 
+/** `names`: of what failed, to be read where only the end of the output is kept. */
+type Result = { passed: number; failed: number; names: string[] };
+
 /** A step that counts its tests; one that ends badly without a failed test, or runs none, counts as failed. */
-async function suite(name: string, run: () => Promise<number>, read: () => { passed: number; failed: number }): Promise<void> {
+async function suite(name: string, run: () => Promise<number>, read: () => Result): Promise<void> {
   const code = await announced(name, run);
-  let result = { passed: 0, failed: 0 };
+  let result: Result = { passed: 0, failed: 0, names: [] };
   try {
     result = read();
   } catch (error) {
@@ -76,27 +80,46 @@ async function announced(name: string, run: () => Promise<number>): Promise<numb
   return code;
 }
 
-function count(name: string, result: { passed: number; failed: number }): void {
+function count(name: string, result: Result): void {
   tally.passed += result.passed;
   tally.failed += result.failed;
-  if (result.failed > 0) failures.push(name);
+  if (result.failed === 0) return;
+  failures.push(name, ...result.names.slice(0, MOST_NAMED).map((each) => `${name}: ${each}`));
 }
 
-function readVitest(): { passed: number; failed: number } {
+function readVitest(): Result {
   const report = JSON.parse(readFileSync(vitestReport, "utf8")) as {
     numPassedTests: number;
     numFailedTests: number;
-    numFailedTestSuites: number;
+    testResults: { name: string; status: string; assertionResults: { fullName: string; status: string }[] }[];
   };
-  return { passed: report.numPassedTests, failed: Math.max(report.numFailedTests, report.numFailedTestSuites > 0 ? 1 : 0) };
+  const names = report.testResults.flatMap(({ name, status, assertionResults }) => {
+    const file = path.relative(root, name);
+    const failed = assertionResults.filter((each) => each.status === "failed").map(({ fullName }) => `${file} › ${fullName}`);
+    // A file that could not be loaded has no tests to name.
+    return failed.length === 0 && status === "failed" ? [file] : failed;
+  });
+  return { passed: report.numPassedTests, failed: Math.max(report.numFailedTests, names.length), names };
 }
 
-function readPlaywright(): { passed: number; failed: number } {
-  const { stats } = JSON.parse(readFileSync(playwrightReport, "utf8")) as {
+type PlaywrightSuite = {
+  suites?: PlaywrightSuite[];
+  specs?: { file: string; title: string; tests: { status: string }[] }[];
+};
+
+function readPlaywright(): Result {
+  const { stats, suites } = JSON.parse(readFileSync(playwrightReport, "utf8")) as {
     stats: { expected: number; unexpected: number; flaky: number };
+    suites: PlaywrightSuite[];
   };
   // A test that passes only when repeated does not hold.
-  return { passed: stats.expected, failed: stats.unexpected + stats.flaky };
+  const didNotHold = ({ suites = [], specs = [] }: PlaywrightSuite): string[] => [
+    ...specs
+      .filter(({ tests }) => tests.some(({ status }) => status === "unexpected" || status === "flaky"))
+      .map(({ file, title }) => `${file} › ${title}`),
+    ...suites.flatMap(didNotHold),
+  ];
+  return { passed: stats.expected, failed: stats.unexpected + stats.flaky, names: suites.flatMap(didNotHold) };
 }
 
 function node(script: string): Promise<number> {
