@@ -40,7 +40,7 @@ export function zoneOf(name: string): Zone {
 }
 
 /** Makes an empty database on that server, with a time zone of its own; `drop` removes it again. */
-export async function freshDatabase(serverUrl: string, zone: Zone = ZONES[0]): Promise<{ url: string; drop(): Promise<void> }> {
+export async function freshDatabase(serverUrl: string, zone: Zone | "UTC" = ZONES[0]): Promise<{ url: string; drop(): Promise<void> }> {
   const name = `quota_${process.pid}_${Math.random().toString(36).slice(2, 10)}`;
   await run(serverUrl, `CREATE DATABASE ${name}`);
   await run(serverUrl, `ALTER DATABASE ${name} SET timezone TO '${zone}'`);

@@ -64,20 +64,22 @@ AS $$
 DECLARE
   shortfall_account CONSTANT uuid := '00000000-0000-7000-8000-000000000004';
   -- Of each settlement: what its hold says, and how much of the cost that covers.
-  from_wallet uuid[]; from_limit uuid[]; was_held bigint[]; paid_base bigint[]; paid_markup bigint[]; entering uuid[]; entered uuid[];
+  from_wallet uuid[]; from_limit uuid[];
+  -- What was entered: whose settlement, what its hold had grown to, what the payer paid.
+  entered uuid[]; was_held bigint[]; paid bigint[]; place int; missing uuid;
   -- Of each request: who pays, and where the money will go.
   earning uuid[]; users text[]; desired bigint[]; modest bigint[]; lock_wallet uuid[]; lock_limit uuid[]; changed int[];
   -- Wallets and limits of the batch, locked, as they are after what was decided so far.
   accounts uuid[]; left_over bigint[]; on_hold bigint[];
-  token record; grown record; w int; l int; amount bigint; wallet_total bigint; limit_total bigint;
+  token record; w int; l int; amount bigint; wallet_total bigint; limit_total bigint;
 BEGIN
   IF cardinality(settle_ids) > 0 THEN
-    SELECT array_agg(s.wallet_id), array_agg(s.limit_id), array_agg(s.amount)
-    INTO from_wallet, from_limit, was_held
+    SELECT array_agg(s.wallet_id), array_agg(s.limit_id)
+    INTO from_wallet, from_limit
     FROM (
-      SELECT h.wallet_id, h.limit_id, h.amount
+      SELECT h.wallet_id, h.limit_id
       FROM unnest(settle_ids) WITH ORDINALITY q(id, n)
-      LEFT JOIN LATERAL (SELECT h.wallet_id, h.limit_id, h.amount FROM hold h WHERE h.id = q.id OFFSET 0) h ON true
+      LEFT JOIN LATERAL (SELECT h.wallet_id, h.limit_id FROM hold h WHERE h.id = q.id OFFSET 0) h ON true
       ORDER BY q.n) s;
   END IF;
 
@@ -166,13 +168,15 @@ BEGIN
 
     lock_wallet := wallet_ids;
     lock_limit := limit_ids;
-    FOR i IN 1..cardinality(hold_ids) LOOP
-      -- Who is refused for another reason waits for nobody's wallet.
-      IF verdict[i] <> 0 THEN
-        lock_wallet[i] := NULL;
-        lock_limit[i] := NULL;
-      END IF;
-    END LOOP;
+    IF 0 <> ANY (verdict) THEN
+      FOR i IN 1..cardinality(hold_ids) LOOP
+        -- Who is refused for another reason waits for nobody's wallet.
+        IF verdict[i] <> 0 THEN
+          lock_wallet[i] := NULL;
+          lock_limit[i] := NULL;
+        END IF;
+      END LOOP;
+    END IF;
   END IF;
 
   -- In id order, so that two batches can't wait for each other in a circle; and
@@ -190,72 +194,69 @@ BEGIN
   END IF;
 
   IF cardinality(settle_ids) > 0 THEN
-    -- Read after the lock, under which holds grow: what was added until then is all there will be.
-    FOR grown IN
-      SELECT q.n, sum(g.amount)::bigint AS amount FROM unnest(settle_ids) WITH ORDINALITY q(id, n)
-      CROSS JOIN LATERAL (SELECT g.amount FROM hold_growth g WHERE g.hold_id = q.id OFFSET 0) g GROUP BY q.n
-    LOOP
-      was_held[grown.n] := was_held[grown.n] + grown.amount;
-    END LOOP;
-    entering := settle_ids;
-    FOR i IN 1..cardinality(settle_ids) LOOP
-      settle_locked[i] := CASE WHEN NOT coalesce(from_wallet[i] = ANY (accounts), false) THEN from_wallet[i]
-        WHEN NOT coalesce(from_limit[i] = ANY (accounts), false) THEN from_limit[i] END;
-      IF settle_locked[i] IS NOT NULL THEN
-        -- Without SKIP LOCKED all that exist are there.
-        IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = settle_locked[i]) THEN
-          RAISE EXCEPTION 'account % of hold % does not exist', settle_locked[i], settle_ids[i] USING ERRCODE = 'null_value_not_allowed';
-        END IF;
-        entering[i] := NULL;
-      END IF;
-      paid_base[i] := least(settle_base[i], was_held[i]);
-      paid_markup[i] := least(settle_markup[i], was_held[i] - paid_base[i]);
-    END LOOP;
-    -- The usage row's primary key is the hold's: whoever comes second enters nothing.
-    WITH entry AS (
+    -- The usage row's primary key is the hold's: whoever comes second enters nothing. Growth is
+    -- read here, after the locks under which holds grow: what was added until then is all there will be.
+    WITH grown AS MATERIALIZED (
+      SELECT g.hold_id, sum(g.amount)::bigint AS amount FROM hold_growth g WHERE g.hold_id = ANY (settle_ids) GROUP BY g.hold_id),
+    entry AS (
       INSERT INTO usage (id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
         base, markup, shortfall, outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens, counted_by, streamed,
         upstream_status, duration_ms)
-      SELECT h.id, h.app_id, h.api_key_id, h.linked_user_id, h.external_user_id, h.billing_mode, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, q.was_held,
-        q.paid_base, q.paid_markup, q.base - q.paid_base, q.outcome::usage_outcome, q.endpoint, h.model, q.provider, q.prompt, q.cached, q.completion,
-        q.counted, q.streamed, q.status, q.duration
-      FROM unnest(entering, was_held, settle_base, paid_base, paid_markup, settle_outcome, settle_endpoint, settle_provider, settle_prompt, settle_cached,
+      SELECT h.id, h.app_id, h.api_key_id, h.linked_user_id, h.external_user_id, h.billing_mode, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, g.held,
+        least(q.base, g.held), least(q.markup, g.held - least(q.base, g.held)), q.base - least(q.base, g.held), q.outcome::usage_outcome, q.endpoint,
+        h.model, q.provider, q.prompt, q.cached, q.completion, q.counted, q.streamed, q.status, q.duration
+      FROM unnest(settle_ids, settle_base, settle_markup, settle_outcome, settle_endpoint, settle_provider, settle_prompt, settle_cached,
           settle_completion, settle_counted, settle_streamed, settle_status, settle_duration)
-        q(id, was_held, base, paid_base, paid_markup, outcome, endpoint, provider, prompt, cached, completion, counted, streamed, status, duration)
+        q(id, base, markup, outcome, endpoint, provider, prompt, cached, completion, counted, streamed, status, duration)
       CROSS JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id OFFSET 0) h
+      LEFT JOIN grown ON grown.hold_id = h.id
+      CROSS JOIN LATERAL (SELECT h.amount + coalesce(grown.amount, 0) AS held) g
+      -- With SKIP LOCKED some may be locked elsewhere.
+      WHERE h.wallet_id = ANY (accounts) AND (h.limit_id IS NULL OR h.limit_id = ANY (accounts))
       ON CONFLICT (id) DO NOTHING
-      RETURNING id, revenue_id, earnings_id, base, markup, shortfall),
+      RETURNING id, revenue_id, earnings_id, held, base, markup, shortfall),
     summed AS (
       INSERT INTO account_delta (batch_id, account_id, amount)
       SELECT batch, x.account_id, sum(x.amount)
       FROM entry e
       CROSS JOIN LATERAL (VALUES (e.revenue_id, e.base + e.shortfall), (e.earnings_id, e.markup), (shortfall_account, -e.shortfall)) x(account_id, amount)
       WHERE x.amount <> 0 GROUP BY x.account_id HAVING sum(x.amount) <> 0)
-    SELECT array_agg(e.id) INTO entered FROM entry e;
+    SELECT array_agg(e.id), array_agg(e.held), array_agg(e.base + e.markup) INTO entered, was_held, paid FROM entry e;
 
+    settled := array_fill(1, ARRAY[cardinality(settle_ids)]);
+    charged := array_fill(NULL::bigint, ARRAY[cardinality(settle_ids)]);
+    balance := charged;
     FOR i IN 1..cardinality(settle_ids) LOOP
-      -- Set in any case: an array begins where something was first put into it.
-      charged[i] := NULL;
-      balance[i] := NULL;
-      IF was_held[i] IS NULL THEN
-        settled[i] := 2;
-      ELSIF settle_locked[i] IS NOT NULL THEN
-        settled[i] := 9;
-      -- The same settlement twice in one batch counts once.
-      ELSIF settle_ids[i] = ANY (entered) AND array_position(settle_ids, settle_ids[i]) = i THEN
+      place := array_position(entered, settle_ids[i]);
+      IF place IS NOT NULL THEN
+        -- The same settlement twice in one batch counts once.
+        CONTINUE WHEN paid[place] IS NULL;
         settled[i] := 0;
-        charged[i] := paid_base[i] + paid_markup[i];
+        amount := paid[place];
+        paid[place] := NULL;
+        charged[i] := amount;
         w := array_position(accounts, from_wallet[i]);
-        on_hold[w] := on_hold[w] - was_held[i];
-        left_over[w] := left_over[w] + was_held[i] - charged[i];
+        on_hold[w] := on_hold[w] - was_held[place];
+        left_over[w] := left_over[w] + was_held[place] - amount;
         balance[i] := left_over[w] + on_hold[w];
         IF from_limit[i] IS NOT NULL THEN
           l := array_position(accounts, from_limit[i]);
-          on_hold[l] := on_hold[l] - was_held[i];
-          left_over[l] := left_over[l] + was_held[i] - charged[i];
+          on_hold[l] := on_hold[l] - was_held[place];
+          left_over[l] := left_over[l] + was_held[place] - amount;
         END IF;
+      ELSIF from_wallet[i] IS NULL THEN
+        settled[i] := 2;
       ELSE
-        settled[i] := 1;
+        missing := CASE WHEN NOT coalesce(from_wallet[i] = ANY (accounts), false) THEN from_wallet[i]
+          WHEN NOT coalesce(from_limit[i] = ANY (accounts), false) THEN from_limit[i] END;
+        CONTINUE WHEN missing IS NULL;
+        settle_locked := coalesce(settle_locked, array_fill(NULL::uuid, ARRAY[cardinality(settle_ids)]));
+        settle_locked[i] := missing;
+        -- Without SKIP LOCKED all that exist are there.
+        IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = missing) THEN
+          RAISE EXCEPTION 'account % of hold % does not exist', missing, settle_ids[i] USING ERRCODE = 'null_value_not_allowed';
+        END IF;
+        settled[i] := 9;
       END IF;
     END LOOP;
     PERFORM "ledger_tell"(settle_ids, settled, charged, balance, settle_outcome, settle_endpoint, settle_prompt, settle_completion, batch);
@@ -273,15 +274,14 @@ BEGIN
       verdict[w] := 7;
     END LOOP;
 
+    -- The others stay NULL as long as they have nothing to say: most batches are granted whole.
+    granted := array_fill(NULL::bigint, ARRAY[cardinality(hold_ids)]);
     FOR i IN 1..cardinality(hold_ids) LOOP
-      granted[i] := NULL;
-      can_spend[i] := NULL;
-      released[i] := NULL;
-      locked[i] := NULL;
       CONTINUE WHEN verdict[i] <> 0;
       w := array_position(accounts, wallet_ids[i]);
       l := CASE WHEN limit_ids[i] IS NOT NULL THEN array_position(accounts, limit_ids[i]) END;
       IF w IS NULL OR (limit_ids[i] IS NOT NULL AND l IS NULL) THEN
+        locked := coalesce(locked, array_fill(NULL::uuid, ARRAY[cardinality(hold_ids)]));
         locked[i] := CASE WHEN w IS NULL THEN wallet_ids[i] ELSE limit_ids[i] END;
         IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = locked[i]) THEN
           RAISE EXCEPTION 'account % does not exist', locked[i] USING ERRCODE = 'null_value_not_allowed';
@@ -289,19 +289,20 @@ BEGIN
         verdict[i] := 9;
         CONTINUE;
       END IF;
-      amount := left_over[w];
-      wallet_total := amount + on_hold[w];
-      limit_total := NULL;
-      IF l IS NOT NULL THEN
-        amount := least(amount, left_over[l]);
-        limit_total := left_over[l] + on_hold[l];
-      END IF;
-      -- What requests under way hold may come back; until then a small share is refused to who would rather wait.
-      IF needed[i] > amount OR (hold_waits[i] AND amount < least(modest[i], desired[i], wallet_total, limit_total)) THEN
-        can_spend[i] := amount;
-        released[i] := least(wallet_total, limit_total);
-        verdict[i] := CASE WHEN needed[i] > wallet_total THEN 5 WHEN needed[i] > limit_total THEN 6 ELSE 10 END;
-        CONTINUE;
+      amount := CASE WHEN l IS NULL THEN left_over[w] ELSE least(left_over[w], left_over[l]) END;
+      -- Else there is enough in any case.
+      IF amount < desired[i] THEN
+        wallet_total := left_over[w] + on_hold[w];
+        limit_total := CASE WHEN l IS NOT NULL THEN left_over[l] + on_hold[l] END;
+        -- What requests under way hold may come back; until then a small share is refused to who would rather wait.
+        IF needed[i] > amount OR (hold_waits[i] AND amount < least(modest[i], desired[i], wallet_total, limit_total)) THEN
+          can_spend := coalesce(can_spend, array_fill(NULL::bigint, ARRAY[cardinality(hold_ids)]));
+          released := coalesce(released, can_spend);
+          can_spend[i] := amount;
+          released[i] := least(wallet_total, limit_total);
+          verdict[i] := CASE WHEN needed[i] > wallet_total THEN 5 WHEN needed[i] > limit_total THEN 6 ELSE 10 END;
+          CONTINUE;
+        END IF;
       END IF;
       -- All of what is desired if that is modest, and an eighth of what there is in any case.
       amount := least(amount, desired[i], greatest(needed[i], modest[i], amount / 8));
@@ -352,17 +353,16 @@ BEGIN
     settle_locked := accounts.locked;
     RETURN;
   END IF;
-  -- Read after the lock, under which holds grow: what was added until then is all there will be.
-  was_held := h.amount + (SELECT coalesce(sum(g.amount), 0) FROM hold_growth g WHERE g.hold_id = settle_id)::bigint;
-  paid_base := least(base, was_held);
-  paid_markup := least(markup, was_held - paid_base);
-  INSERT INTO usage (id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
+  -- Growth is read after the lock under which holds grow: what was added until then is all there will be.
+  INSERT INTO usage AS u (id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
     base, markup, shortfall, outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens, counted_by, streamed,
     upstream_status, duration_ms)
-  VALUES (h.id, h.app_id, h.api_key_id, h.linked_user_id, h.external_user_id, h.billing_mode, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id,
-    was_held, paid_base, paid_markup, base - paid_base, outcome::usage_outcome, endpoint, h.model, provider, prompt, cached, completion, counted,
-    streamed, status, duration)
-  ON CONFLICT (id) DO NOTHING;
+  SELECT h.id, h.app_id, h.api_key_id, h.linked_user_id, h.external_user_id, h.billing_mode, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id,
+    g.held, least(base, g.held), least(markup, g.held - least(base, g.held)), base - least(base, g.held), outcome::usage_outcome, endpoint,
+    h.model, provider, prompt, cached, completion, counted, streamed, status, duration
+  FROM (SELECT h.amount + coalesce(sum(g.amount), 0)::bigint AS held FROM hold_growth g WHERE g.hold_id = settle_id) g
+  ON CONFLICT (id) DO NOTHING
+  RETURNING u.held, u.base, u.markup INTO was_held, paid_base, paid_markup;
   IF NOT FOUND THEN
     settled := 1;
     RETURN;

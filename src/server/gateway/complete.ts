@@ -814,22 +814,30 @@ const LAST_BYTES_MS = 1_000;
 /** More could not be parsed without holding up everybody else; 16,000 tokens with all their log probabilities are less. */
 const LARGEST_ANSWER_BYTES = 32 * 1024 * 1024;
 
+const utf8 = new TextDecoder();
+
 /** A whole answer; null when it is larger than any may be, of which no more is read. */
 function readAnswer(body: Readable): Promise<string | null> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
+    let ended = false;
     body.on("data", (part: Buffer) => {
       parts.push(part);
       size += part.length;
       if (size <= LARGEST_ANSWER_BYTES) return;
       parts.length = 0;
+      ended = true;
       resolve(null);
       body.destroy();
     });
-    body.once("end", () => resolve(new TextDecoder().decode(parts.length === 1 ? parts[0] : Buffer.concat(parts))));
+    body.once("end", () => {
+      ended = true;
+      resolve(utf8.decode(parts.length === 1 ? parts[0] : Buffer.concat(parts)));
+    });
     body.on("error", reject);
-    body.once("close", () => reject(new Error("the answer broke off")));
+    // Every answer closes, and an error with its stack costs more than all else here.
+    body.once("close", () => ended || reject(new Error("the answer broke off")));
   });
 }
 

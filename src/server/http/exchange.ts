@@ -159,13 +159,15 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       incoming.off("data", take).pause();
       parts.length = 0;
     };
-    const timer = setTimeout(() => {
+    // A small body came together with its head.
+    const timer = incoming.complete ? undefined : setTimeout(late, idleMs);
+    function late() {
       stop();
       // What is still to come would be taken for the next request.
       reject(new AppError("request_timeout", { headers: { connection: "close" } }));
-    }, idleMs);
+    }
     const take = (part: Buffer) => {
-      timer.refresh();
+      timer?.refresh();
       size += part.length;
       parts.push(part);
       if (size <= limit) return;

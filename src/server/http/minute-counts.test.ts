@@ -4,15 +4,15 @@ import { MinuteCounts } from "./minute-counts.ts";
 test("each name has so many in the minute from its first, and then as many again", () => {
   let now = 1_000;
   const counts = new MinuteCounts(2, { now: () => now });
-  expect(counts.look("a")).toMatchObject({ remaining: 1, exceeded: false });
+  expect(counts.isUsedUp("a")).toBe(false);
   expect(counts.take("a")).toMatchObject({ limit: 2, remaining: 1, exceeded: false, msLeft: 60_000 });
   now += 20_000;
   expect(counts.take("a")).toMatchObject({ remaining: 0, exceeded: false, msLeft: 40_000 });
-  expect(counts.look("a")).toMatchObject({ exceeded: true });
+  expect(counts.isUsedUp("a")).toBe(true);
   expect(counts.take("a")).toMatchObject({ remaining: 0, exceeded: true, msLeft: 40_000 });
   expect(counts.take("b")).toMatchObject({ remaining: 1, exceeded: false, msLeft: 60_000 });
   now += 40_000;
-  expect(counts.look("a")).toMatchObject({ exceeded: false });
+  expect(counts.isUsedUp("a")).toBe(false);
   expect(counts.take("a")).toMatchObject({ remaining: 1, exceeded: false, msLeft: 60_000 });
 });
 

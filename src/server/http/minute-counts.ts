@@ -33,11 +33,10 @@ export class MinuteCounts {
     return this.#tell(entry.count, entry.endsAt - now);
   }
 
-  /** What one more would come to, without counting it. */
-  look(name: string) {
-    const now = this.#now();
+  /** Whether one more would be too many; it is not counted. */
+  isUsedUp(name: string): boolean {
     const entry = this.#counts.get(name);
-    return entry === undefined || entry.endsAt <= now ? this.#tell(1, MINUTE_MS) : this.#tell(entry.count + 1, entry.endsAt - now);
+    return entry !== undefined && entry.count >= this.#limit && entry.endsAt > this.#now();
   }
 
   /** What is over, and the oldest of what is too much. */

@@ -33,26 +33,25 @@ export async function countRequest(
 ): Promise<void> {
   const credential = hash.toString("base64");
   const user = byToken ? await personOf(credential, hash) : externalUserId === null ? null : `${credential} ${externalUserId}`;
-  if (byToken) return tell(headers, [users.take(user as string)]);
+  if (byToken) return tell(headers, users.take(user as string));
   // A key that has used up its own makes the counts of no more users.
-  const own = keys.look(credential);
-  if (own.exceeded || user === null) return tell(headers, [keys.take(credential)]);
+  if (user === null || keys.isUsedUp(credential)) return tell(headers, keys.take(credential));
   const theirs = users.take(user);
-  tell(headers, theirs.exceeded ? [theirs] : [theirs, keys.take(credential)]);
+  if (theirs.exceeded) return tell(headers, theirs);
+  const all = keys.take(credential);
+  tell(headers, all.remaining < theirs.remaining ? all : theirs);
 }
 
 type Count = ReturnType<MinuteCounts["take"]>;
 
-function tell(headers: Record<string, string>, counts: readonly Count[]): void {
-  const nearest = counts.reduce((least, each) => (each.remaining < least.remaining ? each : least));
+function tell(headers: Record<string, string>, nearest: Count): void {
   headers["x-ratelimit-limit"] = String(nearest.limit);
   headers["x-ratelimit-remaining"] = String(nearest.remaining);
   headers["x-ratelimit-reset"] = String(Math.ceil((Date.now() + nearest.msLeft) / 1000));
-  const exceeded = counts.find((each) => each.exceeded);
-  if (exceeded === undefined) return;
+  if (!nearest.exceeded) return;
   throw new AppError("rate_limit_exceeded", {
-    headers: { "retry-after": String(Math.max(1, Math.ceil(exceeded.msLeft / 1000))) },
-    ...(exceeded.counts === users ? { message: "Too many requests for this user." } : {}),
+    headers: { "retry-after": String(Math.max(1, Math.ceil(nearest.msLeft / 1000))) },
+    ...(nearest.counts === users ? { message: "Too many requests for this user." } : {}),
   });
 }
 

@@ -230,16 +230,20 @@ const GROW_PATIENCE_MS = 2_000;
 const MOST_REFILLS = 3;
 
 /** Null when it takes longer. */
-async function within<T>(ms: number, outcome: Promise<T>): Promise<T | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), ms);
+function within<T>(ms: number, outcome: Promise<T>): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(null), ms);
+    outcome.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
   });
-  try {
-    return await Promise.race([outcome, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** By an earlier attempt that was committed unheard, or by the sweeper. */

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { hash as digest, randomBytes, timingSafeEqual } from "node:crypto";
 
 /**
  * Secrets are born once: `secret` is shown to its owner and forgotten here, only
@@ -20,7 +20,7 @@ export function mintClientId(): string {
 }
 
 export function hashSecret(secret: string): Buffer<ArrayBuffer> {
-  return createHash("sha256").update(secret).digest() as Buffer<ArrayBuffer>;
+  return digest("sha256", secret, "buffer") as Buffer<ArrayBuffer>;
 }
 
 export function secretMatches(secret: string, hash: Uint8Array): boolean {
