@@ -831,13 +831,13 @@ function readAnswer(body: Readable): Promise<string | null> {
       resolve(null);
       body.destroy();
     });
-    body.once("end", () => {
+    body.on("end", () => {
       ended = true;
       resolve(utf8.decode(parts.length === 1 ? parts[0] : Buffer.concat(parts)));
     });
     body.on("error", reject);
     // Every answer closes, and an error with its stack costs more than all else here.
-    body.once("close", () => ended || reject(new Error("the answer broke off")));
+    body.on("close", () => ended || reject(new Error("the answer broke off")));
   });
 }
 

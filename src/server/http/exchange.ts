@@ -52,7 +52,7 @@ export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse, op
   const url = incoming.url ?? "/";
   const mark = url.indexOf("?");
   const gone = new AbortController();
-  outgoing.once("close", () => {
+  outgoing.on("close", () => {
     if (!outgoing.writableFinished) gone.abort();
   });
   return {
@@ -175,7 +175,7 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       resolve("too_large");
     };
     incoming.on("data", take);
-    incoming.once("end", () => {
+    incoming.on("end", () => {
       clearTimeout(timer);
       resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
     });
@@ -184,8 +184,8 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       clearTimeout(timer);
       reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
     };
-    incoming.once("error", left);
-    incoming.once("aborted", left);
+    incoming.on("error", left);
+    incoming.on("aborted", left);
   });
 }
 
