@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { hashPassword } from "../src/server/passwords.ts";
+import { hashPassword } from "../src/server/people/passwords.ts";
 import type { Database } from "../src/server/platform/db.ts";
 import { mintSecret } from "../src/server/platform/secrets.ts";
 import { makeApp, makeKey, makeUser } from "../src/testing/makers.ts";

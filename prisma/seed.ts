@@ -9,7 +9,7 @@ import { registerApp } from "../src/server/apps/apps.ts";
 import { openAccount, platformAccount } from "../src/server/ledger/accounts.ts";
 import { setLimit } from "../src/server/ledger/limits.ts";
 import { transfer } from "../src/server/ledger/transfer.ts";
-import { hashPassword } from "../src/server/passwords.ts";
+import { hashPassword } from "../src/server/people/passwords.ts";
 import { type Database, type Tx, transaction } from "../src/server/platform/db.ts";
 import { emit } from "../src/server/webhooks/outbox.ts";
 

@@ -1,6 +1,6 @@
 import type { BrowserContext, Page } from "@playwright/test";
 import { decode, encode } from "next-auth/jwt";
-import { hashPassword } from "../../src/server/passwords.ts";
+import { hashPassword } from "../../src/server/people/passwords.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { expectNoViolation } from "../axe.ts";
 import { call, chat } from "../client.ts";

@@ -2,7 +2,7 @@ import type { Page } from "@playwright/test";
 import { parse } from "csv-parse/sync";
 import { v7 as uuidv7 } from "uuid";
 import { platformAccount } from "../../src/server/ledger/accounts.ts";
-import { hashPassword } from "../../src/server/passwords.ts";
+import { hashPassword } from "../../src/server/people/passwords.ts";
 import { type Database, transaction } from "../../src/server/platform/db.ts";
 import { foldUsage, refoldUsage } from "../../src/server/usage/rollup.ts";
 import { makeLink, makeUser } from "../../src/testing/makers.ts";

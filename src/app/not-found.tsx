@@ -1,6 +1,6 @@
 import type { Metadata } from "next";
 import Link from "next/link";
-import { currentUser } from "#server/auth.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { Button } from "#ui/button.tsx";
 import { MessagePage } from "#ui/message-page.tsx";
 import { SiteFrame } from "#ui/site-frame.tsx";

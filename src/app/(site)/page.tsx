@@ -2,7 +2,7 @@ import { ArrowRight } from "lucide-react";
 import Link from "next/link";
 import type { ReactNode } from "react";
 import { publicUrl } from "#env";
-import { currentUser } from "#server/auth.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { Button } from "#ui/button.tsx";
 import { CodeBlock } from "#ui/code-block.tsx";
 import { Curl } from "#ui/curl.tsx";

@@ -1,5 +1,5 @@
 import type { ReactNode } from "react";
-import { currentUser } from "#server/auth.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { TRPCProvider } from "#trpc/client.tsx";
 import { SiteFrame } from "#ui/site-frame.tsx";
 

@@ -1,6 +1,6 @@
 import type { Metadata } from "next";
 import { Suspense } from "react";
-import { requireUser } from "#server/auth.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { isUuid } from "#server/platform/ids.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { EmptyState } from "#ui/card.tsx";

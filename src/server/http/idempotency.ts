@@ -4,8 +4,8 @@ import type { BillingMode } from "../../generated/prisma/enums.ts";
 import { database, prisma, type Tx, transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { plainArray, textArray } from "../platform/sql.ts";
-import { sessionSecret } from "../sessions.ts";
 import { seal, unseal } from "../webhooks/secret.ts";
 import type { Reply } from "./exchange.ts";
 
@@ -100,7 +100,7 @@ export async function claim(
 const placeOf = (appId: string, key: string) => `answer ${appId} ${key}`;
 
 async function unsealed(appId: string, key: string, body: Uint8Array): Promise<string> {
-  const text = unseal(await sessionSecret(), placeOf(appId, key), body);
+  const text = unseal(await serverSecret(), placeOf(appId, key), body);
   if (text !== null) return text;
   throw new AppError("idempotency_conflict", {
     message:
@@ -120,7 +120,7 @@ function claimed(mine: Place, secret: boolean): Idempotency {
       if (!kept) await transaction((tx) => this.remember(tx, answer));
     },
     async remember(tx, answer) {
-      const body = secret ? seal(await sessionSecret(), placeOf(mine.appId, mine.key), answer.body) : Buffer.from(answer.body);
+      const body = secret ? seal(await serverSecret(), placeOf(mine.appId, mine.key), answer.body) : Buffer.from(answer.body);
       const [remembered] = await tx.query(rememberStatement, [
         mine.appId,
         mine.key,

@@ -1,14 +1,14 @@
 import { env, publicUrl } from "#env";
-import { sendLater } from "../mail.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
-import { sessionSecret } from "../sessions.ts";
+import { sendLater } from "../platform/mail.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { type Courier, type DisabledEndpoint, startCourier } from "../webhooks/courier.ts";
 
 /** Delivers webhooks, in every server process. */
 export async function startDeliveries(db: Database): Promise<Courier> {
   return startCourier(db, {
-    serverSecret: await sessionSecret(),
+    serverSecret: await serverSecret(),
     allowLoopback: env.QUOTA_WEBHOOK_ALLOW_LOOPBACK,
     timeoutMs: env.QUOTA_WEBHOOK_TIMEOUT_MS,
     firstRetryMs: env.QUOTA_WEBHOOK_FIRST_RETRY_MS,

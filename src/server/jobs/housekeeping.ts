@@ -1,15 +1,15 @@
 import { writeUses } from "../apps/last-used.ts";
+import { finishDeletedApps } from "../connect/delete-app.ts";
 import { endBereftLinks } from "../connect/disconnect.ts";
 import { purgeOAuth } from "../connect/grants.ts";
-import { finishDeletedApps } from "../delete-app.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
 import { KeptSettlements } from "../ledger/kept.ts";
 import { preparePartitions } from "../ledger/partitions.ts";
 import { sweepOrphans } from "../ledger/sweep.ts";
+import { purgeExpired } from "../people/sign-up.ts";
 import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
-import { purgeExpired } from "../sign-up.ts";
 import { foldUsage } from "../usage/rollup.ts";
 import { purgeDeliveries } from "../webhooks/deliveries.ts";
 import { proveWhenDue } from "./proof.ts";

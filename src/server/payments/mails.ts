@@ -1,8 +1,8 @@
 import { publicUrl } from "#env";
 import type { Payment } from "../../generated/prisma/client.ts";
-import { mailGoes, sendLater } from "../mail.ts";
 import { prisma } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { mailGoes, sendLater } from "../platform/mail.ts";
 import type { Reversed } from "./fulfil.ts";
 import { dollars } from "./words.ts";
 

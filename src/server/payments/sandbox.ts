@@ -2,7 +2,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Payment } from "../../generated/prisma/client.ts";
 import { prisma, transaction } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
-import { sessionSecret } from "../sessions.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { markOver, markPaid } from "./fulfil.ts";
 import { mailReceipt } from "./mails.ts";
 import { paymentProvider } from "./provider.ts";
@@ -27,7 +27,7 @@ export function isPayable(payment: Payment, now = new Date()): boolean {
 
 /** What the page's form has to bring back: it was shown to this person, for this checkout, by us. */
 export async function sandboxToken(id: string, userId: string): Promise<string> {
-  return createHmac("sha256", await sessionSecret())
+  return createHmac("sha256", await serverSecret())
     .update(`sandbox checkout ${id} ${userId}`)
     .digest("base64url");
 }

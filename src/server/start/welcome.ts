@@ -2,7 +2,7 @@ import { publicUrl } from "#env";
 import type { Demo } from "../../../prisma/seed.ts";
 import { demoFile } from "../../../prisma/seed.ts";
 import { isAnyConfigured, isSimulated } from "../gateway/providers.ts";
-import { mailGoes } from "../mail.ts";
+import { mailGoes } from "../platform/mail.ts";
 
 /** What a person sees when the server is ready: where to go, and something to paste. */
 export async function welcome(demo: Demo | null): Promise<string> {

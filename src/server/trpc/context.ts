@@ -1,5 +1,5 @@
 import { headers } from "next/headers";
-import { addressOf, currentUser } from "../auth.ts";
+import { addressOf, currentUser } from "../people/auth.ts";
 import type { Context } from "./trpc.ts";
 
 /** The context of one request, from its session cookie and where it comes from. */

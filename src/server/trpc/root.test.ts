@@ -3,7 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test, vi } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
-import { hashPassword } from "../passwords.ts";
+import { hashPassword } from "../people/passwords.ts";
 import { firstIdAt } from "../usage/moments.ts";
 import { createCaller } from "./root.ts";
 

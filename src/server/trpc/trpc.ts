@@ -2,12 +2,12 @@ import { initTRPC, TRPCError } from "@trpc/server";
 import superjson from "superjson";
 import { z } from "zod";
 import { appItem } from "../apps/apps.ts";
-import { TooManyAttempts } from "../attempts.ts";
-import { TooBusy } from "../hashing.ts";
+import { TooManyAttempts } from "../people/attempts.ts";
+import { TooBusy } from "../people/hashing.ts";
+import { prove } from "../people/proof-of-identity.ts";
 import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { prisma } from "../platform/db.ts";
 import { isUuid } from "../platform/ids.ts";
-import { prove } from "../proof-of-identity.ts";
 
 export type Context = { user: { id: string; email: string; walletId: string; signedInAt?: Date | null } | null; ip?: string };
 

@@ -2,7 +2,7 @@ import { env } from "#env";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
-import { sessionSecret } from "../sessions.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { addressProblem } from "./address.ts";
 import { type DeliveryItem, deliveryItem } from "./deliveries.ts";
 import { type EventType, eventTable } from "./events.ts";
@@ -88,7 +88,7 @@ export async function createEndpoint(
   const url = await checkedUrl(input.url);
   const id = newId();
   const secret = mintSigningSecret();
-  const sealed = seal(await sessionSecret(), id, secret);
+  const sealed = seal(await serverSecret(), id, secret);
   return transaction(async (tx) => {
     // Two that are made at once come one after the other, so that the most is the most.
     await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
@@ -162,7 +162,7 @@ export async function removeEndpoint(appId: string, id: string): Promise<boolean
 export async function revealSecret(appId: string, id: string): Promise<string | null> {
   const row = await (await prisma()).webhookEndpoint.findFirst({ where: { id, appId }, select: { secret: true } });
   if (row === null) return null;
-  const secret = unseal(await sessionSecret(), id, row.secret);
+  const secret = unseal(await serverSecret(), id, row.secret);
   if (secret === null) throw new EndpointError(null, SECRET_UNREADABLE);
   return secret;
 }
@@ -180,7 +180,7 @@ export async function rotateSecret(
   overlapMs: number = DEFAULT_OVERLAP_MS,
 ): Promise<{ endpoint: EndpointItem; secret: string } | null> {
   const secret = mintSigningSecret();
-  const sealed = seal(await sessionSecret(), id, secret);
+  const sealed = seal(await serverSecret(), id, secret);
   return transaction(async (tx) => {
     // The row is locked, so that of two rotations the second keeps the first one's secret.
     const rows = await tx.prisma.$queryRaw<unknown[]>`

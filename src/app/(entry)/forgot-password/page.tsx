@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import Link from "next/link";
-import { currentUser } from "#server/auth.ts";
-import { mailGoes } from "#server/mail.ts";
+import { currentUser } from "#server/people/auth.ts";
+import { mailGoes } from "#server/platform/mail.ts";
 import { EntryPage } from "#ui/entry-page.tsx";
 import { ForgotForm } from "./forgot-form.tsx";
 

@@ -1,6 +1,6 @@
 import type { Metadata } from "next";
 import Link from "next/link";
-import { resetIsOpen } from "#server/account.ts";
+import { resetIsOpen } from "#server/people/account.ts";
 import { Button } from "#ui/button.tsx";
 import { EntryPage } from "#ui/entry-page.tsx";
 import { ResetForm } from "./reset-form.tsx";

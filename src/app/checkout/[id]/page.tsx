@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import Link from "next/link";
-import { requireUser } from "#server/auth.ts";
 import { isPayable, sandboxCheckout, sandboxToken } from "#server/payments/sandbox.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { Button } from "#ui/button.tsx";
 import { Fact, Facts } from "#ui/card.tsx";

@@ -1,6 +1,6 @@
 import type { Metadata } from "next";
 import type { ReactNode } from "react";
-import { currentUser } from "#server/auth.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { NavLink } from "#ui/nav-link.tsx";
 import { NavStrip } from "#ui/nav-strip.tsx";

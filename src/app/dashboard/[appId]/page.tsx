@@ -2,7 +2,7 @@ import type { inferRouterOutputs } from "@trpc/server";
 import type { Metadata } from "next";
 import Link from "next/link";
 import { type ReactNode, Suspense } from "react";
-import { currentUser, requireUser } from "#server/auth.ts";
+import { currentUser, requireUser } from "#server/people/auth.ts";
 import { requestIdOf } from "#server/platform/ids.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import type { AppRouter } from "#server/trpc/root.ts";

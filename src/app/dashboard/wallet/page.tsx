@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { Suspense } from "react";
-import { requireUser } from "#server/auth.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { grouped } from "#ui/amounts.ts";
 import { Card, EmptyState, Figure } from "#ui/card.tsx";

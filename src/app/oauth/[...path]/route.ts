@@ -1,5 +1,5 @@
-import { addressOf, currentUser } from "#server/auth.ts";
 import { answerOAuth } from "#server/connect/bridge.ts";
+import { addressOf, currentUser } from "#server/people/auth.ts";
 
 export const dynamic = "force-dynamic";
 

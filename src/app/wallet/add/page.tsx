@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import { publicUrl } from "#env";
-import { requireUser } from "#server/auth.ts";
-import { callbackPath } from "#server/callback-path.ts";
+import { requireUser } from "#server/people/auth.ts";
+import { callbackPath } from "#server/people/callback-path.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { Card } from "#ui/card.tsx";
 import { PageHeading } from "#ui/heading.tsx";

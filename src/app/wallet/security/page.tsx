@@ -1,6 +1,6 @@
 import type { Metadata } from "next";
 import Link from "next/link";
-import { requireUser } from "#server/auth.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";

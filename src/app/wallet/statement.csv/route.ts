@@ -1,6 +1,6 @@
 import type { NextRequest } from "next/server";
-import { currentUser } from "#server/auth.ts";
 import { csvDownload } from "#server/http/csv-download.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { prisma } from "#server/platform/db.ts";
 import { isUuid } from "#server/platform/ids.ts";
 import { CSV_HEAD, csvRow } from "#server/usage/csv.ts";

@@ -1,21 +1,11 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import {
-  appsInUse,
-  changePassword,
-  type Deletion,
-  deleteAccount,
-  paymentInTheWay,
-  rename,
-  requestReset,
-  resetPassword,
-  signOutEverywhere,
-  waysToSignIn,
-} from "../../account.ts";
-import { mailGoes } from "../../mail.ts";
 import { dollars } from "../../payments/words.ts";
-import { proofNeeded } from "../../proof-of-identity.ts";
-import { finishSignUp, startSignUp } from "../../sign-up.ts";
+import { changePassword, rename, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../people/account.ts";
+import { appsInUse, type Deletion, deleteAccount, paymentInTheWay } from "../../people/delete-account.ts";
+import { proofNeeded } from "../../people/proof-of-identity.ts";
+import { finishSignUp, startSignUp } from "../../people/sign-up.ts";
+import { mailGoes } from "../../platform/mail.ts";
 import * as fields from "../fields.ts";
 import { givenPassword, mustProve, router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
 

@@ -1,7 +1,7 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { appItem, endFormerSecret, keepApp, registerApp, rotateClientSecret } from "../../apps/apps.ts";
-import { deleteApp } from "../../delete-app.ts";
+import { deleteApp } from "../../connect/delete-app.ts";
 import { openAccount } from "../../ledger/accounts.ts";
 import { prisma, type Tx, transaction } from "../../platform/db.ts";
 import { allModels } from "../../pricing/models.ts";

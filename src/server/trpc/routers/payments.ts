@@ -1,7 +1,6 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { publicUrl } from "#env";
-import { callbackPath } from "../../callback-path.ts";
 import { debtOf } from "../../ledger/debts.ts";
 import { autoTopUpOf, removeCard, startAutoTopUp, stopAutoTopUp } from "../../payments/auto-top-up.ts";
 import { ensureBilling } from "../../payments/billing.ts";
@@ -9,6 +8,7 @@ import { openCheckout } from "../../payments/checkout.ts";
 import { topUps } from "../../payments/history.ts";
 import { packages } from "../../payments/packages.ts";
 import { paymentProvider } from "../../payments/provider.ts";
+import { callbackPath } from "../../people/callback-path.ts";
 import { database, prisma } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
 import { router, userProcedure } from "../trpc.ts";

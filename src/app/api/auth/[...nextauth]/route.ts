@@ -1,6 +1,6 @@
 import type { NextRequest } from "next/server";
 import NextAuth from "next-auth";
-import { authOptions, sessionGoesOn } from "#server/auth.ts";
+import { authOptions, sessionGoesOn } from "#server/people/auth.ts";
 import { RETRY_AFTER_SECONDS } from "#server/platform/away.ts";
 
 async function handler(request: NextRequest, context: { params: Promise<{ nextauth: string[] }> }) {

@@ -1,6 +1,6 @@
-import { currentUser } from "#server/auth.ts";
 import { isOwnForm, seeOther } from "#server/http/own-form.ts";
 import { answerSandbox } from "#server/payments/sandbox.ts";
+import { currentUser } from "#server/people/auth.ts";
 
 export const dynamic = "force-dynamic";
 

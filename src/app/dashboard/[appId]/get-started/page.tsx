@@ -1,8 +1,8 @@
 import type { Metadata } from "next";
 import { Suspense } from "react";
 import { publicUrl } from "#env";
-import { requireUser } from "#server/auth.ts";
 import { availableModels } from "#server/http/models-view.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { PageHeading } from "#ui/heading.tsx";
 import { Loading } from "#ui/skeleton.tsx";

@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { Suspense } from "react";
-import { requireUser } from "#server/auth.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { Badge } from "#ui/badge.tsx";
 import { EmptyState } from "#ui/card.tsx";

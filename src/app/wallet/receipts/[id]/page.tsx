@@ -1,8 +1,8 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { notFound } from "next/navigation";
-import { requireUser } from "#server/auth.ts";
 import { receipt } from "#server/payments/history.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { inCredits } from "#ui/amounts.ts";
 import { Card, Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";

@@ -1,7 +1,7 @@
 import { TRPCError } from "@trpc/server";
 import type { NextRequest } from "next/server";
-import { currentUser } from "#server/auth.ts";
 import { csvDownload } from "#server/http/csv-download.ts";
+import { currentUser } from "#server/people/auth.ts";
 import { database } from "#server/platform/db.ts";
 import { caller } from "#server/trpc/caller.ts";
 import { requestPage } from "#server/trpc/routers/usage.ts";

@@ -3,7 +3,7 @@ import type { Metadata } from "next";
 import Link from "next/link";
 import { notFound } from "next/navigation";
 import { Suspense } from "react";
-import { requireUser } from "#server/auth.ts";
+import { requireUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import type { AppRouter } from "#server/trpc/root.ts";
 import { Badge } from "#ui/badge.tsx";

@@ -2,9 +2,9 @@ import { hash } from "@node-rs/argon2";
 import { describe, expect, test } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { inTurn, TooBusy } from "./hashing.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
-import { sessionSecret } from "./sessions.ts";
 
 const db = withDatabase("embedded");
 asTheDatabase(db);
@@ -146,8 +146,8 @@ describe("a password with characters that have several forms", () => {
 });
 
 test("the secret that signs sessions is made once and kept in the database", async () => {
-  const secret = await sessionSecret();
+  const secret = await serverSecret();
   expect(Buffer.from(secret, "base64url")).toHaveLength(32);
-  expect(await sessionSecret()).toBe(secret);
+  expect(await serverSecret()).toBe(secret);
   expect((await db().prisma.setting.findUniqueOrThrow({ where: { key: "session_secret" } })).value).toBe(secret);
 });

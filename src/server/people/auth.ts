@@ -7,10 +7,11 @@ import GithubProvider from "next-auth/providers/github";
 import GoogleProvider from "next-auth/providers/google";
 import { cache } from "react";
 import { publicUrl } from "#env";
+import { log } from "../platform/log.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { TooBusy } from "./hashing.ts";
 import { checkPassword } from "./passwords.ts";
-import { log } from "./platform/log.ts";
-import { beginSession, endSession, ownerOfSession, SESSION_SECONDS, type SessionClaims, sessionSecret } from "./sessions.ts";
+import { beginSession, endSession, ownerOfSession, SESSION_SECONDS, type SessionClaims } from "./sessions.ts";
 import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-providers.ts";
 import { personOfProvider } from "./sign-up.ts";
 
@@ -37,7 +38,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
   // next-auth takes its own address from here; without it, port 3000.
   process.env.NEXTAUTH_URL ??= publicUrl();
   return {
-    secret: await sessionSecret(),
+    secret: await serverSecret(),
     session: { strategy: "jwt", maxAge: SESSION_SECONDS },
     pages: { signIn: "/sign-in", error: "/sign-in" },
     providers: [

@@ -1,35 +1,5 @@
-import { randomBytes } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
-import { env } from "#env";
-import { prisma, type Tx } from "./platform/db.ts";
-
-/**
- * What signs sessions: NEXTAUTH_SECRET, or a secret that the first server made
- * and every server of this database shares.
- */
-let remembered: Promise<string> | undefined;
-
-export function sessionSecret(): Promise<string> {
-  if (env.NEXTAUTH_SECRET !== undefined) return Promise.resolve(env.NEXTAUTH_SECRET);
-  remembered ??= sharedSecret().catch((error) => {
-    // The database may be back next time.
-    remembered = undefined;
-    throw error;
-  });
-  return remembered;
-}
-
-async function sharedSecret(): Promise<string> {
-  const { setting } = await prisma();
-  const key = "session_secret";
-  const stored = await setting.findUnique({ where: { key } });
-  if (typeof stored?.value === "string") return stored.value;
-  // ON CONFLICT DO NOTHING: of several servers that start at once one wins, and all read what it wrote.
-  await setting.createMany({ data: { key, value: randomBytes(32).toString("base64url") }, skipDuplicates: true });
-  const { value } = await setting.findUniqueOrThrow({ where: { key } });
-  if (typeof value !== "string") throw new Error("the setting session_secret is not a text");
-  return value;
-}
+import { prisma, type Tx } from "../platform/db.ts";
 
 /** A session ends at the latest so many seconds after signing in, whatever happens in it. */
 export const SESSION_SECONDS = 30 * 24 * 60 * 60;

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { hash, verify } from "@node-rs/argon2";
 import { RateLimiterMemory } from "rate-limiter-flexible";
+import { prisma } from "../platform/db.ts";
+import { log } from "../platform/log.ts";
 import { inTurn, needsRoom } from "./hashing.ts";
-import { prisma } from "./platform/db.ts";
-import { log } from "./platform/log.ts";
 
 /**
  * The one form of a password, whichever keyboard it was typed on: é is one character on

@@ -1,14 +1,14 @@
 import { createHmac, randomInt, timingSafeEqual } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { env, publicUrl } from "#env";
+import { openAccount, platformAccount } from "../ledger/accounts.ts";
+import { transfer } from "../ledger/transfer.ts";
+import { prisma, type Tx, transaction } from "../platform/db.ts";
+import { sendLater } from "../platform/mail.ts";
+import { serverSecret } from "../platform/server-secret.ts";
 import { countAttempt } from "./attempts.ts";
 import { needsRoom } from "./hashing.ts";
-import { openAccount, platformAccount } from "./ledger/accounts.ts";
-import { transfer } from "./ledger/transfer.ts";
-import { sendLater } from "./mail.ts";
 import { hashPassword } from "./passwords.ts";
-import { prisma, type Tx, transaction } from "./platform/db.ts";
-import { sessionSecret } from "./sessions.ts";
 
 /**
  * Signing up takes two steps, because only what arrives at an address shows whose it
@@ -25,7 +25,7 @@ export async function startSignUp(ask: { email: string; password: string; ip: st
   await countAttempt("mailsFromPlace", ask.ip);
   await countAttempt("mailsToAddress", ask.email);
   // The same work whether or not there is an account.
-  const [db, passwordHash, secret] = await Promise.all([prisma(), hashPassword(ask.password, ask.ip), sessionSecret()]);
+  const [db, passwordHash, secret] = await Promise.all([prisma(), hashPassword(ask.password, ask.ip), serverSecret()]);
   const taken = (await db.user.count({ where: { email: ask.email } })) > 0;
   const signUpId = uuidv7();
   const code = String(randomInt(100_000_000)).padStart(8, "0");
@@ -66,7 +66,7 @@ export async function finishSignUp(ask: { signUpId: string; code: string; ip: st
   });
   if (count === 0) return false;
   const pending = await db.pendingSignUp.findUnique({ where: { id: ask.signUpId } });
-  const secret = await sessionSecret();
+  const secret = await serverSecret();
   const given = hashOfCode(secret, ask.signUpId, ask.code.replace(/\s/g, ""));
   if (pending === null || pending.codeHash === null || !timingSafeEqual(given, pending.codeHash)) return false;
   return transaction(async (tx) => {
@@ -127,7 +127,7 @@ export async function personOfProvider(who: {
   const known = await find();
   if (known !== undefined) return known;
   const email = who.email.trim().toLowerCase();
-  const secret = await sessionSecret();
+  const secret = await serverSecret();
   try {
     return await transaction(async (tx) => {
       const user =

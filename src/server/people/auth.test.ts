@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
+import { createCaller } from "../trpc/root.ts";
 import { authOptions } from "./auth.ts";
 import { inTurn } from "./hashing.ts";
-import { createCaller } from "./trpc/root.ts";
 
 const db = withDatabase("embedded");
 asTheDatabase(db);

@@ -1,5 +1,5 @@
+import { prisma } from "../platform/db.ts";
 import { checkPassword } from "./passwords.ts";
-import { prisma } from "./platform/db.ts";
 
 /**
  * What cannot be undone needs more than a session, which somebody may have found open:

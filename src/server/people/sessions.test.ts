@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
-import { deleteAccount, signOutEverywhere } from "./account.ts";
+import { signOutEverywhere } from "./account.ts";
 import { authOptions, sessionGoesOn } from "./auth.ts";
+import { deleteAccount } from "./delete-account.ts";
 import { beginSession, endSession, ownerOfSession } from "./sessions.ts";
 import { purgeExpired } from "./sign-up.ts";
 

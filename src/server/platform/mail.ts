@@ -1,6 +1,6 @@
 import nodemailer from "nodemailer";
 import { env, publicUrl } from "#env";
-import { log } from "./platform/log.ts";
+import { log } from "./log.ts";
 
 export type Mail = { to: string; subject: string; text: string };
 

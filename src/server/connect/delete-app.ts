@@ -1,7 +1,7 @@
-import { closeApp } from "./apps/apps.ts";
-import { endGrantsOfClient } from "./connect/grants.ts";
-import { pauseAll, unlinkAll } from "./connect/linked-users.ts";
-import { type Database, database, transaction } from "./platform/db.ts";
+import { closeApp } from "../apps/apps.ts";
+import { type Database, database, transaction } from "../platform/db.ts";
+import { endGrantsOfClient } from "./grants.ts";
+import { pauseAll, unlinkAll } from "./linked-users.ts";
 
 /**
  * Deletes an app. When this resolves nothing works any more: its keys, its client, its
