@@ -10,9 +10,15 @@ export type ModelLink = {
   app: ModelApp;
   externalUserId: string;
   wallet: string;
+  /** The app's markup when the person agreed. */
+  agreedMarkupBps: bigint;
+  /** What the person granted, separated by spaces. */
+  scope: string;
   allowedModels: readonly string[];
   paused: boolean;
 };
+/** An access token: for which link, and what the app asked for with it. `valid`: its grant is there. */
+export type ModelToken = { link: ModelLink; scope: string; valid: boolean };
 /** What one person agreed to with one app, and what the app took from them in this month, by whichever links. */
 export type ModelAgreement = {
   app: ModelApp;
@@ -27,7 +33,7 @@ export type ModelAgreement = {
 };
 export type ModelRequest = {
   id: string;
-  key: ModelKey | null;
+  credential: ModelKey | ModelToken | null;
   externalUserId: string | null;
   model: string;
   desiredBase: bigint;
@@ -36,9 +42,10 @@ export type ModelRequest = {
   waits: boolean;
 };
 export type ModelVerdict =
-  | { kind: "held"; amount: bigint; wallet: string; limit: string | null }
+  | { kind: "held"; amount: bigint; wallet: string; limit: string | null; markupBps: bigint; mayRead: boolean }
   | { kind: "refused"; reason: string }
   | { kind: "limit_due" };
+type ModelPayer = { app: ModelApp; wallet: string; link: ModelLink | null; isTest: boolean; markupBps: bigint; mayRead: boolean };
 type ModelHold = {
   amount: bigint;
   wallet: string;
@@ -81,31 +88,42 @@ export class LedgerModel {
     return agreement;
   }
 
-  hold(request: ModelRequest): ModelVerdict {
-    const { key } = request;
-    if (key === null || !key.valid) return refused("invalid_api_key");
-    const { app } = key;
-    const notAllowed = (list: readonly string[]) => list.length > 0 && !list.includes(request.model);
-    let wallet = app.owner;
-    let link: ModelLink | undefined;
-    if (key.mode === "test") {
-      if (request.externalUserId === "sandbox_missing") return refused("not_found");
-      if (notAllowed(app.allowedModels)) return refused("model_not_allowed");
-      if (request.externalUserId === "sandbox_empty") return refused("insufficient_credits");
-      wallet = app.sandbox;
-    } else if (request.externalUserId === null) {
-      if (key.mode === "user") return refused("user_required");
-      if (notAllowed(app.allowedModels)) return refused("model_not_allowed");
-    } else {
-      link = this.links.find((each) => each.app === app && each.externalUserId === request.externalUserId && !each.paused);
-      if (link === undefined) return refused("not_found");
-      if (notAllowed(app.allowedModels) || notAllowed(link.allowedModels)) return refused("model_not_allowed");
-      wallet = link.wallet;
+  /** Who pays, or why nobody does. */
+  #payer(request: ModelRequest): ModelPayer | string {
+    const { credential } = request;
+    if (credential === null || !credential.valid) return "invalid_api_key";
+    if ("scope" in credential) {
+      const { link, scope } = credential;
+      if (!grants(scope, "credits.spend")) return "insufficient_scope";
+      if (!this.links.includes(link)) return "invalid_api_key";
+      if (!grants(link.scope, "credits.spend")) return "insufficient_scope";
+      return link.paused ? "not_found" : ofLink(link, request, grants(scope, "credits.read"));
     }
-    const agreement = link === undefined ? null : this.agreement(link);
+    const { app, mode } = credential;
+    const named = request.externalUserId;
+    const own = { app, link: null, isTest: mode === "test", markupBps: app.markupBps, mayRead: true };
+    if (mode === "test") {
+      if (named === "sandbox_missing") return "not_found";
+      if (!allows(app, request)) return "model_not_allowed";
+      return named === "sandbox_empty" ? "insufficient_credits" : { ...own, wallet: app.sandbox };
+    }
+    if (named === null) {
+      if (mode === "user") return "user_required";
+      return allows(app, request) ? { ...own, wallet: app.owner } : "model_not_allowed";
+    }
+    const link = this.links.find((each) => each.app === app && each.externalUserId === named);
+    if (link === undefined || link.paused || !grants(link.scope, "credits.spend")) return "not_found";
+    return ofLink(link, request, true);
+  }
+
+  hold(request: ModelRequest): ModelVerdict {
+    const found = this.#payer(request);
+    if (typeof found === "string") return refused(found);
+    const { app, wallet, link, isTest, markupBps, mayRead } = found;
+    const agreement = link === null ? null : this.agreement(link);
     const limitAccount = agreement === null || agreement.monthly === null ? null : agreement.account;
     if (limitAccount !== null && agreement?.due) return { kind: "limit_due" };
-    const withMarkup = (base: bigint) => base + (base * app.markupBps + 9_999n) / 10_000n;
+    const withMarkup = (base: bigint) => base + (base * markupBps + 9_999n) / 10_000n;
     const [desired, minimum, modest] = [withMarkup(request.desiredBase), withMarkup(request.minimumBase), withMarkup(request.modestBase)];
     const payer = this.account(wallet);
     const limit = limitAccount === null ? null : this.account(limitAccount);
@@ -121,7 +139,6 @@ export class LedgerModel {
       account.available -= amount;
       account.held += amount;
     }
-    const isTest = key.mode === "test";
     this.holds.set(request.id, {
       amount,
       wallet,
@@ -129,11 +146,11 @@ export class LedgerModel {
       revenue: isTest ? this.#platform.sandbox : this.#platform.revenue,
       earnings: isTest ? this.#platform.sandbox : app.earnings,
       resolved: false,
-      link: link ?? null,
+      link,
       agreement,
       grown: new Map(),
     });
-    return { kind: "held", amount, wallet, limit: limitAccount };
+    return { kind: "held", amount, wallet, limit: limitAccount, markupBps, mayRead };
   }
 
   settle(
@@ -264,6 +281,17 @@ export class LedgerModel {
     }
     return null;
   }
+}
+
+const grants = (scope: string, what: string) => scope.split(" ").includes(what);
+const allows = ({ allowedModels }: { allowedModels: readonly string[] }, { model }: ModelRequest) =>
+  allowedModels.length === 0 || allowedModels.includes(model);
+
+function ofLink(link: ModelLink, request: ModelRequest, mayBeTold: boolean): ModelPayer | string {
+  const { app, wallet } = link;
+  if (!allows(app, request) || !allows(link, request)) return "model_not_allowed";
+  const mayRead = mayBeTold && grants(link.scope, "credits.read");
+  return { app, wallet, link, isTest: false, markupBps: least(app.markupBps, link.agreedMarkupBps), mayRead };
 }
 
 const refused = (reason: string): ModelVerdict => ({ kind: "refused", reason });

@@ -66,7 +66,13 @@ export async function makeLink(
   db: Database,
   appId: string,
   user: { id: string; walletId: string },
-  options: { externalUserId?: string; agreedMarkupBps?: number; monthlyLimit?: bigint | null | undefined; allowedModels?: string[] } = {},
+  options: {
+    externalUserId?: string;
+    agreedMarkupBps?: number;
+    monthlyLimit?: bigint | null | undefined;
+    allowedModels?: string[];
+    scope?: string;
+  } = {},
 ) {
   return transaction(async (tx) => {
     const link = await tx.prisma.linkedUser.create({
@@ -78,6 +84,7 @@ export async function makeLink(
         agreedMarkupBps: options.agreedMarkupBps ?? 100_000,
         externalUserId: options.externalUserId ?? `user_${randomBytes(6).toString("hex")}`,
         allowedModels: options.allowedModels ?? [],
+        scope: options.scope ?? "credits.read credits.spend",
       },
     });
     if (options.monthlyLimit !== undefined) await setLimit(tx, link.id, options.monthlyLimit);

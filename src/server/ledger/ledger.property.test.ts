@@ -3,9 +3,10 @@ import fc from "fast-check";
 import { v7 as uuidv7 } from "uuid";
 import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
-import { LedgerModel, type ModelApp, type ModelKey, type ModelLink } from "#testing/ledger-model.ts";
+import { LedgerModel, type ModelApp, type ModelKey, type ModelLink, type ModelToken } from "#testing/ledger-model.ts";
 import { holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeToken, makeUser, passMonth } from "#testing/makers.ts";
+import { holdsInEveryRun } from "#testing/property.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { balanceOf, foldDeltas, platformAccount } from "./accounts.ts";
@@ -47,6 +48,16 @@ const aLimit = fc.oneof(
   { weight: 4, arbitrary: credits(400) },
   { weight: 2, arbitrary: credits(900) },
   { weight: 2, arbitrary: fc.constant(null) },
+);
+const aMarkup = fc.constantFrom(0, 1, 1_234, 10_000, 100_000);
+/** Most of them allow spending. */
+const aScope = fc.constantFrom(
+  "credits.read credits.spend",
+  "credits.read credits.spend",
+  "openid credits.spend credits.read",
+  "credits.spend",
+  "credits.read",
+  "openid",
 );
 const operation = fc.oneof(
   {
@@ -100,19 +111,32 @@ const operation = fc.oneof(
       sameId: fc.boolean(),
       /** Undefined: what is asked for is not spending, so nothing is said about a limit. */
       limit: fc.oneof({ weight: 4, arbitrary: aLimit }, { weight: 1, arbitrary: fc.constant(undefined) }),
+      agreed: aMarkup,
+      scope: aScope,
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("monthEnds" as const), refill: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("revoke" as const), key: small }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("agree" as const), link: small, agreed: aMarkup, scope: aScope }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("reprice" as const), app: small, markup: aMarkup }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("issue" as const), link: small, scope: aScope }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("endGrant" as const), link: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const) }) },
 );
-type Linked = { id: string; appId: string; user: { id: string; walletId: string }; token: Uint8Array; model: ModelLink };
+type Linked = { id: string; appId: string; user: { id: string; walletId: string }; token: Token; model: ModelLink };
+/** The newest access token for a link. */
+type Token = { hash: Uint8Array; grantId: string; model: ModelToken };
 type Made<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Operation = Made<typeof operation>;
 type ARequest = Made<typeof aRequest>;
 type ASettlement = Made<typeof aSettlement>;
+
+async function issue(db: Database, made: Parameters<typeof makeToken>[1], link: ModelLink, scope = link.scope): Promise<Token> {
+  const { hash, grantId } = await makeToken(db, made, { scope });
+  return { hash, grantId, model: { link, scope, valid: true } };
+}
 
 /** Three people, two apps of two of them, keys of every mode, and links that share wallets. */
 async function world(db: Database, markups: readonly [number, number]) {
@@ -154,24 +178,33 @@ async function world(db: Database, markups: readonly [number, number]) {
     }
   }
   const links: Linked[] = [];
-  for (const [app, person, externalUserId, monthlyLimit, allowedModels] of [
-    [0, 1, `o'b"r\\ien,{🙂}`, 300n, []],
-    [0, 2, "plain", undefined, ["a", "c"]],
-    [1, 2, "plain", 200n, []],
-    [1, 0, "NULL", 450n, []],
-    [1, 1, "x".repeat(255), undefined, []],
+  for (const [app, person, externalUserId, monthlyLimit, allowedModels, agreedMarkupBps] of [
+    [0, 1, `o'b"r\\ien,{🙂}`, 300n, [], 1_000],
+    [0, 2, "plain", undefined, ["a", "c"], 100_000],
+    [1, 2, "plain", 200n, [], 20_000],
+    [1, 0, "NULL", 450n, [], 0],
+    [1, 1, "x".repeat(255), undefined, [], 100_000],
   ] as const) {
     const [inApp, user] = [apps[app], people[person]];
     if (inApp === undefined || user === undefined) throw new Error("no such app or person");
     const made = await makeLink(db, inApp.id, user, {
       externalUserId,
       allowedModels: [...allowedModels],
+      agreedMarkupBps,
       ...(monthlyLimit === undefined ? {} : { monthlyLimit }),
     });
-    const link: ModelLink = { app: inApp.model, externalUserId, wallet: user.walletId, allowedModels, paused: false };
+    const link: ModelLink = {
+      app: inApp.model,
+      externalUserId,
+      wallet: user.walletId,
+      agreedMarkupBps: BigInt(agreedMarkupBps),
+      scope: made.scope,
+      allowedModels,
+      paused: false,
+    };
     model.links.push(link);
     if (monthlyLimit !== undefined) expect(model.setLimit(model.agreement(link), monthlyLimit, made.limitId)).toBe(null);
-    links.push({ id: made.id, appId: inApp.id, user, token: (await makeToken(db, made)).hash, model: link });
+    links.push({ id: made.id, appId: inApp.id, user, token: await issue(db, made, link), model: link });
   }
   return { model, people, apps, keys, links };
 }
@@ -232,24 +265,31 @@ async function run(db: Database, markups: readonly [number, number], operations:
         waits: each.waits,
       };
       if (each.byToken && link !== null) {
-        const request = holdRequest({ hash: link.token }, { byToken: true, ...terms });
+        const request = holdRequest(link.token, { byToken: true, ...terms });
         holds.push(request.id);
-        // A token is as good as a user key that names its link, for as long as there is one.
-        const valid = model.links.includes(link.model);
-        const asKey: ModelKey = { app: link.model.app, mode: "user", valid };
-        return { request, asked: { ...request, key: asKey, externalUserId: link.model.externalUserId } };
+        return { request, asked: { ...request, credential: link.token.model } };
       }
       const externalUserId = link === null ? (each.user as string | null) : link.model.externalUserId;
       const request = holdRequest(key, { externalUserId, ...terms });
       holds.push(request.id);
-      return { request, asked: { ...request, key: key.model } };
+      return { request, asked: { ...request, credential: key.model } };
     });
   const compare = (asked: ReturnType<typeof ask>, verdicts: readonly (HoldVerdict | Locked)[]) => {
     for (const [index, { request, asked: question }] of asked.entries()) {
       const expected = model.hold(question);
       expect(verdicts[index]).toMatchObject(
         expected.kind === "held"
-          ? { kind: "held", id: request.id, amount: expected.amount, payer: { walletId: expected.wallet, limitId: expected.limit } }
+          ? {
+              kind: "held",
+              id: request.id,
+              amount: expected.amount,
+              payer: {
+                walletId: expected.wallet,
+                limitId: expected.limit,
+                markupBps: Number(expected.markupBps),
+                mayReadBalance: expected.mayRead,
+              },
+            }
           : expected,
       );
     }
@@ -338,10 +378,11 @@ async function run(db: Database, markups: readonly [number, number], operations:
         const { appId, user, model: as } = at(links, step.as);
         const isTaken = model.links.some(({ app, externalUserId }) => app === as.app && externalUserId === as.externalUserId);
         const externalUserId = step.sameId && !isTaken ? as.externalUserId : `again ${links.length}`;
-        const made = await makeLink(db, appId, user, { externalUserId, monthlyLimit: step.limit });
-        const link = { ...as, externalUserId, allowedModels: [], paused: false };
+        const { agreed: agreedMarkupBps, scope } = step;
+        const made = await makeLink(db, appId, user, { externalUserId, monthlyLimit: step.limit, agreedMarkupBps, scope });
+        const link = { ...as, externalUserId, agreedMarkupBps: BigInt(agreedMarkupBps), scope, allowedModels: [], paused: false };
         model.links.push(link);
-        links.push({ id: made.id, appId, user, token: (await makeToken(db, made)).hash, model: link });
+        links.push({ id: made.id, appId, user, token: await issue(db, made, link), model: link });
         if (step.limit !== undefined) await agreed(at(links, links.length - 1), step.limit);
         else expect(made.monthlyLimit).toBe(model.agreement(link).monthly);
         break;
@@ -375,6 +416,29 @@ async function run(db: Database, markups: readonly [number, number], operations:
         await db.prisma.apiKey.update({ where: { id: key.id }, data: { revokedAt: new Date() } });
         break;
       }
+      case "agree": {
+        const link = at(links, step.link);
+        Object.assign(link.model, { agreedMarkupBps: BigInt(step.agreed), scope: step.scope });
+        await db.prisma.linkedUser.updateMany({ where: { id: link.id }, data: { agreedMarkupBps: step.agreed, scope: step.scope } });
+        break;
+      }
+      case "reprice": {
+        const app = at(apps, step.app);
+        app.model.markupBps = BigInt(step.markup);
+        await db.prisma.app.update({ where: { id: app.id }, data: { markupBps: step.markup } });
+        break;
+      }
+      case "issue": {
+        const link = at(links, step.link);
+        link.token = await issue(db, { id: link.id, appId: link.appId, userId: link.user.id }, link.model, step.scope);
+        break;
+      }
+      case "endGrant": {
+        const { token } = at(links, step.link);
+        token.model.valid = false;
+        await db.prisma.oAuthRecord.deleteMany({ where: { kind: "Grant", grantId: token.grantId } });
+        break;
+      }
       case "verify":
         expect((await verify(db.sql)).discrepancies).toEqual([]);
         break;
@@ -392,19 +456,15 @@ async function run(db: Database, markups: readonly [number, number], operations:
   expect(await verify(db.sql)).toMatchObject({ ok: true, discrepancies: [], openHolds: 0 });
 }
 
-// A limited number of operations that go on for many runs; stops early on a slow
-// machine rather than failing there.
-const patience = { interruptAfterTimeLimit: 14_000 };
-
 onBothDatabases("whatever happens", (db) => {
   test("batches answer and pay exactly as if everything had come one by one", async () => {
-    await fc.assert(
+    await holdsInEveryRun(
       fc.asyncProperty(
         fc.tuple(fc.constantFrom(0, 1_234, 10_000), fc.constantFrom(0, 1, 33_333)),
         fc.array(operation, { minLength: 12, maxLength: 45, size: "max" }),
         (markups, operations) => run(db(), markups, operations),
       ),
-      { numRuns: db().kind === "postgres" ? 50 : 25, ...patience },
+      { runs: db().kind === "postgres" ? 50 : 25, floor: 4, withinMs: 14_000 },
     );
   });
 
@@ -428,7 +488,7 @@ onBothDatabases("whatever happens", (db) => {
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("fold" as const) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
     );
-    await fc.assert(
+    await holdsInEveryRun(
       fc.asyncProperty(
         fc.array(fc.array(task, { minLength: 2, maxLength: 10, size: "max" }), { minLength: 4, maxLength: 12, size: "max" }),
         async (workers) => {
@@ -468,7 +528,7 @@ onBothDatabases("whatever happens", (db) => {
                 const externalUserId = link?.model.externalUserId ?? (each.request.user as string | null);
                 const verdict = await ledger.hold(
                   link !== null && each.request.byToken
-                    ? holdRequest({ hash: link.token }, { byToken: true, ...terms })
+                    ? holdRequest(link.token, { byToken: true, ...terms })
                     : holdRequest(key, { externalUserId, ...terms }),
                 );
                 if (verdict.kind !== "held") continue;
@@ -506,8 +566,8 @@ onBothDatabases("whatever happens", (db) => {
                 const externalUserId = `again ${uuidv7()}`;
                 const limit = asAllowed(at(links, each.as), each.limit);
                 const made = await makeLink(db(), appId, user, { externalUserId, monthlyLimit: limit });
-                const token = (await makeToken(db(), made)).hash;
-                links.push({ id: made.id, appId, user, token, model: { ...as, externalUserId, paused: false } });
+                const linked = { ...as, externalUserId, paused: false };
+                links.push({ id: made.id, appId, user, token: await issue(db(), made, linked), model: linked });
               } else if (each.kind === "unlink") {
                 await db().prisma.linkedUser.deleteMany({ where: { id: at(links, each.link).id } });
               } else if (each.kind === "due") {
@@ -555,7 +615,7 @@ onBothDatabases("whatever happens", (db) => {
           expect((await verify(db().sql)).discrepancies).toEqual([]);
         },
       ),
-      { numRuns: 15, interruptAfterTimeLimit: 8_000 },
+      { runs: 15, floor: 2, withinMs: 8_000 },
     );
   });
 });
