@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, inject } from "vitest";
 import { migrate } from "../../prisma/migrate.ts";
 import { type Database, openDatabase } from "../server/platform/db.ts";
+import { mutate } from "./mutant.ts";
 import { freshDatabase, ZONES, type Zone, zoneOf } from "./postgres.ts";
 
 /**
@@ -29,6 +30,7 @@ export function withDatabase(kind: "embedded" | "postgres", zone?: Zone): () => 
       db = await openDatabase({});
     }
     await migrate(db);
+    await mutate(db);
   });
   afterAll(async () => {
     await db?.close();
