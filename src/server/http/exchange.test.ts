@@ -168,6 +168,24 @@ describe("a request of our own server", () => {
     expect(await error).toBeInstanceOf(AppError);
   });
 
+  test("whose client left before its body was asked for is a bad request at once, whether the body is all here or not", async () => {
+    for (const body of ["whole", "half"]) {
+      const told = Promise.withResolvers<unknown>();
+      const came = Promise.withResolvers<void>();
+      const port = await serve(async (incoming) => {
+        came.resolve();
+        if (!incoming.signal.aborted) await new Promise((resolve) => incoming.signal.addEventListener("abort", resolve));
+        await incoming.read(1_000).catch(told.resolve);
+        return reply("");
+      });
+      const socket = connect(port, "127.0.0.1");
+      socket.write(`POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n${body}`);
+      await came.promise;
+      socket.destroy();
+      expect(await told.promise).toMatchObject({ code: "bad_request" });
+    }
+  });
+
   test("whose client hangs up aborts its signal and ends its stream; one that got everything does not", async () => {
     const signals: boolean[] = [];
     let ended = () => {};

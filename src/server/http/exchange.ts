@@ -151,6 +151,8 @@ function drained(outgoing: ServerResponse): Promise<void> {
 
 function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number): Promise<Uint8Array | "too_large"> {
   if (Number(incoming.headers["content-length"] ?? 0) > limit) return Promise.resolve("too_large");
+  // Who left before the body was asked for is told of by no event any more.
+  if (incoming.destroyed) return Promise.reject(leftInTheMiddle());
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -179,14 +181,18 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       clearTimeout(timer);
       resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
     });
-    // Nobody is left to read the answer; it must only not look like a fault of ours.
     const left = () => {
       clearTimeout(timer);
-      reject(new AppError("bad_request", { message: "The request ended in the middle of its body." }));
+      reject(leftInTheMiddle());
     };
     incoming.on("error", left);
     incoming.on("aborted", left);
   });
+}
+
+/** Nobody is left to read the answer; it must only not look like a fault of ours. */
+function leftInTheMiddle(): AppError {
+  return new AppError("bad_request", { message: "The request ended in the middle of its body." });
 }
 
 async function readWebStream(request: Request, limit: number): Promise<Uint8Array | "too_large"> {
