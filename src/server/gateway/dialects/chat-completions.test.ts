@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../../platform/errors.ts";
@@ -188,6 +189,24 @@ describe("the prompt bound", () => {
     const request = chat({ messages: [{ role: "user", content: [{ type: "text", text: "what is it?" }, image] }] });
     expect(request.promptBound).toBeGreaterThan(2_833 + 8 * 5_667);
     expect(request.promptBound).toBeLessThan(2_833 + 8 * 5_667 + 1_000);
+  });
+
+  test("counts text that looks like the data of an image as text, also beside that image", async () => {
+    const data = `data:image/png;base64,${randomBytes(6_000).toString("base64")}`;
+    const image = { type: "image_url", image_url: { url: data } };
+    const tokens = await countTextTokens(data);
+    const looksLikeIt = chat({ messages: [{ role: "user", content: data }] });
+    expect(await chatCompletions.closerPromptBound(looksLikeIt, "app")).toBeGreaterThan(tokens);
+    const both = (content: object[]) => chat({ messages: [{ role: "user", content }] });
+    const [alone, beside] = await Promise.all(
+      [[image], [{ type: "text", text: data }, image]].map(async (content) => {
+        const request = both(content);
+        return [await chatCompletions.closerPromptBound(request, "app"), await chatCompletions.countPrompt(request, "app")];
+      }),
+    );
+    expect(alone?.[1]).toBeLessThan(200);
+    expect(beside?.[0]).toBeGreaterThan((alone?.[0] as number) + tokens);
+    expect(beside?.[1]).toBeGreaterThan((alone?.[1] as number) + tokens - 10);
   });
 
   test("of a file is the model's whole context, for nobody here can look into it", () => {

@@ -27,7 +27,6 @@ import {
   refuseRouting,
   tokensOfBodyWith,
   toolInstructions,
-  withoutImageData,
   wrong,
 } from "./read.ts";
 
@@ -105,7 +104,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const { body } = request;
   if (!request.onlyProviderCounts)
     return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }, { lane });
-  return tokensOfBodyWith(partsOf(request), withoutImageData(request.text), lane);
+  return tokensOfBodyWith(partsOf(request), request.text, lane);
 }
 
 function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {

@@ -3,7 +3,6 @@ import type { CacheWrites } from "../../pricing/price.ts";
 import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
 import { type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
-import { withoutStrings } from "./json-text.ts";
 import { MessagesMeter, readMessagesUsage } from "./messages-meter.ts";
 import {
   type Body,
@@ -30,10 +29,9 @@ import {
 export const messages: Dialect = {
   upstreamPath: "/messages",
   read,
-  closerPromptBound: once((request, lane) => {
-    const { parts, imageData } = lookThrough(request.body);
-    return boundByTokens(request, lane, parts, instructionsOf(request.body, request.text), withoutStrings(request.text, imageData));
-  }),
+  closerPromptBound: once((request, lane) =>
+    boundByTokens(request, lane, lookThrough(request.body).parts, instructionsOf(request.body, request.text)),
+  ),
   countPrompt: once(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
   changes: (_request, _upstream, outputLimit) =>
@@ -189,11 +187,11 @@ function refuseUnpricedCache(writes: CacheWrites, { id, price }: Model): void {
     throw notAvailable("cache_control", `${id} has no listed price for it.`);
 }
 
-type Found = { parts: Parts; cacheWrites: CacheWrites; imageData: string[] };
+type Found = { parts: Parts; cacheWrites: CacheWrites };
 
 /** What of a request is more than text, and what it has cached. Throws for what only the provider knows. */
 function lookThrough(body: Body): Found {
-  const found: Found = { parts: noParts(), cacheWrites: "none", imageData: [] };
+  const found: Found = { parts: noParts(), cacheWrites: "none" };
   noteCache(body, found);
   if (Array.isArray(body.tools)) for (const tool of body.tools) noteCache(tool, found);
   lookAt(body.system, found);
@@ -235,8 +233,7 @@ function lookAtImage(source: unknown, found: Found): void {
   if (!isObject(source)) return;
   refuseFile(source);
   if (source.type !== "base64" || typeof source.data !== "string") return;
-  found.parts.dataBytes += source.data.length;
-  found.imageData.push(source.data);
+  found.parts.imageData.push(source.data);
 }
 
 /** The pages of a document are read as text and as images, so nobody here can bound them. */
@@ -267,8 +264,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const system = body.system === undefined ? [] : [{ role: "system", content: body.system }];
   const said = [...system, ...(body.messages as Body[])];
   if (said.every(({ content }) => isPlainText(content))) return countPromptTokens({ messages: said, tools: body.tools }, { lane });
-  const { parts, imageData } = lookThrough(body);
-  return tokensOfBodyWith(parts, withoutStrings(request.text, imageData), lane);
+  return tokensOfBodyWith(lookThrough(body).parts, request.text, lane);
 }
 
 function isPlainText(content: unknown): boolean {

@@ -3,7 +3,7 @@ import { LARGE_JSON, parseJson } from "../../platform/json.ts";
 import { findModel, type Model } from "../../pricing/models.ts";
 import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import type { CompletionRequest } from "./dialect.ts";
-import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
+import { DuplicateMemberError, topLevelMembers, withoutStrings } from "./json-text.ts";
 
 /** What the readers of all dialects do alike. */
 
@@ -138,14 +138,14 @@ function refusePriceChanging(body: Body, fields: readonly string[]): void {
 export type Parts = {
   images: number;
   audio: number;
-  /** Characters of the body that are data of images; they are not billed by their bytes. */
-  dataBytes: number;
+  /** Strings of the body that are data of images; they are not billed by their bytes. Such a string in the text of a message is. */
+  imageData: string[];
   /** Something whose tokens nobody here can bound: a file that only the provider knows, a document of pages. */
   unbounded: boolean;
 };
 
 export function noParts(): Parts {
-  return { images: 0, audio: 0, dataBytes: 0, unbounded: false };
+  return { images: 0, audio: 0, imageData: [], unbounded: false };
 }
 
 /** An image as OpenAI's APIs take it: an address, or the data itself. */
@@ -153,7 +153,7 @@ export function countImage(url: unknown, parts: Parts): void {
   parts.images++;
   if (typeof url !== "string" || /^https?:/i.test(url)) return;
   // Providers take other things than images here, and bill them by the page or the second.
-  if (/^data:image\//i.test(url)) parts.dataBytes += url.length;
+  if (/^data:image\//i.test(url)) parts.imageData.push(url);
   else parts.unbounded = true;
 }
 
@@ -164,7 +164,8 @@ export function countImage(url: unknown, parts: Parts): void {
  */
 export function boundByBytes(text: string, parts: Parts, instructions: number, model: Model): number {
   if (parts.unbounded) return model.contextLength;
-  const bytes = Buffer.byteLength(text) - parts.dataBytes + 16;
+  const dataBytes = parts.imageData.reduce((sum, { length }) => sum + length, 0);
+  const bytes = Buffer.byteLength(text) - dataBytes + 16;
   return Math.min(model.contextLength, bytes + instructions + parts.images * imageTokens(model));
 }
 
@@ -172,16 +173,10 @@ export function boundByBytes(text: string, parts: Parts, instructions: number, m
  * The same by tokenizer. Providers other than OpenAI cut text differently, so theirs
  * gets half as much again.
  */
-export async function boundByTokens(
-  request: CompletionRequest,
-  lane: string,
-  parts: Parts,
-  instructions: number,
-  text = withoutImageData(request.text),
-): Promise<number> {
+export async function boundByTokens(request: CompletionRequest, lane: string, parts: Parts, instructions: number): Promise<number> {
   const { model } = request;
   if (parts.unbounded || parts.audio > 0) return request.promptBound;
-  const tokens = await countForBound(request, lane, text);
+  const tokens = await countForBound(request, lane, withoutStrings(request.text, parts.imageData));
   if (tokens === null) return request.promptBound;
   const margin = model.provider === "openai" ? 1.05 : 1.5;
   const bound = Math.ceil(tokens * margin) + 16 + instructions + parts.images * imageTokens(model);
@@ -223,9 +218,9 @@ export function once(
   };
 }
 
-/** Tokens of the whole body, so that nothing that a model may be shown is left out. */
+/** Tokens of the whole body but for the data of images, so that nothing that a model may be shown is left out. */
 export async function tokensOfBodyWith(parts: Parts, text: string, lane: string): Promise<number> {
-  return (await countTextTokens(text, { lane })) + parts.images * LEAST_IMAGE_TOKENS;
+  return (await countTextTokens(withoutStrings(text, parts.imageData), { lane })) + parts.images * LEAST_IMAGE_TOKENS;
 }
 
 /** Some providers put a page of instructions in front of the tools. */
@@ -233,12 +228,6 @@ export function toolInstructions(body: Body): number {
   return Array.isArray(body.tools) && body.tools.length > 0 ? 1_000 : 0;
 }
 
-/** Every member of a body counts, but for the data of images. */
-export function withoutImageData(text: string): string {
-  return text.replace(IMAGE_DATA, "");
-}
-
-const IMAGE_DATA = /(?<=data:image\/[\w.+-]{1,40};base64,)[A-Za-z0-9+/=]+/g;
 const LEAST_IMAGE_TOKENS = 85;
 
 function imageTokens(model: Model): number {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../../platform/errors.ts";
@@ -180,6 +181,15 @@ describe("the prompt of a response", () => {
     const file = read(said({ type: "input_file", filename: "a.pdf", file_data: "data:application/pdf;base64,AAAA" }));
     expect([file.promptBound, file.onlyProviderCounts]).toEqual([file.model.contextLength, true]);
     expect([read().onlyProviderCounts, read({ model: "gpt-5-mini" }).onlyProviderCounts]).toEqual([false, true]);
+  });
+
+  test("counts text that looks like the data of an image as text", async () => {
+    const data = `data:image/png;base64,${randomBytes(6_000).toString("base64")}`;
+    const tokens = await countTextTokens(data);
+    expect(await responses.closerPromptBound(read({ input: data }), "app")).toBeGreaterThan(tokens);
+    expect(await responses.countPrompt(read(items({ type: "function_call_output", call_id: "c", output: data })), "app")).toBeGreaterThan(
+      tokens,
+    );
   });
 
   test("is counted with the results of tools in it", async () => {

@@ -24,7 +24,6 @@ import {
   refuseRouting,
   tokensOfBodyWith,
   toolInstructions,
-  withoutImageData,
   wrong,
 } from "./read.ts";
 import { ResponsesMeter, readResponseUsage } from "./responses-meter.ts";
@@ -191,7 +190,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const { body } = request;
   const items = typeof body.input === "string" ? [{ role: "user", content: body.input }] : (body.input as Body[]);
   if (request.onlyProviderCounts || items.some(({ type }) => (type ?? "message") !== "message"))
-    return tokensOfBodyWith(lookThrough(body), withoutImageData(request.text), lane);
+    return tokensOfBodyWith(lookThrough(body), request.text, lane);
   const instructions = typeof body.instructions === "string" ? [{ role: "system", content: body.instructions }] : [];
   const format = isObject(body.text) ? body.text.format : undefined;
   const prompt = {
