@@ -145,7 +145,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   if (!stopping) await greet?.(port);
 
   async function stop(): Promise<void> {
-    const { openSales } = await import("./gateway/complete.ts");
+    const { openSales } = await import("./gateway/sale.ts");
     const { ledger } = await import("./ledger/ledger.ts");
     console.log("Stopping: no new requests, waiting for those under way …");
     let closed = false;

@@ -5,8 +5,10 @@ import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
 import { sweepHolds } from "../ledger/sweep.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
-import { complete, openSales, type Purchase } from "./complete.ts";
+import { complete } from "./complete.ts";
 import { chatCompletions } from "./dialects/chat-completions.ts";
+import type { Purchase } from "./purchase.ts";
+import { openSales } from "./sale.ts";
 
 /** Between attempts. */
 const PAUSES = [200, 400, 800, 1_600, 3_200, 5_000];

@@ -1,6 +1,7 @@
 import type { z } from "zod";
-import { type Answer, complete, type Purchase } from "../gateway/complete.ts";
+import { complete } from "../gateway/complete.ts";
 import type { CompletionRequest, Dialect } from "../gateway/dialects/dialect.ts";
+import type { Answer, Purchase } from "../gateway/purchase.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";

@@ -6,7 +6,7 @@ import type { JsonMember } from "./json-text.ts";
 
 /**
  * One way to ask for an answer. What is bought, held and billed is the same for
- * all of them (`complete.ts`); what differs is here, one object for each.
+ * all of them (`sale.ts`); what differs is here, one object for each.
  */
 export type Dialect = {
   /** What comes after the provider's base address. */

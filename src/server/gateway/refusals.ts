@@ -1,0 +1,145 @@
+import { errors as undiciErrors } from "undici";
+import { debtOf } from "../ledger/debts.ts";
+import type { HoldVerdict } from "../ledger/hold.ts";
+import { database } from "../platform/db.ts";
+import { AppError, noLinkedUser } from "../platform/errors.ts";
+import { couldNotCount } from "./dialects/read.ts";
+import type { Purchase } from "./purchase.ts";
+import { parseObject, readStart, type UpstreamResponse } from "./upstream.ts";
+
+/*
+ * What a client is told: when nobody pays, when the provider fails, and when the books
+ * can't be written.
+ */
+
+export type Refused = Extract<HoldVerdict, { kind: "refused" }>;
+
+/** Less of something, or more credits, would have made it a hold. */
+export function isAboutMoney(verdict: Refused): boolean {
+  return ["insufficient_credits", "spending_limit_reached", "credits_on_hold"].includes(verdict.reason);
+}
+
+/** A wallet that owes has nothing to spend, and its person wants to know why. */
+export async function frozen(verdict: Refused): Promise<AppError | null> {
+  if (!["insufficient_credits", "credits_on_hold"].includes(verdict.reason) || verdict.payer === null) return null;
+  const debt = await debtOf((await database()).sql, verdict.payer.walletId);
+  if (debt === 0n) return null;
+  return new AppError("insufficient_credits", {
+    message: `This wallet is frozen: a refund or dispute left ${verdict.payer.mayReadBalance ? dollars(debt) : "an amount"} open. Adding credits repays that first.`,
+    detail: { reason: verdict.reason, payer: verdict.payer },
+  });
+}
+
+/** Why nothing was put on hold. */
+export function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
+  if (isAboutMoney(verdict) && couldNotCount(request)) return tooBusyToCount();
+  const detail = { reason: verdict.reason, payer: verdict.payer };
+  if (verdict.reason === "credits_on_hold") return onHold(verdict, detail);
+  // Figures are for those who may see the balance.
+  if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
+    const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
+    return new AppError(verdict.reason, {
+      message: `${whose} ${dollars(verdict.available)} left and the request may need ${dollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
+      detail,
+    });
+  }
+  if (verdict.reason === "model_not_allowed") {
+    return new AppError("model_not_allowed", { message: `The model ${request.model.id} is not allowed here.`, param: "model", detail });
+  }
+  if (verdict.reason === "not_found" && externalUserId !== null) return noLinkedUser({ ...detail, external_user_id: externalUserId });
+  return new AppError(verdict.reason, { detail });
+}
+
+/** Nothing has to be added: what is missing comes back when requests that are running end. */
+function onHold({ payer, available, needed, released }: Refused, detail: unknown): AppError {
+  const headers = { "retry-after": String(secondsUntilSomeEnd()) };
+  // Figures are for those who may see the balance.
+  if (payer?.mayReadBalance !== true || available === null || needed === null || released === null) {
+    return new AppError("credits_on_hold", { headers, detail });
+  }
+  const held = released - available;
+  return new AppError("credits_on_hold", {
+    message: `Requests that are running hold ${dollars(held)}; ${dollars(available)} is free, and this request may need ${dollars(needed)}.`,
+    members: { held: Number(held) },
+    headers,
+    detail,
+  });
+}
+
+/** In seconds: as long as a request of this process takes these days, and at most a minute. */
+function secondsUntilSomeEnd(): number {
+  return Math.min(60, Math.max(1, Math.ceil(usual.durationMs / 1_000)));
+}
+
+/** A moving average over the requests that ended. */
+const usual = { durationMs: 1_000 };
+
+/** To be called when a request ends. */
+export function noteDuration(durationMs: number): void {
+  usual.durationMs += (durationMs - usual.durationMs) / 16;
+}
+
+/** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */
+export function tooBusyToCount(): AppError {
+  return new AppError("overloaded", { headers: { "retry-after": "5" } });
+}
+
+/** `$0.02`, exact to the micro-dollar where cents would say nothing. */
+function dollars(credits: bigint): string {
+  const fraction = (credits % 1_000_000n)
+    .toString()
+    .padStart(6, "0")
+    .replace(/0{1,4}$/, "");
+  return `$${credits / 1_000_000n}.${fraction}`;
+}
+
+/** The provider could not be asked, or broke off. `timedOut`: because our own time for a request was over. */
+export function unreachable(error: unknown, { timedOut, provider }: { timedOut: boolean; provider: string | undefined }): AppError {
+  if (error instanceof AppError) return error;
+  if (timedOut || error instanceof undiciErrors.HeadersTimeoutError || error instanceof undiciErrors.BodyTimeoutError) {
+    return new AppError("gateway_timeout", { cause: error });
+  }
+  return new AppError("upstream_error", { cause: error, detail: { provider } });
+}
+
+/** A stream that began well told of a failure. */
+export function failedInStream(failure: { message: string; status: number | null }): AppError {
+  return new AppError(failure.status === 429 ? "rate_limit" : "upstream_error", {
+    message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
+    detail: { status: failure.status },
+  });
+}
+
+/** The provider answered with an error. */
+export async function upstreamRefusal(response: UpstreamResponse, provider: string): Promise<AppError> {
+  const text = await readStart(response.body);
+  const said = parseObject(text)?.error ?? parseObject(text);
+  const { message, param, code } = (typeof said === "object" && said !== null ? said : {}) as Record<string, unknown>;
+  // Not what it said: that may repeat the prompt.
+  const detail = { provider, status: response.statusCode, code };
+  const status = response.statusCode;
+  if (status === 429) {
+    const retryAfter = response.headers["retry-after"];
+    return new AppError("rate_limit", { headers: typeof retryAfter === "string" ? { "retry-after": retryAfter } : {}, detail });
+  }
+  // These are about the request itself, and the app can mend it. Others, such as
+  // 401, are about this server's own account with the provider.
+  if ([400, 409, 413, 415, 422].includes(status) && typeof message === "string") {
+    return new AppError("bad_request", {
+      status,
+      message,
+      param: typeof param === "string" ? param : null,
+      upstreamCode: typeof code === "string" ? code : undefined,
+      detail,
+    });
+  }
+  return new AppError("upstream_error", { message: `The model's provider failed with status ${status}. Nothing was billed.`, detail });
+}
+
+/** No price is named, because nobody knows whether a statement that got no answer is committed in the end. */
+export function unbilled(cause: unknown): AppError {
+  return new AppError("internal_error", {
+    message: "The books could not be written in time, so this request has no price. If it is billed after all, GET /v1/usage shows it.",
+    cause,
+  });
+}
