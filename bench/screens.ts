@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { migrate } from "../prisma/migrate.ts";
 import { verify } from "../src/server/ledger/verify.ts";
-import { type Database, openDatabase } from "../src/server/platform/db.ts";
+import { openDatabase, theDatabase } from "../src/server/platform/db.ts";
 import { requestIdOf } from "../src/server/platform/ids.ts";
 import type { createCaller as CreateCaller } from "../src/server/trpc/root.ts";
 import { sumRequests, sumUsage } from "../src/server/usage/reports.ts";
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   await db.unhurried((sql) => sql.query({ name: "analyze", text: "VACUUM ANALYZE" }, []));
 
   // What `database()` finds instead of opening one of its own.
-  (globalThis as unknown as { quotaDatabase?: Promise<Database> }).quotaDatabase = Promise.resolve(db);
+  theDatabase.opened = Promise.resolve(db);
   const { createCaller } = (await import("../src/server/trpc/root.ts")) as { createCaller: typeof CreateCaller };
   const me = createCaller({ user: { id: owner.id, email: owner.email, walletId: owner.walletId } });
   const appId = app.id;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, inject } from "vitest";
 import { migrate } from "../../prisma/migrate.ts";
-import { type Database, openDatabase } from "../server/platform/db.ts";
+import { type Database, openDatabase, theDatabase } from "../server/platform/db.ts";
 import { mutate } from "./mutant.ts";
 import { freshDatabase, ZONES, type Zone, zoneOf } from "./postgres.ts";
 
@@ -44,11 +44,10 @@ export function withDatabase(kind: "embedded" | "postgres", zone?: Zone): () => 
 
 /** `database()` finds this one, for as long as the tests around it run, instead of opening one of its own. */
 export function asTheDatabase(db: () => Database): void {
-  const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
   beforeAll(() => {
-    shared.quotaDatabase = Promise.resolve(db());
+    theDatabase.opened = Promise.resolve(db());
   });
   afterAll(() => {
-    shared.quotaDatabase = undefined;
+    theDatabase.opened = undefined;
   });
 }

@@ -3,12 +3,11 @@ import { POST as webhook } from "../app/api/stripe/webhook/route.ts";
 import { env } from "../env.ts";
 import { balanceOf } from "../server/ledger/accounts.ts";
 import { openCheckout } from "../server/payments/checkout.ts";
+import { theStripe } from "../server/payments/stripe.ts";
 import type { Database } from "../server/platform/db.ts";
 import { asTheDatabase } from "./database.ts";
 import { type FakeStripe, startFakeStripe } from "./fake-stripe.ts";
 import { makeUser } from "./makers.ts";
-
-const shared = globalThis as unknown as { quotaStripe?: unknown };
 
 /** Payments of one test file go through a stand-in for Stripe; mails are caught. */
 export function withStripe(db: () => Database) {
@@ -18,12 +17,12 @@ export function withStripe(db: () => Database) {
   asTheDatabase(db);
   beforeAll(async () => {
     fake = await startFakeStripe();
-    delete shared.quotaStripe;
+    theStripe.opened = undefined;
     Object.assign(env, fake.env);
   });
   afterAll(async () => {
     Object.assign(env, before);
-    delete shared.quotaStripe;
+    theStripe.opened = undefined;
     await fake.close();
   });
   beforeEach(() => {

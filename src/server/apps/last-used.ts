@@ -1,3 +1,4 @@
+import { processWide } from "../platform/process-wide.ts";
 import { plainArray, type Sql } from "../platform/sql.ts";
 
 /**
@@ -6,10 +7,7 @@ import { plainArray, type Sql } from "../platform/sql.ts";
  * is younger than that.
  */
 
-// Next and the server load this file as two modules in one process.
-const shared = globalThis as unknown as { quotaKeyUses?: Map<string, number> };
-shared.quotaKeyUses ??= new Map();
-const uses = shared.quotaKeyUses;
+const uses = processWide("key uses", () => new Map<string, number>());
 
 export function noteUse(apiKeyId: string): void {
   uses.set(apiKeyId, Date.now());

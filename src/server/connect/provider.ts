@@ -5,6 +5,7 @@ import { publicUrl } from "#env";
 import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { processWide } from "../platform/process-wide.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { adapterFor, hashesOf } from "./adapter.ts";
 import { endIfBereft } from "./disconnect.ts";
@@ -22,20 +23,22 @@ import { askedOfSignIn, mustSignInAgain, signedInOn } from "./sign-in.ts";
  * what happens when a code is redeemed in redeem.ts.
  */
 
-// Next loads this file once for each of its bundles, and one provider is enough.
-const shared = globalThis as unknown as { quotaOAuth?: { provider: Provider; keys: Keys; keyIds: string; checkedAt: number } };
+const made = processWide(
+  "authorization server",
+  (): { server?: { provider: Provider; keys: Keys; keyIds: string; checkedAt: number } } => ({}),
+);
 
 const KEYS_FOR_MS = 60_000;
 
 /** The authorization server with the keys that are valid now, so that rotating them needs no restart. */
 export async function authorizationServer(): Promise<{ provider: Provider; keys: Keys }> {
-  const known = shared.quotaOAuth;
+  const known = made.server;
   if (known !== undefined && Date.now() - known.checkedAt < KEYS_FOR_MS) return known;
   const keys = await oauthKeys();
   const keyIds = keys.signing.map(({ kid }) => kid).join(" ");
   const provider = known !== undefined && known.keyIds === keyIds ? known.provider : build(keys);
-  shared.quotaOAuth = { provider, keys, keyIds, checkedAt: Date.now() };
-  return shared.quotaOAuth;
+  made.server = { provider, keys, keyIds, checkedAt: Date.now() };
+  return made.server;
 }
 
 export const PATHS = {

@@ -1,14 +1,15 @@
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { env } from "#env";
+import { processWide } from "../platform/process-wide.ts";
 
 /**
  * Requests that one address makes in a minute, counted by this process: to
  * /oauth/authorize, the way back to the app included, and to /oauth/token.
  */
-// Next loads this file once for each of its bundles; what is counted must be one.
-const shared = globalThis as unknown as { quotaOAuthRateLimiter?: RateLimiterMemory };
-shared.quotaOAuthRateLimiter ??= new RateLimiterMemory({ points: env.QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE, duration: 60 });
-const limiter = shared.quotaOAuthRateLimiter;
+const limiter = processWide(
+  "OAuth rate limiter",
+  () => new RateLimiterMemory({ points: env.QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE, duration: 60 }),
+);
 
 /** Counts one request; null when it may go on, else how many seconds to wait. */
 export async function countOAuthRequest(pathname: string, address: string): Promise<number | null> {

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { prisma, type Tx } from "../platform/db.ts";
+import { processWide } from "../platform/process-wide.ts";
 import type { GrantEnd } from "./grants.ts";
 
 /**
@@ -15,10 +16,7 @@ export type Surroundings = {
 /** Grants that a request ends: why, and the links that lost one, which are looked at once that is committed. */
 export type Endings = { reason: GrantEnd; bereft: Set<string> };
 
-// Next loads this file once for each of its bundles; the provider is made in one of them.
-const shared = globalThis as unknown as { quotaOAuthSurroundings?: AsyncLocalStorage<Surroundings> };
-shared.quotaOAuthSurroundings ??= new AsyncLocalStorage();
-const surroundings = shared.quotaOAuthSurroundings;
+const surroundings = processWide("OAuth surroundings", () => new AsyncLocalStorage<Surroundings>());
 
 /** Everything that the authorization server stores while `work` runs is part of `tx`. */
 export function within<T>(tx: Tx, work: () => Promise<T>, endings?: Endings): Promise<T> {

@@ -1,13 +1,11 @@
 import type { IncomingMessage } from "node:http";
+import { processWide } from "../platform/process-wide.ts";
 
 /** Who is signed in in a browser, and when they last showed who they are; null when the session does not know. */
 export type SignedIn = { userId: string; signedInAt: Date | null };
 
-// Next loads this file once for each of its bundles; the provider is made in one of them.
-const shared = globalThis as unknown as { quotaSignedInOn?: WeakMap<IncomingMessage, SignedIn> };
-shared.quotaSignedInOn ??= new WeakMap();
 /** Who is signed in in the browser that a request to the authorization server comes from. */
-export const signedInOn: WeakMap<IncomingMessage, SignedIn> = shared.quotaSignedInOn;
+export const signedInOn = processWide("signed in on", () => new WeakMap<IncomingMessage, SignedIn>());
 
 /** What an app asked of signing in (OpenID Connect Core §3.1.2.1), and when. */
 export type AskedOfSignIn = {

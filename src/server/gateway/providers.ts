@@ -1,5 +1,6 @@
 import { Pool } from "undici";
 import { type Env, env } from "#env";
+import { processWide } from "../platform/process-wide.ts";
 import type { ProviderId } from "../pricing/catalogue.ts";
 import { startSimulator } from "./simulator/server.ts";
 
@@ -138,12 +139,9 @@ export type Upstream = {
   streamOptions: boolean;
 };
 
-// Next and the server load this file as two modules in one process; connections
-// to a provider and the simulator are shared between them.
-const shared = globalThis as unknown as {
-  quotaUpstreams?: Map<ProviderId, Upstream>;
-  quotaSimulator?: Promise<Upstream>;
-};
+const opened = processWide("upstreams", (): { providers: Map<ProviderId, Upstream>; simulator?: Promise<Upstream> } => ({
+  providers: new Map(),
+}));
 
 /** Whether a provider's models can be asked through Anthropic's Messages API. */
 export function hasMessages(provider: ProviderId): boolean {
@@ -174,25 +172,24 @@ export function isSimulated(): boolean {
 /** The way to a provider, or null when the operator has not configured it. */
 export function upstreamFor(provider: ProviderId): Upstream | null {
   if (!isConfigured(provider)) return null;
-  shared.quotaUpstreams ??= new Map();
-  let upstream = shared.quotaUpstreams.get(provider);
+  let upstream = opened.providers.get(provider);
   if (upstream === undefined) {
     const row = providerTable[provider];
     const key = env[row.key] as string | undefined;
     upstream = openUpstream(provider, (env[row.baseUrl] as string | undefined) ?? row.defaultBaseUrl ?? "", row, key);
-    shared.quotaUpstreams.set(provider, upstream);
+    opened.providers.set(provider, upstream);
   }
   return upstream;
 }
 
 /** The built-in simulator, started on first use. */
 export function simulator(): Promise<Upstream> {
-  shared.quotaSimulator ??= startSimulator({
+  opened.simulator ??= startSimulator({
     tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
   }).then(({ url }) =>
     openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true, messages: "bearer" }),
   );
-  return shared.quotaSimulator;
+  return opened.simulator;
 }
 
 function openUpstream(

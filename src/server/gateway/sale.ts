@@ -7,6 +7,7 @@ import type { Ledger, Settled } from "../ledger/ledger.ts";
 import { transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
+import { processWide } from "../platform/process-wide.ts";
 import { baseCost, markupOn, type TokenUsage } from "../pricing/price.ts";
 import { countUsage, quotaMember } from "./bill.ts";
 import type { EventMeter } from "./dialects/event-meter.ts";
@@ -34,9 +35,7 @@ export function openSales(): number {
   return open.size;
 }
 
-const shared = globalThis as unknown as { quotaOpenSales?: Set<Sale> };
-shared.quotaOpenSales ??= new Set();
-const open = shared.quotaOpenSales;
+const open = processWide("open sales", () => new Set<Sale>());
 
 /** How a sale ends. */
 type Ending =

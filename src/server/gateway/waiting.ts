@@ -1,3 +1,5 @@
+import { processWide } from "../platform/process-wide.ts";
+
 /**
  * Where requests wait for credits that requests under way hold. One line for each
  * wallet, in order of arrival; a line moves when a request of this process gives
@@ -55,10 +57,7 @@ const MOST_BYTES = 64 * 1024 * 1024;
 
 type Lines = { byWallet: Map<string, Line>; byName: Map<string, Line>; waiting: number; bytes: number };
 
-// Next and the server load this file as two modules in one process.
-const shared = globalThis as unknown as { quotaLines?: Lines };
-shared.quotaLines ??= { byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 };
-const lines = shared.quotaLines;
+const lines = processWide("lines for credits", (): Lines => ({ byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 }));
 
 /**
  * Waits until `ask` is served, and resolves with its value; with null when the patience is

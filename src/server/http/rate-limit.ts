@@ -1,5 +1,6 @@
 import { env } from "#env";
 import { AppError } from "../platform/errors.ts";
+import { processWide } from "../platform/process-wide.ts";
 import { authenticateToken, type Credential } from "./credentials.ts";
 import { MinuteCounts } from "./minute-counts.ts";
 
@@ -9,17 +10,15 @@ import { MinuteCounts } from "./minute-counts.ts";
  * an app can use up what the others need. A person's token has the latter, whichever of their tokens for
  * this app they send.
  */
-const shared = globalThis as unknown as { quotaRequestCounts?: { keys: MinuteCounts; users: MinuteCounts; people: Map<string, string> } };
-shared.quotaRequestCounts ??= {
+const { keys, users, people } = processWide("request counts", () => ({
   keys: new MinuteCounts(env.QUOTA_RATE_LIMIT_PER_MINUTE),
   users: new MinuteCounts(
     env.QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE ??
       // Of 600 it leaves room for five.
       Math.min(env.QUOTA_RATE_LIMIT_PER_MINUTE, Math.max(60, Math.ceil(env.QUOTA_RATE_LIMIT_PER_MINUTE / 5))),
   ),
-  people: new Map(),
-};
-const { keys, users, people } = shared.quotaRequestCounts;
+  people: new Map<string, string>(),
+}));
 
 /**
  * Counts one request and adds the X-RateLimit headers, which tell of the limit that is nearest. A request that a

@@ -1,6 +1,7 @@
 import type { Database } from "../platform/db.ts";
 import { database, type Tx, transaction } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { processWide } from "../platform/process-wide.ts";
 import type { Sql } from "../platform/sql.ts";
 import { Batcher } from "./batcher.ts";
 import { AccountLockedError, Contended, isLockTimeout } from "./contended.ts";
@@ -57,11 +58,12 @@ export type Settled =
   | (Omit<Extract<SettleVerdict, { kind: "settled" }>, "balanceAfter"> & { balanceAfter: bigint | null })
   | Exclude<SettleVerdict, { kind: "settled" }>;
 
-const shared = globalThis as unknown as { quotaLedger?: Promise<Ledger> };
+/** What `ledger()` opened, or will find instead of opening one. */
+export const theLedger = processWide("ledger", (): { opened?: Promise<Ledger> | undefined } => ({}));
 
 export function ledger(): Promise<Ledger> {
-  shared.quotaLedger ??= database().then((db) => openLedger(db));
-  return shared.quotaLedger;
+  theLedger.opened ??= database().then((db) => openLedger(db));
+  return theLedger.opened;
 }
 
 export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger {

@@ -1,5 +1,6 @@
 import Stripe from "stripe";
 import { env } from "#env";
+import { processWide } from "../platform/process-wide.ts";
 
 /** What Stripe's answers and events look like depends on this; the library's types are made for it. */
 export const STRIPE_API_VERSION = "2026-10-28.endive";
@@ -10,13 +11,14 @@ export const PAYMENT_ID = "quota_payment_id";
 /** Why a saved card can't be charged that Stripe does not have any more. */
 export const CARD_IS_GONE = "Your card is no longer on file.";
 
-const shared = globalThis as unknown as { quotaStripe?: Stripe };
+/** What `stripe()` opened. */
+export const theStripe = processWide("Stripe", (): { opened?: Stripe | undefined } => ({}));
 
 /** The way to Stripe, or null when the operator has not configured it. Every call has a time limit and is made three times at most. */
 export function stripe(): Stripe | null {
   if (env.STRIPE_SECRET_KEY === undefined) return null;
-  shared.quotaStripe ??= openStripe(env.STRIPE_SECRET_KEY, env.STRIPE_API_URL);
-  return shared.quotaStripe;
+  theStripe.opened ??= openStripe(env.STRIPE_SECRET_KEY, env.STRIPE_API_URL);
+  return theStripe.opened;
 }
 
 export function openStripe(secretKey: string, apiUrl: string | undefined): Stripe {

@@ -1,4 +1,5 @@
 import { RateLimiterMemory } from "rate-limiter-flexible";
+import { processWide } from "../platform/process-wide.ts";
 
 /** How often something may be tried in an hour, counted by this process. */
 const limits = {
@@ -12,10 +13,7 @@ const limits = {
 
 export class TooManyAttempts extends Error {}
 
-// Each route of Next may load this file as a module of its own; what is counted must be one.
-const shared = globalThis as unknown as { quotaAttempts?: Map<string, RateLimiterMemory> };
-shared.quotaAttempts ??= new Map();
-const limiters = shared.quotaAttempts;
+const limiters = processWide("attempts", () => new Map<string, RateLimiterMemory>());
 
 /** Counts one attempt; throws TooManyAttempts when there were enough. */
 export async function countAttempt(what: keyof typeof limits, key: string): Promise<void> {

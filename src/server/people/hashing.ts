@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { env } from "#env";
+import { processWide } from "../platform/process-wide.ts";
 
 /**
  * argon2 keeps a core busy for tens of milliseconds and takes 19 MB meanwhile. Whoever
@@ -16,10 +17,7 @@ export class TooBusy extends Error {}
 
 type Line = { running: number; present: number; ofAddress: Map<string, number>; waiting: (() => void)[] };
 
-// Each route of Next may load this file as a module of its own; there is one line.
-const shared = globalThis as unknown as { quotaHashing?: Line };
-shared.quotaHashing ??= { running: 0, present: 0, ofAddress: new Map(), waiting: [] };
-const line = shared.quotaHashing;
+const line = processWide("hashing", (): Line => ({ running: 0, present: 0, ofAddress: new Map(), waiting: [] }));
 
 /** Throws TooBusy when nobody more from this address can get in line; to ask before there is other work. */
 export function needsRoom(address: string): void {

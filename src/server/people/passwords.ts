@@ -3,6 +3,7 @@ import { hash, verify } from "@node-rs/argon2";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { prisma } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
+import { processWide } from "../platform/process-wide.ts";
 import { inTurn, needsRoom } from "./hashing.ts";
 
 /**
@@ -20,7 +21,7 @@ export function hashPassword(password: string, address?: string): Promise<string
 }
 
 const FIFTEEN_MINUTES = 15 * 60;
-const limiters = () => ({
+const counted = processWide("sign-ins", () => ({
   /** One email from one place: somebody guessing meets this one first. */
   place: new RateLimiterMemory({ points: 10, duration: FIFTEEN_MINUTES }),
   /** All emails from one place: somebody trying a list of them. Right passwords do not count, so that an office behind one address has enough. */
@@ -30,11 +31,7 @@ const limiters = () => ({
    * vouches for it; high enough that a stranger has to work at keeping a person out.
    */
   email: new RateLimiterMemory({ points: 100, duration: FIFTEEN_MINUTES }),
-});
-// Each route of Next may load this file as a module of its own; what is counted must be one.
-const shared = globalThis as unknown as { quotaSignIns?: ReturnType<typeof limiters> };
-shared.quotaSignIns ??= limiters();
-const counted = shared.quotaSignIns;
+}));
 
 export type PasswordVerdict =
   | { kind: "accepted"; user: { id: string; email: string; name: string | null; sessionVersion: number } }

@@ -1,3 +1,5 @@
+import { processWide } from "./process-wide.ts";
+
 /**
  * Whether something failed because the database is away: it can't be reached, takes no more
  * connections, went down in the middle of a statement, or did not answer in time. Nothing is
@@ -7,20 +9,19 @@
 /** Seconds after which it is worth asking again; a restart of Postgres takes about as long. */
 export const RETRY_AFTER_SECONDS = 5;
 
-// Next and the server load this file as two modules in one process; what one of them notes is for both.
 const MARK = Symbol.for("quota.databaseAway");
-const shared = globalThis as unknown as { quotaDatabaseAwayAt?: number };
+const noted = processWide("database away", () => ({ at: 0 }));
 
 /** Marks an error of the connection to the database; what it says in itself, such as ECONNRESET, could be about anything. */
 export function markAway<E>(error: E): E {
-  shared.quotaDatabaseAwayAt = Date.now();
+  noted.at = Date.now();
   if (typeof error === "object" && error !== null && !(MARK in error)) Object.defineProperty(error, MARK, { value: true });
   return error;
 }
 
 /** Whether a connection failed since then, for those who only see that an answer is 500. */
 export function wasAwaySince(time: number): boolean {
-  return (shared.quotaDatabaseAwayAt ?? 0) >= time;
+  return noted.at >= time;
 }
 
 export function isDatabaseAway(error: unknown): boolean {

@@ -10,6 +10,7 @@ import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
 import { markAway } from "./away.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { refuseUnfit } from "./pooler.ts";
+import { processWide } from "./process-wide.ts";
 import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
 
 /**
@@ -43,18 +44,17 @@ export type Database = {
 /** A transaction that both Prisma's verbs and ledger statements can join. */
 export type Tx = Sql & { readonly prisma: Prisma.TransactionClient };
 
-// Next and the server load this file as two modules in one process; the
-// database must be one, so it hangs on globalThis.
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> };
+/** What `database()` opened, or will find instead of opening one. */
+export const theDatabase = processWide("database", (): { opened?: Promise<Database> | undefined } => ({}));
 
 export function database(): Promise<Database> {
-  shared.quotaDatabase ??= openDatabase({ url: env.DATABASE_URL, dataDir: path.join(env.QUOTA_DATA_DIR, "db") });
-  return shared.quotaDatabase;
+  theDatabase.opened ??= openDatabase({ url: env.DATABASE_URL, dataDir: path.join(env.QUOTA_DATA_DIR, "db") });
+  return theDatabase.opened;
 }
 
 export async function closeDatabase(): Promise<void> {
-  const open = shared.quotaDatabase;
-  shared.quotaDatabase = undefined;
+  const open = theDatabase.opened;
+  theDatabase.opened = undefined;
   await (await open)?.close();
 }
 

@@ -8,13 +8,12 @@
  * never a control token, because users can type it.
  */
 
+import { processWide } from "../platform/process-wide.ts";
 import { type CountOptions, TokenCounter } from "./counter.ts";
 
 export { type CountOptions, TooBusyToCountError } from "./counter.ts";
 
-const shared = globalThis as unknown as { quotaTokenCounter?: TokenCounter };
-shared.quotaTokenCounter ??= new TokenCounter();
-const counter = shared.quotaTokenCounter;
+const counter = processWide("token counter", () => new TokenCounter());
 
 /**
  * The number of tokens in `text`, or in all the texts of a list. Takes no time of the main thread.

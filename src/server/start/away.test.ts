@@ -11,14 +11,13 @@ import { type Away, type PostgresGate, startPostgresGate } from "../../testing/p
 import { answerOAuth } from "../connect/bridge.ts";
 import { authorizationServer } from "../connect/provider.ts";
 import type { Door } from "../http/endpoint.ts";
+import { theLedger } from "../ledger/ledger.ts";
 import { isDatabaseAway } from "../platform/away.ts";
-import { type Database, openDatabase, transaction } from "../platform/db.ts";
+import { type Database, openDatabase, theDatabase, transaction } from "../platform/db.ts";
 import { appRouter } from "../trpc/root.ts";
 import { metaOf } from "../trpc/trpc.ts";
 import { createQuotaServer } from "./listen.ts";
 import { loadRoutes } from "./routes.ts";
-
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined; quotaLedger?: unknown };
 
 let gate: PostgresGate;
 let db: Database;
@@ -33,7 +32,7 @@ beforeAll(async () => {
   drop = fresh.drop;
   gate = await startPostgresGate(fresh.url);
   db = await openDatabase({ url: gate.url });
-  shared.quotaDatabase = Promise.resolve(db);
+  theDatabase.opened = Promise.resolve(db);
   await migrate(db);
   const app = await makeApp(db);
   key = (await makeKey(db, app.id)).secret;
@@ -47,8 +46,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await gate.open();
   await db.close();
-  shared.quotaDatabase = undefined;
-  shared.quotaLedger = undefined;
+  theDatabase.opened = undefined;
+  theLedger.opened = undefined;
   await gate.end();
   await drop();
 });

@@ -2,9 +2,9 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as Svix } from "svix";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { env } from "#env";
-import { onBothDatabases } from "#testing/database.ts";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { makeApp } from "#testing/makers.ts";
 import {
   accept,
@@ -18,7 +18,7 @@ import {
   type Receiver,
   startReceiver,
 } from "#testing/receiver.ts";
-import { type Database, transaction } from "../platform/db.ts";
+import { transaction } from "../platform/db.ts";
 import { idOfShown, newId, shownId } from "../platform/ids.ts";
 import { type Courier, type CourierOptions, type DisabledEndpoint, GIVES_UP_AFTER_MS, startCourier } from "./courier.ts";
 import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDelivery } from "./deliveries.ts";
@@ -27,7 +27,6 @@ import { type EventType, eventTable, eventTypes, type QuotaEvent } from "./event
 import { emit } from "./outbox.ts";
 import { openQueue } from "./queue.ts";
 
-const shared = globalThis as unknown as { quotaDatabase?: Promise<Database> | undefined };
 const SERVER_SECRET = "a server's secret";
 
 onBothDatabases("webhooks", (db) => {
@@ -38,12 +37,9 @@ onBothDatabases("webhooks", (db) => {
     env.NEXTAUTH_SECRET = SERVER_SECRET;
     env.QUOTA_WEBHOOK_ALLOW_LOOPBACK = true;
   });
-  beforeEach(() => {
-    shared.quotaDatabase = Promise.resolve(db());
-  });
+  asTheDatabase(db);
   afterEach(async () => {
     await Promise.all(couriers.splice(0).map((courier) => courier.stop()));
-    shared.quotaDatabase = undefined;
   });
   afterAll(() => receiver.close());
 
