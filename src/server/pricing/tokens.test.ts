@@ -136,4 +136,7 @@ test("an answer costs its text and the names and arguments of its calls", async 
   const call = { function: { name: "hello", arguments: "hello world" } };
   expect(await countAnswerTokens({ content: "hello world", tool_calls: [call, call] })).toBe(2 + 2 * (1 + 2));
   expect(await countAnswerTokens({ content: null })).toBe(0);
+  const custom = { id: "call_1", type: "custom", custom: { name: "hello", input: "hello world" } };
+  expect(await countAnswerTokens({ tool_calls: [custom] })).toBe(1 + 2);
+  expect(await countPromptTokens({ messages: [{ role: "assistant", content: null, tool_calls: [custom] }] })).toBe(3 + 3 + 1 + 1 + 2);
 });

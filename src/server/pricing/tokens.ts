@@ -76,7 +76,7 @@ export async function countPromptTokens(body: PromptBody, options?: CountOptions
 export interface WrittenAnswer {
   content?: string | null;
   refusal?: string | null;
-  tool_calls?: readonly { function?: { name?: string; arguments?: string } }[];
+  tool_calls?: readonly { function?: { name?: string; arguments?: string }; custom?: { name?: string; input?: string } }[];
 }
 
 /** The completion tokens of an answer, whole or broken off: its text, and each call's name and arguments. */
@@ -86,7 +86,12 @@ export function countAnswerTokens(answer: WrittenAnswer, options?: CountOptions)
 
 /** The texts of an answer that were written by the model. */
 export function textsOfAnswer(answer: WrittenAnswer): string[] {
-  const calls = (answer.tool_calls ?? []).flatMap((call) => [call.function?.name, call.function?.arguments]);
+  const calls = (answer.tool_calls ?? []).flatMap(({ function: called, custom }) => [
+    called?.name,
+    called?.arguments,
+    custom?.name,
+    custom?.input,
+  ]);
   return [answer.content, answer.refusal, ...calls].filter((text) => typeof text === "string");
 }
 
@@ -108,10 +113,10 @@ function lookAtMessage(message: unknown, found: Found): void {
     found.texts.push(message.name);
   }
   for (const call of Array.isArray(message.tool_calls) ? message.tool_calls : []) {
-    const called = isRecord(call) ? call.function : undefined;
+    const called = isRecord(call) ? (call.function ?? call.custom) : undefined;
     if (!isRecord(called)) continue;
     lookAtContent(called.name, found);
-    lookAtContent(called.arguments, found);
+    lookAtContent(called.arguments ?? called.input, found);
   }
 }
 

@@ -146,6 +146,16 @@ describe("ChatMeter", () => {
     expect(await meter.deliveredTokens()).toBe(2 + 1 + 1 + 1 + 1 + 1);
   });
 
+  test("counts what a model writes for a tool of the app's own form, and keeps it back where it is not covered", async () => {
+    const call = (custom: object) => event(chunk([delta({ tool_calls: [{ index: 0, type: "custom", custom }] })]));
+    const meter = new ChatMeter({ includeUsage: false });
+    meter.push(Buffer.from(call({ name: "hello", input: "" }) + call({ input: "hello" }) + call({ input: " world" })));
+    expect(await meter.deliveredTokens()).toBe(1 + 2);
+    meter.allow(100);
+    expect(meter.push(Buffer.from(call({ input: "x".repeat(100) })))).toBeNull();
+    expect(meter.isFull).toBe(true);
+  });
+
   test("text on the finish chunk counts once the stream is complete, not before", async () => {
     const meter = new ChatMeter({ includeUsage: false });
     meter.push(

@@ -148,6 +148,12 @@ const HAS_CHOICES = /"choices"\s*:\s*\[\s*\{/;
 /** Providers that show their reasoning bill it as output. */
 const TEXT_FIELDS = ["content", "refusal", "reasoning_content", "reasoning"];
 
+type ToolCall = {
+  index?: unknown;
+  function?: { name?: unknown; arguments?: unknown };
+  custom?: { name?: unknown; input?: unknown };
+} | null;
+
 function readText(chunk: Record<string, unknown>, append: (key: string, text: unknown) => void): void {
   if (!Array.isArray(chunk.choices)) return;
   for (const choice of chunk.choices as { index?: unknown; delta?: unknown }[]) {
@@ -155,9 +161,9 @@ function readText(chunk: Record<string, unknown>, append: (key: string, text: un
     const delta = choice.delta as Record<string, unknown>;
     for (const field of TEXT_FIELDS) append(`${choice.index} ${field}`, delta[field]);
     if (!Array.isArray(delta.tool_calls)) continue;
-    for (const call of delta.tool_calls as { index?: unknown; function?: { name?: unknown; arguments?: unknown } }[]) {
-      append(`${choice.index} call ${call?.index} name`, call?.function?.name);
-      append(`${choice.index} call ${call?.index} arguments`, call?.function?.arguments);
+    for (const call of delta.tool_calls as ToolCall[]) {
+      append(`${choice.index} call ${call?.index} name`, call?.function?.name ?? call?.custom?.name);
+      append(`${choice.index} call ${call?.index} arguments`, call?.function?.arguments ?? call?.custom?.input);
     }
   }
 }
