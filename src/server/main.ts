@@ -25,7 +25,7 @@ try {
   console.error(`\nQuota could not start: ${reasonOf(error)}`);
   if (env.NODE_ENV === "development") console.error(error);
   // The embedded database is put away properly, whatever went wrong.
-  await (globalThis as { quotaDatabase?: Promise<{ close(): Promise<void> }> }).quotaDatabase?.then((db) => db.close()).catch(() => {});
+  await import("./platform/db.ts").then(({ closeDatabase }) => closeDatabase()).catch(() => {});
   process.exit(1);
 }
 

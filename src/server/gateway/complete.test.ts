@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from "uuid";
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
 import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
+import { theLedger } from "../ledger/ledger.ts";
 import { sweepHolds } from "../ledger/sweep.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
@@ -28,7 +29,7 @@ afterEach(() => {
 onBothDatabases("a completion with an Idempotency-Key", (db) => {
   asTheDatabase(db);
   beforeAll(() => {
-    (globalThis as { quotaLedger?: unknown }).quotaLedger = undefined;
+    theLedger.opened = undefined;
   });
 
   async function purchase(remember: NonNullable<Purchase["remember"]>): Promise<Purchase> {
