@@ -22,7 +22,8 @@ process.env.NEXT_TELEMETRY_DISABLED = "1";
 process.env.CI ??= "true";
 
 await check("Prisma client", () => node("prisma/generate.ts"));
-await check("lint, format and import directions", () => bin("@biomejs/biome/bin/biome", "check", "."));
+await check("lint and format", () => bin("@biomejs/biome/bin/biome", "check", "."));
+await check("import directions", () => node("lint/imports.ts"));
 await check("types", () => bin("typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"));
 await check("a PgBouncer for the tests of poolers", async () => {
   ensurePgBouncer();
