@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AppError } from "../../platform/errors.ts";
 import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
+import { growsWhileItRuns } from "../share.ts";
 import { chatCompletions } from "./chat-completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { couldNotCount } from "./read.ts";
@@ -99,6 +100,31 @@ describe("reading a chat request", () => {
       outputLimitFields: ["max_tokens", "max_completion_tokens"],
     });
     expect(chat({ max_tokens: 1_000_000 })).toMatchObject({ askedOutput: 16_384 });
+  });
+
+  test.each([
+    [{ thinking: { type: "enabled", budget_tokens: 4_000 } }, true, 4_016],
+    [{ thinking: { type: "adaptive" } }, true, 16],
+    [{ thinking: { type: "disabled" } }, false, 16],
+    [{ reasoning_effort: "high" }, true, 16],
+    [{ reasoning_effort: "none" }, false, 16],
+    [{ reasoning: { effort: "high", exclude: true } }, true, 16],
+    [{ reasoning: { enabled: true, max_tokens: 2_000 } }, true, 2_016],
+    [{ reasoning: { enabled: false } }, false, 16],
+    [{ thinking: true, reasoning: "x" }, true, 16],
+    [{ thinking: null, reasoning: null, reasoning_effort: null }, false, 16],
+  ])("%j: whether only the provider can count what is thought, and how much has to fit", (fields, onlyProviderCounts, leastOutput) => {
+    const request = chat({ model: "claude-sonnet-4-6", stream: true, ...fields });
+    expect(request).toMatchObject({ onlyProviderCounts, leastOutput });
+    expect(growsWhileItRuns(request)).toBe(!onlyProviderCounts);
+  });
+
+  test.each([
+    [{ Thinking: { type: "enabled" } }, "Thinking"],
+    [{ reasoningEffort: "high" }, "reasoningEffort"],
+  ])("%j is refused, because it could be thinking that nobody holds for", (fields, param) => {
+    const { code, param: named } = refusalOf(() => chat(fields));
+    expect([code, named]).toEqual(["bad_request", param]);
   });
 
   test("an unknown model is a 404 that names the field and not more than 100 characters of the model", () => {

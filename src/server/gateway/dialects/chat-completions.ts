@@ -58,6 +58,9 @@ const PRICED = pricedFields([
   "tools",
   "functions",
   "prediction",
+  "thinking",
+  "reasoning",
+  "reasoning_effort",
   "modalities",
   "audio",
   "web_search_options",
@@ -84,12 +87,12 @@ function read(text: string): CompletionRequest {
     askedOutput: asked.length === 0 ? null : Math.min(...asked, model.maxOutputTokens),
     limitIsOwn: asked.length > 0,
     outputLimitFields: limits,
-    leastOutput: LEAST_OUTPUT,
+    leastOutput: LEAST_OUTPUT + thinkingBudget(body),
     promptBound: boundByBytes(text, parts, toolInstructions(body), model),
     // Anthropic's endpoint of this shape caches nothing.
     cacheWrites: model.provider === "anthropic" ? "none" : "short",
     predictionBytes: predictionBytes(text, members),
-    onlyProviderCounts: model.reasoning === true || hasMoreThanText(parts, body),
+    onlyProviderCounts: model.reasoning === true || asksForThinking(body) || hasMoreThanText(parts, body),
     headers: {},
   };
 }
@@ -153,6 +156,24 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
 
 function hasMoreThanText(parts: Parts, body: Body): boolean {
   return parts.images > 0 || parts.audio > 0 || parts.unbounded || (body.functions ?? null) !== null || (body.prediction ?? null) !== null;
+}
+
+/** Anthropic takes `thinking` here too and shows nothing of it, OpenRouter `reasoning`; all of it is billed as output. */
+function asksForThinking({ thinking, reasoning, reasoning_effort }: Body): boolean {
+  return (
+    ((thinking ?? null) !== null && !(isObject(thinking) && thinking.type === "disabled")) ||
+    ((reasoning ?? null) !== null && !(isObject(reasoning) && (reasoning.enabled === false || reasoning.effort === "none"))) ||
+    (reasoning_effort ?? "none") !== "none"
+  );
+}
+
+/** Has to fit within the limit, or the provider refuses the request. */
+function thinkingBudget({ thinking, reasoning }: Body): number {
+  const budgets = [
+    isObject(thinking) && thinking.type === "enabled" ? thinking.budget_tokens : 0,
+    isObject(reasoning) && reasoning.enabled !== false ? reasoning.max_tokens : 0,
+  ];
+  return Math.max(...budgets.map((budget) => (Number.isSafeInteger(budget) && (budget as number) > 0 ? (budget as number) : 0)));
 }
 
 function predictionBytes(text: string, members: ReadonlyMap<string, JsonMember>): number {
