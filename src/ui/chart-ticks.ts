@@ -1,4 +1,4 @@
-import { grouped } from "./amounts.ts";
+import { grouped } from "#money";
 
 /**
  * Where the axis of a chart has its lines: from zero in two to four equal steps of 1, 2

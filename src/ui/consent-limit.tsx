@@ -1,7 +1,7 @@
 "use client";
 
 import { useId, useRef, useState } from "react";
-import { dollars } from "./amounts.ts";
+import { dollars } from "#money";
 import { classes } from "./classes.ts";
 import { control } from "./field.tsx";
 

@@ -1,7 +1,7 @@
 import { ArrowRight, Check, Plus, X } from "lucide-react";
 import Link from "next/link";
 import { type ReactNode, useId } from "react";
-import { grouped } from "./amounts.ts";
+import { grouped } from "#money";
 import { AppTile } from "./app-tile.tsx";
 import { Button } from "./button.tsx";
 import { ConsentLimit } from "./consent-limit.tsx";

@@ -1,4 +1,4 @@
-import { exactDollars } from "./amounts.ts";
+import { exactDollars } from "#money";
 import { classes } from "./classes.ts";
 import { Money } from "./money.tsx";
 

@@ -1,4 +1,4 @@
-import { dollars, exactly } from "./amounts.ts";
+import { dollars, exactly } from "#money";
 import { classes } from "./classes.ts";
 
 /** An amount in dollars, with its exact credits on hover. `signed` marks what came in. */

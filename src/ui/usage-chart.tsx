@@ -2,7 +2,7 @@
 
 import { useState } from "react";
 import { Bar, BarChart, CartesianGrid, ResponsiveContainer, Tooltip, XAxis, YAxis } from "recharts";
-import { exactDollars, grouped } from "./amounts.ts";
+import { exactDollars, grouped } from "#money";
 import { countLabel, dollarLabel, ticksUpTo } from "./chart-ticks.ts";
 import { Segments } from "./segments.tsx";
 

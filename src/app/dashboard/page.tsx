@@ -1,9 +1,9 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { Suspense } from "react";
+import { grouped } from "#money";
 import { requireUser } from "#server/people/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
-import { grouped } from "#ui/amounts.ts";
 import { AppTile } from "#ui/app-tile.tsx";
 import { EmptyState } from "#ui/card.tsx";
 import { PageHeading } from "#ui/heading.tsx";

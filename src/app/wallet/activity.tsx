@@ -2,8 +2,8 @@
 
 import Link from "next/link";
 import { useState } from "react";
+import { grouped, inCredits } from "#money";
 import { type Answers, trpc } from "#trpc/client.tsx";
-import { grouped, inCredits } from "#ui/amounts.ts";
 import { Card, Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
 import { Dialog } from "#ui/dialog.tsx";

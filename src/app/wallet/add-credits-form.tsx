@@ -1,8 +1,8 @@
 "use client";
 
 import { type FormEvent, useRef, useState } from "react";
+import { dollars } from "#money";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
-import { dollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Dialog } from "#ui/dialog.tsx";
 import { FormError } from "#ui/field.tsx";

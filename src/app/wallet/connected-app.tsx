@@ -2,8 +2,8 @@
 
 import { useRouter } from "next/navigation";
 import { useRef, useState } from "react";
+import { exactly } from "#money";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
-import { exactly } from "#ui/amounts.ts";
 import { AppTile } from "#ui/app-tile.tsx";
 import { Badge } from "#ui/badge.tsx";
 import { Button } from "#ui/button.tsx";

@@ -2,8 +2,8 @@
 
 import { useRouter } from "next/navigation";
 import { type FormEvent, type RefObject, useState } from "react";
+import { creditsOf, exactDollars } from "#money";
 import { failureOf, trpc } from "#trpc/client.tsx";
-import { creditsOf, exactDollars } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Choice, Choices } from "#ui/choice.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";

@@ -1,4 +1,5 @@
 import { errors as undiciErrors } from "undici";
+import { exactDollars } from "#money";
 import { debtOf } from "../ledger/debts.ts";
 import type { HoldVerdict } from "../ledger/hold.ts";
 import { database } from "../platform/db.ts";
@@ -25,7 +26,7 @@ export async function frozen(verdict: Refused): Promise<AppError | null> {
   const debt = await debtOf((await database()).sql, verdict.payer.walletId);
   if (debt === 0n) return null;
   return new AppError("insufficient_credits", {
-    message: `This wallet is frozen: a refund or dispute left ${verdict.payer.mayReadBalance ? dollars(debt) : "an amount"} open. Adding credits repays that first.`,
+    message: `This wallet is frozen: a refund or dispute left ${verdict.payer.mayReadBalance ? exactDollars(debt) : "an amount"} open. Adding credits repays that first.`,
     detail: { reason: verdict.reason, payer: verdict.payer },
   });
 }
@@ -39,7 +40,7 @@ export function refusal(verdict: Refused, { request, externalUserId }: Purchase)
   if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
     const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
     return new AppError(verdict.reason, {
-      message: `${whose} ${dollars(verdict.available)} left and the request may need ${dollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
+      message: `${whose} ${exactDollars(verdict.available)} left and the request may need ${exactDollars(verdict.needed)}.${verdict.reason === "insufficient_credits" ? " Add credits to continue." : ""}`,
       detail,
     });
   }
@@ -59,7 +60,7 @@ function onHold({ payer, available, needed, released }: Refused, detail: unknown
   }
   const held = released - available;
   return new AppError("credits_on_hold", {
-    message: `Requests that are running hold ${dollars(held)}; ${dollars(available)} is free, and this request may need ${dollars(needed)}.`,
+    message: `Requests that are running hold ${exactDollars(held)}; ${exactDollars(available)} is free, and this request may need ${exactDollars(needed)}.`,
     members: { held: Number(held) },
     headers,
     detail,
@@ -82,15 +83,6 @@ export function noteDuration(durationMs: number): void {
 /** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */
 export function tooBusyToCount(): AppError {
   return new AppError("overloaded", { headers: { "retry-after": "5" } });
-}
-
-/** `$0.02`, exact to the micro-dollar where cents would say nothing. */
-function dollars(credits: bigint): string {
-  const fraction = (credits % 1_000_000n)
-    .toString()
-    .padStart(6, "0")
-    .replace(/0{1,4}$/, "");
-  return `$${credits / 1_000_000n}.${fraction}`;
 }
 
 /** The provider could not be asked, or broke off. `timedOut`: because our own time for a request was over. */

@@ -1,10 +1,10 @@
 import { publicUrl } from "#env";
+import { dollars, exactDollars } from "#money";
 import type { Payment } from "../../generated/prisma/client.ts";
 import { prisma } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { mailGoes, sendLater } from "../platform/mail.ts";
 import type { Reversed } from "./fulfil.ts";
-import { dollars } from "./words.ts";
 
 /** Mails about money. They are news, not proof: the wallet shows the same, so one that gets lost is no harm. */
 
@@ -27,7 +27,9 @@ export function mailReceipt(payment: Payment, owes: bigint): void {
     mail(payment.userId, `${dollars(payment.amount)} added to your Quota wallet`, [
       `${dollars(payment.amount)} ${payment.automatic ? "were added automatically" : "were added"} to your wallet.${sandbox ? " This was the sandbox checkout: no money moved." : ""}`,
       ...(owes > 0n
-        ? [`All of it repaid what a refund or dispute had left open; ${dollars(owes)} are open still, and until then the wallet is frozen.`]
+        ? [
+            `All of it repaid what a refund or dispute had left open; ${exactDollars(owes)} are open still, and until then the wallet is frozen.`,
+          ]
         : []),
       `Your receipt: ${publicUrl()}/wallet/receipts/${payment.id}`,
       ...(payment.automatic ? [`Change or end automatic top-ups: ${wallet()}/top-ups`] : []),
@@ -44,16 +46,18 @@ export function mailReversal({ payment, kind, change, stopped, forgot }: Reverse
     later(
       mail(payment.userId, "Credits are back in your Quota wallet", [
         kind === "refund" ? `The refund of your ${topUp} did not go through.` : `The dispute of your ${topUp} was decided.`,
-        `${dollars(change.amount)} of credits are back.`,
+        `${exactDollars(change.amount)} of credits are back.`,
         yours,
       ]),
     );
   } else if (change?.what === "taken") {
     later(
       mail(payment.userId, `A ${topUp} was ${kind === "refund" ? "refunded" : "disputed"}`, [
-        `The credits of this ${kind} were taken back from your wallet: ${dollars(change.amount)}.`,
+        `The credits of this ${kind} were taken back from your wallet: ${exactDollars(change.amount)}.`,
         ...(change.owed > 0n
-          ? [`${dollars(change.owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`]
+          ? [
+              `${exactDollars(change.owed)} of them were spent already. Your wallet is frozen until a top-up covers that; it repays this first.`,
+            ]
           : []),
         ...(stopped ? [off] : []),
         ...(forgot ? ["Your saved card is not kept any more. You can leave another when you turn automatic top-ups on."] : []),

@@ -1,9 +1,9 @@
 import { env } from "#env";
+import { dollars } from "#money";
 import { platformAccount } from "../ledger/accounts.ts";
 import type { Sql } from "../platform/sql.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { hasModelProvider } from "./provider.ts";
-import { dollars } from "./words.ts";
 
 /**
  * What an operator has to know before they serve: the sandbox checkout gave out credits,

@@ -1,9 +1,9 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { Suspense } from "react";
+import { grouped } from "#money";
 import { requireUser } from "#server/people/auth.ts";
 import { caller } from "#server/trpc/caller.ts";
-import { grouped } from "#ui/amounts.ts";
 import { Card, EmptyState, Figure } from "#ui/card.tsx";
 import { PageHeading, SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";

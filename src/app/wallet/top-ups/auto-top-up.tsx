@@ -2,8 +2,8 @@
 
 import { useRouter } from "next/navigation";
 import { type FormEvent, type ReactNode, useState } from "react";
+import { creditsOf, dollars, exactDollars } from "#money";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
-import { creditsOf, dollars, exactDollars } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";

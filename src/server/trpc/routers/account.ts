@@ -1,6 +1,6 @@
 import { TRPCError } from "@trpc/server";
 import { z } from "zod";
-import { dollars } from "../../payments/words.ts";
+import { exactDollars } from "#money";
 import { changePassword, rename, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../people/account.ts";
 import { appsInUse, type Deletion, deleteAccount, paymentInTheWay } from "../../people/delete-account.ts";
 import { proofNeeded } from "../../people/proof-of-identity.ts";
@@ -83,7 +83,7 @@ function whyNotDeleted(outcome: Exclude<Deletion, { kind: "deleted" }>): string 
     case "apps in use":
       return `People are still linked to ${outcome.names.join(", ")}. Unlink them first.`;
     case "owes":
-      return `Your wallet owes ${dollars(outcome.amount)}, because a top-up was refunded or disputed after its credits were spent. Add credits to repay it, then delete the account.`;
+      return `Your wallet owes ${exactDollars(outcome.amount)}, because a top-up was refunded or disputed after its credits were spent. Add credits to repay it, then delete the account.`;
     case "payment under way":
       return "A payment of yours is under way, and its credits would come to a wallet that is nobody’s. Top-ups shows when it is settled; delete the account then.";
     case "checkout paid":

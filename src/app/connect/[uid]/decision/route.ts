@@ -1,8 +1,8 @@
+import { creditsOf } from "#money";
 import { decide, keepFilledIn } from "#server/connect/consent.ts";
 import { isOwnForm, ownForm, seeOther } from "#server/http/own-form.ts";
 import { currentUser } from "#server/people/auth.ts";
 import { allModels } from "#server/pricing/models.ts";
-import { creditsOf } from "#ui/amounts.ts";
 
 export const dynamic = "force-dynamic";
 

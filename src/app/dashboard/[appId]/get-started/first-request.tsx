@@ -3,8 +3,8 @@
 import { CircleCheck, Loader } from "lucide-react";
 import Link from "next/link";
 import { type ReactNode, useState } from "react";
+import { grouped } from "#money";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
-import { grouped } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";

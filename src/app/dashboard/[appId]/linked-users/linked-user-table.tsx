@@ -3,8 +3,8 @@
 import Link from "next/link";
 import { useRouter } from "next/navigation";
 import { useMemo } from "react";
+import { grouped } from "#money";
 import { type Answers, trpc } from "#trpc/client.tsx";
-import { grouped } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { type Column, DataTable, opener } from "#ui/data-table.tsx";
 import { LimitBar } from "#ui/limit-bar.tsx";

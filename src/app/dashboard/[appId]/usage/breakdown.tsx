@@ -1,6 +1,6 @@
 import Link from "next/link";
+import { grouped } from "#money";
 import { caller } from "#server/trpc/caller.ts";
-import { grouped } from "#ui/amounts.ts";
 import { SectionHeading } from "#ui/heading.tsx";
 import { Money } from "#ui/money.tsx";
 import { segmentLook, segmentsLook } from "#ui/segment-look.ts";

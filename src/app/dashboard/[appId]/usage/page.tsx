@@ -1,9 +1,9 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { Suspense } from "react";
+import { grouped } from "#money";
 import { requireUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
-import { grouped } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Card, EmptyState, Figure, Figures } from "#ui/card.tsx";
 import { SelectField, TextField } from "#ui/field.tsx";

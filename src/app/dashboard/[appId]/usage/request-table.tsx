@@ -1,8 +1,8 @@
 "use client";
 
 import { useRef, useState } from "react";
+import { exactDollars, grouped, inCredits } from "#money";
 import type { Answers } from "#trpc/client.tsx";
-import { exactDollars, grouped, inCredits } from "#ui/amounts.ts";
 import { Badge } from "#ui/badge.tsx";
 import { Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";

@@ -1,9 +1,9 @@
 import type { Metadata } from "next";
 import Link from "next/link";
 import { notFound } from "next/navigation";
+import { inCredits } from "#money";
 import { receipt } from "#server/payments/history.ts";
 import { requireUser } from "#server/people/auth.ts";
-import { inCredits } from "#ui/amounts.ts";
 import { Card, Fact, Facts } from "#ui/card.tsx";
 import { CopyBox } from "#ui/copy-box.tsx";
 import { PageHeading } from "#ui/heading.tsx";

@@ -2,8 +2,8 @@
 
 import { useRouter } from "next/navigation";
 import { type FormEvent, useState } from "react";
+import { creditsOf } from "#money";
 import { failureOf, trpc } from "#trpc/client.tsx";
-import { creditsOf } from "#ui/amounts.ts";
 import { Button } from "#ui/button.tsx";
 import { Dialog, DialogActions } from "#ui/dialog.tsx";
 import { FormError, TextField } from "#ui/field.tsx";

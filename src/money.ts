@@ -5,16 +5,20 @@
 const CREDITS_PER_DOLLAR = 1_000_000n;
 const CREDITS_PER_CENT = 10_000n;
 
-/** `$8.40`, to the nearest cent; `<$0.01` when that would hide that there is something. */
+/**
+ * `$8.40`, and `<$0.01` for what is less than a cent and not nothing. What is less than the
+ * next cent is left out: a balance must not look like more than it is, here or in an app
+ * (`formatCredits` in packages/nextjs). What somebody owes is told exactly instead.
+ */
 export function dollars(credits: bigint): string {
   const size = credits < 0n ? -credits : credits;
   const sign = credits < 0n ? "−" : "";
   if (size > 0n && size < CREDITS_PER_CENT) return `${sign}<$0.01`;
-  const cents = (size + CREDITS_PER_CENT / 2n) / CREDITS_PER_CENT;
+  const cents = size / CREDITS_PER_CENT;
   return `${sign}$${grouped(cents / 100n)}.${String(cents % 100n).padStart(2, "0")}`;
 }
 
-/** `$0.00045`: every digit, at least two after the point. */
+/** `$0.00045`: every digit that is not a nought at the end, at least two after the point. */
 export function exactDollars(credits: bigint): string {
   const size = credits < 0n ? -credits : credits;
   const fraction = String(size % CREDITS_PER_DOLLAR)

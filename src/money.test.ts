@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { creditsOf, dollars, exactDollars, exactly, inCredits } from "./amounts.ts";
+import { formatCredits } from "../packages/nextjs/src/money.ts";
+import { creditsOf, dollars, exactDollars, exactly, inCredits } from "./money.ts";
 
 describe("money for people", () => {
   test.each([
@@ -10,10 +11,12 @@ describe("money for people", () => {
     [9_999n, "<$0.01"],
     [10_000n, "$0.01"],
     [14_999n, "$0.01"],
-    [15_000n, "$0.02"],
+    [19_999n, "$0.01"],
+    [20_000n, "$0.02"],
     [8_400_000n, "$8.40"],
     [999_994_999n, "$999.99"],
-    [999_995_000n, "$1,000.00"],
+    [999_999_999n, "$999.99"],
+    [1_000_000_000n, "$1,000.00"],
     [1_234_567_890_000n, "$1,234,567.89"],
     [-450n, "−<$0.01"],
     [-2_500_000n, "−$2.50"],
@@ -31,6 +34,23 @@ describe("money for people", () => {
     [-450n, "−$0.00045"],
   ])("%s credits are exactly %s", (credits, shown) => {
     expect(exactDollars(credits)).toBe(shown);
+  });
+
+  test("is shown as apps show it", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), (credits) => {
+        expect(dollars(BigInt(credits))).toBe(formatCredits(credits));
+      }),
+    );
+  });
+
+  test("never looks like more than it is, by a cent at most", () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: 10_000n, max: 2n ** 63n - 1n }), (credits) => {
+        const cents = BigInt(dollars(credits).replaceAll(/[$,.]/g, ""));
+        expect(cents * 10_000n <= credits && credits < (cents + 1n) * 10_000n).toBe(true);
+      }),
+    );
   });
 
   test("the exact value on hover names credits and dollars", () => {
