@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { migrate } from "../prisma/migrate.ts";
 import { verify } from "../src/server/ledger/verify.ts";
 import { openDatabase, theDatabase } from "../src/server/platform/db.ts";
-import { requestIdOf } from "../src/server/platform/ids.ts";
+import { firstIdAt, requestIdOf } from "../src/server/platform/ids.ts";
 import type { createCaller as CreateCaller } from "../src/server/trpc/root.ts";
 import { sumRequests, sumUsage } from "../src/server/usage/reports.ts";
 import { refoldUsage } from "../src/server/usage/rollup.ts";
@@ -149,8 +149,7 @@ function bothCpuMs(): number {
 
 /** An id of halfway back. */
 function middle(): string {
-  const time = (Date.now() - (days / 2) * 86_400_000).toString(16).padStart(12, "0");
-  return `${time.slice(0, 8)}-${time.slice(8)}-7000-8000-000000000000`;
+  return firstIdAt(Date.now() - (days / 2) * 86_400_000);
 }
 
 async function timed(what: string, work: () => Promise<unknown>): Promise<void> {

@@ -1,6 +1,7 @@
-import { firstIdAt, sweepHolds } from "../ledger/sweep.ts";
+import { sweepHolds } from "../ledger/sweep.ts";
 import { type VerifyReport, verify } from "../ledger/verify.ts";
 import type { Database } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { claimTurn } from "../platform/turns.ts";
 

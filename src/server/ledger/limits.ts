@@ -1,8 +1,9 @@
 import { v7 as uuidv7 } from "uuid";
 import type { Tx } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
 import { balanceOf, openAccount, platformAccount } from "./accounts.ts";
-import { firstIdAt, openSince } from "./sweep.ts";
+import { openSince } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 
 /**

@@ -1,3 +1,4 @@
+import { firstIdAt } from "../platform/ids.ts";
 import type { Sql } from "../platform/sql.ts";
 import { plainArray } from "../platform/sql.ts";
 import { claimTurn } from "../platform/turns.ts";
@@ -212,11 +213,7 @@ function isDataFault(error: unknown): boolean {
   return /^2[23]/.test(String((error as { code?: unknown }).code));
 }
 
-/** Every id of before this moment is below it (UUIDv7 begins with the time in milliseconds). */
-export function firstIdAt(timeMs: number): string {
-  const hex = Math.max(0, Math.floor(timeMs)).toString(16).padStart(12, "0");
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
-}
+export { firstIdAt };
 
 const FIRST_ID = firstIdAt(0);
 const SWEEP = "sweep";

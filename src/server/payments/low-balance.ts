@@ -1,6 +1,6 @@
 import { env } from "#env";
-import { firstIdAt } from "../ledger/sweep.ts";
 import type { Database } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
 import { mailLowBalance } from "./mails.ts";
 

@@ -15,6 +15,18 @@ export function newId(): string {
 const pool = new Uint8Array(16 * 256);
 let taken = pool.length;
 
+/**
+ * Divides ids by their time: those made before this moment are below it, those made at it
+ * or later are not, whatever their other bits are. A UUIDv7 begins with the time in
+ * milliseconds; version and variant are nought here, so that the time alone decides.
+ */
+export function firstIdAt(moment: Date | number): string {
+  const hex = Math.max(0, Math.floor(Number(moment)))
+    .toString(16)
+    .padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
+}
+
 /** How a request's id is shown: `req_` and 32 hexadecimal digits. The hold of the request has the same UUID. */
 export function requestIdOf(id: string): string {
   return `req_${id.replaceAll("-", "")}`;

@@ -4,7 +4,6 @@ import { describe, expect, test, vi } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { hashPassword } from "../people/passwords.ts";
-import { firstIdAt } from "../usage/moments.ts";
 import { createCaller } from "./root.ts";
 
 const db = withDatabase("embedded");
@@ -375,10 +374,3 @@ async function spend(walletId: string, appId: string, credits: bigint): Promise<
     },
   });
 }
-
-test("the first id of a moment sorts before every id made in it, and after those before", () => {
-  const now = Date.now();
-  const made = uuidv7({ msecs: now });
-  expect(firstIdAt(new Date(now)) <= made).toBe(true);
-  expect(firstIdAt(new Date(now + 1)) > made).toBe(true);
-});

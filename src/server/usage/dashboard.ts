@@ -1,7 +1,7 @@
 import type { Prisma, PrismaClient } from "../../generated/prisma/client.ts";
-import { idOfRequest } from "../platform/ids.ts";
+import { firstIdAt, idOfRequest } from "../platform/ids.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
-import { firstIdAt, longestRequestMs } from "./moments.ts";
+import { longestRequestMs } from "./moments.ts";
 import { DAY_MS, type Period, stepsOf } from "./period.ts";
 import { momentOf, NO_API_KEY } from "./rollup.ts";
 import { type Group, NOTHING, plus, type Sums, sumsByHour, sumsByUser, sumsOfUserByDay, walletsOf } from "./sums.ts";

@@ -1,8 +1,7 @@
 import type { Prisma, PrismaClient, TransferReason } from "../../generated/prisma/client.ts";
 import type { Database } from "../platform/db.ts";
-import { requestIdOf } from "../platform/ids.ts";
+import { firstIdAt, requestIdOf } from "../platform/ids.ts";
 import { type Page, pageOf } from "./dashboard.ts";
-import { firstIdAt } from "./moments.ts";
 import { periodUntil } from "./period.ts";
 import { sumsByUser } from "./sums.ts";
 

@@ -1,8 +1,8 @@
 import type { PrismaClient } from "../../generated/prisma/client.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import { type Row, type Sql, toBigIntOrNull } from "../platform/sql.ts";
 import type { Page } from "./dashboard.ts";
 import { pageOf } from "./dashboard.ts";
-import { firstIdAt } from "./moments.ts";
 
 /** How many people an app is linked to, how many of them came since a moment, and how many links ended since. */
 export async function linksOf(db: PrismaClient, appId: string, since: Date): Promise<{ now: number; new: number; lost: number }> {

@@ -1,6 +1,7 @@
 import { type Database, type Tx, transaction } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import type { Row, Sql, Statement } from "../platform/sql.ts";
-import { firstIdAt, longestRequestMs } from "./moments.ts";
+import { longestRequestMs } from "./moments.ts";
 
 /**
  * Sums of usage by hour, and by user and day and month, so that a report reads hundreds of rows

@@ -1,8 +1,8 @@
 import type { PrismaClient, TransferReason } from "../../generated/prisma/client.ts";
-import { requestIdOf } from "../platform/ids.ts";
+import { firstIdAt, requestIdOf } from "../platform/ids.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
 import { type Page, pageOf } from "./dashboard.ts";
-import { firstIdAt, longestRequestMs } from "./moments.ts";
+import { longestRequestMs } from "./moments.ts";
 
 /** One line of a wallet's statement. `amount` is what it changed, in credits: below zero when it was spent. */
 export type StatementEntry =

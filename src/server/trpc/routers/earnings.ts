@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { balanceOf, underWay } from "../../ledger/accounts.ts";
 import { database } from "../../platform/db.ts";
+import { firstIdAt } from "../../platform/ids.ts";
 import { report } from "../../usage/dashboard.ts";
-import { firstIdAt, longestRequestMs } from "../../usage/moments.ts";
+import { longestRequestMs } from "../../usage/moments.ts";
 import { periods, periodUntil } from "../../usage/period.ts";
 import { sumsByHour, sumsByUser } from "../../usage/sums.ts";
 import { appProcedure, router } from "../trpc.ts";
