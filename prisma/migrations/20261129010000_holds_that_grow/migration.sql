@@ -536,7 +536,14 @@ BEGIN
 END $$;
 
 -- Servers of the version before go on with these until they are restarted. They know
--- neither shares nor waiting, and for them a wallet whose credits are on hold has none.
+-- neither shares nor waiting, and for them a wallet or limit whose credits are on hold has
+-- none. Which of the two it is, the wallet says as the batch has left it.
+CREATE FUNCTION "ledger_verdict_of_before"(verdict int, needed bigint, wallet uuid) RETURNS int
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF verdict NOT IN (6, 10) THEN RETURN verdict; END IF;
+  RETURN CASE WHEN needed > (SELECT a.available FROM account a WHERE a.id = wallet) THEN 5 ELSE 6 END;
+END $$;
 CREATE OR REPLACE FUNCTION "ledger_post"(
   settle_ids uuid[], settle_base bigint[], settle_markup bigint[], settle_outcome text[], settle_endpoint text[], settle_provider text[],
   settle_prompt int[], settle_cached int[], settle_completion int[], settle_counted text[], settle_streamed bool[], settle_status int[],
@@ -547,8 +554,10 @@ CREATE OR REPLACE FUNCTION "ledger_post"(
   OUT verdict int[], OUT granted bigint[], OUT can_spend bigint[], OUT needed bigint[], OUT app_ids uuid[], OUT key_ids uuid[],
   OUT modes text[], OUT markups int[], OUT link_ids uuid[], OUT wallet_ids uuid[], OUT limit_ids uuid[], OUT may_read bool[])
 LANGUAGE sql AS $$
-  SELECT n.settled, n.charged, n.balance, array_replace(n.verdict, 10, 5), n.granted, n.can_spend, n.needed, n.app_ids, n.key_ids, n.modes,
-    n.markups, n.link_ids, n.wallet_ids, n.limit_ids, n.may_read
+  SELECT n.settled, n.charged, n.balance,
+    (SELECT array_agg(ledger_verdict_of_before(q.verdict, q.needed, q.wallet_id) ORDER BY q.n)
+      FROM unnest(n.verdict, n.needed, n.wallet_ids) WITH ORDINALITY q(verdict, needed, wallet_id, n)),
+    n.granted, n.can_spend, n.needed, n.app_ids, n.key_ids, n.modes, n.markups, n.link_ids, n.wallet_ids, n.limit_ids, n.may_read
   FROM ledger_post(settle_ids, settle_base, settle_markup, settle_outcome, settle_endpoint, settle_provider, settle_prompt, settle_cached,
     settle_completion, settle_counted, settle_streamed, settle_status, settle_duration, batch, hold_ids, hold_credential, hold_by_token, hold_user,
     hold_desired, hold_minimum, hold_model, hold_lifetime, hold_desired, array_fill(false, ARRAY[cardinality(hold_ids)]), false) n
@@ -566,7 +575,7 @@ CREATE OR REPLACE FUNCTION "ledger_hold_one"(
   OUT verdict int, OUT granted bigint, OUT can_spend bigint, OUT needed bigint, OUT app_ids uuid, OUT key_ids uuid, OUT modes text,
   OUT markups int, OUT link_ids uuid, OUT wallet_ids uuid, OUT limit_ids uuid, OUT may_read bool)
 LANGUAGE sql AS $$
-  SELECT CASE n.verdict WHEN 10 THEN 5 ELSE n.verdict END, n.granted, n.can_spend, n.needed, n.app_ids, n.key_ids, n.modes, n.markups, n.link_ids,
+  SELECT ledger_verdict_of_before(n.verdict, n.needed, n.wallet_ids), n.granted, n.can_spend, n.needed, n.app_ids, n.key_ids, n.modes, n.markups, n.link_ids,
     n.wallet_ids, n.limit_ids, n.may_read
   FROM ledger_hold_one(hold_id, credential, ext, desired, minimum, model, lifetime, desired, false, false) n
 $$;

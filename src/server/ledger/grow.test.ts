@@ -283,4 +283,27 @@ describe("on Postgres", () => {
     expect(batch).toMatchObject({ settled: [0], verdict: [0], granted: ["100"] });
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
+
+  test("servers of the version before are told whether the wallet or the limit is short of what is on hold", async () => {
+    const limited = await shop(db(), { credits: 1_000n, monthlyLimit: 500n });
+    const short = await shop(db(), { credits: 500n, monthlyLimit: 1_000n });
+    for (const [it, verdict] of [
+      [limited, 6],
+      [short, 5],
+    ] as const) {
+      await holdOne(db().sql, it.request({ amount: 450n }));
+      const { credentialHash, externalUserId } = it.request({ amount: 1n });
+      const text = `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, 100, 100, 'm', 60000)`;
+      expect((await db().sql.query({ name: "", text }, [uuidv7(), credentialHash, externalUserId]))[0]).toMatchObject({ verdict });
+      const batch = `SELECT verdict, granted, can_spend FROM ledger_post('{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', $1::uuid,
+        ARRAY[$2::uuid, $3::uuid], ARRAY[$4::bytea, $4::bytea], ARRAY[false, false], ARRAY[$5::text, $5::text], ARRAY[100::bigint, 50::bigint],
+        ARRAY[100::bigint, 50::bigint], ARRAY['m', 'm'], ARRAY[60000, 60000])`;
+      const ids = [uuidv7(), uuidv7(), uuidv7()];
+      expect((await db().sql.query({ name: "", text: batch }, [...ids, credentialHash, externalUserId]))[0]).toEqual({
+        verdict: [verdict, 0],
+        granted: [null, "50"],
+        can_spend: ["50", null],
+      });
+    }
+  });
 });
