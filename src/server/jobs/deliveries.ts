@@ -3,7 +3,8 @@ import type { Database } from "../platform/db.ts";
 import { log } from "../platform/log.ts";
 import { sendLater } from "../platform/mail.ts";
 import { serverSecret } from "../platform/server-secret.ts";
-import { type Courier, type DisabledEndpoint, startCourier } from "../webhooks/courier.ts";
+import { type Courier, startCourier } from "../webhooks/courier.ts";
+import type { DisabledEndpoint } from "../webhooks/endings.ts";
 
 /** Delivers webhooks, in every server process. */
 export async function startDeliveries(db: Database): Promise<Courier> {

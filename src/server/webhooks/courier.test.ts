@@ -20,8 +20,9 @@ import {
 } from "#testing/receiver.ts";
 import { transaction } from "../platform/db.ts";
 import { idOfShown, newId, shownId } from "../platform/ids.ts";
-import { type Courier, type CourierOptions, type DisabledEndpoint, GIVES_UP_AFTER_MS, startCourier } from "./courier.ts";
+import { type Courier, type CourierOptions, startCourier } from "./courier.ts";
 import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDelivery } from "./deliveries.ts";
+import { type DisabledEndpoint, GIVES_UP_AFTER_MS } from "./endings.ts";
 import { createEndpoint, findEndpoint, removeEndpoint, revealSecret, rotateSecret, sendTestEvent, updateEndpoint } from "./endpoints.ts";
 import { type EventType, eventTable, eventTypes, type QuotaEvent } from "./events.ts";
 import { emit } from "./outbox.ts";
