@@ -7,7 +7,8 @@
 export type Room = { path: string; uses: readonly string[]; loadsByPath?: true };
 
 const settings = ["src/database-url.ts", "src/env.ts", "src/generated"];
-const platform = [...settings, "src/server/platform"];
+const money = "src/money.ts";
+const platform = [...settings, money, "src/server/platform"];
 const facts = ["ledger", "pricing", "apps", "webhooks", "usage"].map(ofServer);
 const useCases = ["gateway", "connect", "payments"].map(ofServer);
 const belowDoors = [...platform, ...facts, ...useCases];
@@ -16,6 +17,8 @@ export const rooms: readonly Room[] = [
   { path: "src/database-url.ts", uses: [] },
   { path: "src/env.ts", uses: ["src/database-url.ts"] },
   { path: "src/generated", uses: [] },
+  // How amounts are shown, on pages and in what the server says.
+  { path: money, uses: [] },
   { path: "src/server/platform", uses: settings },
 
   // Facts don't import each other: what needs two of them is a use case.
@@ -35,7 +38,7 @@ export const rooms: readonly Room[] = [
   { path: "prisma", uses: [...belowDoors, "src/server/people"] },
 
   // Components only take props.
-  { path: "src/ui", uses: [] },
+  { path: "src/ui", uses: [money] },
   { path: "src/trpc", uses: ["src/server/trpc"] },
   { path: "src/app", uses: [...belowDoors, "src/server/people", "src/server/http", "src/server/trpc", "src/ui", "src/trpc"] },
 
