@@ -1,13 +1,13 @@
 # Builds and runs Quota. The image needs a Postgres (DATABASE_URL), or a volume on
 # /data for the embedded database.
-FROM node:24-slim AS build
+FROM node:24.9.0-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY . .
 RUN npm run build && npm prune --omit=dev
 
-FROM node:24-slim
+FROM node:24.9.0-slim
 WORKDIR /app
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=3000 QUOTA_DATA_DIR=/data NEXT_TELEMETRY_DISABLED=1
 COPY --from=build --chown=node:node /app ./
