@@ -49,7 +49,9 @@ test.each(documents)("the links of %s lead somewhere", (file) => {
     const [target = "", anchor] = link.split("#");
     const there = target === "" ? file : path.posix.join(path.posix.dirname(file), target);
     if (!existsSync(path.join(repository, there))) return true;
-    return anchor !== undefined && there.endsWith(".md") && !anchorsOf(there).includes(anchor);
+    // Pages of the site get their anchors when they are shown: e2e/docs/site.spec.ts follows those.
+    if (anchor === undefined || !there.endsWith(".md") || there.startsWith("docs/site/")) return false;
+    return !anchorsOf(there).includes(anchor);
   });
   expect(broken).toEqual([]);
 });

@@ -69,7 +69,6 @@ export function resolve(from: string, target: string): string | undefined {
 export function refusals(file: string, text: string): string[] {
   const room = roomOf(file);
   if (!room) return [`${file} is in no room: name its folder in lint/rooms.ts.`];
-  const allowed = room.uses.length > 0 ? room.uses.join(", ") : "nothing of this repository";
   return importsOf(file, text).flatMap(({ target, line }) => {
     if (target === undefined)
       return room.loadsByPath ? [] : [`${file}:${line} loads a module whose path is not written there (lint/rooms.ts).`];
@@ -77,7 +76,7 @@ export function refusals(file: string, text: string): string[] {
     if (to === undefined) return [];
     const other = roomOf(to);
     if (other && !TEST.test(to) && (other === room || room.uses.includes(other.path))) return [];
-    return [`${file}:${line} imports ${to}. ${room.path} may import ${allowed} (lint/rooms.ts).`];
+    return [`${file}:${line} imports ${to}, which lint/rooms.ts does not list for ${room.path}.`];
   });
 }
 
