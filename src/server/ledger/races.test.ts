@@ -219,3 +219,33 @@ describe("one server on the embedded database", () => {
     await expectRightBooks(db(), world, happened);
   });
 });
+
+test("requests of one wallet at once pass on a Postgres whose transactions are serializable unless they say otherwise", async () => {
+  const { url, drop } = await freshDatabase(inject("postgresUrl"));
+  try {
+    const admin = await openDatabase({ url });
+    await migrate(admin);
+    await admin.prisma.$executeRawUnsafe(
+      `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET default_transaction_isolation TO serializable`,
+    );
+    await admin.close();
+    const db = await openDatabase({ url });
+    try {
+      const person = await makeUser(db, { credits: 1_000n });
+      const key = await makeKey(db, (await makeApp(db)).id, "user");
+      const link = await makeLink(db, key.appId, person, { monthlyLimit: 1_000n });
+      const servers = Array.from({ length: 4 }, () => openLedger(db));
+      const spend = async (ledger: Ledger) => {
+        const verdict = await ledger.hold(holdRequest(key, { externalUserId: link.externalUserId, amount: 10n }));
+        return verdict.kind === "held" ? ledger.settle(settlement(verdict.id, 10n), 60_000) : verdict;
+      };
+      const all = await Promise.all(Array.from({ length: 80 }, (_, index) => spend(servers[index % 4] as Ledger)));
+      expect(all.filter(({ kind }) => kind === "settled")).toHaveLength(80);
+      expect((await balanceOf(db.sql, person.walletId)).balance).toBe(200n);
+    } finally {
+      await db.close();
+    }
+  } finally {
+    await drop();
+  }
+});

@@ -215,7 +215,8 @@ type Connected = (error: Error | undefined, client: pg.PoolClient | undefined, r
 function poolConfig(url: string, max: number, settings: readonly string[], queryTimeoutMs: number): pg.PoolConfig {
   // Prisma's adapter writes times without an offset and takes every offset it reads for +00:00, so a
   // session in another zone would shift them. Poolers refuse `options`, with which a connection could begin in it.
-  const first = ["SET TIME ZONE 'UTC'", ...settings].join(";");
+  // And the ledger reads anew after each lock, which stricter transactions do not: they would fail instead.
+  const first = ["SET TIME ZONE 'UTC'", "SET default_transaction_isolation = 'read committed'", ...settings].join(";");
   return {
     connectionString: url,
     max,
