@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { log } from "../platform/log.ts";
-import { bytesOf, cutIntoPieces, loadTokenizer, PIECE_UNITS, type Tokenizer, tokensOf } from "./bpe.ts";
-import type { Done, Order } from "./token-worker.ts";
+import { cutIntoPieces, loadTokenizer, PIECE_UNITS, type Tokenizer } from "./bpe.ts";
+import { estimate, inTurns, type Piece, piecesOf, someOf, sum, unitsOf } from "./pieces.ts";
+import type { Done } from "./token-worker.ts";
 
 /**
  * The budget of this process for tokenizing: one thread beside the main one, which takes pieces of at most about
@@ -62,10 +62,6 @@ const LIMITS: Limits = {
 
 /** Pieces sent ahead, so that the thread does not wait for the main one between two of them. */
 const MOST_IN_FLIGHT = 2;
-
-// Each member of a union without its id.
-type Unnumbered<T> = T extends unknown ? Omit<T, "id"> : never;
-type Piece = Unnumbered<Order>;
 
 type Job = {
   lane: string;
@@ -323,76 +319,6 @@ export class TokenCounter {
       this.#keep(flight, await inTurns(tokenizer, flight.job.pieces[flight.index] as Piece));
     }
   }
-}
-
-/** What a piece comes to, some milliseconds at a time. */
-async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done> {
-  if (piece.kind === "bytes") return { id: 0, bytes: piece.tokens.map((token) => bytesOf(tokenizer, token)) };
-  const tokens: number[] = [];
-  let count = 0;
-  let turnEnds = performance.now() + TURN_MS;
-  for (const text of piece.kind === "count" ? piece.texts : [piece.text]) {
-    for (const slice of tokensOf(tokenizer, text)) {
-      count += slice.length;
-      if (piece.kind === "encode") tokens.push(...slice);
-      if (performance.now() < turnEnds) continue;
-      await nextTurn();
-      turnEnds = performance.now() + TURN_MS;
-    }
-  }
-  return { id: 0, count, tokens };
-}
-
-const TURN_MS = 5;
-
-/** Texts in pieces; short ones share one. */
-function piecesOf(texts: readonly string[]): Piece[] {
-  const pieces: Piece[] = [];
-  let together: string[] = [];
-  let units = 0;
-  const close = () => {
-    if (together.length > 0) pieces.push({ kind: "count", texts: together });
-    together = [];
-    units = 0;
-  };
-  for (const text of texts) {
-    for (const part of cutIntoPieces(text)) {
-      if (units + part.length > PIECE_UNITS) close();
-      together.push(part);
-      units += part.length;
-    }
-  }
-  close();
-  return pieces;
-}
-
-function unitsOf(pieces: readonly Piece[]): number {
-  let units = 0;
-  for (const piece of pieces) {
-    if (piece.kind === "count") for (const text of piece.texts) units += text.length;
-    else units += piece.kind === "encode" ? piece.text.length : piece.tokens.length;
-  }
-  return units;
-}
-
-/** So many of them, any. */
-function someOf(pieces: readonly Piece[], many: number): Piece[] {
-  const rest = [...pieces];
-  for (let at = 0; at < many; at++) {
-    const other = at + Math.floor(Math.random() * (rest.length - at));
-    [rest[at], rest[other]] = [rest[other] as Piece, rest[at] as Piece];
-  }
-  return rest.slice(0, many);
-}
-
-/** A token has about four bytes, in English as in Chinese. */
-function estimate(piece: Piece): Done {
-  const bytes = piece.kind === "count" ? piece.texts.reduce((all, text) => all + Buffer.byteLength(text), 0) : 0;
-  return { id: 0, count: Math.ceil(bytes / 4) };
-}
-
-function sum(done: readonly Done[]): number {
-  return done.reduce((all, { count = 0 }) => all + count, 0);
 }
 
 function startTokenWorker(): Worker {

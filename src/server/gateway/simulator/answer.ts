@@ -1,7 +1,8 @@
 /** What the simulator says: rules that look at the last user message, no model. */
 
 import { createHash, randomBytes } from "node:crypto";
-import { ApiError, type ChatMessage, type ChatRequest, type FunctionTool } from "./request.ts";
+import { ApiError } from "./fields.ts";
+import type { ChatMessage, ChatRequest, FunctionTool } from "./request.ts";
 import { type SampleHints, sampleForSchema, UnusableSchemaError } from "./schema-sample.ts";
 
 export interface ToolCall {

@@ -4,7 +4,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { countPromptTokens, countTextTokens, encodeText, tokenBytes } from "../../pricing/tokens.ts";
 import { composeAnswer, composeLongText, type Directive } from "./answer.ts";
-import { ApiError, type ChatRequest } from "./request.ts";
+import { ApiError } from "./fields.ts";
+import type { ChatRequest } from "./request.ts";
 
 /** A finished completion. The JSON answer and the stream are both made from its pieces, so they always agree. */
 export interface Completion {

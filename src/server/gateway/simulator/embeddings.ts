@@ -1,7 +1,8 @@
 /** Embeddings by hashing words: texts that share words are near each other, which is enough to build a search against. */
 
 import { countTextTokens, decodeTokens } from "../../pricing/tokens.ts";
-import { ApiError, type EmbeddingsRequest } from "./request.ts";
+import { ApiError } from "./fields.ts";
+import type { EmbeddingsRequest } from "./request.ts";
 
 /** The body of the answer to an embeddings request. @throws ApiError 400 for inputs that are too long or no tokens. */
 export async function embeddingsJson(request: EmbeddingsRequest) {

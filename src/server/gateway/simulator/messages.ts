@@ -1,20 +1,8 @@
 /** Anthropic's Messages API: its requests read as chat requests, and completions in its JSON and events. */
 
 import { type Choice, type Completion, writtenTokens } from "./completion.ts";
-import {
-  ApiError,
-  type ChatMessage,
-  type ChatRequest,
-  type FunctionTool,
-  isRecord,
-  MOST_TOKENS,
-  missing,
-  readBody,
-  readBoolean,
-  readInteger,
-  readModel,
-  wrongType,
-} from "./request.ts";
+import { ApiError, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
+import { type ChatMessage, type ChatRequest, type FunctionTool, MOST_TOKENS, readBody, readModel } from "./request.ts";
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
 export function readMessagesRequest(body: unknown): ChatRequest {

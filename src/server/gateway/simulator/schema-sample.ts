@@ -1,3 +1,6 @@
+import { bounds, ceilTo, leastWhole } from "./number-bounds.ts";
+import { MAX_TEXT, textForPattern } from "./pattern-text.ts";
+
 /** Values that fit a JSON schema: what a model would fill into a function's arguments or a structured answer. */
 
 /** A schema no value of reasonable size can be made for, said in words for the developer who wrote it. */
@@ -28,7 +31,6 @@ export function sampleForSchema(schema: unknown, hints: SampleHints): unknown {
 
 /** Above this size a sample helps nobody, and a schema could ask for any number of items. */
 const MAX_NODES = 5000;
-const MAX_TEXT = 10_000;
 
 /** From this depth on, samples are as small as allowed, so that recursive schemas come to an end. */
 const DEEP = 4;
@@ -276,35 +278,6 @@ function sampleNumber(schema: Schema, place: Place, sampler: Sampler, whole: boo
   throw new UnusableSchemaError("No number fits the bounds and multipleOf of the schema.");
 }
 
-/** The least and greatest allowed value; exclusive bounds are moved inward by `unit` or by less if they are close. */
-function bounds(schema: Schema, unit: number): [number, number] {
-  const number = (key: string) => (typeof schema[key] === "number" ? schema[key] : undefined);
-  let low = number("minimum") ?? -Infinity;
-  let high = number("maximum") ?? Infinity;
-  const above = schema.exclusiveMinimum === true ? low : (number("exclusiveMinimum") ?? -Infinity);
-  const below = schema.exclusiveMaximum === true ? high : (number("exclusiveMaximum") ?? Infinity);
-  const room = Math.min(high, below) - Math.max(low, above);
-  const inward = Math.min(unit, Number.isFinite(room) ? room / 4 : unit);
-  if (above >= low && above > -Infinity) low = above + inward;
-  if (below <= high && below < Infinity) high = below - inward;
-  return [low, high];
-}
-
-function ceilTo(value: number, unit: number): number {
-  // Dividing by a decimal step such as 0.1 leaves dust behind the comma.
-  const steps = Math.ceil(Number((value / unit).toPrecision(12)));
-  return Number((steps * unit).toPrecision(12));
-}
-
-/** The least whole multiple of a decimal step: 0.5 gives 1, 2.5 gives 5. */
-function leastWhole(step: number): number {
-  for (let factor = 1; factor <= 1000; factor += 1) {
-    const value = Number((step * factor).toPrecision(12));
-    if (Number.isInteger(value)) return value;
-  }
-  return 1;
-}
-
 function sampleString(schema: Schema, place: Place, sampler: Sampler): string {
   if (typeof schema.format === "string") {
     const formatted = formattedText(schema.format, varied(place, sampler) + place.position);
@@ -384,99 +357,6 @@ function fitLength(text: string, schema: Schema): string {
   const points = Array.from(text);
   if (points.length > most) return points.slice(0, most).join("");
   return text + "x".repeat(Math.max(0, least - points.length));
-}
-
-/**
- * A text for the common patterns: literals, classes, \d \w \s, groups, alternatives, counts.
- * Undefined for what it does not know (lookarounds, backreferences, unicode classes, negated classes).
- */
-function textForPattern(pattern: string): string | undefined {
-  let at = 0;
-  let written = 0;
-  const unknown = Symbol("unknown");
-
-  function alternatives(): string {
-    const first = sequence();
-    while (pattern[at] === "|") {
-      at += 1;
-      sequence();
-    }
-    return first;
-  }
-
-  function sequence(): string {
-    let text = "";
-    while (at < pattern.length && pattern[at] !== "|" && pattern[at] !== ")") {
-      const start = pattern[at];
-      if (start === "^" || start === "$") {
-        at += 1;
-        continue;
-      }
-      const one = atom();
-      const times = quantity();
-      written += one.length * times;
-      if (written > MAX_TEXT) throw unknown;
-      text += one.repeat(times);
-    }
-    return text;
-  }
-
-  function atom(): string {
-    const start = pattern[at] ?? "";
-    at += 1;
-    if (start === "\\") return escaped();
-    if (start === "[") return characterClass();
-    if (start === ".") return "a";
-    if (start !== "(") return start;
-    if (pattern.startsWith("?:", at)) at += 2;
-    else if (pattern[at] === "?") throw unknown;
-    const inner = alternatives();
-    at += 1;
-    return inner;
-  }
-
-  function escaped(): string {
-    const letter = pattern[at] ?? "";
-    at += 1;
-    const known: Record<string, string> = { d: "1", w: "a", s: " ", t: "\t", n: "\n", D: "a", W: "-", S: "a" };
-    if (known[letter] !== undefined) return known[letter];
-    if (/[a-z0-9]/i.test(letter)) throw unknown;
-    return letter;
-  }
-
-  function characterClass(): string {
-    if (pattern[at] === "^") throw unknown;
-    const start = pattern[at] ?? "";
-    at += 1;
-    const first = start === "\\" ? escaped() : start;
-    while (at < pattern.length && pattern[at] !== "]") at += pattern[at] === "\\" ? 2 : 1;
-    at += 1;
-    return first;
-  }
-
-  function quantity(): number {
-    const sign = pattern[at];
-    const counted = /^\{(\d+)(,\d*)?\}/.exec(pattern.slice(at, at + 20));
-    let times = 1;
-    if (counted) {
-      at += counted[0].length;
-      times = Number(counted[1]);
-    } else if (sign === "+" || sign === "*" || sign === "?") {
-      at += 1;
-      times = 1;
-    } else return 1;
-    if (pattern[at] === "?") at += 1;
-    return times;
-  }
-
-  if (pattern.length > 1000) return undefined;
-  try {
-    const text = alternatives();
-    return at === pattern.length ? text : undefined;
-  } catch (error) {
-    if (error === unknown) return undefined;
-    throw error;
-  }
 }
 
 function pickOne(values: unknown[], place: Place, sampler: Sampler): unknown {

@@ -10,8 +10,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Directive, readDirective } from "./answer.ts";
 import { type Completion, complete, completionChunks, completionJson } from "./completion.ts";
 import { embeddingsJson } from "./embeddings.ts";
+import { ApiError } from "./fields.ts";
 import { messageEvents, messageJson, messagesError, readMessagesRequest } from "./messages.ts";
-import { ApiError, type ChatRequest, readChatRequest, readEmbeddingsRequest } from "./request.ts";
+import { type ChatRequest, readChatRequest, readEmbeddingsRequest } from "./request.ts";
 import { readResponsesRequest, responseEvents, responseJson } from "./responses.ts";
 
 export interface SimulatorOptions {

@@ -1,0 +1,82 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { bytesOf, cutIntoPieces, PIECE_UNITS, type Tokenizer, tokensOf } from "./bpe.ts";
+import type { Done, Order } from "./token-worker.ts";
+
+/** Texts cut into pieces that take about 30 ms at most, and what they come to. */
+
+// Each member of a union without its id.
+type Unnumbered<T> = T extends unknown ? Omit<T, "id"> : never;
+/** Work for the token worker. */
+export type Piece = Unnumbered<Order>;
+
+/** What a piece comes to, some milliseconds at a time. */
+export async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done> {
+  if (piece.kind === "bytes") return { id: 0, bytes: piece.tokens.map((token) => bytesOf(tokenizer, token)) };
+  const tokens: number[] = [];
+  let count = 0;
+  let turnEnds = performance.now() + TURN_MS;
+  for (const text of piece.kind === "count" ? piece.texts : [piece.text]) {
+    for (const slice of tokensOf(tokenizer, text)) {
+      count += slice.length;
+      if (piece.kind === "encode") tokens.push(...slice);
+      if (performance.now() < turnEnds) continue;
+      await nextTurn();
+      turnEnds = performance.now() + TURN_MS;
+    }
+  }
+  return { id: 0, count, tokens };
+}
+
+const TURN_MS = 5;
+
+/** Texts in pieces; short ones share one. */
+export function piecesOf(texts: readonly string[]): Piece[] {
+  const pieces: Piece[] = [];
+  let together: string[] = [];
+  let units = 0;
+  const close = () => {
+    if (together.length > 0) pieces.push({ kind: "count", texts: together });
+    together = [];
+    units = 0;
+  };
+  for (const text of texts) {
+    for (const part of cutIntoPieces(text)) {
+      if (units + part.length > PIECE_UNITS) close();
+      together.push(part);
+      units += part.length;
+    }
+  }
+  close();
+  return pieces;
+}
+
+/** UTF-16 units, or tokens, that the pieces have. */
+export function unitsOf(pieces: readonly Piece[]): number {
+  let units = 0;
+  for (const piece of pieces) {
+    if (piece.kind === "count") for (const text of piece.texts) units += text.length;
+    else units += piece.kind === "encode" ? piece.text.length : piece.tokens.length;
+  }
+  return units;
+}
+
+/** So many of them, any. */
+export function someOf(pieces: readonly Piece[], many: number): Piece[] {
+  const rest = [...pieces];
+  for (let at = 0; at < many; at++) {
+    const other = at + Math.floor(Math.random() * (rest.length - at));
+    [rest[at], rest[other]] = [rest[other] as Piece, rest[at] as Piece];
+  }
+  return rest.slice(0, many);
+}
+
+/** A token has about four bytes, in English as in Chinese. */
+export function estimate(piece: Piece): Done {
+  const bytes = piece.kind === "count" ? piece.texts.reduce((all, text) => all + Buffer.byteLength(text), 0) : 0;
+  return { id: 0, count: Math.ceil(bytes / 4) };
+}
+
+/** The tokens of all. */
+export function sum(done: readonly Done[]): number {
+  return done.reduce((all, { count = 0 }) => all + count, 0);
+}
