@@ -3,6 +3,7 @@ import type { Sql } from "../platform/sql.ts";
 import { plainArray } from "../platform/sql.ts";
 import { claimTurn } from "../platform/turns.ts";
 import { post, unused } from "./hold.ts";
+import { advance, begin } from "./sweep-round.ts";
 
 /**
  * Returns the credits of holds that nobody will resolve any more, because the server
@@ -42,13 +43,6 @@ const ROUND_MS = 5_000;
 const SLICE = 2_000;
 const SMALLEST_SLICE = 25;
 /**
- * Of the holds above the bookmark a round reads this many slices, and the next one goes on
- * there: with thousands of requests a second all of them are too many for every ten seconds.
- * Few of them have expired, and whatever has will soon be below it.
- */
-const YOUNG_SLICES = 10;
-
-/**
  * One round of the sweep; does nothing when another process has just had one. What is
  * too much for a round the next one goes on with. Returns how many holds it released.
  */
@@ -68,47 +62,37 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   const rows = Math.min(bookmark.slice ?? mostRows, mostRows);
   // What is younger may be followed by holds with lower ids: it is swept, and read again.
   const known = firstIdAt(turn.now.getTime() - LAG_MS);
-  let running = bookmark.running;
-  // A clock that was set back makes ids below the bookmark.
-  let after = bookmark.after < known ? bookmark.after : known;
-  let young = bookmark.young;
-  let youngSlices = 0;
   const released = new Released();
+  let running = bookmark.running;
+  let round = begin(bookmark, known);
   let failed = true;
   try {
-    const still: string[] = [];
-    for (let from = 0; from < running.length; from += rows) {
-      const [found] = await sql.query(theseStatement, [plainArray(running.slice(from, from + rows)), false]);
-      still.push(...(await release(sql, idsOf(found?.orphans), released)), ...idsOf(found?.running));
-    }
-    running = still;
-    for (let at = after; ; ) {
-      const [slice] = await sql.query(sliceStatement, [at, rows, false, known]);
+    running = await releaseListed(sql, running, rows, released);
+    while (!round.over) {
+      const [slice] = await sql.query(sliceStatement, [round.from, rows, false, known]);
       const stuck = await release(sql, idsOf(slice?.orphans), released);
       running.push(...stuck.filter((id) => id < known), ...idsOf(slice?.running));
-      const last = slice?.last === null ? null : String(slice?.last);
-      const over = last === null || Number(slice?.seen) < rows;
-      // Ids in one spelling sort as the database sorts them.
-      after = !over && last < known ? last : known;
-      if (over || performance.now() > endAt) {
-        young = over || last < known ? undefined : last;
-        break;
-      }
-      at = last;
-      if (at < known) continue;
-      if (++youngSlices > YOUNG_SLICES) {
-        young = at;
-        break;
-      }
-      if (youngSlices === 1 && young !== undefined && young > at) at = young;
+      const last = (slice?.last ?? null) === null ? null : String(slice?.last);
+      round = advance(round, { last, isFull: Number(slice?.seen) >= rows }, { known, outOfTime: performance.now() > endAt });
     }
     failed = false;
   } finally {
     // A statement that took too long has read too much at once.
     const slice = failed ? Math.max(SMALLEST_SLICE, Math.floor(rows / 4)) : Math.min(rows * 2, SLICE);
+    const { after, young } = round;
     await turn.end(everyMs, { after, running, slice, at: now, ...(young === undefined ? {} : { young }) });
   }
   return released.count();
+}
+
+/** Releases the orphans among those that were still running; the others are running still. */
+async function releaseListed(sql: Sql, running: readonly string[], rows: number, released: Released): Promise<string[]> {
+  const still: string[] = [];
+  for (let from = 0; from < running.length; from += rows) {
+    const [found] = await sql.query(theseStatement, [plainArray(running.slice(from, from + rows)), false]);
+    still.push(...(await release(sql, idsOf(found?.orphans), released)), ...idsOf(found?.running));
+  }
+  return still;
 }
 
 /** Until when nothing is returned; 0 for at once. A clock that was set back does not make it long. */
