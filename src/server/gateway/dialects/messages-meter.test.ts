@@ -39,13 +39,6 @@ describe("MessagesMeter", () => {
     );
   });
 
-  test("every single cut, and every byte on its own, gives the same", () => {
-    const bytes = Buffer.from(messageEvents(["é🦊", '"error":{']).map(namedEvent).join("").replaceAll("\n", "\r\n"));
-    const uncut = run(bytes, []);
-    for (let cut = 1; cut < bytes.length; cut++) expect(run(bytes, [cut])).toEqual(uncut);
-    expect(run(bytes, Array.from(bytes.keys()))).toEqual(uncut);
-  });
-
   test("every event goes through as it came, and quota_usage comes after the last", () => {
     fc.assert(
       fc.property(anyStream, ({ bytes, failure, stop }) => {
