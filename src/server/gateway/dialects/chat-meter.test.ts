@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
-import { chunk, completionChunks, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
+import { chunk, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
 import { ChatMeter, readUsage } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
