@@ -125,29 +125,33 @@ export function TryIt(operation: {
               {busy ? "Sending …" : `Send ${method}`}
             </Button>
           </form>
-          <div aria-live="polite">
-            {answer !== null && "refused" in answer && (
-              <p className="mt-4 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">{answer.refused}</p>
-            )}
-            {answer !== null && "status" in answer && answer.status > 0 && (
-              <div className="mt-4">
-                <p className="text-sm">
-                  <span className={answer.status < 400 ? "font-medium text-accent" : "font-medium text-danger"}>
-                    Status {answer.status}
-                  </span>
-                  {answer.requestId !== null && (
-                    <span className="ml-3 font-mono text-xs text-soft [overflow-wrap:anywhere]">{answer.requestId}</span>
-                  )}
-                </p>
-                <CodeBlock label="The answer" className="mt-2 max-h-96 overflow-y-auto bg-sunken">
-                  {answer.text}
-                </CodeBlock>
-              </div>
-            )}
-          </div>
+          <ShownAnswer answer={answer} />
         </section>
       )}
     </KeepFocus>
+  );
+}
+
+function ShownAnswer({ answer }: { answer: Answer | Refused | null }) {
+  return (
+    <div aria-live="polite">
+      {answer !== null && "refused" in answer && (
+        <p className="mt-4 rounded-md bg-danger-wash px-3 py-2 text-sm text-danger">{answer.refused}</p>
+      )}
+      {answer !== null && "status" in answer && answer.status > 0 && (
+        <div className="mt-4">
+          <p className="text-sm">
+            <span className={answer.status < 400 ? "font-medium text-accent" : "font-medium text-danger"}>Status {answer.status}</span>
+            {answer.requestId !== null && (
+              <span className="ml-3 font-mono text-xs text-soft [overflow-wrap:anywhere]">{answer.requestId}</span>
+            )}
+          </p>
+          <CodeBlock label="The answer" className="mt-2 max-h-96 overflow-y-auto bg-sunken">
+            {answer.text}
+          </CodeBlock>
+        </div>
+      )}
+    </div>
   );
 }
 

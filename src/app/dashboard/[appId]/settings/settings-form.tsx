@@ -1,17 +1,14 @@
 "use client";
 
 import { zodResolver } from "@hookform/resolvers/zod";
-import { Plus, X } from "lucide-react";
 import { useRouter } from "next/navigation";
-import { Controller, useFieldArray, useForm, useWatch } from "react-hook-form";
+import { Controller, useForm, useWatch } from "react-hook-form";
 import { LARGEST_LOGO_BYTES } from "#server/apps/logo.ts";
-import { SCOPES, type Scope } from "#server/connect/scopes.ts";
+import type { Scope } from "#server/connect/scopes.ts";
 import { type Answers, failureOf, trpc } from "#trpc/client.tsx";
 import { Button } from "#ui/button.tsx";
 import { Card } from "#ui/card.tsx";
-import { Choice, Choices } from "#ui/choice.tsx";
-import { classes } from "#ui/classes.ts";
-import { control, FormError, TextField } from "#ui/field.tsx";
+import { FormError, TextField } from "#ui/field.tsx";
 import { FormBody } from "#ui/form-body.tsx";
 import { LogoField } from "#ui/logo-field.tsx";
 import { ModelPicker } from "#ui/model-picker.tsx";
@@ -19,16 +16,9 @@ import { percentOf } from "#ui/percent.ts";
 import { useLeaveQuestion } from "#ui/use-leave-question.ts";
 import { appForm, type Checked, type Typed } from "./app-form.ts";
 import { ConsentPreview, type Viewer } from "./consent-preview.tsx";
+import { HowPeopleConnect } from "./how-people-connect.tsx";
 
 type App = Answers["apps"]["get"];
-
-const says: Record<Scope, { title: string; says: string }> = {
-  openid: { title: "openid", says: "Sign people in: know that it is them when they come back." },
-  profile: { title: "profile", says: "See their name." },
-  email: { title: "email", says: "See their email address." },
-  "credits.read": { title: "credits.read", says: "See their balance." },
-  "credits.spend": { title: "credits.spend", says: "Spend their credits on requests they make." },
-};
 
 const typedOf = (app: App): Typed => ({
   name: app.name,
@@ -48,7 +38,6 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
   const { register, formState } = form;
   const { errors, isDirty } = formState;
   useLeaveQuestion(isDirty);
-  const uris = useFieldArray({ control: form.control, name: "redirectUris" });
   const typed = useWatch({ control: form.control }) as Typed;
   const update = trpc.apps.update.useMutation({ onSuccess: () => router.refresh() });
   const failure = failureOf(update.error);
@@ -126,81 +115,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
             />
           </Card>
 
-          <Card className="space-y-6 p-4 sm:p-6">
-            <h2 className="font-semibold">How people connect</h2>
-            <Controller
-              control={form.control}
-              name="scopes"
-              render={({ field }) => (
-                <Choices
-                  legend="What it may ask people for"
-                  hint="A request for more is refused. Connect Wallet needs credits.read and credits.spend."
-                  error={errors.scopes?.message}
-                >
-                  {SCOPES.map((scope) => (
-                    <Choice
-                      key={scope}
-                      type="checkbox"
-                      title={<code className="font-mono text-[0.8125rem]">{says[scope].title}</code>}
-                      says={says[scope].says}
-                      checked={field.value.includes(scope)}
-                      onChange={(event) =>
-                        field.onChange(SCOPES.filter((each) => (each === scope ? event.target.checked : field.value.includes(each))))
-                      }
-                      className="py-2 has-checked:border-line has-checked:bg-surface"
-                    />
-                  ))}
-                </Choices>
-              )}
-            />
-            <fieldset>
-              <legend className="mb-1.5 text-sm font-medium">Redirect URIs</legend>
-              <ul className="space-y-2">
-                {uris.fields.map((row, n) => {
-                  const error = errors.redirectUris?.[n]?.uri?.message;
-                  return (
-                    <li key={row.id}>
-                      <div className="flex gap-2">
-                        <input
-                          aria-label={`Redirect URI ${n + 1}`}
-                          aria-invalid={error === undefined ? undefined : true}
-                          aria-describedby={error === undefined ? undefined : `uri-${row.id}-error`}
-                          placeholder="https://acme.chat/api/quota/callback"
-                          spellCheck={false}
-                          autoComplete="off"
-                          className={classes(control, "h-10 min-w-0 font-mono text-[0.8125rem]")}
-                          {...register(`redirectUris.${n}.uri`)}
-                        />
-                        <Button kind="quiet" className="px-2.5" aria-label={`Remove redirect URI ${n + 1}`} onClick={() => uris.remove(n)}>
-                          <X size={18} aria-hidden="true" />
-                        </Button>
-                      </div>
-                      {error !== undefined && (
-                        <p id={`uri-${row.id}-error`} role="alert" className="mt-1.5 text-sm leading-5 text-danger">
-                          {error}
-                        </p>
-                      )}
-                    </li>
-                  );
-                })}
-              </ul>
-              {uris.fields.length < 20 && (
-                <Button size="small" kind="quiet" className="mt-2" onClick={() => uris.append({ uri: "" })}>
-                  <Plus size={16} aria-hidden="true" />
-                  Add another
-                </Button>
-              )}
-              <p className="mt-1.5 text-sm leading-5 text-soft">
-                People return to one of them after they connect; it has to be the same to the letter. https, or http on localhost.
-              </p>
-            </fieldset>
-            <Choice
-              type="checkbox"
-              title="Public client"
-              says="For an app that runs in people’s browsers or on their devices and can’t keep a secret. It connects with PKCE alone, and not with hosted storage."
-              {...register("publicClient")}
-            />
-          </Card>
+          <HowPeopleConnect form={form} />
 
           <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page px-1 py-3">
             {/* Here, because the end of the form may be out of sight. */}
