@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { chmod } from "node:fs/promises";
 import path from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import { PrismaPg } from "@prisma/adapter-pg";
@@ -9,6 +10,7 @@ import { env } from "#env";
 import { type Prisma, PrismaClient } from "../../generated/prisma/client.ts";
 import { markAway } from "./away.ts";
 import { lockFolder } from "./folder-lock.ts";
+import { log } from "./log.ts";
 import { refuseUnfit } from "./pooler.ts";
 import { processWide } from "./process-wide.ts";
 import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
@@ -85,6 +87,7 @@ export async function openDatabase(where: { url?: string | undefined; dataDir?: 
 
 async function openEmbedded(dataDir: string | undefined): Promise<Database> {
   const lock = dataDir === undefined ? null : await lockFolder(dataDir);
+  if (dataDir !== undefined) await closeToOthers(dataDir);
   const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir }).catch((error: unknown) => {
     lock?.release();
     throw error;
@@ -118,6 +121,16 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
       lock?.release();
     },
   };
+}
+
+/**
+ * PGlite makes files that everybody may write, and no server with rights of its own stands before them.
+ * So the folder lets nobody else in, as Postgres asks of its own data directory.
+ */
+async function closeToOthers(dataDir: string): Promise<void> {
+  await chmod(dataDir, 0o700).catch((error: unknown) => {
+    log.warn("the folder of the embedded database could not be closed to other users of this machine", { dataDir, error });
+  });
 }
 
 async function openPostgres(url: string): Promise<Database> {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
@@ -151,6 +151,22 @@ test("an owner of the version before keeps its folder while its process lives, a
   await untouched();
   await take();
   child.kill();
+});
+
+test.skipIf(process.platform === "win32").each([
+  ["a new database", async () => {}],
+  [
+    "one that was left open to others",
+    async () => {
+      await mkdir(folder);
+      await chmod(folder, 0o755);
+    },
+  ],
+])("nobody but its owner may enter the folder of %s", async (_, before) => {
+  await before();
+  const db = await openDatabase({ dataDir: folder });
+  expect((await stat(folder)).mode & 0o777).toBe(0o700);
+  await db.close();
 });
 
 test("a process that lost its folder ends at its next statement, and the statement changes nothing", async () => {
