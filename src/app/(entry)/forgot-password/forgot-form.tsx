@@ -21,14 +21,10 @@ export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mai
       {ask.isSuccess ? (
         <div role="status" className="space-y-4">
           <p>
-            If <span className="font-medium [overflow-wrap:anywhere]">{email.trim()}</span> has an account, a mail with a link is on its
-            way. The link works once, for an hour.
+            {mailIsPrinted && "This server sends no mail yet. "}
+            If <span className="font-medium [overflow-wrap:anywhere]">{email.trim()}</span> has an account, a mail with a link is{" "}
+            {mailIsPrinted ? "in the server's output" : "on its way"}. The link works once, for an hour.
           </p>
-          {mailIsPrinted && (
-            <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
-              This server sends no mail yet. It is in the server's output instead.
-            </p>
-          )}
         </div>
       ) : (
         <form action={submit} onReset={keepTyped} noValidate className="space-y-4">

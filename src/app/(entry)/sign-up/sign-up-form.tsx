@@ -126,14 +126,10 @@ function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps)
     <form action={submit} onReset={keepTyped} noValidate className="mt-6 space-y-4">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
       <p role="status">
-        We sent a mail to <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it
+        {mailIsPrinted ? "This server sends no mail yet: its output has the one to " : "We sent a mail to "}
+        <span className="font-medium [overflow-wrap:anywhere]">{started.email}</span>. Type the code that is in it
         {password === null && ", then sign in with the password that you chose"}.
       </p>
-      {mailIsPrinted && (
-        <p className="rounded-md bg-sunken px-3 py-2 text-sm text-soft">
-          This server sends no mail yet. It is in the server's output instead.
-        </p>
-      )}
       <TextField
         label="Code"
         name="code"
