@@ -96,7 +96,9 @@ async function webhookSecret(): Promise<string | null> {
   const events = ["user.connected", "user.disconnected", "usage.completed", "balance.updated", "balance.low"];
   const made = await fetch(`${serverUrl}/v1/webhooks`, { method: "POST", headers, body: JSON.stringify({ url, events }) });
   if (!made.ok) {
-    console.error(`No webhooks: ${await made.text()}`);
+    const { error } = (await made.json()) as { error: { message: string; param: string | null } };
+    const way = error.param === "url" ? " Start the server with QUOTA_WEBHOOK_ALLOW_LOOPBACK=1 to have them." : "";
+    console.error(`No webhooks: ${error.message}${way}`);
     return null;
   }
   const { id, secret } = (await made.json()) as { id: string; secret: string };
