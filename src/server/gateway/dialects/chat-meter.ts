@@ -112,7 +112,7 @@ export class ChatMeter extends EventMeter {
     }
     const usage = readUsage(chunk.usage);
     if (usage !== null) this.usage = usage;
-    const choices = Array.isArray(chunk.choices) ? (chunk.choices as { index?: unknown; finish_reason?: unknown }[]) : [];
+    const choices = Array.isArray(chunk.choices) ? (chunk.choices as { index?: unknown; delta?: unknown; finish_reason?: unknown }[]) : [];
     if (choices.some((choice) => (choice?.finish_reason ?? null) !== null)) {
       for (const choice of choices) if ((choice?.finish_reason ?? null) !== null) this.#ended.add(choice.index ?? 0);
       // With several choices only the last one to finish waits.
@@ -121,7 +121,7 @@ export class ChatMeter extends EventMeter {
       this.#finishEvent = data;
       return released;
     }
-    if (choices.length === 0 && usage !== null) {
+    if (usage !== null && (choices.length === 0 || (this.finished && choices.every(isEmpty)))) {
       if (this.#includeUsage) this.#usageEvent = data;
       return "";
     }
@@ -139,6 +139,13 @@ export class ChatMeter extends EventMeter {
     this.#finishEvent = null;
     return event === null ? "" : `data: ${event}\n\n`;
   }
+}
+
+/** OpenRouter sends the usage with an empty choice. */
+function isEmpty(choice: { delta?: unknown } | null): boolean {
+  return Object.entries(choice?.delta ?? {}).every(
+    ([name, value]) => name === "role" || value === null || value === "" || (Array.isArray(value) && value.length === 0),
+  );
 }
 
 // In a JSON text these can't stand inside a string: there the quote is escaped.

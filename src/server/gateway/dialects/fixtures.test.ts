@@ -40,6 +40,7 @@ const complete: { name: string; meter: () => EventMeter; usage: [number, number,
     usage: [29, 0, 0, 0, 11],
     texts: ["Seven boats, two leave.", "Five remain."],
   },
+  { name: "openrouter-chat", meter: chat, usage: [21, 16, 0, 0, 7], texts: ["The ferry leaves at nine."] },
   {
     name: "anthropic-messages-thinking-tool",
     meter: messages,
@@ -155,7 +156,9 @@ function withQuota(meter: EventMeter, events: Event[]): Event[] {
     const last = events.at(-1) as Event & { data: { response: object } };
     return [...events.slice(0, -1), { ...last, data: { ...last.data, response: { ...last.data.response, quota }, quota } }];
   }
-  const chunks = events.filter(({ data }) => (data as { choices?: unknown[] }).choices?.length !== 0);
+  // The usage's chunk is not for this client: it comes after the one that says how the answer ended.
+  const end = events.findLastIndex(({ data }) => JSON.stringify(data).includes('"finish_reason":"'));
+  const chunks = [...events.slice(0, end + 1), ...events.slice(-1)];
   const last = chunks.at(-2) as Event & { data: object };
   return [...chunks.slice(0, -2), { ...last, data: { ...last.data, quota } }, { event: undefined, data: "[DONE]" }];
 }
