@@ -79,7 +79,7 @@ test.describe("the Anthropic package", () => {
     ]);
   });
 
-  test("reads a stream to its end, and quota_usage after it", async ({ postgresServer, upstream }) => {
+  test("reads a stream to its end, with quota on message_stop, its last event", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using _ = upstream.on(text, namedEvents(messageEvents(["Grüße ", "🦊"])));
@@ -90,7 +90,7 @@ test.describe("the Anthropic package", () => {
         types.push(event.type);
         quota = (event as WithQuota).quota ?? quota;
       }
-      expect(types.slice(-3)).toEqual(["message_delta", "message_stop", "quota_usage"]);
+      expect(types.slice(-3)).toEqual(["content_block_stop", "message_delta", "message_stop"]);
       expect(quota?.credits_used).toBe(COST);
     });
     await test.step("with its helper, which puts the message together", async () => {

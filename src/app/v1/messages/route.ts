@@ -17,7 +17,7 @@ export const POST = completionDoor({
   },
   body: messageRequest,
   response: message,
-  streams: "the provider's events, and after the last of them an event `quota_usage` with `quota`.",
+  streams: "the provider's events, with `quota` on the last, `message_stop`.",
 });
 
 export const OPTIONS = preflight;

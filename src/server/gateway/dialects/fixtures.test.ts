@@ -151,7 +151,10 @@ function eventsOf(stream: string): Event[] {
 
 /** What a client should see of these events that did not ask for a chat's usage chunk. */
 function withQuota(meter: EventMeter, events: Event[]): Event[] {
-  if (meter instanceof MessagesMeter) return [...events, { event: "quota_usage", data: { type: "quota_usage", quota } }];
+  if (meter instanceof MessagesMeter) {
+    const last = events.at(-1) as Event & { data: object };
+    return [...events.slice(0, -1), { ...last, data: { ...last.data, quota } }];
+  }
   if (meter instanceof ResponsesMeter) {
     const last = events.at(-1) as Event & { data: { response: object } };
     return [...events.slice(0, -1), { ...last, data: { ...last.data, response: { ...last.data.response, quota }, quota } }];

@@ -1,6 +1,7 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { EventMeter, isCount, parseData, readFailure } from "./event-meter.ts";
+import { appendMember } from "./json-text.ts";
 
 /**
  * Reads Anthropic's `usage` object, where `input_tokens` are those that have nothing
@@ -29,21 +30,23 @@ export function readMessagesUsage(usage: unknown): TokenUsage | null {
 
 /**
  * A stream of Anthropic's events. All go through as they came but the last,
- * `message_stop`, which waits until the bill is written; `quota_usage` comes after it.
+ * `message_stop`, which waits until the bill is written, so that `quota` can be a member of it.
+ * Clients that know the types of this stream as a closed list refuse an event of another type,
+ * and let an unknown member of a known event pass.
  * `message_start` has the counts of the prompt, and each `message_delta` the counts so far.
  */
 export class MessagesMeter extends EventMeter {
   #counts: Record<string, unknown> = {};
   /** The index of a content block that has begun and not ended. */
   #openBlock: unknown = null;
-  #stopEvent = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
+  #stopData = '{"type":"message_stop"}';
 
   constructor(lane = "") {
     super(readText, lane);
   }
 
   closing(quota: string): Buffer {
-    return Buffer.from(`${this.#stopEvent}event: quota_usage\ndata: {"type":"quota_usage","quota":${quota}}\n\n`);
+    return Buffer.from(`event: message_stop\ndata: ${appendMember(this.#stopData, "quota", quota)}\n\n`);
   }
 
   cutShort(usage: TokenUsage, quota: string): Buffer {
@@ -87,7 +90,7 @@ export class MessagesMeter extends EventMeter {
     if (chunk.type === "message_stop") {
       this.finished = true;
       this.done = true;
-      this.#stopEvent = event;
+      this.#stopData = data;
       return "";
     }
     if (chunk.type === "message_start") this.#readStart(chunk.message);
