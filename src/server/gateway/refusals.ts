@@ -4,7 +4,7 @@ import { debtOf } from "../ledger/debts.ts";
 import type { HoldVerdict } from "../ledger/hold.ts";
 import { database } from "../platform/db.ts";
 import { AppError, noLinkedUser } from "../platform/errors.ts";
-import { couldNotCount } from "./dialects/read.ts";
+import { couldNotCount } from "./dialects/prompt.ts";
 import type { Purchase } from "./purchase.ts";
 import { parseObject, readStart, type UpstreamResponse } from "./upstream.ts";
 

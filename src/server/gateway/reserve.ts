@@ -7,7 +7,7 @@ import { refillSandbox } from "../ledger/sandbox.ts";
 import { AppError } from "../platform/errors.ts";
 import { affordableOutput, markupOn, worstCase } from "../pricing/price.ts";
 import { type CompletionRequest, LEAST_OUTPUT } from "./dialects/dialect.ts";
-import { couldNotCount } from "./dialects/read.ts";
+import { couldNotCount } from "./dialects/prompt.ts";
 import { type Held, holdLifetimeMs, nothingUsed, type Purchase } from "./purchase.ts";
 import { frozen, isAboutMoney, type Refused, refusal, tooBusyToCount } from "./refusals.ts";
 import { growsWhileItRuns, type Worth, worthOf } from "./share.ts";

@@ -1,46 +1,24 @@
 import type { Model } from "../../pricing/models.ts";
-import { countPromptTokens, countTextTokens, textsOfAnswer, type WrittenAnswer } from "../../pricing/tokens.ts";
+import { countPromptTokens, textsOfAnswer, type WrittenAnswer } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
-import { ChatMeter, readUsage } from "./chat-meter.ts";
-import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
+import { ChatMeter } from "./chat-meter.ts";
+import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { type JsonMember, topLevelMembers, withMembers } from "./json-text.ts";
-import {
-  type Body,
-  boundByBytes,
-  boundByTokens,
-  countImage,
-  isObject,
-  noParts,
-  notAvailable,
-  once,
-  type Parts,
-  parseBody,
-  pricedFields,
-  readBoolean,
-  readInteger,
-  readMessages,
-  readModel,
-  readObject,
-  refuseExtras,
-  refuseLongCache,
-  refuseOtherTiers,
-  refuseRouting,
-  tokensOfBodyWith,
-  toolInstructions,
-  wrong,
-} from "./read.ts";
-
+import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
+import { isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
+import { readUsage } from "./usage.ts";
 /** OpenAI's chat completions, which every provider speaks. */
 export const chatCompletions: Dialect = {
   upstreamPath: "/chat/completions",
   read,
-  closerPromptBound: once((request, lane) => boundByTokens(request, lane, partsOf(request), toolInstructions(request.body))),
+  closerPromptBound,
   countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes,
   isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0,
   readUsage: ({ usage }) => readUsage(usage),
-  countAnswer,
+  countAnswer: countTexts(textsOf),
   watch: (request, lane) =>
     new ChatMeter({ includeUsage: wantsUsage(request.body), choices: request.choices, model: request.model.id, lane }),
 };
@@ -67,28 +45,23 @@ const PRICED = pricedFields([
 ]);
 
 function read(text: string): CompletionRequest {
-  const { body, members } = parseBody(text, PRICED);
-  const model = readModel(body, "chat");
+  const begun = begin(text, PRICED, "chat");
+  const { body, members, model } = begun;
   const messages = readMessages(body);
-  const stream = readBoolean(body, "stream");
   readObject(body, "stream_options");
   const choices = readInteger(body, "n", 1, 128) ?? 1;
-  const limits = ["max_tokens", "max_completion_tokens"].filter((field) => (body[field] ?? null) !== null);
-  const asked = limits.map((field) => readInteger(body, field, 1, Number.MAX_SAFE_INTEGER) as number);
-  refuseWhatHasNoPrice(body, model);
-  const parts = countParts(messages);
+  const limit = readOutputLimit(begun, ["max_tokens", "max_completion_tokens"]);
+  const parts = lookThrough(messages);
+  refuseWhatHasNoPrice(body, model, parts);
+  const instructions = toolInstructions(body);
   return {
-    text,
-    body,
-    members,
-    model,
-    stream,
+    ...begun,
+    ...limit,
     choices,
-    askedOutput: asked.length === 0 ? null : Math.min(...asked, model.maxOutputTokens),
-    limitIsOwn: asked.length > 0,
-    outputLimitFields: limits,
     leastOutput: LEAST_OUTPUT + thinkingBudget(body),
-    promptBound: boundByBytes(text, parts, toolInstructions(body), model),
+    parts,
+    instructions,
+    promptBound: boundByBytes(text, parts, instructions, model),
     // Anthropic's endpoint of this shape caches nothing.
     cacheWrites: model.provider === "anthropic" ? "none" : "short",
     predictionBytes: predictionBytes(text, members),
@@ -107,7 +80,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const { body } = request;
   if (!request.onlyProviderCounts)
     return countPromptTokens({ messages: body.messages as unknown[], tools: body.tools, response_format: body.response_format }, { lane });
-  return tokensOfBodyWith(partsOf(request), request.text, lane);
+  return tokensOfBody(request, lane);
 }
 
 function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {
@@ -129,30 +102,25 @@ function changes(request: CompletionRequest, upstream: Upstream, outputLimit: nu
   return changed;
 }
 
-function countAnswer({ choices }: Body, lane: string): Promise<number> {
+function textsOf({ choices }: Body): string[] {
   const written = Array.isArray(choices) ? (choices as { message?: WrittenAnswer }[]) : [];
-  return countTextTokens(
-    written.flatMap((choice) => textsOfAnswer(choice?.message ?? {})),
-    { lane },
-  );
+  return written.flatMap((choice) => textsOfAnswer(choice?.message ?? {}));
 }
 
-function refuseWhatHasNoPrice(body: Body, model: Model): void {
-  refuseOtherTiers(body);
-  refuseExtras(body);
-  for (const tool of Array.isArray(body.tools) ? (body.tools as { type?: unknown }[]) : []) {
-    if (tool?.type !== "function" && tool?.type !== "custom") throw notAvailable("tools", "only function and custom tools have a price.");
-  }
-  if ((body.web_search_options ?? null) !== null) throw notAvailable("web_search_options", "searches are billed by the call.");
+function refuseWhatHasNoPrice(body: Body, model: Model, { audio }: Parts): void {
+  refuseUnpricedOptions(body, model);
+  readTools(body, isOwnTool, "function and custom tools");
+  refuseMembers(body, REFUSED);
   if (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== "text"))
     throw notAvailable("modalities", "only text output has a price.");
   refuseLongCache(body.prompt_cache_options, "prompt_cache_options");
-  if ((body.audio ?? null) !== null) throw notAvailable("audio", "only text output has a price.");
-  refuseRouting(body, model);
-  if (model.audioCostsMore && countParts(body.messages as unknown[]).audio > 0) {
-    throw wrong("messages", `${model.id} has no listed price for audio input.`);
-  }
+  if (model.audioCostsMore && audio > 0) throw wrong("messages", `${model.id} has no listed price for audio input.`);
 }
+
+const REFUSED: Readonly<Record<string, string>> = {
+  web_search_options: "searches are billed by the call.",
+  audio: "only text output has a price.",
+};
 
 function hasMoreThanText(parts: Parts, body: Body): boolean {
   return parts.images > 0 || parts.audio > 0 || parts.unbounded || (body.functions ?? null) !== null || (body.prediction ?? null) !== null;
@@ -181,14 +149,10 @@ function predictionBytes(text: string, members: ReadonlyMap<string, JsonMember>)
   return member === undefined ? 0 : Buffer.byteLength(text.slice(member.valueStart, member.valueEnd));
 }
 
-function partsOf({ body }: CompletionRequest): Parts {
-  return countParts(body.messages as unknown[]);
-}
-
-function countParts(messages: unknown[]): Parts {
+function lookThrough(messages: readonly Body[]): Parts {
   const parts = noParts();
   for (const message of messages) {
-    if (!isObject(message) || !Array.isArray(message.content)) continue;
+    if (!Array.isArray(message.content)) continue;
     for (const part of message.content as unknown[]) {
       if (!isObject(part)) continue;
       refuseLongCache(part.prompt_cache_breakpoint, "messages");

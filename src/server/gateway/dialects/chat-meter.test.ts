@@ -1,68 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
+import { anyChatStream, dataOf } from "#testing/dialects.ts";
 import { chunk, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
-import { ChatMeter, readUsage } from "./chat-meter.ts";
+import { ChatMeter } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
+const used = { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 7 };
 
 const run = (stream: Uint8Array, cuts: readonly number[], options: { includeUsage: boolean } = { includeUsage: false }) =>
   runCut(new ChatMeter(options), stream, cuts, QUOTA);
 
-const text = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 12 }),
-  fc.constantFrom("🦊", "é", "[DONE]", '"finish_reason":"stop"', "\n\n", "data: x", "\r\n\r\n"),
-);
-const spaced = (object: object) => JSON.stringify(object).replace(/(?<!\\)":/g, '" : ');
-const anyStream = fc
-  .record({
-    texts: fc.array(text, { maxLength: 5 }),
-    finishText: fc.option(text, { nil: undefined }),
-    usage: fc.constantFrom("own chunk", "finish chunk", "every chunk", "first chunk", "none"),
-    done: fc.boolean(),
-    comments: fc.boolean(),
-    newline: fc.constantFrom("\n", "\r\n"),
-    write: fc.constantFrom(JSON.stringify, spaced),
-    failure: fc.boolean(),
-    choices: fc.integer({ min: 1, max: 3 }),
-    lastNewline: fc.boolean(),
-  })
-  .map((shape) => {
-    const used = { usage: usage(10, 5) };
-    const inAll = shape.usage === "every chunk" ? used : {};
-    const objects: object[] = shape.texts.map((content, index) =>
-      chunk([delta({ content }, { index: index % shape.choices })], shape.usage === "first chunk" && index === 0 ? used : inAll),
-    );
-    if (shape.failure) objects.push({ error: { message: "broke", code: 500 } });
-    for (let index = 0; index < shape.choices; index++) {
-      objects.push(
-        chunk(
-          [delta(shape.finishText === undefined ? {} : { content: shape.finishText }, { index, finishReason: "stop" })],
-          shape.usage === "finish chunk" ? used : inAll,
-        ),
-      );
-    }
-    if (shape.usage === "own chunk" || shape.usage === "every chunk") objects.push(chunk([], used));
-    const parts = objects.flatMap((object) => [...(shape.comments ? [": ping\n\n"] : []), `data: ${shape.write(object)}\n\n`]);
-    if (shape.done) parts.push("data: [DONE]\n\n");
-    let stream = parts.join("");
-    if (!shape.lastNewline) stream = stream.trimEnd();
-    return { shape, bytes: Buffer.from(shape.newline === "\n" ? stream : stream.replaceAll("\n", "\r\n")) };
-  });
-
 describe("ChatMeter", () => {
-  test("any split of the byte stream gives the client the same bytes, and the same usage and end", () => {
-    fc.assert(
-      fc.property(anyStream, fc.array(fc.nat(), { maxLength: 12 }), fc.boolean(), ({ bytes }, cuts, includeUsage) => {
-        expect(run(bytes, cuts, { includeUsage })).toEqual(run(bytes, [], { includeUsage }));
-      }),
-      { numRuns: 400 },
-    );
-  });
-
   test("every text reaches the client, quota stands on the last finish chunk, and [DONE] is last", () => {
     fc.assert(
-      fc.property(anyStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
+      fc.property(anyChatStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
         fc.pre(!shape.failure && shape.usage !== "first chunk");
         const { client, usage: found, finished } = run(bytes, cuts);
         const data = client
@@ -103,23 +55,6 @@ describe("ChatMeter", () => {
     }
   });
 
-  test("an error event ends the stream and goes no further", () => {
-    const bytes = Buffer.from(
-      [event(chunk([delta({ content: "a" })])), event({ error: { message: "secret", code: 429 } }), event("[DONE]")].join(""),
-    );
-    const { client, failure } = run(bytes, []);
-    expect(client).toBe(event(chunk([delta({ content: "a" })])));
-    expect(failure).toEqual({ message: "secret", status: 429 });
-  });
-
-  test("half an event at the end is not passed on", () => {
-    const whole = event(chunk([delta({ content: "a" })]));
-    const meter = new ChatMeter({ includeUsage: false });
-    expect(meter.push(Buffer.from(whole + whole.slice(0, 30)))?.toString()).toBe(whole);
-    expect(meter.end()).toBeNull();
-    expect([meter.finished, meter.done]).toEqual([false, false]);
-  });
-
   test("counts what was delivered: text of every choice, refusals, reasoning and tool calls", async () => {
     const meter = new ChatMeter({ includeUsage: false });
     const call = toolCall("hello", {});
@@ -155,75 +90,23 @@ describe("ChatMeter", () => {
     expect(await meter.deliveredTokens()).toBe(1);
     expect(await meter.completedTokens()).toBe(2);
   });
-
-  test("an event of many megabytes takes work in proportion to its size", () => {
-    const meter = new ChatMeter({ includeUsage: false });
-    const bytes = Buffer.from(event(chunk([delta({ content: "x".repeat(8 * 1024 * 1024) })])));
-    const { concat } = Buffer;
-    let copied = 0;
-    let through = 0;
-    // Not a spy: that would keep every copy it has seen.
-    Buffer.concat = (...args) => {
-      const made = concat(...args);
-      copied += made.length;
-      return made;
-    };
-    try {
-      for (let at = 0; at < bytes.length; at += 1024) through += meter.push(bytes.subarray(at, at + 1024))?.length ?? 0;
-    } finally {
-      Buffer.concat = concat;
-    }
-    expect(through).toBe(bytes.length);
-    // Each byte three times and a little: beside the end of the part before it, into the whole event, and for counting
-    // its text. Putting the parts together each time would copy some four thousand times as much.
-    expect(copied).toBeLessThan(4 * bytes.length);
-  });
-
-  test("counts a long answer without keeping its bytes apart", async () => {
-    const meter = new ChatMeter({ includeUsage: false });
-    for (let index = 0; index < 2_000; index++) meter.push(Buffer.from(event(chunk([delta({ content: " word" })]))));
-    expect(await meter.deliveredTokens()).toBe(2_000);
-  });
-
-  test("a chunk of any JSON is passed on and breaks nothing", async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(fc.jsonValue(), { maxLength: 4 }), fc.array(fc.nat(), { maxLength: 4 }), async (values, cuts) => {
-        const bytes = Buffer.from(values.map((value) => `data: ${JSON.stringify(value)}\n\n`).join(""));
-        expect(run(bytes, cuts)).toEqual(run(bytes, []));
-        const meter = new ChatMeter({ includeUsage: false });
-        meter.push(bytes);
-        expect(await meter.deliveredTokens()).toBeGreaterThanOrEqual(0);
-      }),
-    );
-  });
 });
 
-describe("readUsage", () => {
-  test.each([
-    [undefined, null],
-    [null, null],
-    ["10", null],
-    [{}, null],
-    [{ completion_tokens: 5 }, null],
-    [{ prompt_tokens: -1 }, null],
-    [{ prompt_tokens: 1.5 }, null],
-    [{ prompt_tokens: "10", completion_tokens: 5 }, null],
-    [{ prompt_tokens: 2 ** 31 }, null],
-    // Half a count is none.
-    [{ prompt_tokens: 10 }, null],
-    [{ prompt_tokens: 10, completion_tokens: "5" }, null],
-    // Embeddings have no completion.
-    [{ prompt_tokens: 10, total_tokens: 10 }, [10, 0, 0, 0]],
-    [{ prompt_tokens: 10, completion_tokens: 5 }, [10, 0, 0, 5]],
-    [{ prompt_tokens: 10, completion_tokens: -5 }, null],
-    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: null }, [10, 0, 0, 5]],
-    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: 4, cache_write_tokens: 2 } }, [10, 4, 2, 5]],
-    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: "4" } }, [10, 0, 0, 5]],
-    // Hidden reasoning that only the total has.
-    [{ prompt_tokens: 10, completion_tokens: 5, total_tokens: 115 }, [10, 0, 0, 105]],
-    [{ prompt_tokens: 10, completion_tokens: 5, total_tokens: 3 }, [10, 0, 0, 5]],
-  ])("of %j is %j", (given, expected) => {
-    const found = readUsage(given);
-    expect(found && [found.promptTokens, found.cachedTokens, found.cacheWriteTokens, found.completionTokens]).toEqual(expected);
+describe("a chat stream that was cut short", () => {
+  test("before its first chunk has a chunk of its own", () => {
+    const meter = new ChatMeter({ includeUsage: false, model: "gpt-4o-mini" });
+    meter.allow(0);
+    expect(meter.push(Buffer.from(event(chunk([delta({ content: "hello" })]))))).toBeNull();
+    const [last] = dataOf(meter.cutShort(used, QUOTA).toString());
+    expect(last).toMatchObject({ object: "chat.completion.chunk", model: "gpt-4o-mini", choices: [{ index: 0, finish_reason: "length" }] });
+  });
+
+  test("whose choices had all ended keeps their ends", () => {
+    const meter = new ChatMeter({ includeUsage: false });
+    meter.allow(100);
+    meter.push(Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({}, { finishReason: "stop" })]))));
+    meter.push(Buffer.from(event(chunk([delta({ content: "x".repeat(200) })]))));
+    expect(meter.isFull).toBe(true);
+    expect(dataOf(meter.cutShort(used, QUOTA).toString()).map(({ choices }) => choices)).toMatchObject([[{ finish_reason: "stop" }]]);
   });
 });

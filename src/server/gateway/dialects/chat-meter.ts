@@ -1,26 +1,9 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { EventMeter, isCount, parseData, readFailure } from "./event-meter.ts";
+import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
-
-/** Reads OpenAI's `usage` object. Null when there is none that counts; absent parts are zero. */
-export function readUsage(usage: unknown): TokenUsage | null {
-  if (typeof usage !== "object" || usage === null) return null;
-  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details } = usage as Record<string, unknown>;
-  if (!isCount(prompt_tokens)) return null;
-  // Half a count is none. Embeddings have a total only.
-  if (!isCount(completion_tokens) && !isCount(total_tokens)) return null;
-  const details = (prompt_tokens_details ?? {}) as Record<string, unknown>;
-  const completion = isCount(completion_tokens) ? completion_tokens : 0;
-  return {
-    promptTokens: prompt_tokens,
-    cachedTokens: isCount(details.cached_tokens) ? details.cached_tokens : 0,
-    cacheWriteTokens: isCount(details.cache_write_tokens) ? details.cache_write_tokens : 0,
-    // Some providers leave hidden reasoning out of completion_tokens but not out of
-    // total_tokens, and bill it as output.
-    completionTokens: isCount(total_tokens) ? Math.max(completion, total_tokens - prompt_tokens) : completion,
-  };
-}
+import { parseData } from "./server-sent-events.ts";
+import { readUsage } from "./usage.ts";
 
 /**
  * A stream of chat completion chunks:
@@ -42,7 +25,7 @@ export class ChatMeter extends EventMeter {
   #usageEvent: string | null = null;
 
   constructor(options: { includeUsage: boolean; choices?: number; model?: string; lane?: string }) {
-    super(readText, options.lane ?? "");
+    super(SHAPE, options.lane ?? "");
     this.#includeUsage = options.includeUsage;
     this.#choices = options.choices ?? 1;
     this.#model = options.model ?? "";
@@ -93,10 +76,8 @@ export class ChatMeter extends EventMeter {
     return this.delivered.countTokens();
   }
 
-  protected passes(events: Buffer): boolean {
-    if (this.#finishEvent !== null || MATTERS.test(events.toString("latin1"))) return false;
-    if (this.usage !== null && HAS_CHOICES.test(events.toString("latin1"))) this.#goOn();
-    return true;
+  protected override passes(events: Buffer): boolean {
+    return this.#finishEvent === null && super.passes(events);
   }
 
   protected look(event: string, data: string): string {
@@ -105,11 +86,8 @@ export class ChatMeter extends EventMeter {
       return "";
     }
     const chunk = parseData(data);
+    if (this.fails(event, chunk)) return "";
     if (chunk === null) return event;
-    if (chunk.error !== undefined && chunk.error !== null) {
-      this.failure = readFailure(chunk.error);
-      return "";
-    }
     const usage = readUsage(chunk.usage);
     if (usage !== null) this.usage = usage;
     const choices = Array.isArray(chunk.choices) ? (chunk.choices as { index?: unknown; delta?: unknown; finish_reason?: unknown }[]) : [];
@@ -125,13 +103,8 @@ export class ChatMeter extends EventMeter {
       if (this.#includeUsage) this.#usageEvent = data;
       return "";
     }
-    if (choices.length > 0 && usage === null) this.#goOn();
+    if (choices.length > 0 && usage === null) this.goOn();
     return this.#releaseFinish() + event;
-  }
-
-  /** More text after a count: it was a count so far, not the last one. */
-  #goOn(): void {
-    if (!this.finished) this.usage = null;
   }
 
   #releaseFinish(): string {
@@ -148,9 +121,11 @@ function isEmpty(choice: { delta?: unknown } | null): boolean {
   );
 }
 
-// In a JSON text these can't stand inside a string: there the quote is escaped.
-const MATTERS = /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/;
-const HAS_CHOICES = /"choices"\s*:\s*\[\s*\{/;
+const SHAPE: StreamShape = {
+  readText,
+  matters: /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/,
+  goesOn: /"choices"\s*:\s*\[\s*\{/,
+};
 
 /** Providers that show their reasoning bill it as output. */
 const TEXT_FIELDS = ["content", "refusal", "reasoning_content", "reasoning"];

@@ -26,21 +26,24 @@ export type Dialect = {
   /** Members of the body that billing has to change, as JSON texts. `outputLimit` is null when the app's own stands. */
   changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string>;
   /** Some providers report a failure with status 200. */
-  isAnswer(answer: Readonly<Record<string, unknown>>): boolean;
+  isAnswer(answer: Body): boolean;
   /** What a JSON answer says was used; null when it does not say. */
-  readUsage(answer: Readonly<Record<string, unknown>>): TokenUsage | null;
+  readUsage(answer: Body): TokenUsage | null;
   /** The output tokens of a JSON answer, by tokenizer. */
-  countAnswer(answer: Readonly<Record<string, unknown>>, lane: string): Promise<number>;
+  countAnswer(answer: Body, lane: string): Promise<number>;
   /** Watches one stream, puts `quota` at its end, and tells of a failure in it. */
   watch(request: CompletionRequest, lane: string): EventMeter;
 };
+
+/** The JSON object of a request, or one in it. */
+export type Body = Readonly<Record<string, unknown>>;
 
 export type HeaderReader = (name: string) => string | null;
 
 /** A request that the gateway understands as far as money goes; the rest is the provider's business. */
 export type CompletionRequest = {
   text: string;
-  body: Readonly<Record<string, unknown>>;
+  body: Body;
   members: ReadonlyMap<string, JsonMember>;
   model: Model;
   stream: boolean;
@@ -53,6 +56,9 @@ export type CompletionRequest = {
   outputLimitFields: readonly string[];
   /** Output tokens that a lowered limit must still leave; below it there is no answer worth its price. */
   leastOutput: number;
+  parts: Parts;
+  /** Tokens that the provider puts in front of the prompt, at most. */
+  instructions: number;
   /** No prompt of this body has more tokens. */
   promptBound: number;
   /** What the provider may write of it into a prompt cache. */
@@ -63,6 +69,16 @@ export type CompletionRequest = {
   onlyProviderCounts: boolean;
   /** Headers of the app that go on to the provider. */
   headers: Readonly<Record<string, string>>;
+};
+
+/** What of a prompt is not text. */
+export type Parts = {
+  images: number;
+  audio: number;
+  /** Strings of the body that are data of images; they are not billed by their bytes. Such a string in the text of a message is. */
+  imageData: string[];
+  /** Something whose tokens nobody here can bound: a file that only the provider knows, a document of pages. */
+  unbounded: boolean;
 };
 
 /** Output tokens that a lowered limit must still leave. */

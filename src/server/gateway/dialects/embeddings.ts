@@ -1,7 +1,9 @@
 import { countTextTokens } from "../../pricing/tokens.ts";
-import { ChatMeter, readUsage } from "./chat-meter.ts";
+import { ChatMeter } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
-import { countForBound, once, parseBody, pricedFields, readModel, wrong } from "./read.ts";
+import { countForBound, noParts, once } from "./prompt.ts";
+import { begin, pricedFields, wrong } from "./read.ts";
+import { readUsage } from "./usage.ts";
 
 /** OpenAI's embeddings: input tokens, no output and no stream. */
 export const embeddings: Dialect = {
@@ -23,20 +25,17 @@ export const embeddings: Dialect = {
 const PRICED = pricedFields(["model", "input", "stream", "service_tier"]);
 
 function read(text: string): CompletionRequest {
-  const { body, members } = parseBody(text, PRICED);
-  const model = readModel(body, "embedding");
-  if (!isEmbeddable(body.input)) throw wrong("input", "`input` must be text, a list of texts, or tokens.");
+  const begun = begin(text, PRICED, "embedding");
+  if (!isEmbeddable(begun.body.input)) throw wrong("input", "`input` must be text, a list of texts, or tokens.");
   return {
-    text,
-    body,
-    members,
-    model,
-    stream: false,
+    ...begun,
     choices: 1,
     askedOutput: 0,
     limitIsOwn: true,
     outputLimitFields: [],
     leastOutput: LEAST_OUTPUT,
+    parts: noParts(),
+    instructions: 0,
     // Each input has a context of its own, so the model's does not bound their sum.
     promptBound: Buffer.byteLength(text),
     cacheWrites: "none",

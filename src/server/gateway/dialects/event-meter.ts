@@ -1,6 +1,17 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
+import { DeliveredText, type TextReader } from "./delivered-text.ts";
+import { isObject } from "./read.ts";
+import { endOfLastEvent, eventData, eventsIn, parseData, SEPARATOR_BYTES } from "./server-sent-events.ts";
+
+/** What tells the events of one API's streams apart, by their bytes: in a JSON text these can't stand inside a string, for there the quote is escaped. */
+export type StreamShape = {
+  readText: TextReader;
+  /** An event that may say how the stream ends, or what was used. */
+  matters: RegExp;
+  /** An event with more of the answer, where an API counts before its end. */
+  goesOn?: RegExp;
+};
 
 /**
  * Watches a provider's server-sent events on their way to the client. Bytes go
@@ -27,14 +38,40 @@ export abstract class EventMeter {
   /** Whole events that would be above it, oldest first. */
   #kept: string[] = [];
   protected readonly delivered: DeliveredText;
+  readonly #matters: RegExp;
+  readonly #goesOn: RegExp | undefined;
 
   /** `lane` is the app in whose turn the answer is counted, should the provider not count it. */
-  constructor(readText: TextReader, lane: string) {
+  constructor({ readText, matters, goesOn }: StreamShape, lane: string) {
+    this.#matters = matters;
+    this.#goesOn = goesOn;
     this.delivered = new DeliveredText(readText, (data) => this.note(data), lane);
   }
 
   /** Whether whole events may go on without a look into each. */
-  protected abstract passes(events: Buffer): boolean;
+  protected passes(events: Buffer): boolean {
+    const text = events.toString("latin1");
+    if (this.#matters.test(text)) return false;
+    if (this.usage !== null && this.#goesOn?.test(text)) this.goOn();
+    return true;
+  }
+
+  /** Notes the failure that an event tells of, in whichever way; whether it does. */
+  protected fails(event: string, chunk: Record<string, unknown> | null): boolean {
+    const error = chunk?.error ?? null;
+    if (error === null && chunk?.type !== "error" && !IS_ERROR.test(event)) return false;
+    this.fail(error ?? chunk);
+    return true;
+  }
+
+  protected fail(error: unknown): void {
+    this.failure = readFailure(error);
+  }
+
+  /** More text after a count: it was a count so far, not the last one. */
+  protected goOn(): void {
+    if (!this.finished) this.usage = null;
+  }
 
   /** Looks into one event; what of it goes to the client now. */
   protected abstract look(event: string, data: string): string;
@@ -185,169 +222,15 @@ const EMPTY = Buffer.alloc(0);
 
 const LARGEST_EVENT_BYTES = 16 * 1024 * 1024;
 
-/** The longest end of an event is CR LF CR LF. */
-const SEPARATOR_BYTES = 4;
+/** An event that is named as one of an error. */
+const IS_ERROR = /^event: ?error\s*$/m;
 
-function eventsIn(events: Buffer): string[] {
-  return events.toString("utf8").split(/(?<=\r?\n\r?\n)/);
+/** The names that Anthropic and OpenAI have for a rate limit. */
+const RATE_LIMITS: readonly unknown[] = ["rate_limit_error", "rate_limit_exceeded"];
+
+function readFailure(error: unknown): NonNullable<EventMeter["failure"]> {
+  const { message, code, status, type } = isObject(error) ? error : { message: error };
+  const number = [status, code].find((value) => typeof value === "number") as number | undefined;
+  const isLimit = RATE_LIMITS.includes(code) || RATE_LIMITS.includes(type);
+  return { message: typeof message === "string" ? message : "", status: isLimit ? 429 : (number ?? null) };
 }
-
-/** Where the last empty line ends: everything before it is whole events. */
-function endOfLastEvent(bytes: Buffer): number {
-  const length = bytes.length;
-  if (length >= 2 && bytes[length - 1] === 10 && bytes[length - 2] === 10) return length;
-  return Math.max(after(bytes, "\n\n"), after(bytes, "\r\n\r\n"));
-}
-
-function after(bytes: Buffer, separator: string): number {
-  const at = bytes.lastIndexOf(separator, undefined, "latin1");
-  return at === -1 ? 0 : at + separator.length;
-}
-
-/**
- * The data of one event, on one line; null for comments and events without data.
- * Lines of an event are parted by a line feed, but what they make up here is JSON,
- * where a space means the same and goes out again on one line.
- */
-export function eventData(event: string): string | null {
-  const lines = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-  return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join(" ");
-}
-
-export function parseData(data: string): Record<string, unknown> | null {
-  try {
-    const chunk: unknown = JSON.parse(data);
-    return typeof chunk === "object" && chunk !== null ? (chunk as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
-}
-
-export function readFailure(error: unknown): NonNullable<EventMeter["failure"]> {
-  const { message, code, status } = (typeof error === "object" && error !== null ? error : { message: error }) as Record<string, unknown>;
-  const number = typeof status === "number" ? status : typeof code === "number" ? code : null;
-  return { message: typeof message === "string" ? message : "", status: number };
-}
-
-/** A whole number that can be a count of tokens. */
-export function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= 2_147_483_647;
-}
-
-/** Hands out the texts that the model wrote in one event, each under the name of what it goes on with. */
-export type TextReader = (data: Record<string, unknown>, append: (key: string, text: unknown) => void) => void;
-
-/**
- * Remembers what was delivered, cheaply: as the bytes that went by, and every now
- * and then as the text in them, so that a long stream takes little memory.
- */
-class DeliveredText {
-  /** Copies: a chunk from the network takes three times the memory of the bytes in it. */
-  #pending: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
-  #pendingBytes = 0;
-  /** What the texts may be in tokens. */
-  #textBound = 0;
-  /** What of that bound was counted since, and is less. */
-  #counted = 0;
-  readonly #read: TextReader;
-  readonly #note: (data: Record<string, unknown>) => void;
-  readonly #lane: string;
-  readonly #texts = new Map<string, string>();
-
-  constructor(read: TextReader, note: (data: Record<string, unknown>) => void, lane: string) {
-    this.#read = read;
-    this.#note = note;
-    this.#lane = lane;
-  }
-
-  add(events: Buffer): void {
-    const bytes = this.#pendingBytes + events.length;
-    if (bytes > this.#pending.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.#pending.length));
-      this.#pending.copy(larger, 0, 0, this.#pendingBytes);
-      this.#pending = larger;
-    }
-    events.copy(this.#pending, this.#pendingBytes);
-    this.#pendingBytes = bytes;
-    if (bytes > FOLD_BYTES) this.#fold();
-  }
-
-  /** Tokens of all that was added, at most. Takes no time. */
-  get bound(): number {
-    return this.#textBound - this.#counted + this.#pendingBytes;
-  }
-
-  /** The same without the bytes around the text. */
-  closerBound(): number {
-    this.#fold();
-    return this.bound;
-  }
-
-  /** The same with one more event. */
-  boundWith(event: string): number {
-    const bound = this.closerBound();
-    const data = eventData(event);
-    const chunk = data === null ? null : parseData(data);
-    if (chunk === null) return bound;
-    let more = 0;
-    const seen = new Set<string>();
-    this.#read(chunk, (key, text) => {
-      if (typeof text !== "string" || text === "") return;
-      more += Buffer.byteLength(text) + (this.#texts.has(key) || seen.has(key) ? 0 : BEGINNING_TOKENS);
-      seen.add(key);
-    });
-    return bound + more;
-  }
-
-  /** The text whose name begins so. */
-  text(key: string): string {
-    this.#fold();
-    return this.#texts.get(key) ?? "";
-  }
-
-  countTokens(): Promise<number> {
-    this.#fold();
-    return countTextTokens([...this.#texts.values()], { lane: this.#lane });
-  }
-
-  async count(margin: number): Promise<void> {
-    this.#fold();
-    const [bound, texts] = [this.#textBound, this.#texts.size];
-    let counted: number;
-    try {
-      counted = await countTextTokens([...this.#texts.values()], { lane: this.#lane, purpose: "ask" });
-    } catch (error) {
-      if (error instanceof TooBusyToCountError) return;
-      throw error;
-    }
-    const tokens = Math.ceil(counted * margin) + texts * BEGINNING_TOKENS;
-    // What was added meanwhile is in the bound by its bytes.
-    this.#counted = Math.max(this.#counted, bound - tokens);
-  }
-
-  #fold(): void {
-    if (this.#pendingBytes === 0) return;
-    const text = this.#pending.toString("utf8", 0, this.#pendingBytes);
-    if (this.#pending.length > FIRST_BYTES) this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
-    this.#pendingBytes = 0;
-    for (const event of text.split(/\r?\n\r?\n/)) {
-      const data = eventData(event);
-      const chunk = data === null ? null : parseData(data);
-      if (chunk === null) continue;
-      this.#read(chunk, this.#append);
-      this.#note(chunk);
-    }
-  }
-
-  readonly #append = (key: string, text: unknown): void => {
-    if (typeof text !== "string" || text === "") return;
-    const before = this.#texts.get(key);
-    this.#textBound += Buffer.byteLength(text) + (before === undefined ? BEGINNING_TOKENS : 0);
-    this.#texts.set(key, (before ?? "") + text);
-  };
-}
-
-/** Tokens around a text that are not in it: what begins and ends an answer, or a call of a function. */
-const BEGINNING_TOKENS = 16;
-const FIRST_BYTES = 1024;
-const FOLD_BYTES = 32 * 1024;

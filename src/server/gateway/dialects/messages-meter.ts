@@ -1,32 +1,9 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { EventMeter, isCount, parseData, readFailure } from "./event-meter.ts";
+import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
-
-/**
- * Reads Anthropic's `usage` object, where `input_tokens` are those that have nothing
- * to do with the prompt cache. Null when there is none that counts; absent parts are zero.
- */
-export function readMessagesUsage(usage: unknown): TokenUsage | null {
-  if (typeof usage !== "object" || usage === null) return null;
-  const { input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, cache_creation } = usage as Record<
-    string,
-    unknown
-  >;
-  // Half a count is none.
-  if (!isCount(input_tokens) || !isCount(output_tokens)) return null;
-  const read = isCount(cache_read_input_tokens) ? cache_read_input_tokens : 0;
-  const written = isCount(cache_creation_input_tokens) ? cache_creation_input_tokens : 0;
-  const { ephemeral_1h_input_tokens } = (cache_creation ?? {}) as Record<string, unknown>;
-  const long = isCount(ephemeral_1h_input_tokens) ? Math.min(ephemeral_1h_input_tokens, written) : 0;
-  return {
-    promptTokens: input_tokens + read + written,
-    cachedTokens: read,
-    cacheWriteTokens: written - long,
-    longCacheWriteTokens: long,
-    completionTokens: output_tokens,
-  };
-}
+import { parseData } from "./server-sent-events.ts";
+import { isCount, readMessagesUsage } from "./usage.ts";
 
 /**
  * A stream of Anthropic's events. All go through as they came but the last,
@@ -42,7 +19,7 @@ export class MessagesMeter extends EventMeter {
   #stopData = '{"type":"message_stop"}';
 
   constructor(lane = "") {
-    super(readText, lane);
+    super(SHAPE, lane);
   }
 
   closing(quota: string): Buffer {
@@ -73,19 +50,9 @@ export class MessagesMeter extends EventMeter {
     return Buffer.from(`event: error\ndata: ${JSON.stringify({ type: "error", error: { type: errorType(failure), code, message } })}\n\n`);
   }
 
-  protected passes(events: Buffer): boolean {
-    const text = events.toString("latin1");
-    if (MATTERS.test(text)) return false;
-    if (this.usage !== null && HAS_DELTA.test(text)) this.#goOn();
-    return true;
-  }
-
   protected look(event: string, data: string): string {
     const chunk = parseData(data);
-    if (chunk?.type === "error" || (chunk?.error ?? null) !== null || IS_ERROR.test(event)) {
-      this.failure = failureOf(chunk?.error);
-      return "";
-    }
+    if (this.fails(event, chunk)) return "";
     if (chunk === null) return event;
     if (chunk.type === "message_stop") {
       this.finished = true;
@@ -95,7 +62,7 @@ export class MessagesMeter extends EventMeter {
     }
     if (chunk.type === "message_start") this.#readStart(chunk.message);
     else if (chunk.type === "message_delta") this.#readDelta(chunk);
-    else if (chunk.type === "content_block_delta") this.#goOn();
+    else if (chunk.type === "content_block_delta") this.goOn();
     return event;
   }
 
@@ -125,26 +92,17 @@ export class MessagesMeter extends EventMeter {
       if (value !== null && !(isCount(before) && value === 0)) this.#counts[name] = value;
     }
   }
-
-  /** More text after a count: it was a count so far, not the last one. */
-  #goOn(): void {
-    if (!this.finished) this.usage = null;
-  }
 }
 
-// In a JSON text these can't stand inside a string: there the quote is escaped.
-const MATTERS = /"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]|^event: ?error/m;
-const IS_ERROR = /^event: ?error\s*$/m;
-const HAS_DELTA = /"content_block_delta"/;
+const SHAPE: StreamShape = {
+  readText,
+  matters: /"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]|^event: ?error/m,
+  goesOn: /"content_block_delta"/,
+};
 
 function errorType({ code }: AppError): string {
   if (code === "rate_limit") return "rate_limit_error";
   return code === "gateway_timeout" ? "timeout_error" : "api_error";
-}
-
-function failureOf(error: unknown): NonNullable<EventMeter["failure"]> {
-  const isLimit = (error as { type?: unknown } | null | undefined)?.type === "rate_limit_error";
-  return { ...readFailure(error ?? ""), ...(isLimit ? { status: 429 } : {}) };
 }
 
 function readText(chunk: Record<string, unknown>, append: (key: string, text: unknown) => void): void {

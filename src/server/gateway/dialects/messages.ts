@@ -1,44 +1,25 @@
 import type { Model } from "../../pricing/models.ts";
 import type { CacheWrites } from "../../pricing/price.ts";
-import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
-import { type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT } from "./dialect.ts";
+import { countPromptTokens } from "../../pricing/tokens.ts";
+import { type Body, type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
-import { MessagesMeter, readMessagesUsage } from "./messages-meter.ts";
-import {
-  type Body,
-  boundByBytes,
-  boundByTokens,
-  isObject,
-  noParts,
-  notAvailable,
-  once,
-  type Parts,
-  parseBody,
-  pricedFields,
-  readBoolean,
-  readInteger,
-  readMessages,
-  readModel,
-  readObject,
-  tokensOfBodyWith,
-  toolInstructions,
-  wrong,
-} from "./read.ts";
-
+import { MessagesMeter } from "./messages-meter.ts";
+import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
+import { fileRefused, notAvailable, readTools, refuseMembers, refuseTiers, SHARED } from "./refuse.ts";
+import { readMessagesUsage } from "./usage.ts";
 /** Anthropic's Messages API. */
 export const messages: Dialect = {
   upstreamPath: "/messages",
   read,
-  closerPromptBound: once((request, lane) =>
-    boundByTokens(request, lane, lookThrough(request.body).parts, instructionsOf(request.body, request.text)),
-  ),
+  closerPromptBound,
   countPrompt: once(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
   changes: (_request, _upstream, outputLimit) =>
     outputLimit === null ? ({} as Record<string, string>) : { max_tokens: String(outputLimit) },
   isAnswer: ({ type, content }) => type !== "error" && Array.isArray(content),
   readUsage: ({ usage }) => readMessagesUsage(usage),
-  countAnswer,
+  countAnswer: countTexts(textsOf),
   watch: (_request, lane) => new MessagesMeter(lane),
 };
 
@@ -64,32 +45,29 @@ const PRICED = pricedFields([
 ]);
 
 function read(text: string, header: HeaderReader): CompletionRequest {
-  const { body, members } = parseBody(text, PRICED);
-  const model = readModel(body, "chat");
+  const begun = begin(text, PRICED, "chat");
+  const { body, model } = begun;
   requireDoor(model, "/v1/messages");
   readMessages(body);
-  const stream = readBoolean(body, "stream");
-  const asked = readInteger(body, "max_tokens", 0, Number.MAX_SAFE_INTEGER);
-  if (asked === null) throw wrong("max_tokens", "`max_tokens` must say how long the answer may be.");
+  const limit = readOutputLimit(begun, ["max_tokens"], 0);
+  if (limit.askedOutput === null) throw wrong("max_tokens", "`max_tokens` must say how long the answer may be.");
   const thinking = readObject(body, "thinking");
   const headers = readHeaders(header);
   refuseWhatHasNoPrice(body);
   const { parts, cacheWrites } = lookThrough(body);
   refuseUnpricedCache(cacheWrites, model);
+  const instructions = instructionsOf(body, text);
   return {
-    text,
-    body,
-    members,
-    model,
-    stream,
+    ...begun,
+    ...limit,
     choices: 1,
-    askedOutput: Math.min(asked, model.maxOutputTokens),
     limitIsOwn: false,
-    outputLimitFields: ["max_tokens"],
     // A budget for thinking has to fit within the limit, or the provider refuses the request.
     leastOutput:
       LEAST_OUTPUT + (thinking?.type === "enabled" ? (readInteger(thinking, "budget_tokens", 0, Number.MAX_SAFE_INTEGER) ?? 0) : 0),
-    promptBound: boundByBytes(text, parts, instructionsOf(body, text), model),
+    parts,
+    instructions,
+    promptBound: boundByBytes(text, parts, instructions, model),
     cacheWrites,
     predictionBytes: 0,
     // Thinking is billed in full, and shown as a summary or not at all.
@@ -131,8 +109,6 @@ function readHeaders(header: HeaderReader): Record<string, string> {
   return { "anthropic-version": version, ...(betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") }) };
 }
 
-const SHARED = "it refers to what is kept in this server's own account with the provider, which all apps share.";
-
 const REFUSED: Readonly<Record<string, string>> = {
   container: "containers are billed by the hour and kept in an account that all apps share.",
   mcp_servers: "what remote tools cost has no price here.",
@@ -144,16 +120,11 @@ const REFUSED: Readonly<Record<string, string>> = {
 };
 
 function refuseWhatHasNoPrice(body: Body): void {
-  for (const [field, why] of Object.entries(REFUSED)) if ((body[field] ?? null) !== null) throw notAvailable(field, why);
-  if (!["auto", "standard_only"].includes((body.service_tier ?? "auto") as string))
-    throw notAvailable("service_tier", "this tier has prices of its own.");
+  refuseMembers(body, REFUSED);
+  refuseTiers(body, ["auto", "standard_only"]);
   if ((body.speed ?? "standard") !== "standard") throw notAvailable("speed", "this speed has prices of its own.");
   if ((body.inference_geo ?? "global") !== "global") throw notAvailable("inference_geo", "regions have prices of their own.");
-  if ((body.tools ?? null) !== null && !Array.isArray(body.tools)) throw wrong("tools", "`tools` must be a list.");
-  for (const tool of (body.tools ?? []) as unknown[]) {
-    if (!isOwnTool(tool) && !isClientTool(tool))
-      throw notAvailable("tools", "only tools that your app runs have a price: its own, bash, text_editor and memory.");
-  }
+  readTools(body, (tool) => isOwnTool(tool) || isClientTool(tool), "tools that your app runs (its own, bash, text_editor and memory)");
 }
 
 function isOwnTool(tool: unknown): boolean {
@@ -220,7 +191,7 @@ function lookAt(content: unknown, found: Found): void {
       default:
         // Results of the provider's own tools may stand for more than their bytes, and name files.
         if (TEXT_BLOCKS.has(block.type)) break;
-        if (JSON.stringify(block).includes('"file_id":')) throw fileRefused();
+        if (JSON.stringify(block).includes('"file_id":')) throw fileRefused("messages");
         found.parts.unbounded = true;
     }
   }
@@ -245,11 +216,7 @@ function lookAtDocument(source: unknown, found: Found): void {
 }
 
 function refuseFile(source: Body): void {
-  if (source.type === "file" || "file_id" in source) throw fileRefused();
-}
-
-function fileRefused(): Error {
-  return notAvailable("messages", "a file id names something in an account that all apps share. Send the file itself.");
+  if (source.type === "file" || "file_id" in source) throw fileRefused("messages");
 }
 
 function noteCache(holder: unknown, found: Found): void {
@@ -264,19 +231,19 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   const system = body.system === undefined ? [] : [{ role: "system", content: body.system }];
   const said = [...system, ...(body.messages as Body[])];
   if (said.every(({ content }) => isPlainText(content))) return countPromptTokens({ messages: said, tools: body.tools }, { lane });
-  return tokensOfBodyWith(lookThrough(body).parts, request.text, lane);
+  return tokensOfBody(request, lane);
 }
 
 function isPlainText(content: unknown): boolean {
   return typeof content === "string" || (Array.isArray(content) && content.every((block) => isObject(block) && block.type === "text"));
 }
 
-function countAnswer({ content }: Body, lane: string): Promise<number> {
+function textsOf({ content }: Body): string[] {
   const written: string[] = [];
   for (const block of Array.isArray(content) ? (content as unknown[]) : []) {
     if (!isObject(block)) continue;
     for (const text of [block.text, block.thinking, block.name]) if (typeof text === "string") written.push(text);
     if (block.input !== undefined) written.push(JSON.stringify(block.input));
   }
-  return countTextTokens(written, { lane });
+  return written;
 }

@@ -1,20 +1,10 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { readUsage } from "./chat-meter.ts";
-import { EventMeter, parseData, readFailure } from "./event-meter.ts";
+import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember, DuplicateMemberError, topLevelMembers, withMembers } from "./json-text.ts";
-
-/** Reads the `usage` of a response, which has other names than that of a chat completion and says the same. */
-export function readResponseUsage(usage: unknown): TokenUsage | null {
-  if (typeof usage !== "object" || usage === null) return null;
-  const { input_tokens, output_tokens, total_tokens, input_tokens_details } = usage as Record<string, unknown>;
-  return readUsage({
-    prompt_tokens: input_tokens,
-    completion_tokens: output_tokens,
-    total_tokens,
-    prompt_tokens_details: input_tokens_details,
-  });
-}
+import { isObject } from "./read.ts";
+import { parseData } from "./server-sent-events.ts";
+import { readResponseUsage } from "./usage.ts";
 
 /**
  * A stream of a response's events. All go through as they came but the last,
@@ -30,7 +20,7 @@ export class ResponsesMeter extends EventMeter {
   #before: Buffer | string = "";
 
   constructor(lane = "") {
-    super(readText, lane);
+    super(SHAPE, lane);
   }
 
   closing(quota: string): Buffer {
@@ -124,24 +114,21 @@ export class ResponsesMeter extends EventMeter {
     return Buffer.from(`event: error\ndata: ${JSON.stringify(event)}\n\n`);
   }
 
-  protected passes(events: Buffer): boolean {
-    if (MATTERS.test(events.toString("latin1"))) return false;
+  protected override passes(events: Buffer): boolean {
+    if (!super.passes(events)) return false;
     this.#before = events;
     return true;
   }
 
   protected look(event: string, data: string): string {
     const chunk = parseData(data);
-    if (chunk?.type === "error" || (chunk?.error ?? null) !== null || IS_ERROR.test(event)) {
-      this.failure = failureOf(chunk?.error ?? chunk);
-      return "";
-    }
+    if (this.fails(event, chunk)) return "";
     // Some servers end with what OpenAI's chat streams end with; this API does not.
     if (data === "[DONE]") return "";
     if (chunk === null) return event;
     const response = (chunk.response ?? {}) as { usage?: unknown; error?: unknown };
     if (chunk.type === "response.failed") {
-      this.failure = failureOf(response.error);
+      this.fail(response.error);
       return "";
     }
     if (chunk.type === "response.completed" || chunk.type === "response.incomplete") {
@@ -171,12 +158,13 @@ type Item = {
 };
 
 function objectOf(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+  return isObject(value) ? value : {};
 }
 
-// In a JSON text these can't stand inside a string: there the quote is escaped.
-const MATTERS = /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m;
-const IS_ERROR = /^event: ?error\s*$/m;
+const SHAPE: StreamShape = {
+  readText,
+  matters: /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m,
+};
 
 function withQuotaOnResponse(data: string, quota: string): string {
   try {
@@ -188,11 +176,6 @@ function withQuotaOnResponse(data: string, quota: string): string {
     if (error instanceof DuplicateMemberError) return data;
     throw error;
   }
-}
-
-function failureOf(error: unknown): NonNullable<EventMeter["failure"]> {
-  const isLimit = (error as { code?: unknown } | null | undefined)?.code === "rate_limit_exceeded";
-  return { ...readFailure(error ?? ""), ...(isLimit ? { status: 429 } : {}) };
 }
 
 function readText(chunk: Record<string, unknown>, append: (key: string, text: unknown) => void): void {

@@ -1,38 +1,27 @@
 import type { Model } from "../../pricing/models.ts";
-import { countPromptTokens, countTextTokens } from "../../pricing/tokens.ts";
-import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
+import { countPromptTokens } from "../../pricing/tokens.ts";
+import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
+import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { begin, isObject, pricedFields, readBoolean, readObject, readOutputLimit, wrong } from "./read.ts";
 import {
-  type Body,
-  boundByBytes,
-  boundByTokens,
-  countImage,
-  isObject,
-  noParts,
+  fileRefused,
+  isOwnTool,
   notAvailable,
-  once,
-  type Parts,
-  parseBody,
-  pricedFields,
-  readBoolean,
-  readInteger,
-  readModel,
-  readObject,
-  refuseExtras,
+  readTools,
   refuseLongCache,
-  refuseOtherTiers,
-  refuseRouting,
-  tokensOfBodyWith,
-  toolInstructions,
-  wrong,
-} from "./read.ts";
-import { ResponsesMeter, readResponseUsage } from "./responses-meter.ts";
+  refuseMembers,
+  refuseUnpricedOptions,
+  SHARED,
+} from "./refuse.ts";
+import { ResponsesMeter } from "./responses-meter.ts";
+import { readResponseUsage } from "./usage.ts";
 
 /** OpenAI's Responses API, without what it keeps at the provider. */
 export const responses: Dialect = {
   upstreamPath: "/responses",
   read,
-  closerPromptBound: once((request, lane) => boundByTokens(request, lane, lookThrough(request.body), toolInstructions(request.body))),
+  closerPromptBound,
   countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes: ({ body }, _upstream, outputLimit) => ({
@@ -41,7 +30,7 @@ export const responses: Dialect = {
   }),
   isAnswer: ({ status, output }) => Array.isArray(output) && ["completed", "incomplete"].includes((status ?? "completed") as string),
   readUsage: ({ usage }) => readResponseUsage(usage),
-  countAnswer,
+  countAnswer: countTexts(textsOf),
   watch: (_request, lane) => new ResponsesMeter(lane),
 };
 
@@ -65,27 +54,23 @@ const PRICED = pricedFields([
 ]);
 
 function read(text: string): CompletionRequest {
-  const { body, members } = parseBody(text, PRICED);
-  const model = readModel(body, "chat");
+  const begun = begin(text, PRICED, "chat");
+  const { body, model } = begun;
   requireDoor(model, "/v1/responses");
   readInput(body);
-  const stream = readBoolean(body, "stream");
-  const asked = readInteger(body, "max_output_tokens", 1, Number.MAX_SAFE_INTEGER);
+  const limit = readOutputLimit(begun, ["max_output_tokens"]);
   refuseWhatIsKept(body);
   refuseWhatHasNoPrice(body, model);
   const parts = lookThrough(body);
+  const instructions = toolInstructions(body);
   return {
-    text,
-    body,
-    members,
-    model,
-    stream,
+    ...begun,
+    ...limit,
     choices: 1,
-    askedOutput: asked === null ? null : Math.min(asked, model.maxOutputTokens),
-    limitIsOwn: asked !== null,
-    outputLimitFields: asked === null ? [] : ["max_output_tokens"],
     leastOutput: LEAST_OUTPUT,
-    promptBound: boundByBytes(text, parts, toolInstructions(body), model),
+    parts,
+    instructions,
+    promptBound: boundByBytes(text, parts, instructions, model),
     cacheWrites: "short",
     predictionBytes: 0,
     onlyProviderCounts: model.reasoning === true || (body.reasoning ?? null) !== null || parts.images > 0 || parts.unbounded,
@@ -102,33 +87,26 @@ function readInput(body: Body): void {
   });
 }
 
-const SHARED = "it refers to what is kept in this server's own account with the provider, which all apps share.";
+const KEPT = `${SHARED} Send the whole conversation in \`input\`.`;
 
-/** All apps share the operator's account with the provider: what one of them left there, another could read. */
 function refuseWhatIsKept(body: Body): void {
-  for (const field of ["previous_response_id", "conversation", "prompt"])
-    if ((body[field] ?? null) !== null) throw notAvailable(field, `${SHARED} Send the whole conversation in \`input\`.`);
+  refuseMembers(body, { previous_response_id: KEPT, conversation: KEPT, prompt: KEPT });
   if (readBoolean(body, "store")) throw notAvailable("store", "nothing is kept at the provider. Leave it out, or say false.");
   if (readBoolean(body, "background")) throw notAvailable("background", "an answer that nobody waits for would have to be kept.");
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model): void {
-  refuseOtherTiers(body);
-  if ((body.context_management ?? null) !== null)
-    throw notAvailable("context_management", "it can call the model more often than the usage tells.");
-  if ((body.moderation ?? null) !== null) throw notAvailable("moderation", "another model has other prices.");
-  refuseExtras(body);
+  refuseUnpricedOptions(body, model);
+  refuseMembers(body, {
+    context_management: "it can call the model more often than the usage tells.",
+    moderation: "another model has other prices.",
+  });
   if ((readObject(body, "reasoning")?.mode ?? "standard") !== "standard")
     throw notAvailable("reasoning", "this mode has prices of its own.");
   const cache = readObject(body, "prompt_cache_options");
   if (cache !== null && (cache.comparison_response_id ?? null) !== null) throw notAvailable("prompt_cache_options", SHARED);
   refuseLongCache(cache, "prompt_cache_options");
-  if ((body.tools ?? null) !== null && !Array.isArray(body.tools)) throw wrong("tools", "`tools` must be a list.");
-  for (const tool of (body.tools ?? []) as unknown[]) {
-    if (!isObject(tool) || (tool.type !== "function" && tool.type !== "custom"))
-      throw notAvailable("tools", "only function and custom tools have a price.");
-  }
-  refuseRouting(body, model);
+  readTools(body, isOwnTool, "function and custom tools");
 }
 
 /**
@@ -173,8 +151,7 @@ function lookAt(content: unknown, parts: Parts): void {
   if (!Array.isArray(content)) return;
   for (const part of content as unknown[]) {
     if (!isObject(part)) continue;
-    if ((part.file_id ?? null) !== null)
-      throw notAvailable("input", "a file id names something in an account that all apps share. Send the file itself.");
+    if ((part.file_id ?? null) !== null) throw fileRefused("input");
     refuseLongCache(part.prompt_cache_breakpoint, "input");
     if (part.type === "input_image") countImage(part.image_url, parts);
     else if (part.type === "input_audio") throw notAvailable("input", "audio has no listed price.");
@@ -189,8 +166,7 @@ const TEXT_PARTS: ReadonlySet<unknown> = new Set(["input_text", "output_text", "
 async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   const items = typeof body.input === "string" ? [{ role: "user", content: body.input }] : (body.input as Body[]);
-  if (request.onlyProviderCounts || items.some(({ type }) => (type ?? "message") !== "message"))
-    return tokensOfBodyWith(lookThrough(body), request.text, lane);
+  if (request.onlyProviderCounts || items.some(({ type }) => (type ?? "message") !== "message")) return tokensOfBody(request, lane);
   const instructions = typeof body.instructions === "string" ? [{ role: "system", content: body.instructions }] : [];
   const format = isObject(body.text) ? body.text.format : undefined;
   const prompt = {
@@ -201,7 +177,7 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   return countPromptTokens(prompt, { lane });
 }
 
-function countAnswer({ output }: Body, lane: string): Promise<number> {
+function textsOf({ output }: Body): string[] {
   const written: string[] = [];
   const note = (text: unknown) => {
     if (typeof text === "string") written.push(text);
@@ -213,5 +189,5 @@ function countAnswer({ output }: Body, lane: string): Promise<number> {
       for (const part of Array.isArray(parts) ? (parts as unknown[]) : []) if (isObject(part)) note(part.text ?? part.refusal);
     }
   }
-  return countTextTokens(written, { lane });
+  return written;
 }

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { messageUsage, responseUsage } from "#testing/fake-upstream.ts";
+import type { TokenUsage } from "../../pricing/price.ts";
+import { readMessagesUsage, readResponseUsage, readUsage } from "./usage.ts";
+
+/** Prompt, of it read from and written to the cache (for an hour), and output; null where nothing holds. */
+function counts(found: TokenUsage | null): number[] | null {
+  if (found === null) return null;
+  return [found.promptTokens, found.cachedTokens, found.cacheWriteTokens, found.longCacheWriteTokens ?? 0, found.completionTokens];
+}
+
+describe.each([
+  ["chat completions", readUsage, "prompt_tokens", "completion_tokens"],
+  ["responses", readResponseUsage, "input_tokens", "output_tokens"],
+  ["messages", readMessagesUsage, "input_tokens", "output_tokens"],
+] as const)("the usage of %s", (_name, read, input, output) => {
+  test.each([undefined, null, "10", [], {}])("%j is none", (given) => {
+    expect(read(given)).toBeNull();
+  });
+
+  test.each([
+    { [output]: 5 },
+    { [input]: 10 },
+    { [input]: -1, [output]: 5 },
+    { [input]: 1.5, [output]: 5 },
+    { [input]: "10", [output]: 5 },
+    { [input]: 2 ** 31, [output]: 5 },
+    { [input]: 10, [output]: "5" },
+    { [input]: 10, [output]: -5 },
+  ])("%j is none, for half a count is none", (given) => {
+    expect(read(given)).toBeNull();
+  });
+
+  test("is what was counted, and absent parts are zero", () => {
+    expect(counts(read({ [input]: 10, [output]: 5 }))).toEqual([10, 0, 0, 0, 5]);
+    expect(counts(read({ [input]: 10, [output]: 0 }))).toEqual([10, 0, 0, 0, 0]);
+  });
+});
+
+describe("the usage of OpenAI's APIs", () => {
+  test.each([
+    // Embeddings have no completion.
+    [{ prompt_tokens: 10, total_tokens: 10 }, [10, 0, 0, 0, 0]],
+    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: null }, [10, 0, 0, 0, 5]],
+    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: 4, cache_write_tokens: 2 } }, [10, 4, 2, 0, 5]],
+    [{ prompt_tokens: 10, completion_tokens: 5, prompt_tokens_details: { cached_tokens: "4" } }, [10, 0, 0, 0, 5]],
+    // Hidden reasoning that only the total has.
+    [{ prompt_tokens: 10, completion_tokens: 5, total_tokens: 115 }, [10, 0, 0, 0, 105]],
+    [{ prompt_tokens: 10, completion_tokens: 5, total_tokens: 3 }, [10, 0, 0, 0, 5]],
+  ])("of %j is %j", (given, expected) => {
+    expect(counts(readUsage(given))).toEqual(expected);
+  });
+
+  test("is the same in a response's names", () => {
+    expect(counts(readResponseUsage(responseUsage(10, 5, { cached: 4, written: 2 })))).toEqual([10, 4, 2, 0, 5]);
+    expect(counts(readResponseUsage({ input_tokens: 10, output_tokens: 5, total_tokens: 115 }))).toEqual([10, 0, 0, 0, 105]);
+  });
+});
+
+describe("the usage of Anthropic's messages", () => {
+  test.each([
+    [{ input_tokens: 10, output_tokens: 5 }, [10, 0, 0, 0, 5]],
+    [{ input_tokens: 10, output_tokens: 5, cache_read_input_tokens: null, cache_creation: null }, [10, 0, 0, 0, 5]],
+    // What was read and written is beside the input tokens, not among them.
+    [messageUsage(10, 5, { read: 100, written: 20, long: 3 }), [133, 100, 20, 3, 5]],
+    // A part that is larger than the whole.
+    [{ ...messageUsage(10, 5, { written: 20 }), cache_creation: { ephemeral_1h_input_tokens: 30 } }, [30, 0, 0, 20, 5]],
+  ])("of %j is %j", (given, expected) => {
+    expect(counts(readMessagesUsage(given))).toEqual(expected);
+  });
+});

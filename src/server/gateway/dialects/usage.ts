@@ -1,0 +1,54 @@
+import type { TokenUsage } from "../../pricing/price.ts";
+import { isObject } from "./read.ts";
+
+/**
+ * What providers say was used, in the names of each API. Null when there is no count that
+ * holds: half a count is none. Absent parts are zero.
+ */
+
+/** A whole number that can be a count of tokens. */
+export function isCount(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= 2_147_483_647;
+}
+
+const countOr0 = (value: unknown) => (isCount(value) ? value : 0);
+
+/** Of chat completions and embeddings; the latter have a total only. */
+export function readUsage(usage: unknown): TokenUsage | null {
+  if (!isObject(usage)) return null;
+  return fromOpenAi(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.prompt_tokens_details);
+}
+
+/** Of a response, which has other names than a chat completion and says the same. */
+export function readResponseUsage(usage: unknown): TokenUsage | null {
+  if (!isObject(usage)) return null;
+  return fromOpenAi(usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.input_tokens_details);
+}
+
+function fromOpenAi(prompt: unknown, output: unknown, total: unknown, details: unknown): TokenUsage | null {
+  if (!isCount(prompt) || (!isCount(output) && !isCount(total))) return null;
+  const { cached_tokens, cache_write_tokens } = isObject(details) ? details : {};
+  return {
+    promptTokens: prompt,
+    cachedTokens: countOr0(cached_tokens),
+    cacheWriteTokens: countOr0(cache_write_tokens),
+    // Some providers leave hidden reasoning out of the output but not out of the total, and bill it as output.
+    completionTokens: Math.max(countOr0(output), countOr0(total) - prompt),
+  };
+}
+
+/** Of Anthropic's messages, where `input_tokens` are those that have nothing to do with the prompt cache. */
+export function readMessagesUsage(usage: unknown): TokenUsage | null {
+  if (!isObject(usage) || !isCount(usage.input_tokens) || !isCount(usage.output_tokens)) return null;
+  const read = countOr0(usage.cache_read_input_tokens);
+  const written = countOr0(usage.cache_creation_input_tokens);
+  const { ephemeral_1h_input_tokens } = isObject(usage.cache_creation) ? usage.cache_creation : {};
+  const long = Math.min(countOr0(ephemeral_1h_input_tokens), written);
+  return {
+    promptTokens: usage.input_tokens + read + written,
+    cachedTokens: read,
+    cacheWriteTokens: written - long,
+    longCacheWriteTokens: long,
+    completionTokens: usage.output_tokens,
+  };
+}
