@@ -16,7 +16,7 @@ import { processWide } from "./process-wide.ts";
 import { type Row, readPlainArray, type Sql, type Statement } from "./sql.ts";
 
 /**
- * The one database of a process: an embedded PGlite, or any Postgres. Opened on
+ * The database of a process: an embedded PGlite, or any Postgres. Opened on
  * first use, never at import, so that a build needs no database.
  */
 export type Database = {
@@ -24,21 +24,21 @@ export type Database = {
   readonly prisma: PrismaClient;
   /** Statements outside of a transaction, each its own commit. */
   readonly sql: Sql;
-  /** A connection of one's own, or as many as asked, for statements that must not queue behind others. */
+  /** Connections of the caller's own, one by default, for statements that must not queue behind others. */
   lane(options?: { connections?: number }): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
   unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
-  /** What a job queue needs to keep its jobs in this database: for Postgres, how to make a pool of its own. */
+  /** What a job queue needs to keep its jobs in this database: for Postgres, the configuration of a pool of its own. */
   readonly jobStore: { pglite: PGlite } | { pool: pg.PoolConfig };
   /**
-   * Throws one sentence that says what to do when this database can't be worked with: behind a pooler that
+   * Throws an error whose message says what to do when this database is unfit: behind a pooler that
    * gives a client another session for each transaction, or with tables in another schema than `public`.
-   * Embedded databases always can.
+   * An embedded database is always fit.
    */
   check(): Promise<void>;
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
-  /** Runs alone among all processes that share this database, on connections that end with the work. */
+  /** Runs `work` under a lock that all processes of this database share, on connections that are closed after it. */
   exclusively<T>(work: (adapterFactory: SqlMigrationAwareDriverAdapterFactory) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 };
@@ -46,7 +46,7 @@ export type Database = {
 /** A transaction that both Prisma's verbs and ledger statements can join. */
 export type Tx = Sql & { readonly prisma: Prisma.TransactionClient };
 
-/** What `database()` opened, or will find instead of opening one. */
+/** What `database()` opened. Tests put a database here, which `database()` then returns. */
 export const theDatabase = processWide("database", (): { opened?: Promise<Database> | undefined } => ({}));
 
 export function database(): Promise<Database> {
@@ -64,7 +64,7 @@ export async function prisma(): Promise<PrismaClient> {
   return (await database()).prisma;
 }
 
-/** Runs `work` in one transaction: all of it commits, or none. */
+/** Runs `work` in one transaction that commits when `work` resolves and rolls back when it throws; it has 30 seconds. */
 export async function transaction<T>(work: (tx: Tx) => Promise<T>, db?: Database): Promise<T> {
   const { prisma } = db ?? (await database());
   return prisma.$transaction((inner) => work(asTx(inner)), { maxWait: 10_000, timeout: 30_000 });
@@ -87,13 +87,13 @@ export async function openDatabase(where: { url?: string | undefined; dataDir?: 
 
 async function openEmbedded(dataDir: string | undefined): Promise<Database> {
   const lock = dataDir === undefined ? null : await lockFolder(dataDir);
-  if (dataDir !== undefined) await closeToOthers(dataDir);
+  if (dataDir !== undefined) await restrictToOwner(dataDir);
   const pglite = await PGlite.create(dataDir === undefined ? {} : { dataDir }).catch((error: unknown) => {
     lock?.release();
     throw error;
   });
   if (lock !== null) {
-    // Whatever is asked of it goes through here.
+    // Every statement to PGlite goes through this method.
     const answer = pglite.execProtocolRawSync.bind(pglite);
     pglite.execProtocolRawSync = (message) => {
       lock.confirm();
@@ -124,10 +124,10 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
 }
 
 /**
- * PGlite makes files that everybody may write, and no server with rights of its own stands before them.
- * So the folder lets nobody else in, as Postgres asks of its own data directory.
+ * PGlite creates files that every user of the machine may write, and no server process checks access
+ * to them. So the folder gets mode 0700, which Postgres requires of its data directory.
  */
-async function closeToOthers(dataDir: string): Promise<void> {
+async function restrictToOwner(dataDir: string): Promise<void> {
   await chmod(dataDir, 0o700).catch((error: unknown) => {
     log.warn("the folder of the embedded database could not be closed to other users of this machine", { dataDir, error });
   });
@@ -136,15 +136,15 @@ async function closeToOthers(dataDir: string): Promise<void> {
 async function openPostgres(url: string): Promise<Database> {
   const pool = postgresPool(url, env.DATABASE_POOL_SIZE, [
     "SET statement_timeout = 30000",
-    // Compiling a report takes longer than answering it.
+    // JIT compilation of a report's plan takes longer than running it.
     "SET jit = off",
     // A process that stops in the middle of a transaction must not keep its locks.
     "SET idle_in_transaction_session_timeout = 3000",
-    // Nor does a session that waits for somebody else's keep its connection for ever.
+    // A statement that waits for another session's lock must not occupy its connection for long.
     "SET lock_timeout = 10000",
   ]);
   const adapterFactory = new PrismaPg(pool, {
-    // Unnamed statements are planned anew every time and cost more than twice the CPU.
+    // Postgres plans an unnamed statement each time, which costs more than twice the CPU.
     statementNameGenerator: (query) => statementName(query.sql),
   });
   const client = new PrismaClient({ adapter: adapterFactory });
@@ -154,11 +154,11 @@ async function openPostgres(url: string): Promise<Database> {
     prisma: client,
     sql: poolSql(pool),
     lane: ({ connections = 1 } = {}) => {
-      // With one connection a lane's statements run one after the other. A pool
-      // even of one, because a pool replaces a broken connection by itself.
+      // With one connection a lane's statements run one after the other. A pool even of
+      // one, because a pool replaces a connection that broke.
       const lane = postgresPool(url, connections, [
         "SET statement_timeout = 15000",
-        // Whoever waits for an account here keeps others waiting, so not for long.
+        // A statement that waits for an account's lock here delays all statements behind it in the lane.
         "SET lock_timeout = 2000",
       ]);
       lanes.push(lane);
@@ -184,7 +184,7 @@ async function openPostgres(url: string): Promise<Database> {
     adapterFactory,
     exclusively: (work) =>
       withAdvisoryLock(url, async () => {
-        // Prisma's engine takes a lock that lasts as long as its connection, and never lets go of it.
+        // Prisma's migration engine takes an advisory lock for the connection's lifetime and never releases it.
         const ownPool = postgresPool(url, 1, []);
         try {
           return await work(new PrismaPg(ownPool));
@@ -201,15 +201,15 @@ async function openPostgres(url: string): Promise<Database> {
 
 function postgresPool(url: string, max: number, settings: readonly string[], queryTimeoutMs = 40_000): pg.Pool {
   const pool = new pg.Pool(poolConfig(url, max, settings, queryTimeoutMs));
-  // An idle connection that breaks is replaced on next use; without a listener it would end the process.
+  // The pool replaces an idle connection that broke; without a listener its error would end the process.
   pool.on("error", () => {});
-  return tellingWhenAway(pool);
+  return markConnectionErrors(pool);
 }
 
-/** Marks what its connections fail with, so that the doors know it for a database that is away. */
-function tellingWhenAway(pool: pg.Pool): pg.Pool {
+/** Marks the errors of a pool's connections, so that `isDatabaseAway` recognizes them. */
+function markConnectionErrors(pool: pg.Pool): pg.Pool {
   const connect = pool.connect.bind(pool) as (answer?: Connected) => Promise<pg.PoolClient>;
-  // pool.query comes through here too, with a callback.
+  // pool.query calls pool.connect too, with a callback.
   pool.connect = ((answer?: Connected) =>
     answer === undefined
       ? connect().catch((error: unknown) => {
@@ -218,7 +218,7 @@ function tellingWhenAway(pool: pg.Pool): pg.Pool {
       : void connect((error, client, release) =>
           answer(error === undefined || error === null ? error : markAway(error), client, release),
         )) as typeof pool.connect;
-  // Told before the statement that was under way is, with the same error.
+  // The client emits this before it rejects the statement under way, with the same error object.
   pool.on("connect", (client) => void client.on("error", markAway));
   return pool;
 }
@@ -226,9 +226,10 @@ function tellingWhenAway(pool: pg.Pool): pg.Pool {
 type Connected = (error: Error | undefined, client: pg.PoolClient | undefined, release: (release?: unknown) => void) => void;
 
 function poolConfig(url: string, max: number, settings: readonly string[], queryTimeoutMs: number): pg.PoolConfig {
-  // Prisma's adapter writes times without an offset and takes every offset it reads for +00:00, so a
-  // session in another zone would shift them. Poolers refuse `options`, with which a connection could begin in it.
-  // And the ledger reads anew after each lock, which stricter transactions do not: they would fail instead.
+  // Prisma's adapter writes times without an offset and reads every offset as +00:00, so a session in
+  // another time zone would shift them. Poolers refuse the startup parameter `options`, so the zone is SET.
+  // The ledger's statements read rows again after they got a lock, which needs read committed: under a
+  // stricter isolation they would fail with a serialization error.
   const first = ["SET TIME ZONE 'UTC'", "SET default_transaction_isolation = 'read committed'", ...settings].join(";");
   return {
     connectionString: url,
@@ -236,10 +237,10 @@ function poolConfig(url: string, max: number, settings: readonly string[], query
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
-    // For a server that is gone without a word; everything else times out there.
+    // For a server that went away without closing the connection; all other waits end by the server's timeouts.
     ...(queryTimeoutMs > 0 ? { query_timeout: queryTimeoutMs } : {}),
     application_name: "quota",
-    // Awaited before the connection is first used.
+    // The pool awaits this before it hands out the connection.
     onConnect: async (connection) => void (await connection.query(first)),
   };
 }
@@ -260,15 +261,16 @@ function poolSql(pool: pg.Pool): Sql {
 
 const PLAIN_ARRAYS = { getTypeParser: () => readPlainArray } as unknown as pg.CustomTypesConfig;
 
-/**
- * A prepared statement's name on a connection: a hash of its text, so that whoever meets a statement of
- * that name, in whichever session of whichever process or version, meets that text. 63 bytes at most.
- */
 const names = new Map<string, string>();
+/**
+ * A prepared statement's name: a hash of its text, so that a name stands for the same text in every
+ * session, process and version behind a pooler. At most 63 bytes, Postgres's limit. Empty, which is an
+ * unnamed statement, once there are 1,000 names.
+ */
 export function statementName(sql: string, label = "prisma"): string {
   let name = names.get(sql);
   if (name === undefined) {
-    // Texts with a varying number of placeholders could fill this, and the server's memory, without end.
+    // Prisma makes texts with a varying number of placeholders; each would keep memory here and in the server.
     if (names.size >= 1_000) return "";
     name = `${label.slice(0, 40)}_${createHash("sha256").update(sql).digest("hex").slice(0, 20)}`;
     names.set(sql, name);
@@ -279,7 +281,7 @@ export function statementName(sql: string, label = "prisma"): string {
 const MIGRATION_LOCK = 7_046_031;
 
 async function withAdvisoryLock<T>(url: string, work: () => Promise<T>): Promise<T> {
-  // Whoever else is migrating may take long.
+  // Without a query timeout, because another process's migration may hold the lock for long.
   const pool = postgresPool(url, 1, [], 0);
   const connection = await pool.connect().catch(async (error: unknown) => {
     await pool.end();
@@ -289,7 +291,7 @@ async function withAdvisoryLock<T>(url: string, work: () => Promise<T>): Promise
     await connection.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
     return await work();
   } finally {
-    // Closed, which lets go of the lock.
+    // Closing the connection releases the lock.
     connection.release(true);
     await pool.end();
   }

@@ -4,7 +4,7 @@ import { errorTable } from "./errors.ts";
 
 export const errorsPage = fileURLToPath(new URL("../../../docs/errors.md", import.meta.url));
 
-/** docs/errors.md, made from the table. `npm run errors:write` writes it; a test holds it to the table. */
+/** The text of docs/errors.md, made from the table. `npm run errors:write` writes the file; a test compares the two. */
 export function errorsMarkdown(): string {
   const rows = Object.entries(errorTable).map(([code, row]) => {
     const hint = "hint" in row ? `\n\n${row.hint}` : "";

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { errorTable } from "./errors.ts";
 import { errorsMarkdown, errorsPage } from "./errors-page.ts";
 
-test("docs/errors.md says what the table says (npm run errors:write)", () => {
+test("docs/errors.md is what npm run errors:write makes of the table", () => {
   expect(readFileSync(errorsPage, "utf8")).toBe(errorsMarkdown());
 });
 

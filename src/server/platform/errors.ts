@@ -1,15 +1,15 @@
 /**
- * THE table of errors. Every error that leaves the server on /v1 is one of
- * these rows; docs and the API reference are made from it.
+ * The table of errors: every error that leaves the server on /v1 has a code of this table;
+ * docs/errors.md and the API reference are made from it.
  *
  * `type` follows OpenAI's error types, so that OpenAI clients fill their fields.
  */
 export type ErrorRow = {
   status: number;
   type: string;
-  /** The public sentence, when the thrower has nothing more exact to say. */
+  /** The public sentence, unless the thrower gives a more exact one. */
   message: string;
-  /** What to do next. */
+  /** What the caller can do next. */
   hint?: string;
   /** When this happens, for the reference. */
   when: string;
@@ -176,19 +176,19 @@ const rows = {
 export type ErrorCode = keyof typeof rows;
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = rows;
 
-/** The only error that a door turns into an answer; anything else becomes internal_error. */
+/** The error that a door turns into an answer of its own; every other error becomes `internal_error`, or `unavailable` when the database is away. */
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
   readonly param: string | null;
   readonly headers: Readonly<Record<string, string>>;
-  /** The provider's own word for it, such as context_length_exceeded; shown instead of `code`. */
+  /** The provider's own code, such as context_length_exceeded; sent instead of `code`. */
   readonly upstreamCode: string | undefined;
-  /** What to do next, where the table's own word for this code would not fit; null for nothing. */
+  /** What the caller can do next, where the table's hint for this code does not apply; null for no hint. */
   readonly hint: string | null | undefined;
-  /** Figures that the caller may read beside the message, such as `held`. */
+  /** Numbers that are sent beside the message, such as `held`. */
   readonly members: Readonly<Record<string, number>>;
-  /** For the log, never for the caller. */
+  /** For the log, never sent to the caller. */
   readonly detail: unknown;
 
   constructor(
@@ -218,7 +218,7 @@ export class AppError extends Error {
   }
 }
 
-/** The app has nobody under this external id. */
+/** The app has no linked user with this external id. */
 export function noLinkedUser(detail?: unknown): AppError {
   return new AppError("not_found", {
     message: "No linked user found for this external ID.",

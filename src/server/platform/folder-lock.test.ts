@@ -47,14 +47,14 @@ async function owner(kind: "kernel" | "files") {
   const exited = once(child, "exit");
   const stopped = async () => {
     child.kill("SIGSTOP");
-    // The signal has arrived when Linux says so.
+    // The signal is delivered when Linux shows the process as stopped.
     if (process.platform === "linux")
       await expect.poll(async () => / T /.test(await readFile(`/proc/${child.pid}/stat`, "utf8"))).toBe(true);
   };
   return { child, pid: child.pid as number, exited, stopped };
 }
 
-/** The record that a process of before left, as it would be on this machine. */
+/** What `db.lock` contains when a process of this machine wrote it. */
 async function ownRecord(): Promise<Record<string, unknown>> {
   const lock = await lockFolder(folder);
   const record = JSON.parse(await readFile(`${folder}.lock`, "utf8")) as Record<string, unknown>;
@@ -62,10 +62,10 @@ async function ownRecord(): Promise<Record<string, unknown>> {
   return record;
 }
 
-describe.each(["kernel", "files"] as const)("by means of the %s", (kind) => {
+describe.each(["kernel", "files"] as const)("with locks of the %s", (kind) => {
   const options = { withKernel: kind === "kernel" };
 
-  test("a folder has one owner at a time, and is free again when it gives it back", async () => {
+  test("a folder has one owner at a time, and is free again after its owner released it", async () => {
     const lock = await take(options);
     await expect(take(options)).rejects.toThrow(`in use by process ${process.pid}`);
     lock.release();
@@ -73,13 +73,13 @@ describe.each(["kernel", "files"] as const)("by means of the %s", (kind) => {
     await take(options);
   });
 
-  test("a process that was stopped keeps its folder, however long ago it touched the file, and has it when it goes on", async () => {
+  test("a stopped process keeps its folder, however old its file is, and still has it when it continues", async () => {
     const { child, pid, stopped } = await owner(kind);
     await stopped();
     await untouched();
     await expect(take(options)).rejects.toThrow(`in use by process ${pid}`);
     child.kill("SIGCONT");
-    // It touches the file again, and is still there.
+    // The owner touches the file again, and keeps the folder.
     await expect.poll(async () => Number(await readFile(`${folder}.lock`, "utf8").then((record) => JSON.parse(record).pid))).toBe(pid);
     await expect(take(options)).rejects.toThrow(`in use by process ${pid}`);
   });
@@ -92,30 +92,30 @@ describe.each(["kernel", "files"] as const)("by means of the %s", (kind) => {
     await take(options);
   });
 
-  test("of several that find a dead owner, one gets the folder", async () => {
+  test("of several processes that find a dead owner, one gets the folder", async () => {
     await owned({ pid: 2_147_483_646, host: hostname(), nonce: "x" });
     const outcomes = await Promise.allSettled(Array.from({ length: 8 }, () => take(options)));
     expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   });
 
-  test("an owner whose lock is another's by now is told before its next statement, once", async () => {
+  test("an owner whose lock another process took is told so before its next statement, once", async () => {
     const lost = vi.fn();
     const lock = await take({ ...options, lost });
     await owned({ pid: 1, host: "another", nonce: "x" });
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 2_000 });
     lock.confirm();
     expect(lost).not.toHaveBeenCalled();
-    // It stood still for longer than between two touches.
+    // As if the process had been stopped for longer than the time between two touches.
     vi.setSystemTime(Date.now() + 5_000);
     lock.confirm();
     expect(lost).toHaveBeenCalledExactlyOnceWith(expect.stringContaining("is not this process's any more"));
     lock.release();
-    // What is another's is left to it.
+    // release() leaves the other owner's file alone.
     expect(JSON.parse(await readFile(`${folder}.lock`, "utf8"))).toMatchObject({ nonce: "x" });
   });
 });
 
-test("the kernel's lock is missed where it should be: taking its file away loses the folder", async () => {
+test("an owner loses the folder when the file of the kernel's lock is removed", async () => {
   const lost = vi.fn();
   const lock = await take({ lost });
   await rm(`${folder}.held`);
@@ -139,12 +139,12 @@ test.each([
   await take();
 });
 
-test("a process id that belongs to another process by now does not keep the folder", async () => {
+test("a process id that was reused by another process does not keep the folder", async () => {
   await owned({ ...(await ownRecord()), nonce: "x", pid: process.ppid, started: "long ago" });
   await take();
 });
 
-test("an owner of the version before keeps its folder while its process lives, and not for one that began later", async () => {
+test("an owner that wrote no start time keeps its folder while its process lives, and loses it when the process with its id began later", async () => {
   const { child, pid } = await owner("files");
   await owned({ pid, host: hostname(), nonce: "x" });
   await expect(take()).rejects.toThrow(`in use by process ${pid}`);
@@ -182,7 +182,7 @@ test("a process that lost its folder ends at its next statement, and the stateme
   await expect(db.sql.query({ name: "", text: `INSERT INTO written VALUES (1)` }, [])).rejects.toThrow("exit 1");
   expect(exit).toHaveBeenCalledWith(1);
   expect(said).toHaveBeenCalledWith(expect.stringMatching(/is not this process's any more.*ends before it writes/));
-  // As if it were its own again, to look inside.
+  // Restores the record, so that the table can be read.
   await writeFile(`${folder}.lock`, record);
   expect(await db.sql.query({ name: "", text: `SELECT count(*)::int AS written FROM written` }, [])).toEqual([{ written: 0 }]);
   await db.close();

@@ -7,30 +7,30 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 /**
- * The embedded database belongs to one process; a second one on the same files would destroy them.
+ * The embedded database belongs to one process; a second process on the same files would corrupt them.
  *
- * Beside the folder are two files. `db.held` is locked by the kernel for as long as the owner lives,
- * stopped or not, and by nobody a moment after it died; processes in other containers of the same
- * machine see that too. `db.lock` names the owner, for the message and for those who can't see the
- * kernel's lock: other machines on a network share whose file system keeps locks to itself, systems for
- * which the lock's native code is not built, and versions before this one. Its owner touches it every
- * two seconds.
+ * Two files lie beside the folder. `db.held` carries an OS file lock, which the kernel keeps for as long
+ * as the owner lives, stopped or not, and releases when the owner dies; containers on the same machine
+ * share it. `db.lock` names the owner, for error messages and for processes that cannot see the file
+ * lock: other machines on a network share whose file system does not share locks, systems without a
+ * build of the native code for locks, and versions of Quota before the file lock. The owner sets
+ * the time of `db.lock` every two seconds.
  *
- * So on one machine a process that lives keeps its folder however long it stands still: by the kernel's
- * lock, and without it because its process id is there and began when the file says it did. Only an
- * owner whose process can't be seen from here, on another machine or in a container without the kernel's
- * lock, is taken for dead when its file was not touched for ten seconds. Should it live after all, it
- * finds that out before its next statement, and ends.
+ * On one machine a living owner keeps its folder however long it is stopped: by the file lock, or,
+ * without it, because a process with its id and start time exists. An owner whose process cannot be
+ * seen from here (on another machine, or in a container without the file lock) counts as dead when
+ * `db.lock` is ten seconds old. When such an owner was only stopped, it finds another owner in
+ * `db.lock` before its next statement, and exits.
  */
 const TOUCHED_EVERY_MS = 2_000;
 const DEAD_AFTER_MS = 10_000;
-/** A statement that begins later than this after the last look looks again: the process may have stood still. */
+/** A statement that begins this long after the last check checks again: the process may have been stopped in between. */
 const CONFIRMED_FOR_MS = 3_000;
 
 export type FolderLock = {
   /**
-   * To be called before anything is written. Looks whether the folder is still this process's own, when
-   * nobody has looked for three seconds; ends the process when it is not.
+   * Call this before each write. When the last check is three seconds old, checks that the folder is
+   * still this process's; when it is not, calls `lost`, which by default ends the process.
    */
   confirm(): void;
   release(): void;
@@ -40,22 +40,22 @@ type Owner = {
   pid?: number;
   host?: string;
   nonce?: string;
-  /** Which kernel it runs on, and in which space of process ids. */
+  /** The kernel's boot id, and the pid namespace. */
   machine?: string;
   processes?: string;
-  /** When it began, by that kernel's count. */
+  /** The process's start time as the kernel reports it. */
   started?: string | null;
-  /** It has the kernel's lock. */
+  /** Whether the owner has the OS file lock. */
   held?: boolean;
 };
 
-/** What this process has written into such files and still stands for, also while it looks whether it was the last to write. */
+/** Nonces of the locks that this process has or is about to take. */
 const mine = new Set<string>();
 
 /**
- * Takes the folder, or throws a sentence with the owner's process id. `lost`: what to do when it turns
- * out to be somebody else's; by default the process ends at once. `withKernel`: false leaves the
- * kernel's lock out, as where there is none.
+ * Takes the folder's lock, or throws an error that names the owner's process id. `lost` is called when
+ * another process has taken the folder; by default it ends this process. `withKernel`: false does
+ * without the OS file lock.
  */
 export async function lockFolder(
   folder: string,
@@ -91,7 +91,7 @@ export async function lockFolder(
     try {
       return readFileSync(file, "utf8") === content && (held === null || held.isMine());
     } catch (error) {
-      // It is gone, or a process with too many files open can't look, who has lost nothing by that.
+      // The file is gone; or the process has no file descriptor left for reading it, and then the lock counts as held.
       return ["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? "");
     }
   };
@@ -112,7 +112,7 @@ export async function lockFolder(
   timer.unref();
   return {
     confirm() {
-      // Some clocks stand still while a machine sleeps, and others are set.
+      // A monotonic clock may stop while the machine sleeps, and the wall clock may be set: the larger difference counts.
       const since = Math.max(performance.now() - confirmedAt, Math.abs(Date.now() - wallAt));
       if (since > CONFIRMED_FOR_MS) look();
     },
@@ -135,8 +135,8 @@ function endProcess(why: string): void {
 type Held = { isMine(): boolean; release(): void };
 
 /**
- * The kernel's lock on a file that stays where it is; "taken" when another process has it, null where
- * there are no such locks. It ends with the process, whichever way that ends.
+ * An OS lock on `file`, which is never removed; "taken" when another process has it, null where file
+ * locks do not work. The kernel releases it when the process ends in any way.
  */
 async function kernelLock(file: string): Promise<Held | "taken" | null> {
   let tryLock: (fd: number) => boolean;
@@ -173,7 +173,7 @@ async function take(file: string, content: string, held: boolean): Promise<void>
       await removeDeadOwner(file, held);
       continue;
     }
-    // Two that found the same dead owner: the file says who was last, and the other gives way.
+    // Two processes may have removed the same dead owner: the later write counts, and the earlier writer retries.
     if (attempt > 0) await pause(100);
     if ((await readFile(file, "utf8").catch(() => "")) === content) return;
   }
@@ -188,7 +188,7 @@ async function removeDeadOwner(file: string, held: boolean): Promise<void> {
     const text = await readFile(file, "utf8");
     owner = read(text);
     if (Object.keys(owner).length === 0 && Date.now() - touchedAt < DEAD_AFTER_MS) {
-      // Half written: its owner is just starting, or died while it did.
+      // A half-written file: its owner is starting, or died while it wrote.
       await pause(200);
       if ((await readFile(file, "utf8")) !== text) return;
     }
@@ -197,26 +197,26 @@ async function removeDeadOwner(file: string, held: boolean): Promise<void> {
     throw error;
   }
   if (!isDead(owner, touchedAt, held)) throw inUse(file, owner);
-  // Renaming takes it away from everybody else who found the same dead owner.
-  const grave = `${file}.${randomUUID()}`;
-  await rename(file, grave).catch(() => {});
-  await rm(grave, { force: true });
+  // Only one of several processes that found the same dead owner can rename its file.
+  const renamed = `${file}.${randomUUID()}`;
+  await rename(file, renamed).catch(() => {});
+  await rm(renamed, { force: true });
 }
 
 function isDead(owner: Owner, touchedAt: number, held: boolean): boolean {
-  // A version before this one wrote no more than its host's name.
+  // Versions before the OS file lock wrote only the host's name.
   const isHere =
     owner.machine === undefined ? owner.host === hostname() : owner.machine === machine() && owner.processes === processSpace();
   if (isHere) return !mine.has(owner.nonce ?? "") && !isAlive(owner, touchedAt);
-  // Were it alive, the kernel would not have given its lock to us.
+  // The kernel would not have granted the lock to this process while that owner lives.
   if (held && owner.held === true && owner.machine === machine()) return true;
   return Date.now() - touchedAt > DEAD_AFTER_MS;
 }
 
-/** Whether the process that wrote the file lives. Its id may be another's by now, one that began later. */
+/** Whether the process that wrote the file lives. Its id may have been reused by a process that began later. */
 function isAlive(owner: Owner, touchedAt: number): boolean {
   const { pid } = owner;
-  // Its nonce is not ours, so a process before us had our id.
+  // The nonce is not ours, so an earlier process had our process id.
   if (pid === undefined || pid === process.pid || !isRunning(pid)) return false;
   const started = startOf(pid);
   if (started === null) return true;
@@ -241,7 +241,7 @@ function read(text: string): Owner {
   }
 }
 
-/** The running kernel, which all containers on it share; by name where it does not say. */
+/** The running kernel's boot id, which all containers on it share; the host's name where there is none. */
 function machine(): string {
   if (process.platform !== "linux") return hostname();
   try {
@@ -251,7 +251,7 @@ function machine(): string {
   }
 }
 
-/** Where process ids are counted: each container has its own. */
+/** The pid namespace: each container has its own. */
 function processSpace(): string {
   if (process.platform !== "linux") return "";
   try {
@@ -268,11 +268,11 @@ function isRunning(pid: number): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
   }
-  // Dead, and its parent has not asked after it.
+  // A zombie: dead, and its parent has not waited for it.
   return !["Z", "X"].includes(procStat(pid)?.[0] ?? "");
 }
 
-/** When a process began, in a form that stays the same for as long as it lives; null where that is not known. */
+/** The process's start time, in a form that does not change while it lives; null where it is not known. */
 function startOf(pid: number): string | null {
   if (process.platform === "linux") return procStat(pid)?.[19] ?? null;
   if (process.platform === "win32") return null;
@@ -287,23 +287,23 @@ function startOf(pid: number): string | null {
   }
 }
 
-/** The same as a moment. */
+/** A start time of `startOf` in milliseconds since 1970; null where it is not known. */
 function momentOf(started: string): number | null {
   if (process.platform !== "linux") return Date.parse(started) || null;
   try {
     const uptime = Number.parseFloat(readFileSync("/proc/uptime", "utf8"));
-    // In hundredths of a second since the machine began, on every Linux that Node runs on.
+    // In hundredths of a second since boot (USER_HZ is 100 on every Linux that Node runs on).
     return Date.now() - uptime * 1_000 + Number(started) * 10;
   } catch {
     return null;
   }
 }
 
-/** What Linux says of a process, from its state on; null where it says nothing. */
+/** The fields of /proc/<pid>/stat from the state on; null when the process does not exist. */
 function procStat(pid: number): string[] | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // Its name comes before, in brackets, and may have spaces and brackets in it.
+    // The process's name comes before, in brackets, and may contain spaces and brackets.
     return text.slice(text.lastIndexOf(")") + 2).split(" ");
   } catch {
     return null;

@@ -5,7 +5,7 @@ import { firstIdAt, isUuid } from "./ids.ts";
 
 const moments = fc.integer({ min: 1, max: 2 ** 48 - 2 });
 
-test("the first id of a moment is above every id made before, and below every one made since", () => {
+test("the first id of a moment is above every id made before the moment, and at or below every id made since", () => {
   fc.assert(
     fc.property(moments, (moment) => {
       const made = uuidv7({ msecs: moment });
@@ -15,7 +15,7 @@ test("the first id of a moment is above every id made before, and below every on
   );
 });
 
-test("ids of one moment are on one side of it, whatever follows their time", () => {
+test("ids of one moment are between its first id and the next moment's, whatever their other bits are", () => {
   fc.assert(
     fc.property(moments, fc.stringMatching(/^[0-9a-f]{20}$/), (moment, rest) => {
       const time = moment.toString(16).padStart(12, "0");
@@ -25,7 +25,7 @@ test("ids of one moment are on one side of it, whatever follows their time", () 
   );
 });
 
-test("is a UUID for a date, for a fraction of a millisecond, and for a time before 1970", () => {
+test("the first id of a moment is a UUID for a date, a fraction of a millisecond, and a time before 1970", () => {
   expect(firstIdAt(new Date(1_700_000_000_000))).toBe(firstIdAt(1_700_000_000_000));
   expect(firstIdAt(1_700_000_000_000.9)).toBe(firstIdAt(1_700_000_000_000));
   expect(firstIdAt(-1)).toBe("00000000-0000-0000-0000-000000000000");

@@ -11,14 +11,14 @@ export function newId(): string {
   return uuidv7({ random: pool.subarray(taken - 16, taken) });
 }
 
-// Random bytes cost a call into the system each time, so they are fetched for many ids at once.
+// Each call for random bytes is a call into OpenSSL, so one call fetches them for 256 ids.
 const pool = new Uint8Array(16 * 256);
 let taken = pool.length;
 
 /**
- * Divides ids by their time: those made before this moment are below it, those made at it
- * or later are not, whatever their other bits are. A UUIDv7 begins with the time in
- * milliseconds; version and variant are nought here, so that the time alone decides.
+ * The smallest UUIDv7 of a moment, for ranges of ids by time: ids made before the moment are below
+ * it, ids made at the moment or later are not. A UUIDv7 begins with the time in milliseconds;
+ * version, variant and random bits are zero here.
  */
 export function firstIdAt(moment: Date | number): string {
   const hex = Math.max(0, Math.floor(Number(moment)))
@@ -43,7 +43,7 @@ export function idOfRequest(shown: string): string | null {
   return idOfShown("req", shown);
 }
 
-/** How an id is shown: what it names, and 32 hexadecimal digits. */
+/** A shown id: the kind of thing and 32 hexadecimal digits. */
 export function shownId(kind: "evt" | "whk" | "dlv", id: string): string {
   return `${kind}_${id.replaceAll("-", "")}`;
 }

@@ -16,7 +16,7 @@ test.each([
   ['{"a":1,"b":2,"c":3,"d":4}', "has more than 3 members"],
   ["[1,2,3,4,5,6,7,8,9]", null],
   ["[1,2,3,4,5,6,7,8,9,10]", "has more than 9 values"],
-  // What stands in a string is no structure.
+  // Brackets, commas and colons within a string are no structure.
   ['["[[[[[[,,,,,,::::{{{{"]', null],
   ['["\\"[[[[[[", "\\\\", "[[[[["]', null],
   ['{"a\\\\\\":[[[[":1}', null],
@@ -27,7 +27,7 @@ test.each([
   expect(excessOf(text, bounds)).toBe(excess);
 });
 
-test("what is within the bounds is parsed as JSON.parse does, and what is no JSON is refused", () => {
+test("a text within the bounds is parsed as by JSON.parse, and a text that is no JSON is refused", () => {
   fc.assert(
     fc.property(
       fc.oneof(
@@ -48,7 +48,7 @@ test("what is within the bounds is parsed as JSON.parse does, and what is no JSO
   );
 });
 
-test("the structure that is counted is that of the value", () => {
+test("the counts of the scan are those of the parsed value", () => {
   const size = (value: unknown): { members: number; containers: number; depth: number } => {
     if (typeof value !== "object" || value === null) return { members: 0, containers: 0, depth: 0 };
     const inner = Object.values(value).map(size);
@@ -69,8 +69,8 @@ test("the structure that is counted is that of the value", () => {
   );
 });
 
-test("what honest clients send is within the bounds", () => {
-  // 300,000 tokens, in as many inputs as OpenAI takes.
+test("the largest requests that OpenAI accepts are within the bounds", () => {
+  // 300,000 tokens, in 2,048 inputs, OpenAI's maximum.
   const tokens = Array.from({ length: 2_048 }, () => Array.from({ length: 146 }, (_, at) => 100_000 + at));
   expect(excessOf(JSON.stringify({ model: "m", input: tokens }), LARGE_JSON)).toBe(null);
   const schema = Object.fromEntries(

@@ -1,14 +1,14 @@
 import { AppError } from "./errors.ts";
 
-/** How much structure a JSON text may have. Its length is bounded elsewhere; text within strings costs next to nothing. */
+/** How much structure a JSON text may have. `http/body.ts` bounds its length; text within strings costs little. */
 export type JsonBounds = {
-  /** Objects and lists within one another. */
+  /** Levels of nested objects and lists. */
   depth: number;
   /** Objects and lists. */
   containers: number;
-  /** Names with their values, in all objects together. */
+  /** Name/value pairs in all objects together. */
   members: number;
-  /** Everything that stands in a list or an object. */
+  /** Elements of lists and members of objects, in all of them together. */
   values: number;
 };
 
@@ -19,10 +19,11 @@ export const LARGE_JSON: JsonBounds = { depth: 256, containers: 50_000, members:
 export const SMALL_JSON: JsonBounds = { depth: 32, containers: 5_000, members: 5_000, values: 20_000 };
 
 /**
- * Parses a text that somebody sent. V8's parser takes seconds for megabytes of nesting or of names, and nothing else
- * runs meanwhile, so the structure is counted first, in one pass that ends at the first bound it meets.
+ * Parses a text that a client sent. V8's parser takes seconds for megabytes of nesting or of distinct
+ * names, and blocks the event loop for as long, so the structure is counted first, in one pass that
+ * ends at the first bound it exceeds.
  *
- * Throws `bad_request` when it is no JSON or has more structure than `bounds` allow.
+ * Throws `bad_request` when the text is no JSON or has more structure than `bounds` allow.
  */
 export function parseJson(text: string, bounds: JsonBounds): unknown {
   const excess = excessOf(text, bounds);
@@ -34,7 +35,7 @@ export function parseJson(text: string, bounds: JsonBounds): unknown {
   }
 }
 
-/** What a JSON text has too much of, as the end of a sentence; null when it is within its bounds, or no JSON. */
+/** Which bound a JSON text exceeds, as the end of a sentence; null when it exceeds none, or is no JSON. */
 export function excessOf(text: string, bounds: JsonBounds): string | null {
   let depth = 0;
   let containers = 0;
@@ -44,7 +45,7 @@ export function excessOf(text: string, bounds: JsonBounds): string | null {
     switch (text.charCodeAt(at)) {
       case QUOTE:
         at = endOfString(text, at) - 1;
-        // A string without an end: the parser says so.
+        // A string without an end: JSON.parse reports it.
         if (at < 0) return null;
         break;
       case OPEN_OBJECT:
@@ -69,7 +70,7 @@ export function excessOf(text: string, bounds: JsonBounds): string | null {
 
 const [QUOTE, OPEN_OBJECT, CLOSE_OBJECT, OPEN_LIST, CLOSE_LIST, COLON, COMMA] = [34, 123, 125, 91, 93, 58, 44];
 
-/** Where the string that begins at `start` ends, after its quote: at the first that is not escaped. 0 when it has no end. */
+/** The index after the closing quote of the string that begins at `start`; 0 when the string has no end. */
 export function endOfString(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); quote !== -1; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;

@@ -1,8 +1,8 @@
 import { env } from "#env";
 
 /**
- * One JSON object a line, on stderr. Never give it a credential; as a second
- * guard, whatever looks like one of ours is cut out of every line.
+ * Writes one JSON object a line to stderr. Never pass a credential; as a second guard,
+ * text that looks like a credential is cut out of every line.
  */
 type Fields = Record<string, unknown>;
 
@@ -28,7 +28,7 @@ function plain(_key: string, value: unknown): unknown {
       name: value.name,
       message: value.message,
       stack: value.stack,
-      // Ours only: the database's own repeats the row, with whatever somebody wrote into it.
+      // Only of our own errors: the `detail` of Postgres's errors repeats the row, with users' data.
       detail: value.name === "AppError" ? (value as { detail?: unknown }).detail : undefined,
       cause: value.cause,
     };

@@ -10,7 +10,7 @@ afterEach(async () => {
   await new Promise<void>((resolve) => (server ? server.close(() => resolve()) : resolve()));
 });
 
-/** A mail server of the smallest kind; `mute` accepts connections and says nothing, `refuse` repeats in its refusal what it was told. */
+/** A minimal mail server; `mute` accepts connections and sends nothing, `refuse` repeats the recipient in its refusal. */
 async function mailServer(options: { mute?: boolean; refuse?: boolean } = {}): Promise<{ url: string; received: () => string }> {
   let received = "";
   server = createServer((socket) => {
@@ -57,7 +57,7 @@ describe("mail", () => {
     expect(performance.now() - begun).toBeLessThan(5_000);
   });
 
-  test("that could not be sent leaves no part of itself in the log: a subject may be a code", async () => {
+  test("that could not be sent leaves none of its text in the log, because a subject may be a code", async () => {
     let logged = "";
     const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => {
       logged += text;
@@ -79,14 +79,14 @@ describe("mail", () => {
       write.mockRestore();
     }
     expect(logged.match(/a mail could not be sent/g)).toHaveLength(3);
-    // But what an operator needs to know.
+    // The log has what an operator needs.
     expect(logged).toContain("SMTP_URL is not set");
     expect(logged).toContain('"answered":550');
     expect(logged).toContain("ECONNREFUSED");
     expect(logged).not.toMatch(/1234|mara|code is/);
   });
 
-  test("is printed where somebody tries Quota out, and never on a Postgres in production", () => {
+  test("is printed without SMTP_URL, except on a Postgres in production", () => {
     const goes = (SMTP_URL: string | undefined, NODE_ENV: "development" | "production", DATABASE_URL: string | undefined) =>
       mailGoes({ SMTP_URL, NODE_ENV, DATABASE_URL });
     expect(goes(undefined, "development", "postgresql://x")).toBe("to the output");

@@ -5,9 +5,9 @@ import { log } from "./log.ts";
 export type Mail = { to: string; subject: string; text: string };
 
 /**
- * Where mail goes: out through SMTP_URL; or, on a machine that somebody tries Quota
- * on, to the server's output. On a Postgres in production nowhere, because mails carry
- * secrets and such an output is kept and read by others.
+ * Where mail goes: out through SMTP_URL; without it to the server's output, on a machine where
+ * Quota is tried out; nowhere on a Postgres in production, because mails carry secrets and
+ * logs are kept and read by other people.
  */
 export function mailGoes(settings: Pick<typeof env, "SMTP_URL" | "NODE_ENV" | "DATABASE_URL"> = env): "out" | "to the output" | "nowhere" {
   if (settings.SMTP_URL !== undefined) return "out";
@@ -15,8 +15,8 @@ export function mailGoes(settings: Pick<typeof env, "SMTP_URL" | "NODE_ENV" | "D
 }
 
 /**
- * Sends a mail after the answer: nobody waits for a mail server, and nobody can tell
- * from how long an answer took whether there was a mail.
+ * Sends a mail without making the caller wait for the mail server. So the time of an answer
+ * does not tell whether a mail was sent.
  */
 export function sendLater(mail: Mail): void {
   const way = mailGoes();
@@ -25,7 +25,7 @@ export function sendLater(mail: Mail): void {
   else void deliver(mail, env.SMTP_URL).catch((error) => log.error("a mail could not be sent", failureOf(error)));
 }
 
-/** What the log may have: no part of the mail, whose subject may be a code, and nothing that the mail server said, which may repeat it. */
+/** What the log may contain: no part of the mail, whose subject may be a code, and none of the mail server's text, which may repeat it. */
 function failureOf(error: unknown): Record<string, unknown> {
   const { code, command, responseCode } = error as { code?: string; command?: string; responseCode?: number };
   return responseCode === undefined ? { error } : { code, command, answered: responseCode };
@@ -33,9 +33,9 @@ function failureOf(error: unknown): Record<string, unknown> {
 
 const A_MAIL_SERVER_ANSWERS_WITHIN_MS = 10_000;
 
-/** Hands a mail to the mail server; throws when it does not take it in time. */
+/** Hands a mail to the mail server; throws when the mail server refuses it or does not answer within `withinMs`. */
 export async function deliver(mail: Mail, smtpUrl: string, withinMs = A_MAIL_SERVER_ANSWERS_WITHIN_MS): Promise<void> {
-  // With an address nodemailer takes all settings from it; those that an operator wrote there win.
+  // nodemailer takes all settings from the URL; those that the operator wrote there win.
   const url = new URL(smtpUrl);
   for (const name of ["connectionTimeout", "greetingTimeout", "socketTimeout", "dnsTimeout"])
     if (!url.searchParams.has(name)) url.searchParams.set(name, String(withinMs));

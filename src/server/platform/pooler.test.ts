@@ -32,7 +32,7 @@ async function through(mode: PgBouncerOptions["mode"], options: Omit<PgBouncerOp
   return pooler.url;
 }
 
-/** Makes a pooler open so many connections to Postgres, by keeping all of them in a transaction at once. */
+/** Makes a pooler open this many connections to Postgres, by having as many transactions open at once. */
 async function busy(url: string, connections: number): Promise<void> {
   const pool = new pg.Pool({ connectionString: url, max: connections });
   const all = await Promise.all(Array.from({ length: connections }, () => pool.connect()));
@@ -52,27 +52,27 @@ describe("which connections are good enough", () => {
   afterEach(cleanUp);
 
   test.each<Omit<PgBouncerOptions, "mode">>([{ size: 1 }, { size: 40 }, { size: 40, server_round_robin: 1 }])(
-    "a pooler in transaction mode is refused in words, however it hands out its connections: %o",
+    "a pooler in transaction mode is refused with a sentence, however it assigns its connections: %o",
     async (options) => {
       const url = await through("transaction", options);
-      // So that it has several to choose from.
+      // So that the pooler has several backends to choose from.
       if (options.size !== 1) await busy(url, 8);
       const db = await open(url);
       await expect(db.check()).rejects.toThrow(/leads to a pooler in transaction or statement mode.*pool_mode = session/);
     },
   );
 
-  test("a pooler in statement mode is refused in words", async () => {
+  test("a pooler in statement mode is refused with a sentence", async () => {
     const db = await open(await through("statement"));
     await expect(db.check()).rejects.toThrow("leads to a pooler in transaction or statement mode");
   });
 
-  test("a pooler that has one connection for us says so instead of waiting for ever", async () => {
+  test("a pooler that allows one connection is refused with a sentence instead of a wait without end", async () => {
     const db = await open(await through("session", { size: 1 }));
     await expect(db.check()).rejects.toThrow("let in one connection and not a second one");
   });
 
-  test("a database whose tables would not be in public is refused, whatever moved them", async () => {
+  test("a database whose tables would not be in public is refused", async () => {
     const url = await fresh();
     const db = await open(url);
     await db.check();

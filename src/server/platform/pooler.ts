@@ -1,15 +1,15 @@
 import type pg from "pg";
 
 /**
- * Throws one sentence that says what to do when connections of this kind can't be worked with. Takes a
- * pool of two connections that are set up as all the others are.
+ * Throws an error whose message says what to do when connections of this kind are unfit. Takes a
+ * pool of two connections with the same settings as all others.
  */
 export async function refuseUnfit(two: pg.Pool): Promise<void> {
   const one = await two.connect();
   try {
     await refuseOtherSchema(one);
     if ((await backendOf(one)) === keyOf(one)) return;
-    // Somebody in between made up the key, so it is a pooler. Sessions have to be ours alone.
+    // A pooler made up the key of this connection. Each client needs a session of its own.
     const other = await two.connect().catch((error: unknown) => {
       throw new Error(`the pooler in DATABASE_URL let in one connection and not a second one: ${messageOf(error)}`);
     });
@@ -27,9 +27,9 @@ const SHARED =
   "DATABASE_URL leads to a pooler in transaction or statement mode, which takes away what a connection has set (time zone, time limits) and prepared; give the address of Postgres itself, or of a pooler in session mode (pool_mode = session in PgBouncer).";
 
 /**
- * Whether two connections, while both are open, are ever served by the same backend, or one by two. In
- * session mode that can't happen; in transaction mode it does at once, or as soon as the backends that
- * are free change places.
+ * Whether, while both connections are open, one backend ever serves both of them or two backends
+ * serve one. In session mode neither happens; in transaction mode one of them does, at once or
+ * when the backends are assigned in another order.
  */
 async function areShared(one: pg.PoolClient, other: pg.PoolClient): Promise<boolean> {
   const [ones, others] = [new Set<number>(), new Set<number>()];
@@ -41,7 +41,7 @@ async function areShared(one: pg.PoolClient, other: pg.PoolClient): Promise<bool
     if (!differ()) return true;
   }
   for (let round = 0; round < 10; round++) {
-    // While one keeps its backend to itself, the other gets a different one, and afterwards perhaps the first.
+    // While a transaction binds `one` to its backend, `other` gets a different backend, and after COMMIT perhaps the first.
     await one.query("BEGIN");
     await look(one);
     await look(other);
@@ -53,7 +53,7 @@ async function areShared(one: pg.PoolClient, other: pg.PoolClient): Promise<bool
   return false;
 }
 
-/** Tables are found by their bare names in some statements and in the schema `public` in others. */
+/** Statements name tables without their schema in some places and with the schema `public` in others. */
 async function refuseOtherSchema(connection: pg.PoolClient): Promise<void> {
   const { rows } = await connection.query<{ schema: string | null }>("SELECT current_schema() AS schema");
   const schema = rows[0]?.schema ?? null;
@@ -68,7 +68,7 @@ async function backendOf(connection: pg.PoolClient): Promise<number> {
   return Number(rows[0]?.pid);
 }
 
-/** The backend's process id, as the connection was told it when it began. */
+/** The backend's process id in the key that the connection got when it began (BackendKeyData). */
 function keyOf(connection: pg.PoolClient): number | null {
   return (connection as unknown as { processID: number | null }).processID;
 }

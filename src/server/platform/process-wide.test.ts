@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test, vi } from "vitest";
 import { processWide } from "./process-wide.ts";
 
-test("a file that is loaded twice has one value in both", async () => {
+test("two modules of the same file get the same value", async () => {
   const first = processWide("process-wide test: one", () => ({ by: "the first" }));
   vi.resetModules();
   const again = await import("./process-wide.ts");
@@ -11,14 +11,14 @@ test("a file that is loaded twice has one value in both", async () => {
   expect(again.processWide("process-wide test: one", () => ({ by: "the second" }))).toBe(first);
 });
 
-test("is made once, even when it is undefined", () => {
+test("a value is made once, even when it is undefined", () => {
   const make = vi.fn(() => undefined);
   processWide("process-wide test: two", make);
   processWide("process-wide test: two", make);
   expect(make).toHaveBeenCalledTimes(1);
 });
 
-test("no two files use one name", () => {
+test("no two files use the same name", () => {
   const server = fileURLToPath(new URL("..", import.meta.url));
   const names = readdirSync(server, { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))

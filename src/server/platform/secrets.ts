@@ -1,9 +1,8 @@
 import { hash as digest, randomBytes, timingSafeEqual } from "node:crypto";
 
 /**
- * Secrets are born once: `secret` is shown to its owner and forgotten here, only
- * `hash` is stored. SHA-256 without salt is enough, because nobody can guess 190
- * random bits.
+ * A new secret: `secret` is shown to its owner once and not stored, only `hash` is stored.
+ * SHA-256 without salt is enough, because 190 random bits cannot be guessed.
  */
 export type Minted = { secret: string; hash: Buffer<ArrayBuffer>; fragment: string };
 
@@ -14,7 +13,7 @@ export function mintSecret(prefix: "sk-quota-" | "quota_secret_"): Minted {
   return { secret, hash: hashSecret(secret), fragment: `${prefix}…${secret.slice(-4)}` };
 }
 
-/** A public handle, safe to log: `quota_client_…`. */
+/** A public id, safe to log: `quota_client_…`. */
 export function mintClientId(): string {
   return `quota_client_${randomBase62(20)}`;
 }
@@ -28,12 +27,12 @@ export function secretMatches(secret: string, hash: Uint8Array): boolean {
   return given.length === hash.length && timingSafeEqual(given, hash);
 }
 
-/** Whether a secret is one of several. All are compared, so that the time tells nothing of which. */
+/** Whether a secret is one of several. All hashes are compared, so that the time does not tell which one matched. */
 export function secretMatchesOneOf(secret: string, hashes: readonly Uint8Array[]): boolean {
   return hashes.map((hash) => secretMatches(secret, hash)).includes(true);
 }
 
-/** Every character equally likely: bytes above the last multiple of 62 are drawn again. */
+/** Every character is equally likely: bytes from 248 on, the last multiple of 62, are discarded. */
 function randomBase62(length: number): string {
   let text = "";
   while (text.length < length) {

@@ -5,13 +5,13 @@ import { prisma } from "./db.ts";
 let remembered: Promise<string> | undefined;
 
 /**
- * What signs sessions and seals stored secrets: NEXTAUTH_SECRET, or a secret that the
- * first server made and every server of this database shares.
+ * The key that signs sessions and encrypts stored secrets: NEXTAUTH_SECRET, or a random one that
+ * the first server stored in the database and all servers share.
  */
 export function serverSecret(): Promise<string> {
   if (env.NEXTAUTH_SECRET !== undefined) return Promise.resolve(env.NEXTAUTH_SECRET);
   remembered ??= sharedSecret().catch((error) => {
-    // The database may be back next time.
+    // The next call asks the database again.
     remembered = undefined;
     throw error;
   });
@@ -23,7 +23,7 @@ async function sharedSecret(): Promise<string> {
   const key = "session_secret";
   const stored = await setting.findUnique({ where: { key } });
   if (typeof stored?.value === "string") return stored.value;
-  // ON CONFLICT DO NOTHING: of several servers that start at once one wins, and all read what it wrote.
+  // skipDuplicates is ON CONFLICT DO NOTHING: of several servers that start at once one inserts, and all read its row.
   await setting.createMany({ data: { key, value: randomBytes(32).toString("base64url") }, skipDuplicates: true });
   const { value } = await setting.findUniqueOrThrow({ where: { key } });
   if (typeof value !== "string") throw new Error("the setting session_secret is not a text");

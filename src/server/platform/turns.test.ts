@@ -11,18 +11,18 @@ inEveryZone("turns", (db) => {
   const claim = (name: string, options = usual) => claimTurn<{ at: string }>(db().sql, name, options);
   const due = (name: string) => db().prisma.setting.findUniqueOrThrow({ where: { key: `turn_${name}` } });
 
-  test("one of many has it, and the next when it is due", async () => {
+  test("one of many processes claims the work, and the next when it is due", async () => {
     const name = named();
     const first = await Promise.all(Array.from({ length: 8 }, () => claim(name)));
     expect(first.filter((turn) => turn !== null)).toHaveLength(1);
     expect(await claim(name)).toBeNull();
     await first.find((turn) => turn !== null)?.end(HOUR);
     expect(await claim(name)).toBeNull();
-    // Of another name.
+    // Work of another name can be claimed.
     expect(await claim(named())).not.toBeNull();
   });
 
-  test("the next one finds what the last one left, and what it left unsaid stays", async () => {
+  test("a turn finds what the last one stored, also when the one between stored nothing", async () => {
     const name = named();
     const first = await claim(name);
     expect(first?.memory).toBeNull();
@@ -33,7 +33,7 @@ inEveryZone("turns", (db) => {
     expect((await claim(name))?.memory).toEqual({ at: "here" });
   });
 
-  test("whoever dies with it keeps it for as long as was said, and is then heard no more", async () => {
+  test("a dead process keeps its claim until the lease ends, and changes nothing after that", async () => {
     const name = named();
     const dead = await claim(name, { ...usual, keepMs: 0 });
     const next = await claim(name);
@@ -48,7 +48,7 @@ inEveryZone("turns", (db) => {
     expect(await claim(name)).toBeNull();
   });
 
-  test("a moment too far away comes from a wrong clock, and is due", async () => {
+  test("a due time further away than the longest wait counts as due", async () => {
     const name = named();
     await (await claim(name))?.end(25 * HOUR);
     expect(await claim(name)).not.toBeNull();
@@ -60,7 +60,7 @@ inEveryZone("turns", (db) => {
 describe("turns of many connections", () => {
   const db = withDatabase("postgres");
 
-  test("one of them has it, however they come", async () => {
+  test("of several connections that claim at once, one gets the turn", async () => {
     const lanes = Array.from({ length: 6 }, () => db().lane());
     for (let round = 0; round < 10; round++) {
       const turns = await Promise.all(lanes.map((lane) => claimTurn(lane, "test", usual)));

@@ -2,26 +2,25 @@ import { randomUUID } from "node:crypto";
 import type { Row, Sql } from "./sql.ts";
 
 /**
- * Work that one of all server processes does, now and then. When it is due next is kept
- * in the database and claimed by one statement, so that it does not matter how many
- * processes look, how often, or for how long each of them lives. Who has claimed it has
- * it for a while: when that process dies, another one may claim it after that.
+ * Work that one of all server processes does, now and then. The row of `setting` that says when it is
+ * due is claimed by one statement, so any number of processes may look at any time. The claim is a
+ * lease: when its process dies, another process may claim the work after the lease has ended.
  */
 export type Turn<Memory> = {
-  /** What the last turn left for this one; null when there was none. */
+  /** What the last turn stored with `end`; null when nothing was stored. */
   memory: Memory | null;
   /** The database's clock. */
   now: Date;
-  /** Has it for `ms` from now on, in place of what is left. False when it was lost meanwhile. */
+  /** Makes the lease last `ms` from now, in place of what is left. False when another process has claimed the work. */
   keep(ms: number): Promise<boolean>;
-  /** The turn is over: the next one is due after `ms`. Nothing changes when it was lost meanwhile. */
+  /** Ends the turn: the next one is due after `ms`. Does nothing when another process has claimed the work. */
   end(dueInMs: number, memory?: Memory): Promise<void>;
 };
 
 /**
- * Claims the work for `keepMs` when it is due; null when it is not, or when another
- * process has it. `longestMs`: the longest that any turn is ever put off. What is further
- * away was written by a clock that has been put right since, and is due.
+ * Claims the work for `keepMs` when it is due; null when it is not, or when another process has the
+ * lease. `longestMs`: the longest that any turn is ever put off. A due time further away was written
+ * while the database's clock was wrong, and counts as due.
  */
 export async function claimTurn<Memory>(
   sql: Sql,
