@@ -8,11 +8,11 @@ import { countAttempt } from "./attempts.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { endSessionsOf } from "./sessions.ts";
 
-/** What a person does with their own account once they have one. */
+/** What a user changes about their own account: name, password, sessions. */
 
 const RESET_LIVES_MS = 60 * 60 * 1000;
 
-/** Mails a link that sets a new password. The answer is the same, and as quick, for an address that nobody has. */
+/** Mails a link that sets a new password. Answers in the same way and time for an address without an account. Throws TooManyAttempts. */
 export async function requestReset(ask: { email: string; ip: string }): Promise<void> {
   await countAttempt("mailsFromPlace", ask.ip);
   await countAttempt("mailsToAddress", ask.email);
@@ -32,12 +32,12 @@ async function mailReset(email: string): Promise<void> {
   });
 }
 
-/** Whether a link still works; looking does not use it up. */
+/** Whether a reset link still works; does not use it up. */
 export async function resetIsOpen(token: string): Promise<boolean> {
   return (await (await prisma()).passwordReset.count({ where: { hash: hashSecret(token), expiresAt: { gt: new Date() } } })) > 0;
 }
 
-/** Sets a new password by a link from the mail and ends every session; whose it was, or null when the link does not work. */
+/** Sets a new password by a link from a mail and ends all sessions of its user, whose address is returned; null when the link does not work. */
 export async function resetPassword(ask: { token: string; password: string; ip: string }): Promise<{ email: string } | null> {
   await countAttempt("guessesFromPlace", ask.ip);
   if (!(await resetIsOpen(ask.token))) return null;
@@ -45,14 +45,14 @@ export async function resetPassword(ask: { token: string; password: string; ip: 
   return transaction(async (tx) => {
     const where = { hash: hashSecret(ask.token), expiresAt: { gt: new Date() } };
     const reset = await tx.prisma.passwordReset.findFirst({ where, select: { userId: true, user: { select: { email: true } } } });
-    // Of two that use the link at once, one deletes it.
+    // Of two requests that use the link at once, one deletes the row.
     if (reset === null || (await tx.prisma.passwordReset.deleteMany({ where })).count === 0) return null;
     await setPassword(tx, reset.userId, passwordHash);
     return { email: reset.user.email };
   });
 }
 
-/** Changes the password of somebody who knows the old one, and ends every session. */
+/** Changes the password of a signed-in user who gives the current one, and ends all sessions of the user. */
 export async function changePassword(ask: {
   userId: string;
   email: string;
@@ -67,24 +67,24 @@ export async function changePassword(ask: {
   return "changed";
 }
 
-/** Reset links that are still on their way would undo a new password, so they end with the old one. */
+/** Deletes the user's reset links too: a link that was mailed before would undo the new password. */
 async function setPassword(tx: Tx, userId: string, passwordHash: string): Promise<void> {
   await tx.prisma.user.update({ where: { id: userId }, data: { passwordHash } });
   await endSessionsOf(tx.prisma, userId);
   await tx.prisma.passwordReset.deleteMany({ where: { userId } });
 }
 
-/** Ends every session, the one that asks included. */
+/** Ends every session of the user, the current one included. */
 export async function signOutEverywhere(userId: string): Promise<void> {
   await transaction((tx) => endSessionsOf(tx.prisma, userId));
 }
 
-/** What a person is called; null for nothing in particular. */
+/** Sets the name that screens show for the user; null for none. */
 export async function rename(userId: string, name: string | null): Promise<void> {
   await (await prisma()).user.update({ where: { id: userId }, data: { name } });
 }
 
-/** How a person can sign in. */
+/** Whether a user has a password, and the providers that the user can sign in through. */
 export async function waysToSignIn(userId: string): Promise<{ password: boolean; providers: string[] }> {
   const user = await (await prisma()).user.findUniqueOrThrow({
     where: { id: userId },

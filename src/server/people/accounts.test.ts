@@ -40,7 +40,7 @@ inEveryZone("accounts", (db) => {
   }
 
   describe("signing up", () => {
-    test("opens a wallet with welcome credits from promotions, and the books stay in order", async () => {
+    test("opens a wallet with welcome credits from promotions, and the books balance", async () => {
       const email = newEmail();
       expect(await signUp(email)).toBe(true);
       const user = await person(email);
@@ -49,7 +49,7 @@ inEveryZone("accounts", (db) => {
       expect((await verify(db().sql)).discrepancies).toEqual([]);
     });
 
-    test("a wrong code opens nothing, and after five the right one does not either", async () => {
+    test("a wrong code opens no account, and after five of them the right code does not either", async () => {
       const email = newEmail();
       const { signUpId } = await startSignUp({ email, password, ip: ip() });
       const right = codeFor(email);
@@ -60,7 +60,7 @@ inEveryZone("accounts", (db) => {
       expect(await person(email)).toBeNull();
     });
 
-    test("a code works once, also when it comes twice at the same moment", async () => {
+    test("a code works once, also when two requests send it at the same moment", async () => {
       const email = newEmail();
       const { signUpId } = await startSignUp({ email, password, ip: ip() });
       const ask = { signUpId, code: codeFor(email), ip: ip() };
@@ -68,7 +68,7 @@ inEveryZone("accounts", (db) => {
       expect(await finishSignUp(ask)).toBe(false);
     });
 
-    test("a code that is too old opens nothing, and is forgotten", async () => {
+    test("an expired code opens no account, and its row is deleted", async () => {
       const email = newEmail();
       const { signUpId } = await startSignUp({ email, password, ip: ip() });
       await db().prisma.pendingSignUp.update({ where: { id: signUpId }, data: { expiresAt: new Date(Date.now() - 1) } });
@@ -77,7 +77,7 @@ inEveryZone("accounts", (db) => {
       expect(await db().prisma.pendingSignUp.count({ where: { id: signUpId } })).toBe(0);
     });
 
-    test("with a taken address answers alike; its owner gets a mail, and nothing changes", async () => {
+    test("with the address of an account gets the same answer, mails the account's owner, and changes nothing", async () => {
       const { email, passwordHash } = await makeUser(db(), { passwordHash: await hashPassword(password), email: newEmail() });
       const taken = await startSignUp({ email, password: "another password", ip: ip() });
       const free = await startSignUp({ email: newEmail(), password: "another password", ip: ip() });
@@ -89,7 +89,7 @@ inEveryZone("accounts", (db) => {
       expect((await person(email))?.passwordHash).toBe(passwordHash);
     });
 
-    test("one address gets five mails an hour, whether or not it has an account", async () => {
+    test("one address gets five mails an hour, with or without an account", async () => {
       for (const email of [newEmail(), (await makeUser(db())).email]) {
         for (let n = 0; n < 5; n++) await startSignUp({ email, password, ip: ip() });
         await expect(startSignUp({ email, password, ip: ip() })).rejects.toThrow(TooManyAttempts);
@@ -118,14 +118,14 @@ inEveryZone("accounts", (db) => {
       expect((await checkPassword({ email: user.email, password, ip: ip() })).kind).toBe("refused");
     });
 
-    test("every link ends with the first that is used, and with a changed password", async () => {
+    test("all links of a user stop working when one is used or the password changes", async () => {
       const user = await makeUser(db(), { passwordHash: await hashPassword(password), email: newEmail() });
       const first = await asked(user.email);
       await changePassword({ userId: user.id, email: user.email, current: password, next: "something else", ip: ip() });
       expect(await resetPassword({ token: first, password: "third password", ip: ip() })).toBeNull();
     });
 
-    test("a link is over after an hour", async () => {
+    test("a link works for an hour", async () => {
       const user = await makeUser(db(), { email: newEmail() });
       const token = await asked(user.email);
       const [reset] = await db().prisma.passwordReset.findMany({ where: { userId: user.id } });
@@ -145,8 +145,8 @@ inEveryZone("accounts", (db) => {
     });
   });
 
-  describe("somebody signed in", () => {
-    test("changes the password with the old one only, and other sessions end", async () => {
+  describe("a signed-in user", () => {
+    test("changes the password only with the current one, and all sessions end", async () => {
       const user = await makeUser(db(), { passwordHash: await hashPassword(password), email: newEmail() });
       const ask = { userId: user.id, email: user.email, next: "another password", ip: ip() };
       expect(await changePassword({ ...ask, current: "wrong" })).toBe("wrong password");
@@ -164,7 +164,7 @@ inEveryZone("accounts", (db) => {
   });
 
   describe("through another provider", () => {
-    test("the first time opens an account with welcome credits, later times find it, also under another address", async () => {
+    test("the first sign-in opens an account with welcome credits, later ones find it, also with another address", async () => {
       const email = newEmail();
       const who = { provider: "google" as const, subject: crypto.randomUUID(), email: email.toUpperCase(), name: "Mara" };
       const first = await personOfProvider(who);
@@ -174,13 +174,13 @@ inEveryZone("accounts", (db) => {
       expect(await personOfProvider({ ...who, email: newEmail() })).toEqual(first);
     });
 
-    test("two first times at once are one person", async () => {
+    test("two first sign-ins at once open one account", async () => {
       const who = { provider: "github" as const, subject: crypto.randomUUID(), email: newEmail(), name: null };
       const [one, other] = await Promise.all([personOfProvider(who), personOfProvider(who)]);
       expect(one).toEqual(other);
     });
 
-    test("who has an account under the verified address gets into it", async () => {
+    test("a user with an account under the verified address is signed in to it", async () => {
       const email = newEmail();
       await signUp(email);
       const found = await personOfProvider({ provider: "github", subject: crypto.randomUUID(), email, name: null });
@@ -189,7 +189,7 @@ inEveryZone("accounts", (db) => {
   });
 
   describe("deleting an account", () => {
-    test("disconnects every app and tells it, stops their own apps, frees the address, and keeps the books", async () => {
+    test("disconnects every app and emits an event for it, closes the user's own apps, frees the address, and keeps the ledger", async () => {
       const email = newEmail();
       await signUp(email);
       const user = await db().prisma.user.findUniqueOrThrow({ where: { email } });
@@ -214,14 +214,14 @@ inEveryZone("accounts", (db) => {
       expect((await checkPassword({ email, password, ip: ip() })).kind).toBe("refused");
       expect((await verify(db().sql)).discrepancies).toEqual([]);
 
-      // The address can be used again, and brings no second welcome.
+      // The address can be used again, without new welcome credits.
       expect(await signUp(email)).toBe(true);
       const again = await db().prisma.user.findUniqueOrThrow({ where: { email } });
       expect(again.id).not.toBe(user.id);
       expect((await balanceOf(db().sql, again.walletId)).available).toBe(0n);
     });
 
-    test("is refused while other people are linked to an app of theirs, and changes nothing", async () => {
+    test("is refused while other users are linked to an app of this user, and changes nothing", async () => {
       const owner = await makeUser(db());
       const app = await makeApp(db(), { ownerId: owner.id });
       await makeLink(db(), app.id, await makeUser(db()));
@@ -245,7 +245,7 @@ describe("deleting an account on Postgres", () => {
     agreedMarkupBps: 0,
   });
 
-  test("while somebody connects to one of its apps waits for them, and is refused", async () => {
+  test("waits for a user who is connecting to one of its apps, and is refused", async () => {
     const [owner, person] = [await makeUser(db()), await makeUser(db())];
     const app = await makeApp(db(), { ownerId: owner.id });
     let deleting: ReturnType<typeof deleteAccount> | undefined;
@@ -257,7 +257,7 @@ describe("deleting an account on Postgres", () => {
     expect(await deleting).toEqual({ kind: "apps in use", names: [app.name] });
   });
 
-  test("and then nobody connects any more", async () => {
+  test("ends connecting to its apps", async () => {
     const [owner, person] = [await makeUser(db()), await makeUser(db())];
     const app = await makeApp(db(), { ownerId: owner.id });
     expect(await deleteAccount(owner.id)).toEqual({ kind: "deleted" });

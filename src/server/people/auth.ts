@@ -15,17 +15,17 @@ import { beginSession, endSession, ownerOfSession, SESSION_SECONDS, type Session
 import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-providers.ts";
 import { personOfProvider } from "./sign-up.ts";
 
-/** Who is signed in, as pages and procedures see them. */
+/** The signed-in user, as pages and procedures get it. */
 export type CurrentUser = {
   id: string;
   email: string;
   name: string | null;
   walletId: string;
-  /** When they last showed who they are; null in a session that does not know. */
+  /** When the user last signed in; null in a session from before cookies had this time. */
   signedInAt: Date | null;
 };
 
-// What src/app/sign-in reads from an attempt that came to nothing; next-auth itself says CredentialsSignin.
+// Error codes for src/app/sign-in; next-auth adds CredentialsSignin for a wrong email or password.
 const TOO_MANY_ATTEMPTS = "too_many_attempts";
 const BUSY = "busy";
 const UNAVAILABLE = "unavailable";
@@ -35,7 +35,7 @@ const UNAVAILABLE = "unavailable";
  * may have to come from the database, which a build does not have.
  */
 export async function authOptions(): Promise<NextAuthOptions> {
-  // next-auth takes its own address from here; without it, port 3000.
+  // next-auth reads its own address from this variable and assumes port 3000 without it.
   process.env.NEXTAUTH_URL ??= publicUrl();
   return {
     secret: await serverSecret(),
@@ -51,7 +51,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
             password: credentials.password,
             ip: addressOf(request.headers),
           }).catch((error) => {
-            // next-auth hands the message of what is thrown here to the browser.
+            // next-auth sends the message of an error thrown here to the browser, so it has to be one of our codes.
             if (error instanceof TooBusy) throw new Error(BUSY);
             log.error("signing in failed", { error });
             throw new Error(UNAVAILABLE);
@@ -69,7 +69,7 @@ export async function authOptions(): Promise<NextAuthOptions> {
     ],
     logger: {
       error: (code, metadata) => {
-        // A cookie from before the secret changed is no fault; its owner signs in again.
+        // A cookie signed with an earlier secret is no fault; the user signs in again.
         if (code !== "JWT_SESSION_ERROR")
           log.error("next-auth failed", { code, error: metadata instanceof Error ? metadata : metadata.error });
       },
@@ -81,10 +81,10 @@ export async function authOptions(): Promise<NextAuthOptions> {
         if (!isProvider(account?.provider)) return true;
         try {
           const email = await verifiedEmail(account.provider, profile, account.access_token);
-          // An address that nobody has verified could be anybody's.
+          // An unverified address may belong to another person.
           if (email === null) return "/sign-in?error=unverified_email";
           const { provider, providerAccountId: subject } = account;
-          // What next-auth hands on to `jwt` below.
+          // next-auth passes `user` on to `jwt` below.
           const person = await personOfProvider({ provider, subject, email, name: user.name ?? null });
           Object.assign(user, person, { sessionId: await beginSession(person.id) });
           return true;
@@ -93,8 +93,8 @@ export async function authOptions(): Promise<NextAuthOptions> {
           return `/sign-in?error=${UNAVAILABLE}`;
         }
       },
-      // Nothing but whose session it is and which, the number that ends all sessions and the time
-      // of signing in: what else there is to know is read from the database, so it is never stale.
+      // The cookie has the user's id, the session's id, the user's session version and the time of signing in.
+      // Everything else is read from the database, so it is never stale.
       jwt: ({ token, user }) => {
         if (user) {
           const { id, sessionVersion, sessionId } = user as { id: string; sessionVersion?: number; sessionId?: string };
@@ -131,32 +131,32 @@ function otherProviders(): NextAuthOptions["providers"] {
   );
 }
 
-type Said = { userId?: unknown; version?: unknown; session?: unknown; signedInAt?: unknown };
+type RawClaims = { userId?: unknown; version?: unknown; session?: unknown; signedInAt?: unknown };
 
-/** What a cookie that is ours says. One from before there were numbers is of the first one. */
-function claimsOf({ userId, version, session }: Said): SessionClaims | null {
+/** The claims of a session cookie; a cookie from before session versions has version 0. */
+function claimsOf({ userId, version, session }: RawClaims): SessionClaims | null {
   if (typeof userId !== "string") return null;
   return { userId, version: typeof version === "number" ? version : 0, sessionId: typeof session === "string" ? session : null };
 }
 
-/** Whether what a cookie says is of a session that has not ended. */
-export async function sessionGoesOn(token: { sub?: unknown; version?: unknown; session?: unknown }): Promise<boolean> {
+/** Whether a cookie's session has not ended. */
+export async function isSessionOpen(token: { sub?: unknown; version?: unknown; session?: unknown }): Promise<boolean> {
   const claims = claimsOf({ ...token, userId: token.sub });
   return claims !== null && (await ownerOfSession(claims)) !== null;
 }
 
-/** The person who is signed in, or null. One look-up for all that one request renders. */
+/** The signed-in user, or null. One query for everything that one request renders. */
 export const currentUser = cache(async (): Promise<CurrentUser | null> => {
-  // Visitors without a session cost nothing.
+  // A request without a session cookie needs no query.
   const jar = await cookies();
   if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
-  const session = (await getServerSession(await authOptions())) as Said | null;
+  const session = (await getServerSession(await authOptions())) as RawClaims | null;
   const claims = session === null ? null : claimsOf(session);
   const user = claims === null ? null : await ownerOfSession(claims);
   return user === null ? null : { ...user, signedInAt: typeof session?.signedInAt === "number" ? new Date(session.signedInAt) : null };
 });
 
-/** For pages: whoever is not signed in is asked to, and comes back to `path`. */
+/** For pages: sends a visitor who is not signed in to the sign-in page, which leads back to `path`. */
 export async function requireUser(path: string): Promise<CurrentUser> {
   return (await currentUser()) ?? redirect(`/sign-in?callbackUrl=${encodeURIComponent(path)}`);
 }
@@ -164,7 +164,7 @@ export async function requireUser(path: string): Promise<CurrentUser> {
 // next-auth splits a long cookie into numbered ones.
 const SESSION_COOKIE = /^(__Secure-)?next-auth\.session-token(\.\d+)?$/;
 
-/** Where a request comes from, as our server found out (http/address.ts). */
+/** The client's IP address, which our server has put into x-forwarded-for (http/address.ts). */
 export function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
   const forwarded = headers?.["x-forwarded-for"];
   const first = Array.isArray(forwarded) ? forwarded[0] : forwarded;

@@ -8,7 +8,7 @@ export function callbackPath(callbackUrl: unknown, ownOrigin: string, fallback: 
   const url = URL.parse(callbackUrl, ownOrigin);
   if (url === null || url.origin !== new URL(ownOrigin).origin) return fallback;
   const path = url.pathname + url.search + url.hash;
-  // A browser reads `//host/…` as another server's address.
+  // A browser reads `//host/…` as the address of another server.
   if (path.startsWith("//")) return fallback;
   return path;
 }

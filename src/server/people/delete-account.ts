@@ -1,12 +1,12 @@
 import { closeApp } from "../apps/apps.ts";
 import { unlink } from "../connect/linked-users.ts";
+import { closeCheckouts, hasOpenCheckouts, type Unsettled, unsettled } from "../payments/account-closing.ts";
 import { endBilling } from "../payments/billing.ts";
 import { forgetCustomer } from "../payments/checkout.ts";
-import { closeCheckouts, hasOpenCheckouts, type InTheWay, paymentsInTheWay } from "../payments/leaving.ts";
 import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { endSessionsOf } from "./sessions.ts";
 
-/** This person's apps that other people are still linked to, by name. */
+/** The user's apps that other users are linked to, with the number of those links. */
 export async function appsInUse(userId: string): Promise<{ name: string; linkedUsers: number }[]> {
   return appsInUseOf((await prisma()).app, userId);
 }
@@ -20,35 +20,35 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
   return apps.map((each) => ({ name: each.name, linkedUsers: each._count.linkedUsers }));
 }
 
-/** What this person owes, or a payment of theirs that is under way: the account can't end before it is settled. */
-export async function paymentInTheWay(owner: { userId: string; walletId: string }): Promise<InTheWay | null> {
-  return transaction((tx) => paymentsInTheWay(tx, owner));
+/** A debt of the user or a payment under way, which has to be settled before the account can be deleted; null without one. */
+export async function paymentInTheWay(owner: { userId: string; walletId: string }): Promise<Unsettled | null> {
+  return transaction((tx) => unsettled(tx, owner));
 }
 
-/** `checkout paid`: its credits have just come in, and would be lost. `checkout open`: it could not be closed. */
+/** `checkout paid`: a checkout was paid while it was being closed; deleting the account would lose its credits. `checkout open`: Stripe did not close it. */
 export type Deletion =
   | { kind: "deleted" }
   | { kind: "apps in use"; names: string[] }
-  | InTheWay
+  | Unsettled
   | { kind: "checkout paid" | "checkout open" };
 
 /**
- * Ends an account: every app is disconnected and told so, nobody can sign in, and the
- * address is free again. What was spent stays in the ledger, under a wallet that no
- * longer belongs to anybody with a name. Refused while other people are linked to an
- * app of theirs, because those would lose it without a word; while the wallet owes
- * something; and while money is on its way to it. Open checkouts are closed.
+ * Deletes an account: disconnects every app and emits `user.disconnected` for each, ends all
+ * sessions and ways to sign in, and frees the address. Usage and transfers stay in the ledger,
+ * under a wallet whose user has no name or address. Refused while other users are linked to an app
+ * of this user, because they would lose it without notice; while the wallet has a debt; and while
+ * a payment is under way. Closes open checkouts.
  */
 export async function deleteAccount(userId: string): Promise<Deletion> {
   const refused = await transaction((tx) => refusal(tx, userId));
   if (refused !== null) return refused;
-  // It asks Stripe, so it comes before anything is locked; what is opened meanwhile is seen below.
+  // Asks Stripe, so it comes before any lock is taken; `hasOpenCheckouts` below finds checkouts opened after it.
   const checkouts = await closeCheckouts(userId);
   if (checkouts !== "closed") return { kind: checkouts === "credited" ? "checkout paid" : "checkout open" };
   let customerId: string | null = null;
   const outcome = await transaction(async (tx): Promise<Deletion> => {
     await tx.query(lockUserStatement, [userId]);
-    // Who is connecting to one of the apps right now is waited for, and counted.
+    // Waits for users who are connecting to one of the apps; `refusal` below counts their links.
     await tx.query(lockAppsStatement, [userId]);
     const refused = await refusal(tx, userId);
     if (refused !== null) return refused;
@@ -59,7 +59,7 @@ export async function deleteAccount(userId: string): Promise<Deletion> {
       orderBy: { id: "asc" },
     });
     for (const link of links) await unlink(tx, link.appId, link.externalUserId, "user");
-    // Their apps stop: no key works any more, nobody can connect, and no secret fits.
+    // The user's apps stop working: API keys, client secrets and consents end.
     const apps = await tx.prisma.app.findMany({ where: { ownerId: userId, deletedAt: null }, select: { id: true } });
     for (const { id } of apps) await closeApp(tx, id);
     await tx.prisma.identity.deleteMany({ where: { userId } });
@@ -68,7 +68,7 @@ export async function deleteAccount(userId: string): Promise<Deletion> {
     await tx.prisma.user.update({
       where: { id: userId },
       data: {
-        // .invalid is reserved: no mail can ever go there, and nobody can sign up with it.
+        // .invalid is reserved (RFC 2606): no mail reaches it, and no user can sign up with it.
         email: `deleted-${userId}@account.invalid`,
         name: null,
         passwordHash: null,
@@ -78,17 +78,17 @@ export async function deleteAccount(userId: string): Promise<Deletion> {
     await endSessionsOf(tx.prisma, userId);
     return { kind: "deleted" };
   });
-  // After the commit, and nobody waits for it: no card is charged any more in any case.
+  // After the commit and not awaited: without the payment method's row no card is charged, whether or not Stripe answers.
   if (customerId !== null) void forgetCustomer(customerId);
   return outcome;
 }
 
-/** What stands in the way of ending an account; null when nothing does. */
+/** The reason that prevents the deletion; null without one. */
 async function refusal(tx: Tx, userId: string): Promise<Exclude<Deletion, { kind: "deleted" }> | null> {
   const inUse = await appsInUseOf(tx.prisma.app, userId);
   if (inUse.length > 0) return { kind: "apps in use", names: inUse.map(({ name }) => name) };
   const { walletId } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
-  return paymentsInTheWay(tx, { userId, walletId });
+  return unsettled(tx, { userId, walletId });
 }
 
 const lockAppsStatement = { name: "account_lock_apps", text: `SELECT id FROM app WHERE owner_id = $1::uuid ORDER BY id FOR NO KEY UPDATE` };

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { inTurn, needsRoom, TooBusy } from "./hashing.ts";
+import { inQueue, refuseWhenFull, TooBusy } from "./hashing.ts";
 
-/** Work that goes on until it is told to end. */
+/** Work that ends when the test says so. */
 function held() {
   let running = 0;
   let most = 0;
@@ -16,7 +16,7 @@ function held() {
         });
       }),
     most: () => most,
-    /** Until nobody is left. */
+    /** Ends work until all promises have settled. */
     async endAll(all: Promise<unknown>[]) {
       let left = true;
       const over = Promise.allSettled(all).then(() => {
@@ -31,13 +31,13 @@ function held() {
   };
 }
 
-test("few hash at once and the others wait, one address for no more than its share, all together for no more than the line", async () => {
+test("hashes run up to the limit and the others wait, at most 16 of one address and 64 of all", async () => {
   const { work, most, endAll } = held();
-  const ask = (address: string, count: number) => Array.from({ length: count }, () => inTurn(address, work));
+  const ask = (address: string, count: number) => Array.from({ length: count }, () => inQueue(address, work));
   const greedy = ask("203.0.113.1", 40);
   const others = Array.from({ length: 100 }, (_each, index) => ask(`198.51.100.${index}`, 1)).flat();
-  expect(() => needsRoom("192.0.2.1")).toThrow(TooBusy);
-  // Those who are refused are told at once, while everybody else still waits.
+  expect(() => refuseWhenFull("192.0.2.1")).toThrow(TooBusy);
+  // Those over the limits are refused at once, while the others still wait.
   const refused = await Promise.all(
     [greedy, others].map((asked) =>
       Promise.all(
@@ -56,14 +56,14 @@ test("few hash at once and the others wait, one address for no more than its sha
   expect(refused.map((each) => each.filter((busy) => !busy).length)).toEqual([16, 48]);
   await endAll([...greedy, ...others]);
   expect(most()).toBeLessThanOrEqual(3);
-  expect(await inTurn("203.0.113.1", async () => "later")).toBe("later");
+  expect(await inQueue("203.0.113.1", async () => "later")).toBe("later");
 });
 
-test("a hash that fails gives its place back", async () => {
+test("a hash that fails frees its slot", async () => {
   const fail = () =>
-    inTurn("203.0.113.2", async () => {
+    inQueue("203.0.113.2", async () => {
       throw new Error("no memory");
     });
   for (let n = 0; n < 80; n++) await expect(fail()).rejects.toThrow("no memory");
-  expect(await inTurn("203.0.113.2", async () => "hash")).toBe("hash");
+  expect(await inQueue("203.0.113.2", async () => "hash")).toBe("hash");
 });

@@ -3,47 +3,47 @@ import { env } from "#env";
 import { processWide } from "../platform/process-wide.ts";
 
 /**
- * argon2 keeps a core busy for tens of milliseconds and takes 19 MB meanwhile. Whoever
- * signs in waits for that; requests that are billed must not. So the processes of a
- * machine hash on half of its cores, leaving one of Node's four threads to everything
- * else, and who comes when the line is long is told so at once.
+ * argon2 occupies a core for tens of milliseconds and takes 19 MB. A user who signs in can wait for
+ * that; billed requests must not. So all processes of a machine together hash on at most half of its
+ * cores, each leaves one of the four threads of Node's pool to other work, and an attempt that comes
+ * when the queue is full is refused at once.
  */
-const AT_ONCE = Math.min(3, Math.max(1, Math.floor(availableParallelism() / 2 / env.QUOTA_PROCESSES)));
-const LONGEST_LINE = 64;
-/** Of one address, so that it does not fill the line alone. */
-const LONGEST_LINE_OF_ADDRESS = 16;
+const MOST_RUNNING = Math.min(3, Math.max(1, Math.floor(availableParallelism() / 2 / env.QUOTA_PROCESSES)));
+const MOST_QUEUED = 64;
+/** For one IP address, so that one address cannot fill the queue. */
+const MOST_QUEUED_OF_ADDRESS = 16;
 
 export class TooBusy extends Error {}
 
-type Line = { running: number; present: number; ofAddress: Map<string, number>; waiting: (() => void)[] };
+type Queue = { running: number; present: number; ofAddress: Map<string, number>; waiting: (() => void)[] };
 
-const line = processWide("hashing", (): Line => ({ running: 0, present: 0, ofAddress: new Map(), waiting: [] }));
+const queue = processWide("hashing", (): Queue => ({ running: 0, present: 0, ofAddress: new Map(), waiting: [] }));
 
-/** Throws TooBusy when nobody more from this address can get in line; to ask before there is other work. */
-export function needsRoom(address: string): void {
-  if (line.present >= LONGEST_LINE || (line.ofAddress.get(address) ?? 0) >= LONGEST_LINE_OF_ADDRESS) throw new TooBusy();
+/** Throws TooBusy when the queue, or this address's part of it, is full; to be called before other work is done. */
+export function refuseWhenFull(address: string): void {
+  if (queue.present >= MOST_QUEUED || (queue.ofAddress.get(address) ?? 0) >= MOST_QUEUED_OF_ADDRESS) throw new TooBusy();
 }
 
-/** Hashes when it is this one's turn. Throws TooBusy, without waiting, when too many are in line. */
-export async function inTurn<T>(address: string, hash: () => Promise<T>): Promise<T> {
-  needsRoom(address);
-  line.present++;
-  line.ofAddress.set(address, (line.ofAddress.get(address) ?? 0) + 1);
+/** Runs `hash` when fewer than the limit run. Throws TooBusy at once when the queue is full. */
+export async function inQueue<T>(address: string, hash: () => Promise<T>): Promise<T> {
+  refuseWhenFull(address);
+  queue.present++;
+  queue.ofAddress.set(address, (queue.ofAddress.get(address) ?? 0) + 1);
   try {
-    if (line.running >= AT_ONCE) await new Promise<void>((resolve) => line.waiting.push(resolve));
-    else line.running++;
+    if (queue.running >= MOST_RUNNING) await new Promise<void>((resolve) => queue.waiting.push(resolve));
+    else queue.running++;
     try {
       return await hash();
     } finally {
-      // Whoever is next takes over the place; only without one it is free.
-      const next = line.waiting.shift();
-      if (next === undefined) line.running--;
+      // The next in the queue takes over this one's slot; without a next the slot is free.
+      const next = queue.waiting.shift();
+      if (next === undefined) queue.running--;
       else next();
     }
   } finally {
-    line.present--;
-    const left = (line.ofAddress.get(address) ?? 1) - 1;
-    if (left === 0) line.ofAddress.delete(address);
-    else line.ofAddress.set(address, left);
+    queue.present--;
+    const left = (queue.ofAddress.get(address) ?? 1) - 1;
+    if (left === 0) queue.ofAddress.delete(address);
+    else queue.ofAddress.set(address, left);
   }
 }

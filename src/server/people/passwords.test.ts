@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeUser } from "#testing/makers.ts";
 import { serverSecret } from "../platform/server-secret.ts";
-import { inTurn, TooBusy } from "./hashing.ts";
+import { inQueue, TooBusy } from "./hashing.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 
 const db = withDatabase("embedded");
@@ -18,7 +18,7 @@ describe("signing in with a password", () => {
     expect(verdict).toEqual({ kind: "accepted", user: { id: user.id, email: "mara@example.com", name: null, sessionVersion: 0 } });
   });
 
-  test("a wrong password, an unknown email and a person without a password look alike", async () => {
+  test("a wrong password, an unknown email and a user without a password get the same answer", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
     const withoutPassword = await makeUser(db());
     for (const attempt of [
@@ -44,11 +44,11 @@ describe("signing in with a password", () => {
     await took("first@example.com");
     const unknown = Math.min(...(await Promise.all([1, 2, 3].map((n) => took(`unknown${n}@example.com`)))));
     const known = Math.min(await took(user.email), await took(user.email), await took(user.email));
-    // argon2 is tens of milliseconds, everything else is below one; a factor of five is noise, not a shortcut.
+    // argon2 takes tens of milliseconds, everything else less than one; a factor of five allows for noise and still finds a skipped hash.
     expect(unknown).toBeGreaterThan(known / 5);
   });
 
-  test("after ten wrong guesses from one place the right password does not help, and elsewhere it does", async () => {
+  test("after ten wrong guesses from one address the right password is refused there, and accepted from another", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
     for (let n = 0; n < 10; n++) await checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.7" });
     expect(await checkPassword({ email: user.email, password, ip: "203.0.113.7" })).toEqual({ kind: "too_many_attempts" });
@@ -63,13 +63,13 @@ describe("signing in with a password", () => {
     expect(verdicts.filter((verdict) => verdict.kind === "too_many_attempts")).toHaveLength(2);
   });
 
-  test("two hundred wrong guesses from one place end its attempts, whoever's email it tries; right ones do not count", async () => {
+  test("two hundred wrong guesses from one address end its attempts with every email; right ones do not count", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
     const right = () => checkPassword({ email: user.email, password, ip: "203.0.113.20" });
     const wrong = (n: number) => checkPassword({ email: `list${n}@example.com`, password, ip: "203.0.113.20" });
     const guesses = async (count: number) => {
       const kinds: string[] = [];
-      // As many at once as an address may have in line.
+      // 10 at once, below the 16 that the queue takes of one address.
       for (let n = 0; n < count; n += 10)
         kinds.push(...(await Promise.all(Array.from({ length: 10 }, (_each, index) => wrong(n + index)))).map(({ kind }) => kind));
       return new Set(kinds);
@@ -83,14 +83,14 @@ describe("signing in with a password", () => {
     expect((await checkPassword({ email: user.email, password, ip: "203.0.113.21" })).kind).toBe("accepted");
   });
 
-  test("when many sign in at once, some are told so, and that counts as no attempt", async () => {
+  test("when the queue is full an attempt is refused as too busy, and does not count", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
     let end = () => {};
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    // Others of the same address, who take their time.
-    const line = Array.from({ length: 16 }, () => inTurn("203.0.113.30", () => ended));
+    // Other attempts of the same address fill its part of the queue.
+    const line = Array.from({ length: 16 }, () => inQueue("203.0.113.30", () => ended));
     for (let n = 0; n < 12; n++)
       await expect(checkPassword({ email: user.email, password: "wrong", ip: "203.0.113.30" })).rejects.toThrow(TooBusy);
     await expect(hashPassword(password, "203.0.113.30")).rejects.toThrow(TooBusy);
@@ -99,7 +99,7 @@ describe("signing in with a password", () => {
     expect((await checkPassword({ email: user.email, password, ip: "203.0.113.30" })).kind).toBe("accepted");
   });
 
-  test("signing in rightly forgives earlier mistakes", async () => {
+  test("signing in resets the count of wrong passwords", async () => {
     const user = await makeUser(db(), { passwordHash: await hashPassword(password) });
     for (let round = 0; round < 3; round++) {
       for (let n = 0; n < 8; n++) await checkPassword({ email: user.email, password: "wrong", ip: "::1" });
@@ -108,8 +108,8 @@ describe("signing in with a password", () => {
   });
 });
 
-describe("a password with characters that have several forms", () => {
-  // é as one character and as two, a ligature, full-width and circled signs, Hangul in syllables and in letters.
+describe("a password with characters that have several Unicode forms", () => {
+  // é as one code point and as two, a ligature, full-width and circled signs, Hangul in syllables and in letters.
   const forms: [string, string][] = [
     ["caf\u00e9 au lait 1", "cafe\u0301 au lait 1"],
     ["\ufb01nancier forever", "financier forever"],
@@ -117,7 +117,7 @@ describe("a password with characters that have several forms", () => {
     ["\ud55c\uae00 \ube44\ubc00\ubc88\ud638 1234", "\ud55c\uae00 \ube44\ubc00\ubc88\ud638 1234".normalize("NFD")],
   ];
 
-  test.each(forms)("is right however it is typed: %s", async (one, other) => {
+  test.each(forms)("is accepted in every form: %s", async (one, other) => {
     expect(one).not.toBe(other);
     for (const [set, typed] of [
       [one, other],
@@ -130,7 +130,7 @@ describe("a password with characters that have several forms", () => {
     }
   });
 
-  test.each(forms)("that was hashed as it was typed is still right, and from then on in every form: %s", async (one, other) => {
+  test.each(forms)("whose hash is of one form is accepted in that form, and from then on in every form: %s", async (one, other) => {
     const typed = one.normalize("NFKC") === one ? other : one;
     const old = await hash(typed, { memoryCost: 19_456, timeCost: 2, parallelism: 1 });
     const user = await makeUser(db(), { passwordHash: old });

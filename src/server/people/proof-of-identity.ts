@@ -2,20 +2,19 @@ import { prisma } from "../platform/db.ts";
 import { checkPassword } from "./passwords.ts";
 
 /**
- * What cannot be undone needs more than a session, which somebody may have found open:
- * the password, or for people who only sign in through another provider a sign-in that
- * is a few minutes old.
+ * An irreversible action needs more than a session, because a browser may have been left open: the
+ * password, or, from users who only sign in through another provider, a sign-in less than ten minutes old.
  */
 
-/** How long a sign-in through another provider counts for what cannot be undone. */
+/** How long a sign-in through another provider is proof enough. */
 export const FRESH_FOR_MS = 10 * 60 * 1000;
 
-/** What a person still has to show: their password, that they can sign in again, or nothing more. */
+/** What a user has to show: their password, a new sign-in, or nothing. */
 export type ProofNeeded = "password" | "sign-in" | null;
 
 type Person = { id: string; email: string; signedInAt?: Date | null };
 
-/** What this person has to show before something that cannot be undone. */
+/** What this user has to show before an irreversible action. */
 export async function proofNeeded(person: Person, now: number = Date.now()): Promise<ProofNeeded> {
   const { passwordHash } = await (await prisma()).user.findUniqueOrThrow({ where: { id: person.id }, select: { passwordHash: true } });
   if (passwordHash !== null) return "password";
@@ -23,7 +22,7 @@ export async function proofNeeded(person: Person, now: number = Date.now()): Pro
   return signedInAt instanceof Date && now - signedInAt.getTime() < FRESH_FOR_MS ? null : "sign-in";
 }
 
-/** Whether the person has shown that it is them; guesses of a password count like attempts to sign in. Throws TooBusy. */
+/** Checks the user's proof; a wrong password counts as an attempt to sign in. Throws TooBusy. */
 export async function prove(
   person: Person,
   shown: { password: string | null; ip: string },
@@ -34,6 +33,6 @@ export async function prove(
   if (shown.password === null || shown.password === "") return "password needed";
   const verdict = await checkPassword({ email: person.email, password: shown.password, ip: shown.ip });
   if (verdict.kind === "too_many_attempts") return "too many attempts";
-  // The address could have gone to somebody else meanwhile.
+  // The email may belong to another user now, when this account was deleted in between.
   return verdict.kind === "accepted" && verdict.user.id === person.id ? "proved" : "wrong password";
 }

@@ -3,13 +3,13 @@ import { verifiedEmail } from "./sign-in-providers.ts";
 
 const answering = (body: unknown, status = 200) => (async () => Response.json(body, { status })) as typeof fetch;
 
-test("Google's address counts only when Google has verified it", async () => {
+test("Google's address is used only when Google has verified it", async () => {
   expect(await verifiedEmail("google", { email: "mara@example.com", email_verified: true }, undefined)).toBe("mara@example.com");
   expect(await verifiedEmail("google", { email: "mara@example.com", email_verified: false }, undefined)).toBeNull();
   expect(await verifiedEmail("google", { email: "mara@example.com" }, undefined)).toBeNull();
 });
 
-test("GitHub's is the primary one, when it is verified, whatever the profile shows", async () => {
+test("GitHub's primary address is used when it is verified, whatever the profile shows", async () => {
   const profile = { email: "victim@example.com" };
   const other = { email: "other@example.com", primary: false, verified: true };
   const primary = { email: "mara@example.com", primary: true, verified: true };

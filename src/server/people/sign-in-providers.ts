@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { env } from "#env";
 
-/** Other places that people can sign in through. */
+/** Providers that users can sign in through. */
 export type Provider = "google" | "github";
 
-/** Those that an operator has configured; the others have no button. */
+/** The providers that the operator has configured; sign-in shows a button for each. */
 export function configuredProviders(): { id: Provider; clientId: string; clientSecret: string }[] {
   const all = [
     { id: "google", clientId: env.GOOGLE_CLIENT_ID, clientSecret: env.GOOGLE_CLIENT_SECRET },
@@ -19,7 +19,7 @@ export function isProvider(id: string | undefined): id is Provider {
   return id === "google" || id === "github";
 }
 
-/** The address of whoever signs in, when the provider has verified it. */
+/** The address of the user who signs in, when the provider has verified it; else null. Throws when GitHub does not answer. */
 export async function verifiedEmail(
   provider: Provider,
   profile: unknown,
@@ -30,7 +30,7 @@ export async function verifiedEmail(
     const claims = z.object({ email: z.email(), email_verified: z.literal(true) }).safeParse(profile);
     return claims.success ? claims.data.email : null;
   }
-  // GitHub's profile shows an address that its owner chose, verified or not; only this list says which are.
+  // GitHub's profile shows an address that its owner chose, verified or not; only this list tells verified ones.
   const answer = await ask("https://api.github.com/user/emails", {
     headers: { accept: "application/vnd.github+json", authorization: `Bearer ${accessToken}`, "user-agent": "Quota" },
     signal: AbortSignal.timeout(10_000),

@@ -7,24 +7,23 @@ import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { sendLater } from "../platform/mail.ts";
 import { serverSecret } from "../platform/server-secret.ts";
 import { countAttempt } from "./attempts.ts";
-import { needsRoom } from "./hashing.ts";
+import { refuseWhenFull } from "./hashing.ts";
 import { hashPassword } from "./passwords.ts";
 
 /**
- * Signing up takes two steps, because only what arrives at an address shows whose it
- * is: the first sends a code there, the second opens the account. Somebody who has an
- * account already is told so in that mail, and in nothing that the server answers.
+ * Signing up takes two steps: the first sends a code to the address, the second opens the account for
+ * the reader of the code. Only the mail tells that an address has an account; the answers do not.
  */
 
 const CODE_LIVES_MS = 20 * 60 * 1000;
 const MOST_GUESSES = 5;
 
-/** Sends a code to `email`; the id of what waits for it. Throws TooManyAttempts and TooBusy. */
+/** Sends a code to `email`; returns the id of the pending sign-up. Throws TooManyAttempts and TooBusy. */
 export async function startSignUp(ask: { email: string; password: string; ip: string }): Promise<{ signUpId: string }> {
-  needsRoom(ask.ip);
+  refuseWhenFull(ask.ip);
   await countAttempt("mailsFromPlace", ask.ip);
   await countAttempt("mailsToAddress", ask.email);
-  // The same work whether or not there is an account.
+  // The password is hashed whether or not there is an account, so that both take the same time.
   const [db, passwordHash, secret] = await Promise.all([prisma(), hashPassword(ask.password, ask.ip), serverSecret()]);
   const taken = (await db.user.count({ where: { email: ask.email } })) > 0;
   const signUpId = uuidv7();
@@ -55,11 +54,11 @@ export async function startSignUp(ask: { email: string; password: string; ip: st
   return { signUpId };
 }
 
-/** Opens the account when the code is right; false for a wrong or late one, for too many guesses, and for an address with an account. */
+/** Opens the account when the code is right; false for a wrong or expired one, after five guesses, and for an address with an account. Throws TooManyAttempts. */
 export async function finishSignUp(ask: { signUpId: string; code: string; ip: string }): Promise<boolean> {
   await countAttempt("guessesFromPlace", ask.ip);
   const db = await prisma();
-  // Counted before it is compared: guesses at once can't share an attempt.
+  // The attempt is counted before the code is compared, so that concurrent guesses cannot share one attempt.
   const { count } = await db.pendingSignUp.updateMany({
     where: { id: ask.signUpId, attempts: { lt: MOST_GUESSES }, expiresAt: { gt: new Date() } },
     data: { attempts: { increment: 1 } },
@@ -70,18 +69,18 @@ export async function finishSignUp(ask: { signUpId: string; code: string; ip: st
   const given = hashOfCode(secret, ask.signUpId, ask.code.replace(/\s/g, ""));
   if (pending === null || pending.codeHash === null || !timingSafeEqual(given, pending.codeHash)) return false;
   return transaction(async (tx) => {
-    // Of two that bring the right code at once, one opens the account.
+    // Of two requests with the right code, one deletes the row and opens the account.
     if ((await tx.prisma.pendingSignUp.deleteMany({ where: { id: pending.id } })).count === 0) return false;
     if ((await tx.prisma.user.count({ where: { email: pending.email } })) > 0) return false;
-    await openPerson(tx, secret, { email: pending.email, name: null, passwordHash: pending.passwordHash });
+    await openAccountOf(tx, secret, { email: pending.email, name: null, passwordHash: pending.passwordHash });
     return true;
   });
 }
 
 type Person = { id: string; sessionVersion: number };
 
-/** A person with a wallet and welcome credits. `email` has been shown to be theirs. */
-async function openPerson(
+/** Creates a user with a wallet and, once for an email, welcome credits. The caller has verified `email`. */
+async function openAccountOf(
   tx: Tx,
   secret: string,
   person: { email: string; name: string | null; passwordHash: string | null },
@@ -104,9 +103,9 @@ async function openPerson(
 }
 
 /**
- * The person who signs in through another provider; on their first time the one with
- * that address, or a new one. `email` is one that the provider has verified, and so
- * has Quota for everybody who signed up, so both are the same person.
+ * The user who signs in through a provider: the linked one; at the first sign-in the user with
+ * that email, or a new user. The provider has verified `email`, and sign-up verifies emails too,
+ * so the same email is the same person.
  */
 export async function personOfProvider(who: {
   provider: "google" | "github";
@@ -132,19 +131,19 @@ export async function personOfProvider(who: {
     return await transaction(async (tx) => {
       const user =
         (await tx.prisma.user.findUnique({ where: { email }, select: { id: true, sessionVersion: true } })) ??
-        (await openPerson(tx, secret, { email, name: who.name, passwordHash: null }));
+        (await openAccountOf(tx, secret, { email, name: who.name, passwordHash: null }));
       await tx.prisma.identity.create({ data: { provider, subject, userId: user.id } });
       return user;
     });
   } catch (error) {
-    // Two first times at once: the other one was quicker.
+    // The transaction of a concurrent first sign-in committed first.
     const other = await find();
     if (other !== undefined) return other;
     throw error;
   }
 }
 
-/** Forgets sign-ups, reset links and sessions that are over. */
+/** Deletes sign-ups, reset links and sessions that have expired. */
 export async function purgeExpired(now = new Date()): Promise<void> {
   const db = await prisma();
   await db.pendingSignUp.deleteMany({ where: { expiresAt: { lt: now } } });
@@ -156,7 +155,7 @@ function hashOfCode(secret: string, signUpId: string, code: string): Buffer<Arra
   return keyedHash(secret, `sign-up ${signUpId} ${code}`);
 }
 
-/** Codes and addresses can be guessed, so their plain hash could be tried out; without the server's secret this one can't. */
+/** Codes and emails are few enough to hash all of them; without the server's secret this hash cannot be compared with such a list. */
 function keyedHash(secret: string, text: string): Buffer<ArrayBuffer> {
   return createHmac("sha256", secret).update(text).digest() as Buffer<ArrayBuffer>;
 }

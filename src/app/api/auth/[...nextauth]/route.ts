@@ -1,6 +1,6 @@
 import type { NextRequest } from "next/server";
 import NextAuth from "next-auth";
-import { authOptions, sessionGoesOn } from "#server/people/auth.ts";
+import { authOptions, isSessionOpen } from "#server/people/auth.ts";
 import { RETRY_AFTER_SECONDS } from "#server/platform/away.ts";
 
 async function handler(request: NextRequest, context: { params: Promise<{ nextauth: string[] }> }) {
@@ -22,7 +22,7 @@ async function handler(request: NextRequest, context: { params: Promise<{ nextau
       ...options.callbacks,
       // Only here is a cookie made anew, and none is made for a session that has ended.
       jwt: async (ask) => {
-        if (!ask.user && (await orFail(sessionGoesOn(ask.token))) === false) throw new Error("the session has ended");
+        if (!ask.user && (await orFail(isSessionOpen(ask.token))) === false) throw new Error("the session has ended");
         return options.callbacks?.jwt?.(ask) ?? ask.token;
       },
     },

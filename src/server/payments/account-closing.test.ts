@@ -18,7 +18,7 @@ onBothDatabases("deleting an account", (db) => {
   const isThere = async (id: string) => (await db().prisma.user.findUniqueOrThrow({ where: { id } })).deletedAt === null;
   const booksAreInOrder = async () => expect((await verify(db().sql)).discrepancies).toEqual([]);
 
-  test("closes an open checkout at Stripe, so that nobody can pay it for a wallet that is nobody's", async () => {
+  test("closes an open checkout at Stripe, so that it cannot be paid for a wallet without a user", async () => {
     const mara = await person();
     const [one, two] = [await mara.checkout(), await mara.checkout("usd_25")];
     expect(await deleteAccount(mara.id)).toEqual({ kind: "deleted" });
@@ -28,10 +28,10 @@ onBothDatabases("deleting an account", (db) => {
     }
   });
 
-  test("credits a checkout that was paid meanwhile, and asks again before that is lost", async () => {
+  test("credits a checkout that turns out to be paid, and is refused once, before those credits are lost", async () => {
     const mara = await person();
     const session = await mara.checkout();
-    // The person paid in another tab, and its news is not here yet.
+    // The user paid in another tab, and Stripe's event is not here yet.
     fake().pay(session);
     expect(await deleteAccount(mara.id)).toEqual({ kind: "checkout paid" });
     expect(await mara.balance()).toBe(10_000_000n);
@@ -40,7 +40,7 @@ onBothDatabases("deleting an account", (db) => {
     await booksAreInOrder();
   });
 
-  test("waits for a payment that a bank still processes", async () => {
+  test("is refused while a bank processes a payment", async () => {
     const mara = await person();
     const session = await mara.checkout();
     await deliverAll(fake().pay(session, { late: true }));
@@ -53,14 +53,14 @@ onBothDatabases("deleting an account", (db) => {
     expect(await deleteAccount(mara.id)).toEqual({ kind: "deleted" });
   });
 
-  test("waits for a checkout that turns out to be processed by a bank", async () => {
+  test("is refused when an open checkout turns out to be processed by a bank", async () => {
     const mara = await person();
     fake().pay(await mara.checkout(), { late: true });
     expect(await deleteAccount(mara.id)).toEqual({ kind: "payment under way" });
     expect(await isThere(mara.id)).toBe(true);
   });
 
-  test("waits for an automatic top-up that is not settled", async () => {
+  test("is refused while an automatic top-up is not settled", async () => {
     const mara = await person();
     await db().prisma.payment.create({
       data: {
@@ -76,7 +76,7 @@ onBothDatabases("deleting an account", (db) => {
     expect(await deleteAccount(mara.id)).toEqual({ kind: "payment under way" });
   });
 
-  test("is refused while the wallet owes something, which signing up again would not pay", async () => {
+  test("is refused while the wallet has a debt, which signing up again would not pay", async () => {
     const mara = await person();
     const events = fake().pay(await mara.checkout());
     await deliverAll(events);
@@ -96,23 +96,23 @@ onBothDatabases("deleting an account", (db) => {
     await booksAreInOrder();
   });
 
-  test("changes nothing when Stripe does not say what became of a checkout", async () => {
+  test("changes nothing when Stripe does not tell the state of a checkout", async () => {
     const mara = await person();
     const session = await mara.checkout();
     await db().prisma.payment.update({ where: { sessionId: session }, data: { sessionId: `cs_unknown_${randomUUID()}` } });
     expect(await deleteAccount(mara.id)).toEqual({ kind: "checkout open" });
     expect(await isThere(mara.id)).toBe(true);
-    // What Stripe does not know is over when its time is.
+    // A checkout that Stripe does not know counts as over once it has expired.
     await db().prisma.payment.updateMany({ where: { userId: mara.id }, data: { expiresAt: new Date(Date.now() - 1) } });
     expect(await deleteAccount(mara.id)).toEqual({ kind: "deleted" });
   });
 
-  test("does not wait for what can't be paid: play checkouts, and one whose address nobody got", async () => {
+  test("does not wait for checkouts that can't be paid: sandbox ones, and one whose address no browser got", async () => {
     const mara = await person();
     const open = { ...mara.owner, amount: 1n, cents: 1, expiresAt: new Date(Date.now() + 3_600_000) } as const;
     await db().prisma.payment.create({ data: { ...open, provider: "sandbox" } });
     const unseen = await db().prisma.payment.create({ data: { ...open, provider: "stripe", createdAt: new Date(Date.now() - 3_000_000) } });
-    // This one may be on its way to its person right now.
+    // A checkout this young may be about to be shown.
     const opening = await db().prisma.payment.create({ data: { ...open, provider: "stripe" } });
     expect(await deleteAccount(mara.id)).toEqual({ kind: "checkout open" });
     await db().prisma.payment.update({ where: { id: opening.id }, data: { status: "failed" } });
@@ -131,7 +131,7 @@ describe("deleting an account on Postgres", () => {
   const db = withDatabase("postgres");
   const { person } = withStripe(db);
 
-  test("while a checkout is being opened sees it, and is refused", async () => {
+  test("is refused when a checkout is opened at the same moment", async () => {
     const mara = await person();
     let deleting: ReturnType<typeof deleteAccount> | undefined;
     await transaction(async (tx) => {

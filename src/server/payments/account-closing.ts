@@ -8,14 +8,14 @@ import { markOver } from "./fulfil.ts";
 import { stripe } from "./stripe.ts";
 import { takeSession } from "./sync.ts";
 
-/** What payments have to do with the end of an account: money on its way to it would come to nobody's wallet. */
+/** What payments contribute to deleting an account: a payment that arrives after the deletion would credit a wallet without an owner. */
 
 type Owner = { userId: string; walletId: string };
 
-export type InTheWay = { kind: "owes"; amount: bigint } | { kind: "payment under way" };
+export type Unsettled = { kind: "owes"; amount: bigint } | { kind: "payment under way" };
 
-/** What the wallet owes, or a payment that can't be stopped any more; null when neither is. A checkout that nobody has paid is not in the way: `closeCheckouts`. */
-export async function paymentsInTheWay(tx: Tx, { userId, walletId }: Owner): Promise<InTheWay | null> {
+/** The wallet's debt, or a payment that cannot be cancelled; null when there is neither. Open checkouts are closed by `closeCheckouts` and do not count. */
+export async function unsettled(tx: Tx, { userId, walletId }: Owner): Promise<Unsettled | null> {
   const amount = await debtOf(tx, walletId);
   if (amount > 0n) return { kind: "owes", amount };
   const underWay = await tx.prisma.payment.count({
@@ -24,18 +24,18 @@ export async function paymentsInTheWay(tx: Tx, { userId, walletId }: Owner): Pro
   return underWay > 0 ? { kind: "payment under way" } : null;
 }
 
-/** Whether a checkout can still be paid. */
+/** Whether the user has a checkout that can still be paid. */
 export async function hasOpenCheckouts(tx: Tx, userId: string): Promise<boolean> {
   return (await tx.prisma.payment.count({ where: { userId, status: "open", expiresAt: { gt: new Date() } } })) > 0;
 }
 
-// Opening a checkout is two calls to Stripe, each of which is made three times at most.
+// Opening a checkout is two calls to Stripe, each tried at most three times.
 const OPENED_WITHIN_MS = 10 * 60 * 1000;
 
 /**
- * Closes a person's checkouts, here and at Stripe, so that none can be paid any more.
- * `credited`: one was paid meanwhile, and its credits are in the wallet. `no answer`:
- * Stripe did not say what became of one.
+ * Closes a user's checkouts, here and at Stripe, so that none can be paid any more. `credited`:
+ * one had been paid, and its credits are in the wallet. `no answer`: Stripe did not tell the
+ * state of one.
  */
 export async function closeCheckouts(userId: string): Promise<"closed" | "credited" | "no answer"> {
   const db = await prisma();
@@ -46,7 +46,7 @@ export async function closeCheckouts(userId: string): Promise<"closed" | "credit
     } catch (error) {
       log.warn("a checkout could not be closed at Stripe", { payment: payment.id, error });
       const { status } = await db.payment.findUniqueOrThrow({ where: { id: payment.id }, select: { status: true } });
-      // What came after the credits may have failed, but not they.
+      // When the status is `paid`, the credits are committed and only a later step failed.
       if (status !== "paid") return "no answer";
     }
   }
@@ -61,17 +61,17 @@ async function close(payment: Payment): Promise<void> {
     return;
   }
   const client = stripe();
-  // Still being opened, or nobody to ask: it counts as open until its time is over.
+  // The checkout is still being opened, or Stripe is not configured any more: it counts as open until it expires.
   if (client === null || payment.sessionId === null) return;
   const whole = { expand: ["payment_intent"] };
   let session: Stripe.Checkout.Session;
   try {
     session = await client.checkout.sessions.expire(payment.sessionId, whole);
   } catch (error) {
-    // Not open any more: paid, or over by itself.
+    // The session was paid or has expired.
     if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) throw error;
     const known = await client.checkout.sessions.retrieve(payment.sessionId, whole).catch((error: unknown) => {
-      // Of another account at Stripe, perhaps: when its time is over nobody can pay it there either.
+      // The session may be of another Stripe account; after its expiry it cannot be paid there either.
       if (isMissing(error) && payment.expiresAt < new Date()) return null;
       throw error;
     });
