@@ -17,7 +17,7 @@ onBothDatabases("automatic top-ups", (db) => {
   const { fake, deliverAll, mailsTo, person } = withStripe(db);
   const INTENTS = "/v1/payment_intents";
 
-  /** Somebody who has left a card, with automatic top-ups of $10 below $2, up to $30 a month, and $10. */
+  /** A user who has saved a card at a checkout of $10, with automatic top-ups of $10 below $2 and up to $30 a month. */
   async function withCard(settings: Partial<Parameters<typeof startAutoTopUp>[1]> = {}) {
     const mara = await person();
     const started = await startAutoTopUp(mara.owner, {
@@ -36,8 +36,8 @@ onBothDatabases("automatic top-ups", (db) => {
       spend: (amount: bigint) =>
         transfer(db().sql, { id: newId(), debitId: mara.walletId, creditId: platformAccount.revenue, amount, reason: "correction" }),
       settings: () => autoTopUpOf(mara.walletId),
-      putOn: () => startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n, ...settings }),
-      /** Her first payment at Stripe, the one that left the card. */
+      turnOn: () => startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n, ...settings }),
+      /** The user's first PaymentIntent at Stripe, of the checkout that saved the card. */
       firstIntent: async () =>
         (
           await db().prisma.paymentIntent.findFirstOrThrow({
@@ -50,17 +50,17 @@ onBothDatabases("automatic top-ups", (db) => {
       charged: () => db().prisma.payment.count({ where: { walletId: mara.walletId, automatic: true, status: "paid" } }),
     };
   }
-  /** The first charge goes wrong; `lost`: Stripe carried it out. */
+  /** Makes the first charge fail; `lost`: Stripe charges, and its answer is lost. */
   async function firstChargeFails(how: "lost" | "error") {
     fake().failNext(INTENTS, how, 3);
     const quiet = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     await topUpAutomatically(db());
     quiet.mockRestore();
   }
-  /** A round of the job in several servers at once. */
+  /** Runs a round of the job in four servers at once. */
   const rounds = (now?: Date) => Promise.all([1, 2, 3, 4].map(() => topUpAutomatically(db(), now)));
 
-  test("begin when a top-up has left a card, and charge it as Stripe publishes it", async () => {
+  test("begin when a top-up has saved a card, and charge it with the parameters that Stripe documents", async () => {
     const mara = await withCard();
     expect(await mara.settings()).toMatchObject({ state: "on", card: "Visa •••• 4242" });
     await mara.spend(8_500_000n);
@@ -70,13 +70,13 @@ onBothDatabases("automatic top-ups", (db) => {
       expect.objectContaining({ amount: "1000", currency: "usd", payment_method: mara.card, off_session: "true", confirm: "true" }),
     ]);
     await vi.waitFor(() => expect(mailsTo(mara.email).at(-1)).toContain("were added automatically"));
-    // The webhook's news of the same charge changes nothing.
+    // The webhook's event about the same charge changes nothing.
     await deliverAll(fake().takeEvents());
     expect(await mara.balance()).toBe(11_500_000n);
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("charge once for each time the balance falls, however many servers look", async () => {
+  test("charge once each time the balance falls, with any number of servers", async () => {
     const mara = await withCard();
     await mara.spend(8_500_000n);
     for (let round = 0; round < 3; round++) await rounds();
@@ -87,7 +87,7 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(mara.charges()).toHaveLength(2);
   });
 
-  test("stop at the monthly maximum, and go on in the next month", async () => {
+  test("stop at the monthly maximum, and continue in the next month", async () => {
     const mara = await withCard({ monthlyMaximum: 15_000_000n });
     await mara.spend(9_000_000n);
     await rounds();
@@ -99,7 +99,7 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(await mara.charged()).toBe(2);
   });
 
-  test("whose answer was lost are asked again, and charge once", async () => {
+  test("whose answer was lost are looked up at Stripe, and charge once", async () => {
     const mara = await withCard();
     await mara.spend(9_000_000n);
     fake().failNext(INTENTS, "lost", 3);
@@ -119,7 +119,7 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(new Set(mara.charges().map(({ idempotencyKey }) => idempotencyKey)).size).toBe(1);
   });
 
-  test("whose answer was lost are credited by the webhook, and not asked again", async () => {
+  test("whose answer was lost are credited by the webhook, and not looked up again", async () => {
     const mara = await withCard();
     await mara.spend(9_000_000n);
     fake().takeEvents();
@@ -152,7 +152,7 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(await mara.balance()).toBe(11_000_000n);
   });
 
-  test("that take their time are credited when they arrive, and nothing is charged beside them", async () => {
+  test("that a bank processes are credited when they succeed, and nothing else is charged until then", async () => {
     const mara = await withCard();
     fake().setCard(mara.card, "processing");
     await mara.spend(9_000_000n);
@@ -162,7 +162,7 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(await mara.settings()).toMatchObject({ state: "on", addedThisMonth: 10_000_000n });
   });
 
-  test("that take their time and whose news never comes are asked after", async () => {
+  test("that a bank processes are looked up when no event about them comes", async () => {
     const mara = await withCard();
     fake().setCard(mara.card, "processing");
     await mara.spend(9_000_000n);
@@ -187,7 +187,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(await mara.settings()).toMatchObject({ state: "off", addedThisMonth: 0n });
       const payment = await db().prisma.payment.findFirstOrThrow({ where: { walletId: mara.walletId, automatic: true } });
       expect(payment.status).toBe("failed");
-      // The mail of a stop that is told comes after this one's would have.
+      // The mail about this later failure comes after any mail about the first one would have.
       const other = await withCard();
       fake().setCard(other.card, "declined");
       await other.spend(9_000_000n);
@@ -196,7 +196,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(mailsTo(mara.email).filter((mail) => mail.includes("did not work"))).toEqual([]);
     });
 
-    test("tell nothing of a card that had been declined, and leave the next card alone", async () => {
+    test("send no mail about a declined card, and keep the next card", async () => {
       const [off, changed] = [await withCard(), await withCard()];
       for (const mara of [off, changed]) {
         fake().setCard(mara.card, "declined");
@@ -214,7 +214,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect([off, changed].flatMap(({ email }) => mailsTo(email)).filter((mail) => mail.includes("did not work"))).toEqual([]);
     });
 
-    test("are credited all the same when the charge had gone through and only its answer was lost", async () => {
+    test("are credited when the charge had succeeded and only its answer was lost", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);
       await firstChargeFails("lost");
@@ -224,7 +224,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect([mara.charges().length, await mara.balance()]).toEqual([calls, 11_000_000n]);
     });
 
-    test("or had another card left charge that one, and not the former", async () => {
+    test("charge the new card and not the former when another card was saved", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);
       await firstChargeFails("error");
@@ -238,7 +238,7 @@ onBothDatabases("automatic top-ups", (db) => {
     });
   });
 
-  describe("when money goes back", () => {
+  describe("after a refund or dispute", () => {
     const REFUNDED = "A top-up was refunded.";
     const DISPUTED = "A top-up was disputed at your bank.";
     const off = (mails: string[]) => mails.filter((mail) => mail.includes("Automatic top-ups are off"));
@@ -256,16 +256,16 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(mara.charges()).toEqual([]);
       expect(await mara.settings()).toMatchObject({ state: "stopped", problem, wentBack: true, card });
       await vi.waitFor(() => expect(off(mailsTo(mara.email))).toHaveLength(1));
-      expect(await mara.putOn()).toBe(card === null ? "waiting_for_card" : "on");
+      expect(await mara.turnOn()).toBe(card === null ? "waiting_for_card" : "on");
     });
 
-    test("what is told again does not stop them again once their person has put them on, and the next refund does", async () => {
+    test("a repeated event does not stop them after their user has turned them on, and the next refund does", async () => {
       const mara = await withCard();
       const again = (events: readonly Parameters<typeof deliverAll>[0][number][]) =>
         deliverAll(events.map((event) => ({ ...event, id: `${event.id}again` })));
       const first = fake().refund(await mara.firstIntent(), 300);
       await deliverAll(first.events);
-      expect(await mara.putOn()).toBe("on");
+      expect(await mara.turnOn()).toBe("on");
       await deliverAll(first.events);
       await again(first.events);
       expect(await mara.settings()).toMatchObject({ state: "on", problem: null });
@@ -274,21 +274,21 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(await mara.settings()).toMatchObject({ state: "stopped", problem: REFUNDED });
       await rounds();
       expect([mara.charges().length, await mara.balance()]).toEqual([0, 1_000_000n]);
-      // One that fails gives its credits back and turns nothing on or off.
+      // A refund that fails gives its credits back and turns nothing on or off.
       await deliverAll(fake().failRefund(first.id));
       expect(await mara.settings()).toMatchObject({ state: "stopped" });
-      await mara.putOn();
+      await mara.turnOn();
       await deliverAll(fake().failRefund(second.id));
       expect([(await mara.settings()).state, await mara.balance()]).toEqual(["on", 10_000_000n]);
-      // Nor does the part of a dispute that comes back.
+      // Nor does the returned part of a dispute.
       const dispute = fake().dispute(await mara.firstIntent());
       await deliverAll([...dispute.events, ...fake().withdraw(dispute.id), ...fake().changeDispute(dispute.id, "lost")]);
-      expect([(await mara.settings()).state, await mara.putOn()]).toEqual(["stopped", "waiting_for_card"]);
+      expect([(await mara.settings()).state, await mara.turnOn()]).toEqual(["stopped", "waiting_for_card"]);
       await deliverAll(fake().reinstate(dispute.id, 300));
       expect([(await mara.settings()).state, await mara.balance()]).toEqual(["waiting_for_card", 3_000_000n]);
     });
 
-    test("a charge under way is credited when it comes through, and is the last one", async () => {
+    test("a charge under way is credited when it succeeds, and is the last one", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);
       const answer = fake().hang(INTENTS);
@@ -307,7 +307,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(mara.charges()).toHaveLength(1);
     });
 
-    test("a charge that never reached Stripe is not made any more", async () => {
+    test("a charge that never reached Stripe is not repeated", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);
       await firstChargeFails("error");
@@ -319,7 +319,7 @@ onBothDatabases("automatic top-ups", (db) => {
       ]);
     });
 
-    test("at the very moment that the job looks, nothing is charged either", async () => {
+    test("nothing is charged when the job looks at the same moment", async () => {
       const people = await Promise.all(Array.from({ length: 8 }, () => withCard()));
       const refunds = await Promise.all(people.map(async (mara) => fake().refund(await mara.firstIntent(), 900).events));
       await Promise.all([...refunds.map((events) => deliverAll(events)), rounds(), rounds()]);
@@ -328,7 +328,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect(await Promise.all(people.map(async (mara) => (await mara.settings()).state))).toEqual(people.map(() => "stopped"));
     });
 
-    test("and that is told before its payment, they never begin; a card whose owner disputes is not kept", async () => {
+    test("whose event comes before its payment's, they do not begin; a card whose payment is disputed is not saved", async () => {
       const seen = [];
       for (const goBack of [(intent: string) => fake().refund(intent, 1_000), (intent: string) => fake().dispute(intent)]) {
         const mara = await person();
@@ -363,14 +363,14 @@ onBothDatabases("automatic top-ups", (db) => {
       wentBack: false,
       card: null,
     });
-    expect(await mara.putOn()).toBe("waiting_for_card");
+    expect(await mara.turnOn()).toBe("waiting_for_card");
     await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
     await mara.spend(10_000_000n);
     await rounds();
     expect([(await mara.settings()).state, await mara.charged(), await mara.balance()]).toEqual(["on", 1, 11_000_000n]);
   });
 
-  test("that Stripe began and never carried out are given up after a day, and the next one is made", async () => {
+  test("that Stripe began and never carried out are cancelled after a day, and the next one is made", async () => {
     const mara = await withCard();
     fake().setCard(mara.card, "unfinished");
     await mara.spend(9_000_000n);
@@ -380,12 +380,12 @@ onBothDatabases("automatic top-ups", (db) => {
     quiet.mockRestore();
     expect(await mara.settings()).toMatchObject({ state: "stopped", problem: "Stripe did not carry it out.", addedThisMonth: 0n });
     fake().setCard(mara.card, "ok");
-    expect(await mara.putOn()).toBe("on");
+    expect(await mara.turnOn()).toBe("on");
     await rounds();
     expect([await mara.charged(), await mara.balance()]).toEqual([1, 11_000_000n]);
   });
 
-  test("wait for an account that is being ended, and charge nothing then", async ({ skip }) => {
+  test("wait for an account that is being deleted, and charge nothing after it", async ({ skip }) => {
     skip(db().kind === "embedded", "it carries out one transaction after the other");
     const mara = await withCard();
     await mara.spend(9_000_000n);
@@ -403,15 +403,15 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(mara.charges()).toEqual([]);
   });
 
-  describe("go on", () => {
-    test("when a debt swallowed the last one", async () => {
+  describe("continue", () => {
+    test("when a debt took the last one", async () => {
       const mara = await withCard();
       const first = await mara.firstIntent();
       await mara.spend(9_000_000n);
       fake().takeEvents();
       await firstChargeFails("lost");
       await deliverAll(fake().refund(first, 1_000).events);
-      expect(await mara.putOn()).toBe("on");
+      expect(await mara.turnOn()).toBe("on");
       await db().prisma.billing.update({ where: { userId: mara.id }, data: { autoArmed: false } });
       await deliverAll(fake().takeEvents());
       expect(await mara.balance()).toBe(1_000_000n);
@@ -419,7 +419,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect([await mara.balance(), await mara.charged()]).toEqual([11_000_000n, 2]);
     });
 
-    test("when credits that are no top-up have lifted the balance in between", async () => {
+    test("when a grant has lifted the balance in between", async () => {
       const mara = await withCard();
       await mara.spend(9_000_000n);
       await db().prisma.billing.update({ where: { userId: mara.id }, data: { autoArmed: false } });
@@ -433,7 +433,7 @@ onBothDatabases("automatic top-ups", (db) => {
       expect([await mara.balance(), await mara.charged()]).toEqual([11_000_000n, 1]);
     });
 
-    test("for others when more wallets than a page have to wait", async () => {
+    test("for other wallets when more than a page of wallets have to wait", async () => {
       const stuck = await Promise.all(Array.from({ length: 105 }, () => makeUser(db())));
       const wallets = stuck.map(({ id, walletId }, index) => ({ userId: id, walletId, kind: ["debt", "no card", "maximum"][index % 3] }));
       const { prisma } = db();
@@ -475,7 +475,7 @@ onBothDatabases("automatic top-ups", (db) => {
     });
   });
 
-  test("are charged in rounds that end in time; what one does not reach, the next one does", async () => {
+  test("are charged in rounds with a time limit; the next round charges what one did not reach", async () => {
     const people = [await withCard(), await withCard()];
     for (const mara of people) await mara.spend(9_000_000n);
     const charges = () => people.flatMap((mara) => mara.charges()).length;
@@ -487,11 +487,11 @@ onBothDatabases("automatic top-ups", (db) => {
     expect(seen).toEqual([1, 2, 2]);
   });
 
-  test("charge nothing for a wallet that owes, or when they were turned off or the card removed", async () => {
+  test("charge nothing for a wallet with a debt, or after they were turned off or the card removed", async () => {
     const owing = await withCard();
     await owing.spend(9_000_000n);
     await deliverAll(fake().refund(await owing.firstIntent(), 1_000).events);
-    expect(await owing.putOn()).toBe("on");
+    expect(await owing.turnOn()).toBe("on");
     const off = await withCard();
     await stopAutoTopUp(off.walletId);
     await off.spend(9_000_000n);

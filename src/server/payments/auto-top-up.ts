@@ -14,24 +14,24 @@ import { CARD_IS_GONE, idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 import { takeSucceededIntent } from "./sync.ts";
 
 /**
- * Auto top-up: when a balance falls below what its person chose, their saved card is
- * charged, once for each time it falls, and up to a maximum in a calendar month (UTC).
- * It needs nothing on the way of a request: a job in every server looks at the few
- * wallets that have it. What keeps it to one charge is in the database: a wallet has
- * one unsettled automatic payment at most, and is armed again only when its balance was
- * at the threshold in between. Money that goes back stops it (fulfil.ts).
+ * Auto top-up: when a balance falls below the threshold that its user chose, the user's saved card
+ * is charged, once each time the balance falls, and up to a maximum in a calendar month (UTC).
+ * Requests do no work for it: a job in every server looks at the few wallets that have it. Two rules in
+ * the database keep it to one charge: a wallet has at most one unsettled automatic payment (unique
+ * `automatic_for`), and it is armed again only after its balance was at the threshold. Refunds and
+ * disputes stop it (fulfil.ts).
  */
 
 export type AutoTopUpSettings = { threshold: bigint; packageId: string; monthlyMaximum: bigint };
 
-/** Puts it on, and says whether a card has to be left first. */
+/** Turns auto top-up on; `waiting_for_card` when the user has to save a card first. Amounts in credits. */
 export async function startAutoTopUp(
   owner: { userId: string; walletId: string },
   { threshold, packageId, monthlyMaximum }: AutoTopUpSettings,
 ): Promise<"on" | "waiting_for_card" | "no such package" | "threshold too high" | "maximum too low"> {
   const bought = findPackage(packageId);
   if (bought === undefined) return "no such package";
-  // One top-up must lift the balance over the threshold, or each would ask for the next.
+  // One top-up must lift the balance over the threshold, or each top-up would be followed by another.
   if (threshold > bought.credits) return "threshold too high";
   if (monthlyMaximum < bought.credits) return "maximum too low";
   await ensureBilling(owner);
@@ -46,7 +46,7 @@ export async function startAutoTopUp(
         autoAmount: bought.credits,
         autoMonthlyMaximum: monthlyMaximum,
         autoProblem: null,
-        // Putting it on is a wish for credits now, when the balance is low already.
+        // When the balance is low already, the next round charges.
         autoArmed: true,
       },
     });
@@ -58,7 +58,7 @@ export async function stopAutoTopUp(walletId: string): Promise<void> {
   await (await prisma()).billing.updateMany({ where: { walletId }, data: { autoTopUp: "off", autoProblem: null } });
 }
 
-/** Forgets the card, here and at Stripe, and with it automatic top-ups. */
+/** Deletes the card, here and at Stripe, and turns auto top-up off. */
 export async function removeCard(walletId: string): Promise<void> {
   const db = await prisma();
   const billing = await db.billing.findUnique({ where: { walletId }, select: { paymentMethodId: true } });
@@ -76,7 +76,7 @@ function monthOf(now: Date): Date {
   return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
 }
 
-/** What automatic top-ups added this month, those that are under way included. */
+/** Credits that automatic top-ups added this calendar month (UTC), payments under way included. */
 export async function toppedUpThisMonth(db: Pick<Tx["prisma"], "payment">, walletId: string, now = new Date()): Promise<bigint> {
   const sum = await db.payment.aggregate({
     where: { walletId, automatic: true, status: { in: ["open", "processing", "paid"] }, createdAt: { gte: monthOf(now) } },
@@ -85,15 +85,15 @@ export async function toppedUpThisMonth(db: Pick<Tx["prisma"], "payment">, walle
   return sum._sum.amount ?? 0n;
 }
 
-// A Stripe that hangs takes half a minute for each call. What a round does not reach, the next one does.
+// A call to Stripe that times out takes half a minute. The next round does what this one does not reach.
 const ROUND_MS = 10_000;
 const PAGE = 100;
 
-/** One round of the job; safe in any number of processes. Neither half of it begins another call to Stripe after `roundMs`. */
+/** One round of the job; safe in any number of processes. Neither half begins another call to Stripe after `roundMs`. */
 export async function topUpAutomatically(db: Database, now = new Date(), roundMs = ROUND_MS): Promise<void> {
   if (stripe() === null) return;
   await chargeBelowThreshold(db, now, roundMs);
-  await askAgain(db, now, roundMs);
+  await lookUpOpen(db, now, roundMs);
 }
 
 async function chargeBelowThreshold(db: Database, now: Date, roundMs: number): Promise<void> {
@@ -112,7 +112,7 @@ async function chargeBelowThreshold(db: Database, now: Date, roundMs: number): P
   }
 }
 
-/** Wallets that `claim` will probably agree about. One that has to wait for something, perhaps all month, is not in the way of others. */
+/** Wallets for which `claim` will probably return a payment, so that wallets that have to wait do not fill the page. */
 const belowThresholdStatement = {
   name: "payments_below_threshold",
   text: `
@@ -128,9 +128,9 @@ const belowThresholdStatement = {
     ORDER BY b.wallet_id LIMIT ${PAGE}`,
 };
 
-/** Decides about one wallet with its row locked, and writes the payment down before anything is charged. */
+/** Decides about one wallet under its lock, and inserts the payment before anything is charged. */
 async function claim(tx: Tx, walletId: string, now: Date): Promise<Payment | null> {
-  // The new row refers to its person; whoever ends their account locks them before their billing.
+  // The payment refers to the user's row, and deleting an account locks that row before `billing`: the same order here avoids a deadlock.
   await tx.query(keepUserStatement, [walletId]);
   const billing = await lockedBilling(tx, walletId);
   const { autoThreshold, autoAmount, autoMonthlyMaximum, customerId, paymentMethodId, userId } = billing;
@@ -138,7 +138,7 @@ async function claim(tx: Tx, walletId: string, now: Date): Promise<Payment | nul
   if (autoThreshold === null || autoAmount === null || autoMonthlyMaximum === null) return null;
   const { balance } = await balanceOf(tx, walletId);
   if (balance >= autoThreshold) return null;
-  // A debt would swallow it, one charge after the other; that is for the person to decide.
+  // The debt would take the top-up and leave the balance low, so each charge would be followed by another.
   if ((await debtOf(tx, walletId)) > 0n) return null;
   if ((await tx.prisma.payment.count({ where: { automaticFor: walletId } })) > 0) return null;
   if ((await toppedUpThisMonth(tx.prisma, walletId, now)) + autoAmount > autoMonthlyMaximum) return null;
@@ -169,19 +169,19 @@ const keepUserStatement = {
 
 async function lockedBilling(tx: Tx, walletId: string): Promise<Billing> {
   await lockBilling(tx, walletId);
-  // A statement of its own, so that it sees what whoever held the lock committed.
+  // A second statement, which reads the row as the lock's previous holder committed it (read committed).
   return tx.prisma.billing.findUniqueOrThrow({ where: { walletId } });
 }
 
-// Stripe knows an idempotency key for at least a day; within it, asking again is the same as having asked once.
+// Stripe keeps an idempotency key for at least a day; a repeated call within that time charges once.
 const KNOWN_MS = 20 * 60 * 60 * 1000;
 const ASK_AGAIN_MS = 60_000;
 
 /**
- * Asks after payments of which nobody knows whether the card was charged: the answer was
- * lost, or a bank takes its time and its news did not come.
+ * Looks up payments whose outcome is unknown: Stripe's answer was lost, or a bank is still
+ * processing the charge and no event about it has come.
  */
-async function askAgain(db: Database, now: Date, roundMs: number): Promise<void> {
+async function lookUpOpen(db: Database, now: Date, roundMs: number): Promise<void> {
   const until = performance.now() + roundMs;
   const before = new Date(now.getTime() - ASK_AGAIN_MS);
   const due = { automatic: true, status: { in: ["open", "processing"] }, askedAt: { lt: before } } satisfies Prisma.PaymentWhereInput;
@@ -198,15 +198,15 @@ async function askAgain(db: Database, now: Date, roundMs: number): Promise<void>
 async function settleOpen(db: Database, payment: Payment, now: Date): Promise<void> {
   const { walletId, paymentMethodId } = payment;
   const wanted = (await db.prisma.billing.count({ where: { walletId, paymentMethodId, autoTopUp: "on" } })) > 0;
-  // The same call with the same key charges once, whether or not the first one arrived.
+  // The same call with the same idempotency key charges once, whether or not the first call arrived.
   if (payment.status === "open" && wanted && payment.expiresAt > now) return charge(payment);
   const intent = await findIntent(payment);
-  if (intent !== null) return void (await takeAutomaticIntent(await orCancelled(intent)));
+  if (intent !== null) return void (await takeAutomaticIntent(await cancelUnconfirmed(intent)));
   if (payment.status === "processing") return;
   await stop(payment, wanted ? "Stripe did not answer for a day." : "Automatic top-ups were changed before Stripe could be reached.");
 }
 
-/** What became of a payment at Stripe, or null when no call of it ever arrived there. */
+/** The PaymentIntent of a payment, or null when no call for it reached Stripe. */
 async function findIntent({ id, customerId, createdAt }: Payment): Promise<Stripe.PaymentIntent | null> {
   const client = stripe();
   if (client === null || customerId === null) return null;
@@ -215,14 +215,14 @@ async function findIntent({ id, customerId, createdAt }: Payment): Promise<Strip
     for await (const intent of client.paymentIntents.list({ customer: customerId, created: { gte }, limit: 100 }))
       if (intent.metadata[PAYMENT_ID] === id) return intent;
   } catch (error) {
-    // A customer who was deleted has no card that could have been charged.
+    // A deleted customer has no card that could have been charged.
     if (!(error instanceof Stripe.errors.StripeError && error.code === "resource_missing")) throw error;
   }
   return null;
 }
 
-/** Stripe failed between making a payment and charging it, and keeps that answer: nothing would ever come of it. */
-async function orCancelled(intent: Stripe.PaymentIntent): Promise<Stripe.PaymentIntent> {
+/** Cancels an intent that Stripe made and failed to confirm: Stripe repeats that failure for the same idempotency key, so the charge would never happen. */
+async function cancelUnconfirmed(intent: Stripe.PaymentIntent): Promise<Stripe.PaymentIntent> {
   return intent.status === "requires_confirmation" ? ((await stripe()?.paymentIntents.cancel(intent.id)) ?? intent) : intent;
 }
 
@@ -240,7 +240,7 @@ async function charge(payment: Payment): Promise<void> {
         payment_method: payment.paymentMethodId,
         allowed_payment_method_types: ["card"],
         confirm: true,
-        // Its owner is not there: a bank that wants to see them refuses instead.
+        // The user is not present: a bank that wants the user's confirmation declines.
         off_session: true,
         description: "Quota credits, automatic top-up",
         metadata: { [PAYMENT_ID]: payment.id, quota_user_id: payment.userId },
@@ -251,17 +251,17 @@ async function charge(payment: Payment): Promise<void> {
   } catch (error) {
     const problem = await problemOf(payment, error);
     if (problem !== null) await stop(payment, problem);
-    // Open: the next round asks again.
+    // The payment stays open, and the next round looks it up.
     else log.warn("an automatic top-up is open; Stripe is asked again", { payment: payment.id, error });
   }
 }
 
-/** An automatic payment as Stripe has it, from our call or an event. False when it is none of ours. */
+/** Takes over the state of an automatic payment at Stripe, from our call or an event. False when no automatic payment of this database belongs to `intent`. */
 export async function takeAutomaticIntent(intent: Stripe.PaymentIntent): Promise<boolean> {
   if (intent.status === "succeeded") return takeSucceededIntent(intent);
   const id = intent.metadata[PAYMENT_ID];
   const payment = id === undefined ? null : await (await prisma()).payment.findFirst({ where: { id, automatic: true } });
-  // Somebody at a checkout may try another card; only their session says when it is over.
+  // At a checkout the user may try another card after a failed one; its Session tells when the checkout ends.
   if (payment === null) return false;
   if (intent.status === "processing") await transaction((tx) => markProcessing(tx, payment.id));
   else if (intent.status === "requires_action") await stop(payment, NEEDS_ITS_OWNER);
@@ -273,14 +273,14 @@ export async function takeAutomaticIntent(intent: Stripe.PaymentIntent): Promise
 
 const NEEDS_ITS_OWNER = "Your bank wants you to confirm the payment yourself.";
 
-/** Why Stripe certainly charged nothing; null when nobody knows. */
+/** Why Stripe certainly charged nothing; null when that is uncertain. */
 async function problemOf(payment: Payment, error: unknown): Promise<string | null> {
   if (error instanceof Stripe.errors.StripeCardError) return reasonOf(error.code, error.message);
   if (!(error instanceof Stripe.errors.StripeInvalidRequestError)) return null;
   return (await cardIsGone(payment, error)) ? CARD_IS_GONE : null;
 }
 
-/** Of a card that was taken off its customer Stripe's refusal says so only in prose; whose it is now is exact. */
+/** Whether the card is no longer the customer's. Stripe's refusal for a detached card has no code, so the card is looked up. */
 async function cardIsGone({ customerId, paymentMethodId }: Payment, refusal: Stripe.errors.StripeInvalidRequestError): Promise<boolean> {
   if (refusal.code === "resource_missing") return true;
   const client = stripe();
@@ -298,9 +298,9 @@ function reasonOf(code: string | null | undefined, message: string | null | unde
 }
 
 /**
- * Ends a payment that brought nothing, and automatic top-ups with it, and tells the
- * person; unless they ended them themselves meanwhile, or left another card: that one the
- * next round may charge.
+ * Ends a payment that was not charged, turns auto top-up off and mails the user. When the user has
+ * turned it off or saved another card since, the settings stay, no mail is sent, and the next round may
+ * charge the other card.
  */
 async function stop(payment: Payment, problem: string): Promise<void> {
   const on = { walletId: payment.walletId, autoTopUp: "on" } as const;
@@ -312,7 +312,7 @@ async function stop(payment: Payment, problem: string): Promise<void> {
       data: {
         autoTopUp: "stopped",
         autoProblem: problem,
-        // Turning them on again then asks for another one.
+        // Turning auto top-up on then asks for a new card.
         ...(problem === CARD_IS_GONE ? { paymentMethodId: null, paymentMethod: null } : {}),
       },
     });
@@ -322,7 +322,7 @@ async function stop(payment: Payment, problem: string): Promise<void> {
   if (stopped) mailAutoTopUpStopped(payment, problem);
 }
 
-/** For the settings page. Amounts in credits. */
+/** Auto top-up as the settings page shows it. Amounts in credits. */
 export async function autoTopUpOf(walletId: string) {
   const db = await prisma();
   const billing = await db.billing.findUnique({ where: { walletId } });
@@ -334,7 +334,7 @@ export async function autoTopUpOf(walletId: string) {
     amount: billing?.autoAmount ?? null,
     monthlyMaximum: billing?.autoMonthlyMaximum ?? null,
     problem: billing?.autoProblem ?? null,
-    /** The problem is that money went back, and not that a charge did not work. */
+    /** Whether it stopped because of a refund or dispute, and not because a charge failed. */
     wentBack: Object.values<string | null>(WENT_BACK).includes(billing?.autoProblem ?? null),
     card: billing?.paymentMethodId === null ? null : (billing?.paymentMethod ?? null),
     addedThisMonth: await toppedUpThisMonth(db, walletId),

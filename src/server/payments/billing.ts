@@ -1,18 +1,18 @@
 import type { Tx } from "../platform/db.ts";
 import { prisma } from "../platform/db.ts";
 
-/** Why automatic top-ups stop when money goes back, as the wallet says it. */
+/** Why auto top-up stopped after a refund or dispute, as the wallet page says it. */
 export const WENT_BACK = {
   refund: "A top-up was refunded.",
   dispute: "A top-up was disputed at your bank.",
 } as const;
 
-/** The row about how a person fills their wallet, made when it is first needed. */
+/** Creates the user's row of `billing` when there is none. */
 export async function ensureBilling({ userId, walletId }: { userId: string; walletId: string }): Promise<void> {
   await (await prisma()).billing.createMany({ data: { userId, walletId }, skipDuplicates: true });
 }
 
-/** For an account that ends: no card is charged any more. Stripe's customer, to be deleted there. */
+/** For deleting an account: no card can be charged after this. Returns the id of Stripe's customer, to be deleted there. */
 export async function endBilling(tx: Tx, userId: string): Promise<string | null> {
   const billing = await tx.prisma.billing.findUnique({ where: { userId }, select: { customerId: true } });
   if (billing === null) return null;
@@ -23,7 +23,7 @@ export async function endBilling(tx: Tx, userId: string): Promise<string | null>
   return billing.customerId;
 }
 
-/** Locks how a wallet is filled for the rest of the transaction; the last lock that anybody takes. */
+/** Locks a wallet's row of `billing` until the transaction ends. Of the locks in README.md it is taken last. */
 export async function lockBilling(tx: Tx, walletId: string): Promise<void> {
   await tx.query(lockBillingStatement, [walletId]);
 }

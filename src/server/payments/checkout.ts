@@ -13,23 +13,24 @@ import { checkReturnUrl, withOutcome } from "./return-url.ts";
 import { CARD_IS_GONE, PAYMENT_ID, stripe } from "./stripe.ts";
 import { syncCheckout } from "./sync.ts";
 
-/** How long a checkout can be paid. Stripe takes half an hour to a day. */
+/** How long a checkout can be paid. Stripe allows 30 minutes to 24 hours. */
 const OPEN_MS = 2 * 60 * 60 * 1000;
 
 export type CheckoutRequest = {
   owner: { userId: string; walletId: string };
   packageId: string;
-  /** Where the person goes on; the wallet when it is absent. */
+  /** Where the browser goes after the checkout; the wallet page when absent. */
   returnUrl?: string | undefined;
-  /** The app that asks, with where it may send people. */
+  /** The app that asks, with the addresses that the browser may be sent to. */
   app?: { id: string; externalUserId: string | null; redirectUris: readonly string[]; siteUrl: string | null } | undefined;
-  /** Keeps the card for automatic top-ups. */
+  /** Saves the card for auto top-up. */
   saveCard?: boolean;
 };
 
 /**
- * Opens a checkout for a wallet; the address where it is paid. Throws `bad_request`
- * for an unknown package or a return address that is nobody's, and
+ * Opens a checkout for a wallet; returns the address of the page where it is paid. Throws
+ * `bad_request` for an unknown package or a return address that the app has not registered,
+ * `rate_limit_exceeded` when 30 checkouts are open, `not_found` when the account is deleted, and
  * `payments_unavailable` when payments are not configured or Stripe does not answer.
  */
 export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string }> {
@@ -47,7 +48,7 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   if (provider === "none") throw new AppError("payments_unavailable", { message: "Payments are not configured on this server." });
   await refuseTooMany(ask);
   const payment = await transaction(async (tx) => {
-    // An account that is being deleted waits for this and then closes it, or this comes too late.
+    // The lock orders this against deleting the account: the deletion waits and then closes this checkout, or this finds no user.
     if ((await tx.query(keepUserStatement, [ask.owner.userId])).length === 0)
       throw new AppError("not_found", { message: "The account whose wallet this is for was deleted." });
     return tx.prisma.payment.create({
@@ -69,7 +70,7 @@ export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string 
   try {
     return { url: await openSession(payment, bought) };
   } catch (error) {
-    // Nobody has its address, so nobody can pay it.
+    // No browser got the checkout's address, so it cannot be paid.
     await transaction((tx) => markOver(tx, payment.id, "failed", "Stripe did not open a checkout."));
     if (error instanceof Stripe.errors.StripeError) throw new AppError("payments_unavailable", { cause: error });
     throw error;
@@ -84,7 +85,7 @@ const keepUserStatement = {
 const MOST_OPEN = 30;
 const HOUR_MS = 60 * 60 * 1000;
 
-/** Nobody needs more at once, and each is a call to Stripe. Counted by app, so that none gets in the way of another. */
+/** Each checkout is calls to Stripe. Counted for each app, so that one app cannot use up another's. */
 async function refuseTooMany({ owner, app }: CheckoutRequest): Promise<void> {
   const since = new Date(Date.now() - HOUR_MS);
   const open = await (await prisma()).payment.count({
@@ -110,7 +111,7 @@ async function openSession(payment: Payment, bought: Package): Promise<string> {
   }
 }
 
-/** Somebody deleted the customer at Stripe, and the card with it: automatic top-ups wait for the one that this checkout leaves, or stop. */
+/** For a customer that was deleted at Stripe, and the saved card with it: auto top-up waits for the card of this checkout, or stops. */
 async function forgetMissingCustomer({ userId, saveCard }: Payment, customerId: string): Promise<void> {
   const without = { customerId: null, paymentMethodId: null, paymentMethod: null };
   await transaction(async ({ prisma }) => {
@@ -137,15 +138,15 @@ async function createSession(payment: Payment, bought: Package, customer: string
           price_data: { currency: "usd", unit_amount: bought.cents, product_data: { name: "Quota credits" } },
         },
       ],
-      // Also on the payment, so that its own events say whose it is.
+      // On the payment too, because the payment's own events do not have the session's metadata.
       payment_intent_data: {
         metadata: marks,
         description: "Quota credits",
         ...(payment.saveCard ? { setup_future_usage: "off_session" as const } : {}),
       },
-      // A card is all that can be charged later without its owner.
+      // Cards only: other methods cannot be charged without the user.
       ...(payment.saveCard ? { allowed_payment_method_types: ["card" as const] } : {}),
-      // What is refunded has to be in the currency that was credited.
+      // With adaptive pricing a refund could be in another currency than the credits were sold in.
       adaptive_pricing: { enabled: false },
       success_url: back,
       cancel_url: `${back}?cancelled=1`,
@@ -158,7 +159,7 @@ async function createSession(payment: Payment, bought: Package, customer: string
   return session.url;
 }
 
-/** The person at Stripe, made once and kept. */
+/** The id of the user's customer at Stripe, created at the first call. */
 async function customerOf(userId: string): Promise<string> {
   const db = await prisma();
   const { customerId, user } = await db.billing.findUniqueOrThrow({
@@ -167,13 +168,13 @@ async function customerOf(userId: string): Promise<string> {
   });
   if (customerId !== null) return customerId;
   const made = await needStripe().customers.create({ email: user.email, metadata: { quota_user_id: userId } });
-  // Of two that make one at once the first is kept; the other stays empty at Stripe.
+  // Of two concurrent calls the first one's customer is kept; the other one stays unused at Stripe.
   await db.billing.updateMany({ where: { userId, customerId: null }, data: { customerId: made.id } });
   const kept = await db.billing.findUniqueOrThrow({ where: { userId }, select: { customerId: true } });
   return kept.customerId ?? made.id;
 }
 
-/** Deletes a person at Stripe, with the cards kept there, when their account has ended. */
+/** Deletes a customer at Stripe, with its saved cards, after the account was deleted. Logs a failure and does not throw. */
 export async function forgetCustomer(customerId: string): Promise<void> {
   try {
     await stripe()?.customers.del(customerId);
@@ -183,16 +184,15 @@ export async function forgetCustomer(customerId: string): Promise<void> {
 }
 
 /**
- * Where a person goes on who comes back from a checkout, or null when there is none.
- * Asks Stripe what became of it, so that the credits are there before they look, even
- * when Stripe's own news is late.
+ * Where the browser goes after a checkout; null when there is no such checkout. Asks Stripe for the
+ * checkout's state first, so that the credits are in the wallet even when Stripe's event is late.
  */
 export async function returnFrom(id: string, cancelled: boolean): Promise<string | null> {
   const db = await prisma();
   const payment = isUuid(id) ? await db.payment.findUnique({ where: { id } }) : null;
   if (payment === null || payment.returnUrl === null) return null;
   if (payment.provider === "stripe" && payment.status !== "paid" && !cancelled) {
-    // This address is open to everybody who has it, and reloading it must not cost a call each time.
+    // Anyone with this address can open it, so reloading asks Stripe at most once in three seconds.
     const justNow = new Date(Date.now() - 3_000);
     const mayAsk = { id, OR: [{ askedAt: null }, { askedAt: { lt: justNow } }] };
     const { count } = await db.payment.updateMany({ where: mayAsk, data: { askedAt: new Date() } });
@@ -212,7 +212,7 @@ function needStripe(): Stripe {
   return client;
 }
 
-/** Stripe does not have what was asked for. */
+/** Whether Stripe answered that an object (with `param`: that parameter's) does not exist. */
 export function isMissing(error: unknown, param?: string): boolean {
   return error instanceof Stripe.errors.StripeError && error.code === "resource_missing" && (param === undefined || error.param === param);
 }

@@ -8,14 +8,15 @@ import type { Tx } from "../platform/db.ts";
 import { lockBilling, WENT_BACK } from "./billing.ts";
 
 /**
- * What payments do to the books. News of one payment comes several times, late and in
- * any order, from webhooks, from people who return and from the job that asks; each of
- * these functions may be called with the same news again and changes nothing then.
+ * What payments do to the ledger. Events about one payment come repeatedly, late and in any
+ * order, from webhooks, from the return page and from the job that asks Stripe; each of these
+ * functions is idempotent.
  */
 
 /**
- * Credits a payment, once; says whether this call did it, and what was told before of
- * its credits going back. `intentId`: Stripe's payment behind it.
+ * Credits a payment once; `credited` is true for the call that did. `owes`: the wallet's debt after
+ * it, in credits. `reversed`: refunds and disputes that were known before the payment and are
+ * carried out now. `intentId`: the PaymentIntent.
  */
 export async function markPaid(
   tx: Tx,
@@ -43,7 +44,7 @@ export async function markPaid(
     where: { id: paymentId },
     data: { status: "paid", transferId, paidAt: new Date(), automaticFor: null, problem: null },
   });
-  // A refund may have been told of before the payment was.
+  // Stripe may have sent a refund's event before the payment's.
   const reversed: Reversed[] = [];
   if (intentId !== null) {
     for (const reversal of await tx.prisma.reversal.findMany({ where: { paymentIntentId: intentId }, orderBy: { id: "asc" } }))
@@ -54,13 +55,13 @@ export async function markPaid(
   return { credited: true, payment: paid, owes, reversed };
 }
 
-/** The person has paid and their bank takes its time. */
+/** The user has paid, and the bank is still processing the charge. */
 export async function markProcessing(tx: Tx, paymentId: string): Promise<void> {
   const payment = await lockPayment(tx, paymentId);
   if (payment.status === "open") await tx.prisma.payment.update({ where: { id: paymentId }, data: { status: "processing" } });
 }
 
-/** Nothing was charged, and nothing will be. Money that comes in all the same is credited. Says whether this call did it. */
+/** Ends a payment without a charge. `ended`: whether this call did. If Stripe reports it paid later, `markPaid` still credits it. */
 export async function markOver(
   tx: Tx,
   paymentId: string,
@@ -79,22 +80,22 @@ const ORDER: readonly ReversalState[] = ["announced", "standing", "undone"];
 
 type Reversal = { id: string; kind: ReversalKind; state: ReversalState; amount: bigint; taken: bigint; owed: bigint };
 
-/** What a refund or dispute did, for the mail about it. */
+/** What a refund or dispute changed, for the mail about it. */
 export type Reversed = {
   payment: Payment;
   kind: ReversalKind;
-  /** Credits that were taken back, or came back; null when none moved. */
+  /** Credits that were taken back or returned; null when none were. */
   change: { what: "taken" | "returned"; amount: bigint; owed: bigint } | null;
-  /** It ended automatic top-ups. */
+  /** Whether it stopped auto top-up. */
   stopped: boolean;
-  /** The saved card was forgotten. */
+  /** Whether the saved card was deleted. */
   forgot: boolean;
 };
 
 /**
- * A refund or dispute, as far as Stripe tells of it: takes the credits back, or gives
- * them back when it failed or was won, in whole or in part. What is older than what is
- * known changes nothing: a state only rises, and what stands only becomes less.
+ * Takes over the state of a refund or dispute: takes the credits back, or returns them, in whole or in
+ * part, when the refund failed or the dispute was won. Does nothing (null) for an older state than the
+ * stored one: a state only moves forward, and the amount that stands only falls.
  */
 export async function applyReversal(
   tx: Tx,
@@ -105,13 +106,13 @@ export async function applyReversal(
   const known = await tx.prisma.reversal.findUnique({ where: { id } });
   if (known !== null && !isNews(known, news)) return null;
   const payment = await tx.prisma.payment.findFirst({ where: { intent: { id: news.intentId }, status: "paid" } });
-  // What is booked says what it was booked for until it is booked otherwise.
+  // `amount` stays the booked amount until `book` books another one.
   const keeps = known !== null && (state === "undone" || known.taken + known.owed > 0n);
   const reversal =
     known === null
       ? await tx.prisma.reversal.create({ data: { id, kind, state, amount, paymentIntentId: news.intentId } })
       : await tx.prisma.reversal.update({ where: { id }, data: { state, ...(keeps ? {} : { amount }) } });
-  // Whose it is will be known when the payment is told of.
+  // The payment is not credited yet; `markPaid` carries the reversal out.
   if (payment === null) return null;
   return carryOut(tx, payment, state === "standing" ? { ...reversal, amount } : reversal, known?.state);
 }
@@ -121,14 +122,14 @@ function isNews(known: Reversal, news: { state: ReversalState; amount: bigint })
   return risen > 0 || (risen === 0 && known.state === "standing" && news.amount < known.amount);
 }
 
-/** `before`: the state that was carried out already. */
+/** Books a reversal and, when its state is new, stops auto top-up. `before`: the state that was carried out already. */
 async function carryOut(tx: Tx, payment: Payment, reversal: Reversal, before?: ReversalState): Promise<Reversed> {
   const change = await book(tx, payment, reversal);
   const isOld = reversal.state === before;
   return { payment, kind: reversal.kind, change, ...(isOld ? NOTHING_STOPPED : await stopAutomaticTopUps(tx, payment, reversal)) };
 }
 
-/** Brings the books to what the reversal's state asks for. */
+/** Books the difference between what was booked for the reversal and what its state requires. */
 async function book(tx: Tx, payment: Payment, reversal: Reversal): Promise<Reversed["change"]> {
   const booked = reversal.taken + reversal.owed;
   const wanted = reversal.state === "standing" ? reversal.amount : 0n;
@@ -163,14 +164,13 @@ async function book(tx: Tx, payment: Payment, reversal: Reversal): Promise<Rever
 }
 
 /**
- * Nobody is charged by themselves for what they asked back, or what their bank took or
- * asks about: automatic top-ups wait until their person turns them on again. A dispute
- * may say that the card is not that person's, so once it takes money the saved card is
- * forgotten too; the next one is left at a checkout, where its bank can ask for its owner.
+ * After a refund or dispute, and also during an inquiry, no card is charged until the user turns auto
+ * top-up on again. A dispute may mean that the card is not the user's, so once a dispute takes money
+ * the saved card is deleted too; the next card is saved at a checkout, where its bank can ask for its owner.
  */
 async function stopAutomaticTopUps(tx: Tx, { walletId }: Payment, { kind, state }: Reversal): Promise<typeof NOTHING_STOPPED> {
   if (state === "undone") return NOTHING_STOPPED;
-  // Whoever decides about a charge holds this lock, and sees both the lower balance and the stop, or neither.
+  // Deciding about an automatic charge takes this lock, so it sees both the lower balance and the stop, or neither.
   await lockBilling(tx, walletId);
   const { count: stopped } = await tx.prisma.billing.updateMany({
     where: { walletId, autoTopUp: { in: ["on", "waiting_for_card"] } },
@@ -187,9 +187,9 @@ async function stopAutomaticTopUps(tx: Tx, { walletId }: Payment, { kind, state 
 const NOTHING_STOPPED = { stopped: false, forgot: false };
 
 /**
- * Pays what the wallet owes, as far as it can; what it still owes. A debt may have
- * swallowed an automatic top-up, which then did not lift the balance; once it is gone
- * the next one does.
+ * Pays the wallet's debt as far as its balance covers it; returns the debt that is left, in credits.
+ * While there is a debt a top-up may not lift the balance over the threshold, so auto top-up is armed
+ * again when the debt is paid.
  */
 export async function repayDebt(tx: Tx, walletId: string): Promise<bigint> {
   const debt = await lockDebt(tx, walletId);
@@ -198,7 +198,7 @@ export async function repayDebt(tx: Tx, walletId: string): Promise<bigint> {
   return owes;
 }
 
-/** A balance that is high enough again may fall again: then there is a new mail, and a new automatic top-up. */
+/** Once the balance is at its thresholds again, the next fall triggers a new automatic top-up and a new mail. */
 export async function rearm(tx: Tx, walletId: string): Promise<void> {
   const { balance } = await balanceOf(tx, walletId);
   await tx.prisma.billing.updateMany({ where: { walletId, autoThreshold: { lte: balance } }, data: { autoArmed: true } });
@@ -208,13 +208,13 @@ export async function rearm(tx: Tx, walletId: string): Promise<void> {
 
 async function lockPayment(tx: Tx, id: string): Promise<Payment> {
   await tx.query(lockPaymentStatement, [id]);
-  // A statement of its own, so that it sees what whoever held the lock committed.
+  // A second statement, which reads the row as the lock's previous holder committed it (read committed).
   return tx.prisma.payment.findUniqueOrThrow({ where: { id } });
 }
 
 const lockPaymentStatement = { name: "payments_lock", text: `SELECT id FROM payment WHERE id = $1::uuid FOR NO KEY UPDATE` };
 
-/** Whoever hears of a payment at Stripe takes this first, so that news of it is taken one after the other. */
+/** Inserts and locks the row of a PaymentIntent, so that events about one payment are handled one after the other. */
 export async function lockIntent(tx: Tx, id: string): Promise<void> {
   await tx.query(lockIntentStatement, [id]);
 }

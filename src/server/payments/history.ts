@@ -20,19 +20,19 @@ const columns = {
 } satisfies Prisma.PaymentSelect;
 type Row = Prisma.PaymentGetPayload<{ select: typeof columns }>;
 
-/** A top-up as its person sees it. */
+/** A top-up as its user sees it. */
 export type TopUp = Omit<Row, "intent"> & {
   /** Refunds and disputes that took credits back. */
   reversals: { id: string; kind: "refund" | "dispute"; amount: bigint }[];
 };
 
-/** A wallet's top-ups that came to something, newest first; those that nobody finished are left out. */
+/** A wallet's top-ups, newest first, without checkouts that were not paid. `next`: the `before` of the next page, or null. */
 export async function topUps(walletId: string, page: { before?: string | undefined; take: number }) {
   const rows = await (await prisma()).payment.findMany({
     where: {
       walletId,
       ...(page.before === undefined ? {} : { id: { lt: page.before } }),
-      // Somebody who closed a checkout knows that they did; a charge that failed is news.
+      // A user knows that a checkout was closed without paying; a charge that failed is shown.
       OR: [{ status: { in: ["paid", "processing"] } }, { automatic: true }, { status: "failed", sessionId: { not: null } }],
     },
     orderBy: { id: "desc" },
@@ -43,7 +43,7 @@ export async function topUps(walletId: string, page: { before?: string | undefin
   return { items, next: rows.length > page.take ? (items.at(-1)?.id ?? null) : null };
 }
 
-/** One paid top-up of a wallet; null when there is none. */
+/** A paid top-up of a wallet; null when there is none with this id. */
 export async function receipt(walletId: string, id: string): Promise<TopUp | null> {
   if (!isUuid(id)) return null;
   const row = await (await prisma()).payment.findFirst({ where: { id, walletId, status: "paid" }, select: columns });

@@ -32,12 +32,12 @@ onBothDatabases("spending", (db) => {
         transfer(db().sql, { id: newId(), debitId: platformAccount.promotions, creditId: mara.walletId, amount, reason: "grant" }),
     };
   }
-  /** A mail is made after the round that found it. */
+  /** The mail is sent after the round that found the balance. */
   const expectMails = (email: string, count: number) => vi.waitFor(() => expect(lowMails(email)).toHaveLength(count));
   const lowMails = (email: string) => mailsTo(email).filter((mail) => mail.includes("left"));
 
   describe("a low balance", () => {
-    test("is told once each time the balance falls, by one of several servers", async () => {
+    test("is mailed once each time the balance falls, by one of several servers", async () => {
       const mara = await spender(2_000_000n);
       const servers = [1, 2, 3].map(() => lowBalanceWatch(600_000));
       const look = async () => void (await Promise.all(servers.map((watch) => watch(db(), Date.now() + 1_000))));
@@ -57,7 +57,7 @@ onBothDatabases("spending", (db) => {
       await expectMails(mara.email, 2);
     });
 
-    test("of a request that ended long after it began is told too", async () => {
+    test("after a request that ended long after it began is mailed too", async () => {
       const mara = await spender(1_000_000n);
       const watch = lowBalanceWatch(600_000);
       const held = await holdOne(db().sql, mara.request(900_000n));
@@ -71,7 +71,7 @@ onBothDatabases("spending", (db) => {
       await expectMails(mara.email, 1);
     });
 
-    test("is not told to somebody who does not want to know", async () => {
+    test("is not mailed to a user who has turned these mails off", async () => {
       const mara = await spender(1_000_000n);
       await db().prisma.billing.create({ data: { ...mara.owner, lowBalanceMail: false } });
       await mara.spend(900_000n);
@@ -80,16 +80,16 @@ onBothDatabases("spending", (db) => {
     });
   });
 
-  describe("a wallet that owes", () => {
+  describe("a wallet with a debt", () => {
     const takeAll = (walletId: string, amount: bigint) =>
       transaction((tx) => takeBack(tx, { walletId, otherId: platformAccount.world, amount, reason: "refund", description: "test" }), db());
 
-    test("has nothing to hold, and gives what comes back from requests under way", async () => {
+    test("refuses holds, and pays its debt with what requests under way return", async () => {
       const mara = await spender(1_000_000n);
       const open = await holdOne(db().sql, mara.request(700_000n));
       expect(await takeAll(mara.walletId, 1_000_000n)).toEqual({ taken: 300_000n, owed: 700_000n });
       const [refused] = await hold(db().sql, [mara.request(1n)]);
-      // What is on hold is still to come back; the gateway knows that it then repays the debt.
+      // The refusal counts credits on hold: when they return, they repay the debt.
       expect(refused).toMatchObject({ kind: "refused", reason: "credits_on_hold", available: 0n });
       await settle(db().sql, [settlement(open.id, 100_000n)]);
       await Promise.all([collectDebts(db()), collectDebts(db())]);

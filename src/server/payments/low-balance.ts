@@ -5,10 +5,10 @@ import { plainArray, type Sql, toBigInt } from "../platform/sql.ts";
 import { mailLowBalance } from "./mails.ts";
 
 /**
- * Tells people once when their balance has fallen low. It costs requests nothing: a job
- * reads which wallets paid since the last round. A usage row's id is as old as its
- * request, and is there only once that has ended, so each stretch of time is read when it
- * is fresh, again after a minute, and a last time when no request of it can be open.
+ * Mails users once when their balance has fallen low. Requests do no work for it: a job reads which
+ * wallets paid since the last round. A usage row has the id of its request's start and is inserted
+ * when the request ends, so each range of ids is read three times: at once, after a minute, and when
+ * no request of the range can still run. `longestRequestMs`: a request's time limit.
  */
 export function lowBalanceWatch(longestRequestMs: number): (db: Database, now?: number) => Promise<void> {
   const lags = [0, 60_000, longestRequestMs + 120_000];
@@ -16,19 +16,19 @@ export function lowBalanceWatch(longestRequestMs: number): (db: Database, now?: 
   return async (db, now = Date.now()) => {
     await db.sql.query(rearmStatement, [BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]);
     if (env.QUOTA_LOW_BALANCE_CREDITS === 0) return;
-    // What a server that stopped had not read yet, the next one reads.
+    // After a start: covers ten minutes that an earlier server may not have read.
     read ??= lags.map((lag) => now - lag - 600_000);
     for (const [index, lag] of lags.entries()) {
       const from = read[index] as number;
-      await tellAboutLowBalances(db.sql, firstIdAt(from), firstIdAt(now - lag));
-      // Clocks of several servers differ a little; what is read twice is told once.
+      await mailLowBalances(db.sql, firstIdAt(from), firstIdAt(now - lag));
+      // Ranges overlap by five seconds, because servers' clocks differ; `low_since` prevents a second mail.
       read[index] = now - lag - 5_000;
     }
   };
 }
 
-/** One stretch of usage. Whoever writes `low_since` down first sends the mail. */
-async function tellAboutLowBalances(sql: Sql, from: string, to: string): Promise<void> {
+/** One range of ids of usage. The server that sets `low_since` sends the mail. */
+async function mailLowBalances(sql: Sql, from: string, to: string): Promise<void> {
   const low = await sql.query(lowStatement, [from, to, BigInt(env.QUOTA_LOW_BALANCE_CREDITS)]);
   if (low.length === 0) return;
   const wallets = plainArray(low.map((row) => String(row.wallet_id)));
@@ -47,7 +47,7 @@ const lowStatement = {
     WHERE a.available + a.held < $3::bigint AND b.low_since IS NULL`,
 };
 
-/** Without a named constraint: another server may be entering the same row, and it has two that are unique. */
+/** ON CONFLICT without a target, because the table has two unique columns and another server may insert the same row. */
 const openStatement = {
   name: "payments_open_billing",
   text: `
@@ -67,8 +67,8 @@ const tellStatement = {
 };
 
 /**
- * Balances that are not low any more may fall again: then there is a new mail, and a new
- * automatic top-up. Top-ups say so themselves; this is for gifts and corrections.
+ * Arms balances that are not low any more, so that the next fall triggers a new mail and a new
+ * automatic top-up. Top-ups do this themselves (`rearm`); this is for grants and corrections.
  */
 const rearmStatement = {
   name: "payments_not_low_any_more",
@@ -77,7 +77,7 @@ const rearmStatement = {
       SELECT b.wallet_id, a.available + a.held AS balance FROM billing b JOIN account a ON a.id = b.wallet_id
       WHERE (b.low_since IS NOT NULL AND a.available + a.held >= $1::bigint)
         OR (b.auto_top_up = 'on' AND NOT b.auto_armed AND a.available + a.held >= b.auto_threshold)
-      -- Whoever has one of them locked knows its balance better.
+      -- A row that another transaction has locked is left to that transaction, which knows the newer balance.
       FOR NO KEY UPDATE OF b SKIP LOCKED)
     UPDATE billing b SET
       low_since = CASE WHEN h.balance < $1::bigint THEN b.low_since END,

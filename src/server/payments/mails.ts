@@ -6,10 +6,10 @@ import { log } from "../platform/log.ts";
 import { mailGoes, sendLater } from "../platform/mail.ts";
 import type { Reversed } from "./fulfil.ts";
 
-/** Mails about money. They are news, not proof: the wallet shows the same, so one that gets lost is no harm. */
+/** Mails about money. The wallet page shows the same, so a mail may be lost without harm. */
 
 async function mail(userId: string, subject: string, lines: string[]): Promise<void> {
-  // Without a way out there is nothing to say to the log for every payment.
+  // Without a mail server, `sendLater` would log an error for every payment.
   if (mailGoes() === "nowhere") return;
   const user = await (await prisma()).user.findFirst({ where: { id: userId, deletedAt: null }, select: { email: true } });
   if (user !== null) sendLater({ to: user.email, subject, text: lines.join("\n\n") });
@@ -37,7 +37,7 @@ export function mailReceipt(payment: Payment, owes: bigint): void {
   );
 }
 
-/** Tells what a refund or dispute did, in one mail; nothing when it did nothing. */
+/** Says in one mail what a refund or dispute changed; sends none when it changed nothing. */
 export function mailReversal({ payment, kind, change, stopped, forgot }: Reversed): void {
   const topUp = `top-up of ${dollars(payment.amount)}`;
   const yours = `Your wallet: ${wallet()}`;

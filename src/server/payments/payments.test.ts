@@ -23,13 +23,13 @@ import { syncOpenCheckouts } from "./sync.ts";
 
 onBothDatabases("payments through Stripe", (db) => {
   const { fake, deliver, deliverAll, mailsTo, person } = withStripe(db);
-  const booksAreInOrder = async () => expect((await verify(db().sql)).discrepancies).toEqual([]);
-  /** Leaves a wallet with `left` credits. */
+  const expectBooksToBalance = async () => expect((await verify(db().sql)).discrepancies).toEqual([]);
+  /** Spends until the wallet has `left` credits. */
   const spend = (walletId: string, amount: bigint) =>
     transfer(db().sql, { id: newId(), debitId: walletId, creditId: platformAccount.revenue, amount, reason: "correction" });
 
   describe("a checkout", () => {
-    test("asks Stripe for the package's price, for a customer that is kept, and says whose payment it is", async () => {
+    test("asks Stripe for the package's price, for the user's one customer, with the payment's id and the user's", async () => {
       const mara = await person();
       const first = await mara.checkout("usd_10");
       const second = await mara.checkout("usd_25", { saveCard: true });
@@ -69,14 +69,14 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await autoTopUpOf(mara.walletId)).toMatchObject(settings);
     });
 
-    test("is not opened when Stripe fails, and the person is told", async () => {
+    test("is not opened when Stripe fails, and answers with an error", async () => {
       const mara = await person();
       fake().failNext("/v1/checkout/sessions", "error", 3);
       await expect(mara.checkout()).rejects.toMatchObject({ code: "payments_unavailable" });
       expect((await db().prisma.payment.findFirstOrThrow({ where: { userId: mara.id } })).status).toBe("failed");
     });
 
-    test("of which Stripe's answer is lost is opened by the next try of the same call", async () => {
+    test("whose answer from Stripe is lost is opened by the next try of the same call", async () => {
       const mara = await person();
       fake().failNext("/v1/checkout/sessions", "lost");
       const session = await mara.checkout();
@@ -86,7 +86,7 @@ onBothDatabases("payments through Stripe", (db) => {
   });
 
   describe("a payment is credited exactly once", () => {
-    test("however often, in whatever order and beside what its news comes", async () => {
+    test("however often, in whatever order and beside what other events its events come", async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.array(fc.record({ which: fc.nat({ max: 4 }), together: fc.boolean() }), { minLength: 4, maxLength: 12 }),
@@ -116,10 +116,10 @@ onBothDatabases("payments through Stripe", (db) => {
         ),
         { numRuns: 12, endOnFailure: true },
       );
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("also when its news comes after the checkout was given up here", async () => {
+    test("also when its event comes after the checkout was cancelled here", async () => {
       const mara = await person();
       const session = await mara.checkout();
       const paid = fake().pay(session);
@@ -128,7 +128,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await mara.balance()).toBe(10_000_000n);
     });
 
-    test("a late payment is credited when it arrives, and not before", async () => {
+    test("a delayed payment is credited when it succeeds, and not before", async () => {
       const mara = await person();
       const session = await mara.checkout();
       await deliverAll(fake().pay(session, { late: true }));
@@ -138,7 +138,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await mara.balance()).toBe(10_000_000n);
     });
 
-    test("a late payment that fails brings nothing, and the person sees it", async () => {
+    test("a delayed payment that fails credits nothing, and its user sees that it failed", async () => {
       const mara = await person();
       const session = await mara.checkout();
       await deliverAll(fake().pay(session, { late: true }));
@@ -147,7 +147,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect((await topUps(mara.walletId, { take: 10 })).items).toMatchObject([{ status: "failed" }]);
     });
 
-    test("a late payment that fails without a word is asked after", async () => {
+    test("a delayed payment is looked up when no event about its failure comes", async () => {
       const mara = await person();
       const [failing, waiting] = [await mara.checkout(), await mara.checkout()];
       for (const session of [failing, waiting]) await deliverAll(fake().pay(session, { late: true }));
@@ -157,7 +157,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect((await mara.payment(waiting)).status).toBe("processing");
     });
 
-    test("a checkout that nobody paid is over, and one that Stripe never told of is asked after", async () => {
+    test("an unpaid checkout expires, and a checkout without events is looked up", async () => {
       const mara = await person();
       const [expired, forgotten] = [await mara.checkout(), await mara.checkout()];
       await deliverAll(fake().expire(expired));
@@ -168,7 +168,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await mara.balance()).toBe(10_000_000n);
     });
 
-    test("when the details of the receipt can't be had, Stripe tells again and they are filled in", async () => {
+    test("when Stripe does not give the receipt's details, the event fails, and the repeated event fills them in", async () => {
       const mara = await person();
       const session = await mara.checkout();
       const [succeeded] = fake().pay(session);
@@ -187,7 +187,7 @@ onBothDatabases("payments through Stripe", (db) => {
   describe("the webhook", () => {
     const event = async () => fake().pay(await (await person()).checkout())[0] as never;
 
-    test("takes nothing that is not signed with its secret, changed, or too old", async () => {
+    test("refuses an event that is not signed with its secret, changed, or too old", async () => {
       const real = await event();
       const send = async (headers: Record<string, string>, body: string) =>
         (await webhook(new Request("http://quota.test/api/stripe/webhook", { method: "POST", headers, body }))).status;
@@ -202,7 +202,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(statuses).toEqual([400, 400, 400, 400, 400]);
     });
 
-    test("refuses without a secret", async () => {
+    test("refuses every event when it has no secret", async () => {
       const real = await event();
       const secret = env.STRIPE_WEBHOOK_SECRET;
       env.STRIPE_WEBHOOK_SECRET = undefined;
@@ -210,7 +210,7 @@ onBothDatabases("payments through Stripe", (db) => {
       env.STRIPE_WEBHOOK_SECRET = secret;
     });
 
-    test("leaves alone what is about payments of somebody else", async () => {
+    test("ignores events about payments that are not Quota's", async () => {
       const mara = await person();
       const session = await mara.checkout();
       const [succeeded, completed] = fake().pay(session);
@@ -219,7 +219,7 @@ onBothDatabases("payments through Stripe", (db) => {
       expect(await mara.balance()).toBe(0n);
     });
 
-    test("credits nothing when another amount was paid than was ordered", async () => {
+    test("credits nothing when another amount was paid than ordered", async () => {
       const mara = await person();
       const [, completed] = fake().pay(await mara.checkout());
       (completed?.data.object as unknown as { amount_total: number }).amount_total = 1;
@@ -230,7 +230,7 @@ onBothDatabases("payments through Stripe", (db) => {
     });
   });
 
-  test("somebody who comes back before Stripe tells anything finds their credits", async () => {
+  test("a user who returns before Stripe's event finds the credits in the wallet", async () => {
     const mara = await person();
     const session = await mara.checkout("usd_10", { returnUrl: "/wallet?x=1" });
     const { id } = await mara.payment(session);
@@ -240,7 +240,7 @@ onBothDatabases("payments through Stripe", (db) => {
     expect(await returnFrom(newId(), false)).toBeNull();
   });
 
-  test("the statement says who gave credits and why, and which top-up has a receipt", async () => {
+  test("the statement names the source and reason of credits, and which top-up has a receipt", async () => {
     const [mara, developer] = [await person(), await person(5_000_000n)];
     const app = await makeApp(db(), { ownerId: developer.id });
     const link = await makeLink(db(), app.id, mara, { externalUserId: "their-mara" });
@@ -268,7 +268,7 @@ onBothDatabases("payments through Stripe", (db) => {
     await expect(mara.checkout()).rejects.toMatchObject({ code: "rate_limit_exceeded" });
   });
 
-  test("an account that ends takes its customer and card at Stripe with it", async () => {
+  test("deleting an account deletes its customer and card at Stripe", async () => {
     const mara = await person();
     await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
     const { customerId } = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
@@ -282,7 +282,7 @@ onBothDatabases("payments through Stripe", (db) => {
     });
   });
 
-  test("the books name a payment that was not credited, a credit that nobody paid, a refund that was not taken, and a wrong debt", async () => {
+  test("verify finds a payment that was not credited, a credit without a payment, a refund that was not taken back, and a wrong debt", async () => {
     const mara = await person();
     const session = await mara.checkout();
     const events = fake().pay(session);
@@ -308,7 +308,7 @@ onBothDatabases("payments through Stripe", (db) => {
     expect(await rules()).toEqual([]);
   });
 
-  describe("what goes back", () => {
+  describe("a refund or dispute", () => {
     async function paid(packageId = "usd_10") {
       const mara = await person();
       const session = await mara.checkout(packageId);
@@ -317,7 +317,7 @@ onBothDatabases("payments through Stripe", (db) => {
       return { mara, events, intentId };
     }
 
-    test("is the same in whatever order the news of payment, refund and dispute comes, and however often", async () => {
+    test("has the same effect in whatever order, and however often, the events of payment, refund and dispute come", async () => {
       await fc.assert(
         fc.asyncProperty(
           fc.constantFrom("won", "lost", "lost in part", "warning_closed"),
@@ -335,13 +335,13 @@ onBothDatabases("payments through Stripe", (db) => {
               ...dispute.events,
               ...(verdict === "lost in part" ? fake().withdraw(dispute.id) : []),
               ...fake().changeDispute(dispute.id, verdict === "lost in part" ? "lost" : verdict),
-              // Of what had been refunded before.
+              // The part that had been refunded before.
               ...(verdict === "lost in part" ? fake().reinstate(dispute.id, 300) : []),
             ];
             const order = [...all, ...all].map((event) => ({ event, at: numbers.next().value })).sort((a, b) => a.at - b.at);
             if (parallel) await Promise.all(order.map(async ({ event }) => expect(await deliver(event)).toBe(200)));
             else await deliverAll(order.map(({ event }) => event));
-            // What is taken back twice over stays a debt.
+            // A refund and a dispute of the same credits leave a debt.
             const gone = { won: 0n, warning_closed: 0n, lost: 10_000_000n, "lost in part": 7_000_000n }[verdict] ?? 0n;
             const left = 10_000_000n - (refundFails ? 0n : 3_000_000n) - gone;
             expect((await mara.balance()) - (await debtOf(db().sql, mara.walletId))).toBe(left);
@@ -350,10 +350,10 @@ onBothDatabases("payments through Stripe", (db) => {
         ),
         { numRuns: 16, endOnFailure: true },
       );
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("freezes a wallet that can't cover it; a top-up repays first, and the rest can be spent", async () => {
+    test("freezes a wallet that can't cover it; a top-up repays the debt first, and the rest can be spent", async () => {
       const { mara, events, intentId } = await paid();
       await deliverAll(events);
       await spend(mara.walletId, 8_000_000n);
@@ -364,10 +364,10 @@ onBothDatabases("payments through Stripe", (db) => {
       expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([0n, 3_000_000n]);
       await deliverAll(fake().pay(await mara.checkout("usd_5")));
       expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([2_000_000n, 0n]);
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("comes back when a dispute is won: first what is owed, then credits", async () => {
+    test("is returned when a dispute is won: the debt first, then credits", async () => {
       const { mara, events, intentId } = await paid();
       await deliverAll(events);
       await spend(mara.walletId, 6_000_000n);
@@ -376,10 +376,10 @@ onBothDatabases("payments through Stripe", (db) => {
       expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([0n, 6_000_000n]);
       await deliverAll(fake().changeDispute(dispute.id, "won"));
       expect([await mara.balance(), await debtOf(db().sql, mara.walletId)]).toEqual([4_000_000n, 0n]);
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("is taken for a prevented dispute when money left for it, in whatever order that is told", async () => {
+    test("takes credits back for a prevented dispute when Stripe took money for it, in whatever order the events come", async () => {
       const [blocked, resolved, reversed] = [await paid(), await paid(), await paid()];
       for (const each of [blocked, resolved, reversed]) await deliverAll(each.events);
       await deliverAll(fake().dispute(blocked.intentId, "prevented").events);
@@ -388,10 +388,10 @@ onBothDatabases("payments through Stripe", (db) => {
       const second = fake().dispute(reversed.intentId, "prevented");
       await deliverAll([...second.events, ...fake().withdraw(second.id).slice(1), ...second.events]);
       expect(await Promise.all([blocked, resolved, reversed].map(({ mara }) => mara.balance()))).toEqual([10_000_000n, 0n, 0n]);
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("in another currency is told of again until somebody looks, if the payment is ours", async () => {
+    test("in another currency fails, so that Stripe repeats the event, if the payment is ours", async () => {
       const [known, early] = [await paid(), await paid()];
       await deliverAll(known.events);
       await startAutoTopUp(known.mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
@@ -404,7 +404,7 @@ onBothDatabases("payments through Stripe", (db) => {
       quiet.mockRestore();
       expect(statuses).toEqual([500, 500, 500, 500, 500, 500]);
       const { mara } = known;
-      // What it takes is not known, but nothing is charged by itself beside it.
+      // The amount is not known yet, and auto top-up is stopped.
       expect(await autoTopUpOf(mara.walletId)).toMatchObject({ state: "stopped", wentBack: true });
       await deliverAll(fake().pay(await mara.checkout("usd_5", { saveCard: true })));
       const { customerId, paymentMethodId } = await db().prisma.billing.findUniqueOrThrow({ where: { userId: mara.id } });
@@ -420,7 +420,7 @@ onBothDatabases("payments through Stripe", (db) => {
       await deliverAll(fake().dispute(strangers.id, "needs_response", { currency: "eur" }).events);
     });
 
-    test("is as much of a lost dispute as did not come back, also where Stripe keeps our balance in another currency", async () => {
+    test("takes back what Stripe did not return of a lost dispute, also when our balance at Stripe is in another currency", async () => {
       const [dollars, euros] = [await paid(), await paid()];
       for (const { mara, events } of [dollars, euros]) {
         await deliverAll(events);
@@ -441,13 +441,13 @@ onBothDatabases("payments through Stripe", (db) => {
         expect((await topUps(mara.walletId, { take: 1 })).items[0]?.reversals).toMatchObject([{ kind: "dispute", amount: 5_000_000n }]);
       }
       await vi.waitFor(() => expect(mailsTo(dollars.mara.email).at(-1)).toContain("$5.00 of credits are back"));
-      // An appeal that is won later brings the rest.
+      // An appeal that is won later returns the rest.
       await deliverAll(fake().changeDispute(dispute.id, "won"));
       expect(await dollars.mara.balance()).toBe(6_000_000n);
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("in another currency is what left our balance in dollars, once that is told", async () => {
+    test("in another currency takes back what Stripe took from our balance in dollars, once Stripe reports it", async () => {
       const { mara, events, intentId } = await paid();
       await deliverAll(events);
       const dispute = fake().dispute(intentId, "needs_response", { currency: "eur", amount: 920 });
@@ -461,10 +461,10 @@ onBothDatabases("payments through Stripe", (db) => {
       (withdrawn?.data.object as unknown as { id: string }).id = dispute.id;
       await deliverAll([withdrawn as never, created]);
       expect(await mara.balance()).toBe(0n);
-      await booksAreInOrder();
+      await expectBooksToBalance();
     });
 
-    test("shows on the receipt", async () => {
+    test("is shown on the receipt", async () => {
       const { mara, events, intentId } = await paid();
       await deliverAll([...events, ...fake().refund(intentId, 250).events]);
       expect((await topUps(mara.walletId, { take: 10 })).items[0]?.reversals).toMatchObject([{ kind: "refund", amount: 2_500_000n }]);

@@ -12,7 +12,7 @@ describe("payments go", () => {
     expect(provider({ STRIPE_SECRET_KEY: "sk_test_x", QUOTA_SANDBOX_CHECKOUT: "on", NODE_ENV: "development" })).toBe("stripe");
   });
 
-  test("through the sandbox in development, and in a first try that costs nobody anything", () => {
+  test("through the sandbox in development, and on the embedded database without a provider of models", () => {
     expect(provider({})).toBe("sandbox");
     expect(provider({ ...postgres, NODE_ENV: "development" })).toBe("sandbox");
   });

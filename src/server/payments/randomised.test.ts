@@ -38,7 +38,7 @@ onBothDatabases("the books", (db) => {
     twice: fc.boolean(),
   });
 
-  test("are in order after top-ups, refunds, disputes, spending and automatic top-ups in parallel, and no balance is ever negative", async () => {
+  test("balance after top-ups, refunds, disputes, spending and automatic top-ups in parallel, and no balance is ever negative", async () => {
     const ledger = openLedger(db());
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(step, { minLength: 2, maxLength: 8 }), { minLength: 3, maxLength: 8 }), async (groups) => {
@@ -48,7 +48,7 @@ onBothDatabases("the books", (db) => {
         const links = await Promise.all(people.map((each) => makeLink(db(), app.id, each)));
         const intents: string[] = [];
         const reversals: { id: string; kind: "refund" | "dispute" }[] = [];
-        // Events are delivered now, or kept and delivered in another order at the end.
+        // Events are delivered at once, or kept and delivered in another order at the end.
         const late: Parameters<typeof deliver>[0][] = [];
 
         async function topUp(who: number, options: { saveCard?: boolean } = {}) {
@@ -105,7 +105,7 @@ onBothDatabases("the books", (db) => {
         await Promise.all(late.toReversed().map(async (event) => expect(await deliver(event)).toBe(200)));
         expect((await verify(db().sql)).discrepancies).toEqual([]);
 
-        // Every dollar that Stripe really charged is credited, and what stands of refunds and disputes is taken or owed.
+        // Every dollar that the fake Stripe charged is credited, and what stands of refunds and disputes is taken or owed.
         for (const who of [0, 1]) {
           const walletId = people[who]?.walletId ?? "";
           const payments = await db().prisma.payment.findMany({
@@ -126,7 +126,7 @@ onBothDatabases("the books", (db) => {
         });
         expect(credited).toBe(fake().charged().size);
       }),
-      // What runs in parallel does not fail the same way twice, so there is nothing to shrink.
+      // Parallel runs do not fail in the same way twice, so fast-check cannot shrink them.
       { numRuns: 12, endOnFailure: true },
     );
   });

@@ -1,9 +1,9 @@
 import { publicUrl } from "#env";
 
 /**
- * Where a person goes on after a checkout, or null when nobody may send them there: an
- * address of this server, or one whose origin the app has registered. Anything else
- * would make a link to our checkout a link to anywhere.
+ * The address that the browser goes to after a checkout, checked: an address of this server, or one
+ * whose origin the app has registered. Null for any other, because a link to our checkout would
+ * otherwise lead anywhere (open redirect).
  */
 export function checkReturnUrl(asked: string, app: { redirectUris: readonly string[]; siteUrl: string | null } | null): string | null {
   const own = new URL(publicUrl()).origin;
@@ -15,7 +15,7 @@ export function checkReturnUrl(asked: string, app: { redirectUris: readonly stri
   return registered.some((uri) => URL.parse(uri)?.origin === url.origin) ? url.href : null;
 }
 
-/** The return address, with what became of the checkout. */
+/** The return address with the checkout's outcome in `quota_checkout`. */
 export function withOutcome(returnUrl: string, outcome: "paid" | "processing" | "cancelled"): string {
   const url = new URL(returnUrl);
   url.searchParams.set("quota_checkout", outcome);

@@ -9,7 +9,7 @@ import { markPaid } from "./fulfil.ts";
 import { sandboxCreditsWarning } from "./sandbox-credits.ts";
 
 onBothDatabases("credits of the sandbox checkout", (db) => {
-  test("are named at the start when models cost the operator money, and only then", async () => {
+  test("are warned of at the start when a provider of models is configured, and only then", async () => {
     expect(await sandboxCreditsWarning(db().sql, true)).toBeNull();
     const { id: userId, walletId } = await makeUser(db());
     const order = { provider: "sandbox", amount: 10_000_000n, cents: 1_000, expiresAt: new Date() } as const;

@@ -6,9 +6,9 @@ import { toBigInt } from "../platform/sql.ts";
 import { hasModelProvider } from "./provider.ts";
 
 /**
- * What an operator has to know before they serve: the sandbox checkout gave out credits,
- * and now there is a provider of models that they can be spent at. Closing the checkout
- * does not take them back. Null when there is nothing to say.
+ * A warning for the operator when the sandbox checkout gave out credits and a provider of models is
+ * configured now, at which they can be spent. Closing the sandbox checkout does not take them back.
+ * Null when there is nothing to warn of.
  */
 export async function sandboxCreditsWarning(sql: Sql, modelsCost: boolean = hasModelProvider(env)): Promise<string | null> {
   if (!modelsCost) return null;

@@ -9,12 +9,12 @@ import { paymentProvider } from "./provider.ts";
 import { withOutcome } from "./return-url.ts";
 
 /**
- * A checkout page of our own, for trying things out: no money moves. It is there only
- * while payments go through it; a checkout that was opened before Stripe was configured
- * can't be paid here any more.
+ * The sandbox checkout: a page of our own where no money moves, for trying Quota out. It works only
+ * while it is the payment provider; a checkout that was opened before Stripe was configured can't be
+ * paid here any more.
  */
 
-/** The checkout for its page; null when there is none here for this person. */
+/** The checkout for its page; null when the sandbox is closed or the user has no such checkout. */
 export async function sandboxCheckout(id: string, userId: string): Promise<(Payment & { returnUrl: string }) | null> {
   if (paymentProvider() !== "sandbox" || !isUuid(id)) return null;
   const payment = await (await prisma()).payment.findFirst({ where: { id, userId, provider: "sandbox" } });
@@ -25,7 +25,7 @@ export function isPayable(payment: Payment, now = new Date()): boolean {
   return payment.status === "open" && payment.expiresAt > now;
 }
 
-/** What the page's form has to bring back: it was shown to this person, for this checkout, by us. */
+/** The form's token, which proves that we showed the form for this checkout to this user (CSRF). */
 export async function sandboxToken(id: string, userId: string): Promise<string> {
   return createHmac("sha256", await serverSecret())
     .update(`sandbox checkout ${id} ${userId}`)
@@ -33,9 +33,8 @@ export async function sandboxToken(id: string, userId: string): Promise<string> 
 }
 
 /**
- * Takes the answer to the page: credits the wallet, once however often it is sent, or
- * gives the checkout up. Where the browser goes on; null when the answer is not from the
- * page that we showed to this person.
+ * Takes the form's answer: credits the wallet, once for any number of calls, or cancels the
+ * checkout. Returns where the browser goes; null when the form's token is wrong.
  */
 export async function answerSandbox(answer: { id: string; userId: string; token: string; pay: boolean }): Promise<string | null> {
   const checkout = await sandboxCheckout(answer.id, answer.userId);

@@ -2,19 +2,19 @@ import Stripe from "stripe";
 import { env } from "#env";
 import { processWide } from "../platform/process-wide.ts";
 
-/** What Stripe's answers and events look like depends on this; the library's types are made for it. */
+/** The version of Stripe's API that fixes the shape of answers and events; the library's types are made for it. */
 export const STRIPE_API_VERSION = "2026-10-28.endive";
 
-/** The marks that our payments carry at Stripe, so that an event of anybody else's is known as such. */
+/** The metadata key of our payments at Stripe, which tells their events from those of other payments. */
 export const PAYMENT_ID = "quota_payment_id";
 
-/** Why a saved card can't be charged that Stripe does not have any more. */
+/** Why a saved card can't be charged that is not the customer's any more. */
 export const CARD_IS_GONE = "Your card is no longer on file.";
 
-/** What `stripe()` opened. */
+/** Holds the client that `stripe()` made. */
 export const theStripe = processWide("Stripe", (): { opened?: Stripe | undefined } => ({}));
 
-/** The way to Stripe, or null when the operator has not configured it. Every call has a time limit and is made three times at most. */
+/** The client for Stripe, or null when the operator has not configured Stripe. Every call has a time limit and is tried at most three times. */
 export function stripe(): Stripe | null {
   if (env.STRIPE_SECRET_KEY === undefined) return null;
   theStripe.opened ??= openStripe(env.STRIPE_SECRET_KEY, env.STRIPE_API_URL);
@@ -26,7 +26,7 @@ export function openStripe(secretKey: string, apiUrl: string | undefined): Strip
   return new Stripe(secretKey, {
     apiVersion: STRIPE_API_VERSION,
     timeout: env.QUOTA_STRIPE_TIMEOUT_MS,
-    // With the idempotency key of the call, so a repeated one is carried out once.
+    // The library sends the call's idempotency key again, so a repeated call has one effect.
     maxNetworkRetries: 2,
     telemetry: false,
     ...(url === null
@@ -39,7 +39,7 @@ export function openStripe(secretKey: string, apiUrl: string | undefined): Strip
   });
 }
 
-/** An object's id, whether or not Stripe sent the whole object. */
+/** The id of an object that Stripe sent expanded or as an id. */
 export function idOf(reference: string | { id: string } | null | undefined): string | null {
   return reference === null || reference === undefined ? null : typeof reference === "string" ? reference : reference.id;
 }

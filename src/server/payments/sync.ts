@@ -7,14 +7,14 @@ import { lockIntent, markOver, markPaid, markProcessing } from "./fulfil.ts";
 import { mailReceipt, mailReversal } from "./mails.ts";
 import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 
-/** What Stripe says of a checkout or a payment, carried into our own. */
+/** Takes the state of checkouts and payments at Stripe over into the database. */
 
-/** A Checkout Session, from an event or because we asked. False when it is none of ours. */
+/** Takes over a Checkout Session, from an event or a call. False when it is no payment of this database. Throws when another amount was paid than was ordered. */
 export async function takeSession(session: Stripe.Checkout.Session): Promise<boolean> {
   const payment = await paymentOf(session.metadata?.[PAYMENT_ID]);
   if (payment === null || session.mode !== "payment") return false;
   if (session.payment_status === "paid") {
-    // Other than what was ordered is for a person to look at, and Stripe tells of it again until then.
+    // Another amount needs a person to look; the error makes Stripe send the event again until then.
     if (session.currency !== "usd" || session.amount_total !== payment.cents)
       throw new Error(`checkout ${session.id} was paid with ${session.amount_total} ${session.currency} and not ${payment.cents} usd`);
     await credit(payment, idOf(session.payment_intent));
@@ -29,12 +29,12 @@ export async function takeSession(session: Stripe.Checkout.Session): Promise<boo
 
 export const DID_NOT_GO_THROUGH = "The payment did not go through.";
 
-/** A checkout says "complete" and "unpaid" of a late payment that is on its way and of one that failed; the payment itself tells. */
+/** A Session is "complete" and "unpaid" both while a delayed payment is processed and after it failed; only the PaymentIntent tells which. */
 function isOver(intent: Stripe.Checkout.Session["payment_intent"]): boolean {
   return intent !== null && typeof intent === "object" && (intent.status === "requires_payment_method" || intent.status === "canceled");
 }
 
-/** A payment that succeeded. False when it is none of ours. */
+/** Takes over a succeeded PaymentIntent. False when it is no payment of this database. Throws for another amount than was ordered. */
 export async function takeSucceededIntent(intent: Stripe.PaymentIntent): Promise<boolean> {
   const payment = await paymentOf(intent.metadata[PAYMENT_ID]);
   if (payment === null) return false;
@@ -44,7 +44,7 @@ export async function takeSucceededIntent(intent: Stripe.PaymentIntent): Promise
   return true;
 }
 
-/** A payment by its id in what Stripe sends back to us. */
+/** The payment with an id from Stripe's metadata; null, and a line in the log, when there is none. */
 export async function paymentOf(id: string | undefined): Promise<Payment | null> {
   if (id === undefined || !isUuid(id)) return null;
   const payment = await (await prisma()).payment.findFirst({ where: { id, provider: "stripe" } });
@@ -54,14 +54,14 @@ export async function paymentOf(id: string | undefined): Promise<Payment | null>
 
 async function credit(payment: Payment, intentId: string | null): Promise<void> {
   const { credited, payment: paid, owes, reversed } = await transaction((tx) => markPaid(tx, payment.id, intentId));
-  // Now: only this call knows that they are due, whatever goes wrong below.
+  // Only this call knows that the mails are due, so they are sent before anything else can fail.
   if (credited) mailReceipt(paid, owes);
   for (const each of reversed) mailReversal(each);
-  // After the credits are safe; whoever brings the news again fills in what could not be had.
+  // After the commit of the credits. When this fails, the next event about the payment does it.
   if (intentId !== null && (paid.method === null || paid.saveCard)) await keepDetails(paid, intentId);
 }
 
-/** What the receipt says, and the card when the person wanted it kept. */
+/** Stores what the receipt shows, and the card when the user wanted to save it. */
 async function keepDetails(payment: Payment, intentId: string): Promise<void> {
   const client = stripe();
   if (client === null) return;
@@ -71,12 +71,12 @@ async function keepDetails(payment: Payment, intentId: string): Promise<void> {
   const method = card === null ? null : nameOf(card);
   const { id, walletId } = payment;
   await transaction(async (tx) => {
-    // Once is enough: somebody may have removed the card since.
+    // `saveCard` is cleared by the first call: the user may have deleted the card before a later one.
     const { count: first } = await tx.prisma.payment.updateMany({ where: { id, saveCard: true }, data: { saveCard: false } });
     await tx.prisma.payment.update({ where: { id }, data: { method: method ?? "Stripe", receiptUrl: charge?.receipt_url ?? null } });
     if (first === 0 || card === null || card.type !== "card") return;
     await lockIntent(tx, intentId);
-    // Nor is one kept that its owner told their bank about.
+    // A card that a dispute took money for is not saved.
     if ((await tx.prisma.reversal.count({ where: { paymentIntentId: intentId, kind: "dispute", state: "standing" } })) > 0) return;
     await tx.prisma.billing.updateMany({ where: { walletId }, data: { paymentMethodId: card.id, paymentMethod: method } });
     await tx.prisma.billing.updateMany({
@@ -92,7 +92,7 @@ function nameOf(method: Stripe.PaymentMethod): string {
   return `${brand.charAt(0).toUpperCase()}${brand.slice(1).replaceAll("_", " ")} •••• ${method.card.last4}`;
 }
 
-/** Asks Stripe what became of a checkout. */
+/** Takes over the state that a checkout has at Stripe. */
 export async function syncCheckout(payment: Payment): Promise<void> {
   const client = stripe();
   if (client === null || payment.sessionId === null) return;
@@ -100,17 +100,17 @@ export async function syncCheckout(payment: Payment): Promise<void> {
 }
 
 const ASK_AGAIN_MS = 15 * 60 * 1000;
-// A Stripe that hangs takes half a minute for each call; automatic top-ups wait behind this.
+// A call to Stripe that times out takes half a minute, and automatic top-ups wait for this round.
 const ROUND_MS = 10_000;
 
 /**
- * Asks after checkouts whose news did not come: those that are open or processing and
- * have not been asked after for a quarter of an hour. For the job, in any number of
- * processes: each takes what it asks after.
+ * Looks up checkouts that are open or processing and were not looked up for 15 minutes, in case
+ * their events did not come. Safe in any number of processes: each claims a checkout by setting
+ * `askedAt`.
  */
 export async function syncOpenCheckouts(now = new Date()): Promise<void> {
   const db = await prisma();
-  // Nobody paid these, and nobody can any more. What has no session was never shown to anybody.
+  // These were not paid and have expired. A checkout without a session was never shown to a browser.
   const over = { status: "open", expiresAt: { lt: new Date(now.getTime() - 60_000) }, automatic: false } as const;
   await db.payment.updateMany({ where: { ...over, provider: "sandbox" }, data: { status: "expired" } });
   await db.payment.updateMany({ where: { ...over, provider: "stripe", sessionId: null }, data: { status: "expired" } });

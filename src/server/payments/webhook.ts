@@ -9,9 +9,9 @@ import { idOf, PAYMENT_ID, stripe } from "./stripe.ts";
 import { DID_NOT_GO_THROUGH, paymentOf, takeSession } from "./sync.ts";
 
 /**
- * Carries out one event of Stripe. It may come twice, late, and in any order: what each
- * does is decided by what is in the database, and the list of events that were carried
- * out only spares the work. Throws when it could not be done, so that Stripe sends it again.
+ * Carries out one event of Stripe. Events come repeatedly, late and in any order: their effect depends
+ * on the rows of the database, and the list of handled events only saves work. Throws when the event
+ * could not be carried out, so that Stripe sends it again.
  */
 export async function handleEvent(event: Stripe.Event): Promise<void> {
   const db = await prisma();
@@ -51,7 +51,7 @@ async function carryOut(event: Stripe.Event): Promise<void> {
       await dispute(event.data.object, event.type === "charge.dispute.funds_withdrawn");
       return;
     default:
-      // An endpoint may be sent more than it asked for; there is nothing to do about the rest.
+      // An endpoint at Stripe may be set up to send further types; they need nothing.
       return;
   }
 }
@@ -66,7 +66,7 @@ async function refund(refund: Stripe.Refund): Promise<void> {
   await reverse("refund", refund, undone ? "undone" : "standing", refund.currency === "usd" ? refund.amount : null);
 }
 
-/** `withdrawn`: this is the news that its money left. */
+/** `withdrawn`: the event says that Stripe took the money from our balance. */
 async function dispute(dispute: Stripe.Dispute, withdrawn: boolean): Promise<void> {
   const moved = moneyOf(dispute);
   const cents = standingCents(dispute, moved);
@@ -74,15 +74,15 @@ async function dispute(dispute: Stripe.Dispute, withdrawn: boolean): Promise<voi
   await reverse("dispute", dispute, state === "standing" && cents === 0 ? "undone" : state, cents);
 }
 
-/** What a dispute says about the money. `withdrawn`: some of it left. */
+/** The state of a dispute. `withdrawn`: at least a part of the money was taken. */
 function stateOf(status: Stripe.Dispute["status"], withdrawn: boolean): ReversalState {
   if (status === "won") return "undone";
-  // An inquiry, which may become a dispute; or one that was prevented, either by a block that moved nothing or by paying the cardholder.
+  // `warning_…` is an inquiry, which may become a dispute. A `prevented` dispute was blocked before money moved, or the cardholder was paid.
   if (status.startsWith("warning_") || status === "prevented") return withdrawn ? "standing" : "announced";
   return "standing";
 }
 
-/** What a dispute took from our balance at Stripe and returned to it, as far as Stripe has told. Its fee is not part of it. */
+/** What a dispute took from our balance at Stripe and returned to it, as far as Stripe has reported. Without the fee. */
 function moneyOf({ balance_transactions: all }: Stripe.Dispute) {
   const moved = all.filter(({ reporting_category: category }) => category !== "fee");
   const sum = (sign: 1 | -1) => moved.reduce((total, { amount }) => total + Math.max(0, sign * amount), 0);
@@ -90,19 +90,19 @@ function moneyOf({ balance_transactions: all }: Stripe.Dispute) {
 }
 
 /**
- * How much of a dispute stands: all of it, until money comes back. Of one that is lost
- * as well, when its cardholder had been refunded a part before. Null when nobody knows
- * what it is in dollars.
+ * How many US cents of a dispute stand: all of it, less what was returned. A lost dispute may return
+ * a part too, which the cardholder had been refunded before. Null when the amount in dollars is not
+ * known.
  */
 function standingCents(dispute: Stripe.Dispute, moved: ReturnType<typeof moneyOf>): number | null {
   const left = Math.max(0, moved.withdrawn - moved.reinstated);
   if (dispute.currency !== "usd") return moved.currency === "usd" && moved.withdrawn > 0 ? left : null;
-  // Our balance may be kept in another currency.
+  // Our balance at Stripe may be in another currency: the share that is left counts.
   if (moved.currency !== "usd" && moved.withdrawn > 0) return Math.round((dispute.amount * left) / moved.withdrawn);
   return Math.max(0, dispute.amount - moved.reinstated);
 }
 
-/** `cents`: what of it stands, in US cents; null when that is not known. */
+/** `cents`: how much of it stands, in US cents; null when that is not known. */
 async function reverse(
   kind: ReversalKind,
   news: { id: string; amount: number; currency: string; payment_intent: string | { id: string } | null },
@@ -111,23 +111,23 @@ async function reverse(
 ): Promise<void> {
   const { id } = news;
   const intentId = idOf(news.payment_intent);
-  // Without one it is about something that was never a payment of ours.
+  // Without a PaymentIntent it is not about a payment of ours.
   if (intentId === null || news.amount <= 0) return;
   const unknown = state === "standing" && cents === null;
   const amount = creditsOfCents(cents ?? news.amount);
   const done = await transaction((tx) => applyReversal(tx, { id, intentId, kind, state: unknown ? "announced" : state, amount }));
   if (done !== null) mailReversal(done);
-  // How many credits that is, is for a person to decide, and Stripe tells of it again until then.
+  // A person has to decide how many credits that is; the error makes Stripe send the event again until then.
   if (unknown && (await isOpen(id)) && (await isOurs(intentId)))
     throw new Error(`${kind} ${id} of payment ${intentId} is ${news.amount} ${news.currency} and not in usd`);
 }
 
-/** Nothing has said what came of it. */
+/** Whether no event has told how it ended. */
 async function isOpen(id: string): Promise<boolean> {
   return (await (await prisma()).reversal.count({ where: { id, state: "announced" } })) > 0;
 }
 
-/** Whether a payment at Stripe is one of ours, also when its own news has not come yet. */
+/** Whether a PaymentIntent is one of ours, also before its own event has come. */
 async function isOurs(intentId: string): Promise<boolean> {
   if ((await (await prisma()).paymentIntent.count({ where: { id: intentId, paymentId: { not: null } } })) > 0) return true;
   const intent = await stripe()?.paymentIntents.retrieve(intentId);
@@ -136,12 +136,12 @@ async function isOurs(intentId: string): Promise<boolean> {
 
 const FORGET_AFTER_MS = 40 * 24 * 60 * 60 * 1000;
 
-/** Forgets events that Stripe will not send again, and news of payments that never became ours. */
+/** Deletes events that Stripe will not send again, and reversals and intents whose payment never was one of ours. */
 export async function purgeStripeNews(now = new Date()): Promise<void> {
   const db = await prisma();
   const before = new Date(now.getTime() - FORGET_AFTER_MS);
   await db.stripeEvent.deleteMany({ where: { handledAt: { lt: before } } });
-  const strangers = { paymentId: null, createdAt: { lt: before } };
-  await db.reversal.deleteMany({ where: { paymentIntent: strangers, taken: 0n, owed: 0n } });
-  await db.paymentIntent.deleteMany({ where: { ...strangers, reversals: { none: {} } } });
+  const notOurs = { paymentId: null, createdAt: { lt: before } };
+  await db.reversal.deleteMany({ where: { paymentIntent: notOurs, taken: 0n, owed: 0n } });
+  await db.paymentIntent.deleteMany({ where: { ...notOurs, reversals: { none: {} } } });
 }
