@@ -7,7 +7,7 @@ import { noteUse } from "./last-used.ts";
 
 type Db = PrismaClient | Prisma.TransactionClient;
 
-/** What may be shown of a key. The hash is never in it. */
+/** The columns of a key that may be shown. The hash is not among them. */
 export const apiKeyListItem = {
   id: true,
   name: true,
@@ -23,12 +23,12 @@ export const apiKeyListItem = {
 
 export type ApiKeyItem = Prisma.ApiKeyGetPayload<{ select: typeof apiKeyListItem }>;
 
-/** Keys that work, of one app. Ended ones are kept for the record, however many. */
+/** How many working keys an app may have. Revoked and expired keys are kept and do not count. */
 export const MOST_KEYS = 100;
 
 type NewKey = { appId: string; name: string; billingMode: BillingMode; expiresAt?: Date | null; createdById?: string | null };
 
-/** Makes a key for an app. `secret` is in the answer and nowhere else, ever again. */
+/** Creates a key. `secret` is returned this once; the database has only its hash. */
 export async function mint(db: Db, input: NewKey): Promise<{ secret: string; key: ApiKeyItem }> {
   const { secret, hash, fragment } = mintSecret("sk-quota-");
   const { appId, name, billingMode, expiresAt = null, createdById = null } = input;
@@ -41,14 +41,14 @@ export async function mint(db: Db, input: NewKey): Promise<{ secret: string; key
 
 const works = (now: Date) => ({ revokedAt: null, OR: [{ expiresAt: null }, { expiresAt: { gt: now } }] }) satisfies Prisma.ApiKeyWhereInput;
 
-/** Whether the app has as many keys that work as it may have. */
+/** Whether the app has `MOST_KEYS` working keys. */
 export async function hasMostKeys(db: Db, appId: string): Promise<boolean> {
   return (await db.apiKey.count({ where: { appId, ...works(new Date()) } })) >= MOST_KEYS;
 }
 
-/** The keys that work, newest first. */
+/** The app's working keys, newest first. */
 export async function workingKeys(db: Db, appId: string): Promise<ApiKeyItem[]> {
-  // Making some at the same moment may pass the limit by a few.
+  // Concurrent calls may create a few keys over the limit, hence twice the limit.
   return db.apiKey.findMany({
     where: { appId, ...works(new Date()) },
     select: apiKeyListItem,
@@ -57,7 +57,7 @@ export async function workingKeys(db: Db, appId: string): Promise<ApiKeyItem[]> 
   });
 }
 
-/** One page of the keys that were revoked or have expired, newest first, made before `before`. */
+/** One page of the keys that were revoked or have expired, newest first, with ids below `before`. */
 export async function endedKeys(
   db: Db,
   ask: { appId: string; before?: string | undefined; take: number },
@@ -73,10 +73,10 @@ export async function endedKeys(
 }
 
 /**
- * Puts a new key in the place of one that works: same name, same payer, and if the
- * old one had an end, as long a life. The old one works for `overlapMs` more, so that
- * no request is refused while servers change over; with 0 it ends at once. Of two who
- * roll one key together, the second is told that it was rolled.
+ * Replaces a working key: the new key has the same name and billing mode, and the same lifetime if
+ * the old one had one. The old key works for `overlapMs` more, so that no request is refused while the
+ * app's servers change over; with 0 it ends at once. Of two concurrent calls for one key the second
+ * gets "rolled before".
  */
 export async function roll(
   tx: Tx,
@@ -100,13 +100,13 @@ export async function roll(
   return { kind: "rolled", ...made, endsAt };
 }
 
-/** Ends a key; the very next request with it is refused. Says whether the app has such a key. */
+/** Revokes a key; the next request with it is refused. False when the app has no such key. */
 export async function revoke(db: Db, appId: string, apiKeyId: string): Promise<boolean> {
   const { count } = await db.apiKey.updateMany({ where: { id: apiKeyId, appId, revokedAt: null }, data: { revokedAt: new Date() } });
   return count > 0 || (await db.apiKey.count({ where: { id: apiKeyId, appId } })) > 0;
 }
 
-/** The app that a key acts for. */
+/** The key and app that a request comes from. */
 export type Caller = {
   apiKeyId: string;
   appId: string;
@@ -119,15 +119,15 @@ export type Caller = {
   sandboxWalletId: string;
 };
 
-// No key of ours is longer; nobody makes the server hash megabytes.
+// Longer text is refused before it is hashed, because hashing megabytes blocks the event loop.
 const KEY = /^sk-quota-[0-9A-Za-z]{32}$/;
 
-/** The hash that a key is stored under, or null for what can't be a key of ours. */
+/** The hash that a key is stored under; null for text that is not in the form of a key. */
 export function keyHash(key: string): Buffer<ArrayBuffer> | null {
   return KEY.test(key) ? hashSecret(key) : null;
 }
 
-/** Who a key belongs to; null when it is unknown, revoked or expired. */
+/** The key and app with this hash; null when the key is unknown, revoked or expired. */
 export async function verifyKey(sql: Sql, hash: Uint8Array): Promise<Caller | null> {
   const [row] = await sql.query(verifyStatement, [hash]);
   if (row === undefined) return null;

@@ -18,7 +18,7 @@ inEveryZone("apps and keys", (db) => {
   asTheDatabase(db);
 
   const works = async (secret: string) => (await verifyKey(db().sql, keyHash(secret) as Buffer)) !== null;
-  /** The secrets that the authorization server takes for this app now. */
+  /** Whether the authorization server accepts this secret for the app now. */
   const accepts = async (clientId: string, secret: string) => {
     const client = await adapterFor("Client").find(clientId);
     return secretMatchesOneOf(secret, hashesOf(client?.client_secret as string));
@@ -47,19 +47,19 @@ inEveryZone("apps and keys", (db) => {
     expect((await me.apiKeys.ended({ appId: app.id })).items.map(({ id }) => id)).toEqual([old.key.id]);
   });
 
-  test("without an overlap the old key ends at once, and a key that ends soon is not kept longer by rolling it", async () => {
+  test("without an overlap the old key ends at once, and rolling does not extend a key that ends sooner", async () => {
     const { app, me } = await arrange();
     const soon = new Date(Date.now() + 60_000);
     const old = await me.apiKeys.mint({ appId: app.id, name: "Short", billingMode: "test", expiresAt: soon });
     const second = await me.apiKeys.roll({ appId: app.id, apiKeyId: old.key.id, overlap: "week" });
     expect(second.endsAt).toEqual(soon);
-    // The successor lives as long as the old one was meant to.
+    // The successor has the old key's lifetime.
     expect(Math.abs((second.key.expiresAt as Date).getTime() - soon.getTime())).toBeLessThan(30_000);
     const third = await me.apiKeys.roll({ appId: app.id, apiKeyId: second.key.id, overlap: "none" });
     expect([await works(old.secret), await works(second.secret), await works(third.secret)]).toEqual([true, false, true]);
   });
 
-  test("of many who roll a key at once, one does", async () => {
+  test("of many concurrent calls that roll a key, one succeeds", async () => {
     const { app, me } = await arrange();
     const old = await me.apiKeys.mint({ appId: app.id, name: "Popular", billingMode: "user" });
     const tries = await Promise.allSettled(
@@ -69,7 +69,7 @@ inEveryZone("apps and keys", (db) => {
     expect(await me.apiKeys.list({ appId: app.id })).toHaveLength(2);
   });
 
-  test("a rotated client secret and the one before it both work until the overlap is over; a second rotation leaves two", async () => {
+  test("a rotated client secret and the one before it both work until the overlap ends; a second rotation leaves two working secrets", async () => {
     const { app, me } = await arrange();
     const rotate = async (overlap: "none" | "day") => (await me.apps.rotateSecret({ appId: app.id, overlap })).clientSecret;
     const first = await rotate("none");
@@ -99,7 +99,7 @@ inEveryZone("apps and keys", (db) => {
     expect(accepted.filter(Boolean)).toHaveLength(2);
   });
 
-  test("the latest use of a key is written down, whichever process saw it, and not lost when writing fails", async () => {
+  test("the latest use of a key in any process is stored, and is not lost when a write fails", async () => {
     const { app } = await arrange();
     const [used, unused] = [await makeKey(db(), app.id), await makeKey(db(), app.id)];
     expect(await works(used.secret)).toBe(true);
@@ -115,7 +115,7 @@ inEveryZone("apps and keys", (db) => {
     expect((await db().prisma.apiKey.findUniqueOrThrow({ where: { id: unused.id } })).lastUsedAt).toEqual(later);
   });
 
-  test("a deleted app has no key, client or link that works; its owner does not find it and the ledger's history keeps its name", async () => {
+  test("a deleted app has no working key, client or link; its owner does not find it, and the ledger's history has its name", async () => {
     const { owner, app, me } = await arrange();
     const key = await me.apiKeys.mint({ appId: app.id, name: "Production", billingMode: "user" });
     const mara = await makeUser(db());
@@ -148,12 +148,12 @@ inEveryZone("apps and keys", (db) => {
     const events = await db().prisma.outboxEvent.findMany({ where: { appId: app.id } });
     expect(events).toMatchObject([{ type: "user.disconnected", data: { external_user_id: "user_123" } }]);
 
-    // Whoever said yes a moment ago is not linked to it any more.
+    // A user who agreed just before the deletion is not linked.
     const agreement = { appId: app.id, userId: mara.id, scope: "credits.spend", monthlyLimit: null, allowedModels: [], agreedMarkupBps: 0 };
     await expect(transaction((tx) => link(tx, "late", agreement), db())).rejects.toThrow("the app to link to is gone");
   });
 
-  test("what a crash leaves of a deletion is finished later", async () => {
+  test("a deletion that a crash interrupted is finished by a job", async () => {
     const { app } = await arrange();
     const { token, hash } = await makeToken(db(), await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n })));
     const unrelated = await makeLink(db(), (await makeApp(db())).id, await makeUser(db()));
@@ -162,7 +162,7 @@ inEveryZone("apps and keys", (db) => {
       await pauseAll(tx, app.id);
     }, db());
 
-    // Until then its tokens are refused all the same.
+    // The app's tokens are refused before the job has run.
     expect(await verifyToken(db().sql, hash)).toBeNull();
     expect(await hold(db().sql, [holdRequest({ hash }, { byToken: true })])).toMatchObject([{ kind: "refused", reason: "not_found" }]);
     await finishDeletedApps(db());
@@ -171,7 +171,7 @@ inEveryZone("apps and keys", (db) => {
     expect(await db().prisma.linkedUser.count({ where: { id: unrelated.id } })).toBe(1);
   });
 
-  test("a key that is made while the app is deleted does not outlive it", async () => {
+  test("a key that is created while the app is deleted does not work afterwards", async () => {
     const { app, me } = await arrange();
     vi.spyOn(console, "log").mockImplementation(() => {});
     const making = Array.from({ length: 6 }, (_, n) => me.apiKeys.mint({ appId: app.id, name: `Key ${n}`, billingMode: "user" }));

@@ -3,7 +3,7 @@ import type { Prisma } from "../../generated/prisma/client.ts";
 import type { Tx } from "../platform/db.ts";
 import { hashSecret, mintClientId, mintSecret } from "../platform/secrets.ts";
 
-/** What may be shown of an app to its owner. The secret's hash is never in it. */
+/** The columns of an app that its owner may see. The secret's hash is not among them. */
 export const appItem = {
   id: true,
   name: true,
@@ -27,7 +27,7 @@ export type NewApp = {
   ownerId: string;
   name: string;
   siteUrl?: string | null;
-  /** 1/100 of a percent, 0 to 100,000. */
+  /** Basis points (1/100 of a percent), 0 to 100,000. */
   markupBps?: number;
   redirectUris?: string[];
   /** The ledger accounts of the app, opened by the caller in the same transaction. */
@@ -35,7 +35,7 @@ export type NewApp = {
   sandboxWalletId: string;
 };
 
-/** Registers an app. Its client secret is in the answer and nowhere else, ever again. */
+/** Registers an app. The client secret is returned this once; the database has only its hash. */
 export async function registerApp(tx: Tx, input: NewApp): Promise<{ app: AppItem; clientSecret: string }> {
   const { secret, hash, fragment } = mintSecret("quota_secret_");
   const app = await tx.prisma.app.create({
@@ -57,13 +57,12 @@ export async function registerApp(tx: Tx, input: NewApp): Promise<{ app: AppItem
 }
 
 /**
- * Gives an app a new client secret, which is in the answer and nowhere else, ever
- * again. The one before it works for `overlapMs` more; with 0, or when the app is
- * rotated a second time meanwhile, it ends at once.
+ * Gives an app a new client secret, which is returned this once. The secret before it works for
+ * `overlapMs` more; it ends at once with 0, or when the secret is rotated again.
  */
 export async function rotateClientSecret(tx: Tx, appId: string, overlapMs: number): Promise<{ app: AppItem; clientSecret: string }> {
   const { secret, hash, fragment } = mintSecret("quota_secret_");
-  // One statement, so that of two who rotate together each one's former secret is the other's.
+  // One statement: of two concurrent rotations, each new secret is either the current or the former one.
   await tx.prisma.$executeRaw`
     UPDATE app SET client_secret_hash = ${hash}, client_secret_fragment = ${fragment},
       former_secret_hash = CASE WHEN ${overlapMs > 0} THEN client_secret_hash END,
@@ -73,7 +72,7 @@ export async function rotateClientSecret(tx: Tx, appId: string, overlapMs: numbe
   return { app: await tx.prisma.app.findUniqueOrThrow({ where: { id: appId }, select: appItem }), clientSecret: secret };
 }
 
-/** Ends the secret before the present one now. */
+/** Ends the former client secret at once. */
 export async function endFormerSecret(tx: Tx, appId: string): Promise<void> {
   await tx.prisma.app.update({
     where: { id: appId },
@@ -82,13 +81,12 @@ export async function endFormerSecret(tx: Tx, appId: string): Promise<void> {
 }
 
 /**
- * Ends what an app can do: no key and no secret of it works any more, and nobody can
- * connect. The row stays, because the ledger's history names it. Links and grants end
- * in src/server/connect.
+ * Ends what an app can do: its keys and secrets stop working, and no user can connect. The row
+ * stays, because the ledger's history refers to it. `connect` ends links and grants.
  */
 export async function closeApp(tx: Tx, appId: string): Promise<void> {
   const now = new Date();
-  // Whoever is about to make a key of it waits here, and then finds no app.
+  // A transaction that is about to create a key (`keepApp`) waits for this lock and then finds the app deleted.
   await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR UPDATE`;
   await tx.prisma.app.update({
     where: { id: appId },
@@ -104,7 +102,7 @@ export async function closeApp(tx: Tx, appId: string): Promise<void> {
   await tx.prisma.apiKey.updateMany({ where: { appId, revokedAt: null }, data: { revokedAt: now } });
 }
 
-/** Keeps an app from being deleted until the transaction is over. False when it is deleted already. */
+/** Locks an app against deletion until the transaction ends. False when it is deleted. */
 export async function keepApp(tx: Tx, appId: string): Promise<boolean> {
   const there = await tx.prisma.$queryRaw<unknown[]>`
     SELECT id FROM app WHERE id = ${appId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;

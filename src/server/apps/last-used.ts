@@ -2,9 +2,9 @@ import { processWide } from "../platform/process-wide.ts";
 import { plainArray, type Sql } from "../platform/sql.ts";
 
 /**
- * When keys were last used. Noted in memory, because a write for each request would
- * cost more than it tells, and written down every now and then. What a crash loses
- * is younger than that.
+ * When keys were last used. Kept in memory, because a write for each request would cost more than
+ * the information is worth, and written to the database by a job (every 20 seconds). A crash loses
+ * what was noted since.
  */
 
 const uses = processWide("key uses", () => new Map<string, number>());
@@ -13,7 +13,7 @@ export function noteUse(apiKeyId: string): void {
   uses.set(apiKeyId, Date.now());
 }
 
-/** Writes down what this process has noted. Of several processes the latest use counts. */
+/** Writes the noted times to the database. Of several processes' times the latest stays. */
 export async function writeUses(sql: Sql): Promise<void> {
   if (uses.size === 0) return;
   const noted = [...uses];
@@ -21,7 +21,7 @@ export async function writeUses(sql: Sql): Promise<void> {
   try {
     await sql.query(writeStatement, [plainArray(noted.map(([id]) => id)), plainArray(noted.map(([, at]) => new Date(at).toISOString()))]);
   } catch (error) {
-    // Kept for the next time, unless something later was noted meanwhile.
+    // Noted again for the next call, unless a later use was noted while the statement ran.
     for (const [id, at] of noted) if (!uses.has(id)) uses.set(id, at);
     throw error;
   }
@@ -31,7 +31,7 @@ const writeStatement = {
   name: "apps_write_uses",
   text: `
     WITH noted AS (SELECT * FROM unnest($1::uuid[], $2::timestamptz[]) n(id, at)),
-    -- In id order, so that two processes can't wait for each other.
+    -- In the order of ids, so that two processes cannot deadlock.
     lk AS MATERIALIZED (SELECT k.id FROM api_key k WHERE k.id = ANY (ARRAY(SELECT id FROM noted)) ORDER BY k.id FOR NO KEY UPDATE OF k)
     UPDATE api_key k SET last_used_at = greatest(k.last_used_at, n.at) FROM noted n
     WHERE k.id = n.id AND (SELECT count(*) FROM lk) >= 0`,

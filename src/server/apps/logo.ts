@@ -1,6 +1,6 @@
-/** A logo is a small picture that comes with the page, as a data: address: whoever sees it tells no other server so. */
+/** A logo is a small picture in a data: address, so that showing it makes no request to another server. */
 
-/** Enough for 128 by 128 points, drawn with care. */
+/** Enough for a picture of 128 by 128 pixels. */
 export const LARGEST_LOGO_BYTES = 32 * 1024;
 
 const SIGNATURES = {
@@ -9,7 +9,7 @@ const SIGNATURES = {
   "image/webp": /^RIFF[\s\S]{4}WEBP/,
 } as const;
 
-/** Why this can't be a logo, or null when it can. What the picture is, its first bytes say; pictures with scripts are not among those. */
+/** Why this can't be a logo, or null when it can. The first bytes tell the format; SVG, which can have scripts, is not allowed. */
 export function logoProblem(address: string): string | null {
   const match = /^data:(image\/(?:png|jpeg|webp));base64,([A-Za-z0-9+/]+={0,2})$/.exec(address);
   if (match === null) return "Choose a PNG, JPEG or WebP picture.";

@@ -6,7 +6,7 @@ import { serverSecret } from "../platform/server-secret.ts";
 import { type Courier, startCourier } from "../webhooks/courier.ts";
 import type { DisabledEndpoint } from "../webhooks/endings.ts";
 
-/** Delivers webhooks, in every server process. */
+/** Delivers webhooks; runs in every server process. */
 export async function startDeliveries(db: Database): Promise<Courier> {
   return startCourier(db, {
     serverSecret: await serverSecret(),
@@ -14,12 +14,12 @@ export async function startDeliveries(db: Database): Promise<Courier> {
     timeoutMs: env.QUOTA_WEBHOOK_TIMEOUT_MS,
     firstRetryMs: env.QUOTA_WEBHOOK_FIRST_RETRY_MS,
     onDisabled: (endpoint) =>
-      void tellOwner(db, endpoint).catch((error) => log.warn("an owner could not be told of an endpoint", { error })),
+      void mailOwner(db, endpoint).catch((error) => log.warn("an owner could not be told of an endpoint", { error })),
   });
 }
 
-/** The mail about an endpoint that was given up. */
-export async function tellOwner(db: Database, endpoint: DisabledEndpoint): Promise<void> {
+/** Mails the app's owner that an endpoint was disabled. */
+export async function mailOwner(db: Database, endpoint: DisabledEndpoint): Promise<void> {
   const app = await db.prisma.app.findUnique({
     where: { id: endpoint.appId },
     select: { name: true, owner: { select: { email: true, deletedAt: true } } },

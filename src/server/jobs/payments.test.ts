@@ -15,7 +15,7 @@ onBothDatabases("the jobs of payments", (db) => {
     vi.useRealTimers();
   });
 
-  test("collect what is owed while Stripe does not answer", async () => {
+  test("collect debts while Stripe does not answer", async () => {
     const mara = await person();
     await startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
     await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));

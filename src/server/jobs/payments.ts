@@ -9,11 +9,10 @@ import { transaction } from "../platform/db.ts";
 import { Schedule } from "./schedule.ts";
 
 /**
- * What filling wallets needs now and then, by every server process: automatic top-ups,
- * collecting debts, mails about low balances, and asking Stripe after what it did not
- * tell. Each is safe in several processes at once. What waits for Stripe has a queue of
- * its own, so that a Stripe that hangs delays nothing that is only about the books; both
- * are beside the housekeeping.
+ * Periodic work of every server process for payments: automatic top-ups, collecting debts, mails
+ * about low balances, and looking up checkouts at Stripe. Each job is safe in several processes at
+ * once. Jobs that call Stripe have a queue of their own, so that a Stripe that does not answer does
+ * not delay the others; neither queue delays the housekeeping.
  */
 export function startPaymentJobs(db: Database, options: { longestRequestMs: number }): { stop(): Promise<void> } {
   const books = new Schedule();
@@ -32,7 +31,7 @@ export function startPaymentJobs(db: Database, options: { longestRequestMs: numb
   };
 }
 
-/** Takes what came back to wallets that owe. */
+/** Pays debts from credits that came to their wallets. */
 export async function collectDebts(db: Database): Promise<void> {
   for (const walletId of await walletsToCollect(db.sql)) await transaction((tx) => repayDebt(tx, walletId), db);
 }

@@ -24,7 +24,7 @@ inEveryZone("the daily proof", (db) => {
     vi.restoreAllMocks();
   });
 
-  /** As if so much time had gone by. */
+  /** Moves the time of the next proof as if this much time had passed. */
   const later = (ms: number) =>
     db().sql.query(
       {
@@ -47,7 +47,7 @@ inEveryZone("the daily proof", (db) => {
     expect(await made()).toBe(0);
   });
 
-  test("is made by servers that live for an hour each, and by one of two", async () => {
+  test("is made also when no server runs for longer than an hour, and by one of two servers", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     let made = 0;
     for (let hour = 0; hour < 48; hour++) {
@@ -69,8 +69,8 @@ inEveryZone("the daily proof", (db) => {
     await housekeeping.stop();
   });
 
-  test("is made by another one when its process died, and when it failed an hour later", async () => {
-    // Never resolves: the process that asked is gone.
+  test("is made by another process after its process died, and is repeated an hour after it failed", async () => {
+    // Never resolves, like the call of a process that died.
     void proveWhenDue(db(), { ...options, prove: () => new Promise(() => {}) });
     await vi.waitFor(async () => expect(await db().prisma.setting.count({ where: { key: "turn_proof" } })).toBe(1));
     expect(await proveWhenDue(db(), options)).toBeNull();
@@ -82,7 +82,7 @@ inEveryZone("the daily proof", (db) => {
     expect(await proveWhenDue(db(), options)).toMatchObject({ ok: true });
   });
 
-  test("says what is wrong", async () => {
+  test("reports discrepancies", async () => {
     const logged = vi.spyOn(log, "error").mockImplementation(() => {});
     const report = await verify(db().sql);
     const wrong = { ...report, ok: false, discrepancies: [{ rule: "r", what: "w", expected: "e", found: "f" }] };
@@ -103,7 +103,7 @@ inEveryZone("the daily proof", (db) => {
     expect(await balanceOf(db().sql, owner.walletId)).toMatchObject({ held: 0n, available: 1_000n });
   });
 
-  test("says what is wrong also when a hold can't be returned", async () => {
+  test("reports discrepancies also when a hold can't be returned", async () => {
     const logged = vi.spyOn(log, "error").mockImplementation(() => {});
     const owner = await makeUser(db(), { credits: 1_000n });
     const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);

@@ -7,16 +7,15 @@ import { claimTurn } from "../platform/turns.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 const HOUR_MS = 60 * 60_000;
-/** After this long without a sign of life another process may begin. */
+/** The lease of a running proof; when it ends, another process may begin one. */
 const KEEP_MS = 5 * 60_000;
 
 type Proof = { at: string; ok: boolean };
 
 /**
- * Proves the books when that is due, which is a day after the last proof, whichever
- * process made it; one of all processes does, however many look. Holds that a sweep
- * passed over, such as those of a server whose clock was far behind, are returned
- * first. Logs the outcome and returns it; null when there was nothing to do.
+ * Verifies the books when that is due: a day after the last proof, which any process may have made.
+ * One of all processes does it. First returns holds that a sweep passed over, such as those of a server
+ * whose clock was far behind. Logs the report and returns it; null when no proof was due.
  */
 export async function proveWhenDue(
   db: Database,
@@ -25,14 +24,14 @@ export async function proveWhenDue(
   const turn = await claimTurn<Proof>(db.sql, "proof", { keepMs: KEEP_MS, longestMs: DAY_MS });
   if (turn === null) return null;
   const since = performance.now();
-  // Large books take longer. When the database does not hear it, another process proves them as well, and does no harm.
+  // Large books take longer than the lease. If renewing it fails, another process may verify too, which only reads.
   const alive = setInterval(() => void turn.keep(KEEP_MS).catch(() => {}), KEEP_MS / 3).unref();
   const prove = () => db.unhurried((sql) => (options.prove ?? verify)(sql, { longestRequestMs: options.longestRequestMs }));
   try {
     let report = await prove();
     if (report.overdue !== null) {
       const after = firstIdAt(momentOf(report.overdue));
-      // One that can't be returned is a fault of the books, which the report names.
+      // When a hold can't be returned, the report names it.
       const swept = await db
         .unhurried((sql) => sweepHolds(sql, { after }))
         .catch((error: unknown) => {
@@ -56,7 +55,7 @@ export async function proveWhenDue(
   }
 }
 
-/** When an id was made: UUIDv7 begins with the time in milliseconds. */
+/** When an id was made, in milliseconds since 1970 (UUIDv7 begins with it). */
 function momentOf(id: string): number {
   return Number.parseInt(id.replace("-", "").slice(0, 12), 16);
 }

@@ -10,7 +10,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Lets everything run that waits for nothing but its turn. */
+/** Lets all jobs run that wait only for the queue. */
 const turns = () => new Promise((resolve) => setImmediate(resolve));
 
 function held() {
@@ -21,7 +21,7 @@ function held() {
   return { promise, release };
 }
 
-test("one piece after the other, and rounds do not pile up behind one that takes long", async () => {
+test("jobs run one after the other, and rounds are skipped while a long job runs", async () => {
   const schedule = new Schedule();
   const done: string[] = [];
   const long = held();
@@ -43,7 +43,7 @@ test("one piece after the other, and rounds do not pile up behind one that takes
   await schedule.stop();
 });
 
-test("a piece that fails is logged and comes round again", async () => {
+test("a job that fails is logged and runs again in its next round", async () => {
   const logged = vi.spyOn(log, "error").mockImplementation(() => {});
   const schedule = new Schedule();
   let runs = 0;
@@ -62,7 +62,7 @@ test("a piece that fails is logged and comes round again", async () => {
   await schedule.stop();
 });
 
-test("stopping waits for what is under way and begins nothing more", async () => {
+test("stopping waits for the running job and starts no other", async () => {
   const schedule = new Schedule();
   const done: string[] = [];
   const first = held();
@@ -82,7 +82,7 @@ test("stopping waits for what is under way and begins nothing more", async () =>
   expect(done).toEqual(["first", "stopped"]);
 });
 
-test("stopping tells what is under way, so that what takes long can end early", async () => {
+test("stopping aborts the running job's signal, so that a long job can end early", async () => {
   const schedule = new Schedule();
   let slices = 0;
   schedule.soon("long", async (signal) => {

@@ -1,9 +1,8 @@
 import { log } from "../platform/log.ts";
 
 /**
- * Work that has to be done every now and then, in one queue: one piece after the
- * other, so that it never crowds out requests. A piece that fails is logged, and
- * comes round again.
+ * Periodic jobs in one queue: they run one after the other, so that they take at most one
+ * connection from requests. A job that fails is logged, and runs again in its next round.
  */
 export class Schedule {
   #running: Promise<void> = Promise.resolve();
@@ -11,8 +10,9 @@ export class Schedule {
   readonly #stopping = new AbortController();
 
   /**
-   * Runs `work` every `intervalMs`, beginning in that time. What takes long ends early when the
-   * signal it gets says that the schedule stops. Its rounds do not pile up behind one that takes long.
+   * Runs `work` every `intervalMs`, first after that time. `work` gets a signal that is aborted when the
+   * schedule stops, so that long work can end early. While a round waits or runs, further rounds are
+   * skipped.
    */
   every(intervalMs: number, name: string, work: Work): void {
     let waiting = false;
@@ -26,12 +26,12 @@ export class Schedule {
     this.#timers.push(timer.unref());
   }
 
-  /** Runs `work` once, after what is waiting already. */
+  /** Runs `work` once, after the jobs that are queued. */
   soon(name: string, work: Work): void {
     void this.#enter(name, work);
   }
 
-  /** Begins nothing more; resolves when what is under way has ended. */
+  /** Starts no further job; resolves when the running one has ended. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     for (const timer of this.#timers) clearInterval(timer);

@@ -43,11 +43,11 @@ test("a request has a cell for every column", () => {
       description: "",
     },
   ]);
-  // Unquoted, so that a spreadsheet adds them up.
+  // Without quotes, so that a spreadsheet adds the numbers up.
   expect(csvRow(request)).toContain(",10,20,500,100,20,-120,");
 });
 
-test("so has a transfer", () => {
+test("a transfer has a cell for every column", () => {
   const gift = { appName: "Acme Chat", externalUserId: "user_123", paymentId: null };
   const [row] = read(csvRow({ kind: "transfer", id: "t", at, amount: 1_000_000n, reason: "funding", description: "Thanks", ...gift }));
   expect(row).toMatchObject({
@@ -61,7 +61,7 @@ test("so has a transfer", () => {
   });
 });
 
-test("what others wrote is in its own cell, and never a formula", () => {
+test("text of other users stays in one cell and is never a formula", () => {
   const [row] = read(csvRow({ ...request, appName: '=HYPERLINK("https://evil.example","x")', externalUserId: "a\nb" }));
   expect(row).toMatchObject({ app: `'=HYPERLINK("https://evil.example","x")`, external_user_id: "a\nb" });
 });

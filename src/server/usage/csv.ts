@@ -1,7 +1,7 @@
 import { type Cell, csvHead, csvLine } from "./csv-cells.ts";
 import type { StatementEntry } from "./statement.ts";
 
-/** A wallet's statement as a file. Amounts are whole credits, below zero when they were spent. */
+/** A wallet's statement as a file. Amounts are whole credits, negative for spending. */
 
 const columns = [
   "time",

@@ -6,9 +6,9 @@ import { DAY_MS, type Period, stepsOf } from "./period.ts";
 import { momentOf, NO_API_KEY } from "./rollup.ts";
 import { type Group, NOTHING, plus, type Sums, sumsByHour, sumsByUser, sumsOfUserByDay, walletsOf } from "./sums.ts";
 
-// What an app's owner reads in the dashboard; src/server/usage/reports.ts is what the API answers.
+// What the dashboard shows to an app's owner; reports.ts has what the API answers.
 
-/** What is shown of one request. Ledger accounts are never in it. */
+/** The columns of a request that may be shown. Ledger accounts are not among them. */
 export const requestItem = {
   id: true,
   apiKeyId: true,
@@ -34,19 +34,19 @@ export const requestItem = {
 
 export type RequestItem = Prisma.UsageGetPayload<{ select: typeof requestItem }>;
 
-/** Which requests of an app a list is about. */
+/** Selects requests of an app. */
 export type RequestFilter = {
   appId: string;
-  /** Only those with play credits, or only those with real ones. */
+  /** true: only requests of `test` keys; false: only those paid with real credits. */
   sandbox?: boolean | undefined;
   model?: string | undefined;
-  /** null: those that came with a user's access token. */
+  /** null: requests with a user's access token. */
   apiKeyId?: string | null | undefined;
   externalUserId?: string | undefined;
   outcome?: "billed" | "failed" | undefined;
-  /** As it is shown: `req_…`. */
+  /** As shown: `req_…`. */
   requestId?: string | undefined;
-  /** Settled from this moment on. */
+  /** Settled at this time or later. */
   from?: Date | undefined;
 };
 
@@ -54,9 +54,9 @@ const billed = ["completed", "interrupted"] as const;
 const failed = ["failed", "swept"] as const;
 
 /**
- * One page of an app's requests, newest first, begun before `before`. Where a filter
- * finds little, a page may have fewer items than asked for, or none, and still a `next`:
- * it looked through as many requests as it may at once.
+ * One page of an app's requests, newest first, with ids below `before`. With a filter that few
+ * requests match, a page may have fewer items than asked for, or none, and still have a `next`: one
+ * call looks through at most 30,000 requests.
  */
 export async function requests(
   db: { prisma: PrismaClient; sql: Sql },
@@ -84,7 +84,7 @@ export async function requests(
     return { items: id === null ? [] : await read({ id }), next: null };
   }
   if (externalUserId !== undefined) {
-    // By the wallets that paid: there is no index on the app's users, and it would cost every request.
+    // Found by the wallets that paid: an index on the app's users would cost a write for every request.
     return pageOf(await read({ walletId: { in: await walletsOf(db.sql, appId, externalUserId) } }), page.take);
   }
   if (sandbox === undefined && model === undefined && apiKeyId === undefined && outcome === undefined)
@@ -94,30 +94,31 @@ export async function requests(
     found.ids.length === 0
       ? []
       : await db.prisma.usage.findMany({ where: { id: { in: found.ids } }, select: requestItem, orderBy: { id: "desc" } });
-  return { items: items.slice(0, page.take), next: items.length > page.take ? (items[page.take - 1]?.id ?? null) : found.goOnAt };
+  return { items: items.slice(0, page.take), next: items.length > page.take ? (items[page.take - 1]?.id ?? null) : found.nextBefore };
 }
 
-/** `next` is the cursor of the page after this one, when there is one. */
+/** `next` is the `before` of the next page; null on the last one. */
 export type Page<Item> = { items: Item[]; next: string | null };
 
-/** Cuts what was read with one row too many. */
+/** Makes a page of `take` items from up to `take` + 1 rows. */
 export function pageOf<Item extends { id: string }>(rows: Item[], take: number): Page<Item> {
   const items = rows.slice(0, take);
   return { items, next: rows.length > take ? (items.at(-1)?.id ?? null) : null };
 }
 
 const REQUESTS_AT_ONCE = 10_000;
-const LOOKS = 3;
+const MOST_STATEMENTS = 3;
 
 /**
- * The ids of the newest requests that match, looked for in a few thousand requests at a
- * time; hours in which, by the sums, nothing matches are skipped.
+ * The ids of the newest requests that match. Each of at most `MOST_STATEMENTS` statements looks through
+ * `REQUESTS_AT_ONCE` requests; hours without a match by the sums are skipped. `nextBefore` is the
+ * `before` of the next call, null at the end.
  */
 async function search(
   sql: Sql,
   filter: RequestFilter,
   page: { before?: string | undefined; take: number },
-): Promise<{ ids: string[]; goOnAt: string | null }> {
+): Promise<{ ids: string[]; nextBefore: string | null }> {
   const matching = [
     filter.appId,
     filter.sandbox ?? null,
@@ -128,13 +129,13 @@ async function search(
   const lowest = filter.from === undefined ? firstIdAt(new Date(0)) : firstIdAt(new Date(filter.from.getTime() - longestRequestMs()));
   const ids: string[] = [];
   let before = page.before ?? LAST_ID;
-  for (let look = 0; look < LOOKS; look++) {
-    // Whatever was begun before this moment is settled and in the sums, unless a server left it and was away for a day.
+  for (let look = 0; look < MOST_STATEMENTS; look++) {
+    // Requests that began before this time are in the sums, except those that a stopped server left open for more than a day.
     const summedBy = new Date(Math.min(timeOf(before) + DAY_MS, LAST_MOMENT));
     const [sums] = await sql.query(latestHourStatement, [...matching, summedBy.toISOString()]);
     if (sums !== undefined && momentOf(sums.until) > summedBy) {
-      if (sums.hour === null) return { ids, goOnAt: null };
-      // An id is made by a server, whose clock may be a little ahead.
+      if (sums.hour === null) return { ids, nextBefore: null };
+      // Ids have the time of the server that made them, whose clock may be ahead of the database's by up to this.
       const end = firstIdAt(new Date(momentOf(sums.hour).getTime() + HOUR_MS + CLOCKS_DIFFER_MS));
       if (end < before) before = end;
     }
@@ -148,11 +149,11 @@ async function search(
     ]);
     if (row?.ids) ids.push(...String(row.ids).split(","));
     const looked = Number(row?.looked ?? 0);
-    if (looked < REQUESTS_AT_ONCE) return { ids, goOnAt: null };
+    if (looked < REQUESTS_AT_ONCE) return { ids, nextBefore: null };
     before = String(row?.lowest);
     if (ids.length > page.take) break;
   }
-  return { ids, goOnAt: before };
+  return { ids, nextBefore: before };
 }
 
 const HOUR_MS = 60 * 60 * 1000;
@@ -196,7 +197,7 @@ const searchStatement = {
 export type Step = Sums & { at: string };
 export type Report = { from: Date; step: Period["step"]; steps: Step[]; totals: Sums };
 
-/** What an app's requests of a period come to, step by step and in all; steps without requests are in it. */
+/** Sums of an app's requests in a period, by step and in total; steps without requests have zeros. */
 export async function report(
   sql: Sql,
   of: {
@@ -212,7 +213,7 @@ export async function report(
   const { from, step } = period;
   const groups = await groupsOf();
   const byStep = new Map(groups.map((group) => [group.group, group]));
-  // A clock of the database that is ahead of ours may have begun the next step already.
+  // When the database's clock is ahead of this server's, its sums may have a further step.
   const names = [...new Set([...stepsOf(period, now), ...groups.map((group) => String(group.group))])].sort();
   return {
     from,
@@ -240,7 +241,7 @@ function withoutLast({ group, requests, failed, promptTokens, completionTokens, 
 export type Health = {
   requests: number;
   failed: number;
-  /** The last one ever. */
+  /** The last failed request of the 30 days. */
   lastFailure: {
     id: string;
     at: Date;
@@ -251,7 +252,7 @@ export type Health = {
   } | null;
 };
 
-/** Whether an app works: its last hour, sandbox keys included, and its last failure in 30 days. */
+/** An app's requests and failures in the last hour, sandbox keys included, and its last failure in 30 days. */
 export async function lastHour(db: { prisma: PrismaClient; sql: Sql }, appId: string, now = new Date()): Promise<Health> {
   const since = new Date(now.getTime() - HOUR_MS);
   const [[hour], { items }] = await Promise.all([

@@ -5,12 +5,12 @@ import { type Page, pageOf } from "./dashboard.ts";
 import { periodUntil } from "./period.ts";
 import { sumsByUser } from "./sums.ts";
 
-// A person has one wallet. What follows is what it does for their apps.
+// A user has one wallet. This file reports what the wallet pays as a developer's.
 
 type Developer = { id: string; walletId: string };
 
 export type DeveloperMonth = {
-  /** Requests that named no user, by app, the dearest first. */
+  /** Requests that named no user, by app, the largest amount first. */
   apps: { id: string; name: string; requests: number; spent: bigint }[];
   spent: bigint;
   /** Credits given to linked users. */
@@ -53,7 +53,7 @@ export type DeveloperEntry =
       amount: bigint;
       reason: TransferReason;
       description: string | null;
-      /** Who got a gift, as the app that they are linked to knows them; null when they are not linked any more. */
+      /** The linked user of the developer's apps who got a gift; null when there is none any more. */
       to: Recipient | null;
     };
 

@@ -4,7 +4,7 @@ import { type Row, type Sql, toBigIntOrNull } from "../platform/sql.ts";
 import type { Page } from "./dashboard.ts";
 import { pageOf } from "./dashboard.ts";
 
-/** How many people an app is linked to, how many of them came since a moment, and how many links ended since. */
+/** How many links an app has, and how many began and ended since a moment. */
 export async function linksOf(db: PrismaClient, appId: string, since: Date): Promise<{ now: number; new: number; lost: number }> {
   const [now, came, lost] = await Promise.all([
     db.linkedUser.count({ where: { appId } }),
@@ -14,11 +14,11 @@ export async function linksOf(db: PrismaClient, appId: string, since: Date): Pro
   return { now, new: came, lost };
 }
 
-/** What an app's owner sees of a link. The balance is the person's own to show, and so is their address. */
+/** What an app's owner sees of a link. Without the wallet's balance; the email only with the scope `email`. */
 export type LinkItem = {
   id: string;
   externalUserId: string;
-  /** Only where the person let the app see it: with the scope `email`. */
+  /** null unless the user granted the scope `email`. */
   email: string | null;
   linkedAt: Date;
   pausedAt: Date | null;
@@ -34,7 +34,7 @@ export type LinkItem = {
   walletId: string;
 };
 
-/** One page of an app's links, newest first, whose external id or visible address contains `search`. */
+/** One page of an app's links, newest first. `search`: part of the external id or of a visible email. */
 export async function links(
   sql: Sql,
   ask: { appId: string; search?: string | undefined; before?: string | undefined; take: number },
@@ -49,7 +49,7 @@ export async function links(
   return pageOf(rows.map(linkOf), ask.take);
 }
 
-/** One link of an app; null when it has no such link. */
+/** One link of an app; null when the app has no such link. */
 export async function linkById(sql: Sql, appId: string, id: string): Promise<LinkItem | null> {
   const [row] = await sql.query(oneStatement, [appId, id]);
   return row === undefined ? null : linkOf(row);
@@ -57,7 +57,7 @@ export async function linkById(sql: Sql, appId: string, id: string): Promise<Lin
 
 const LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
-// Scopes are words, separated by spaces.
+// `scope` is a list of words separated by spaces.
 const SHOWS_EMAIL = `' ' || l.scope || ' ' LIKE '% email %'`;
 const columns = `l.id, l.external_user_id, CASE WHEN ${SHOWS_EMAIL} THEN u.email END AS email, l.linked_at, l.paused_at, l.scope, l.allowed_models,
   l.agreed_markup_bps, l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.limit_overspent,
@@ -105,7 +105,7 @@ function dateOf(value: unknown): Date | null {
   return value === null || value === undefined ? null : value instanceof Date ? value : new Date(String(value));
 }
 
-/** `user_1` asks for that text, not for any character in place of the underscore. */
+/** Escapes the wildcards of LIKE, so that `user_1` finds only that text. */
 function escapeLike(text: string): string {
   return text.replace(/[\\%_]/g, "\\$&");
 }

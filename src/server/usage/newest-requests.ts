@@ -2,7 +2,7 @@ import type { PrismaClient } from "../../generated/prisma/client.ts";
 
 const SHOWN = 5;
 
-/** The newest requests of an app, as somebody who waits for the first one wants to see them. */
+/** The five newest requests of an app, for the page that waits for the first one. */
 export async function newestRequests(db: PrismaClient, appId: string) {
   return db.usage.findMany({
     where: { appId },

@@ -1,7 +1,7 @@
 import { closeDatabase, database } from "../platform/db.ts";
 import { refoldUsage } from "./rollup.ts";
 
-/** `npm run usage:refold`: makes the sums that reports read anew, from the requests. */
+/** `npm run usage:refold`: rebuilds the sums that reports read, from the requests. */
 try {
   const db = await database();
   await db.check();

@@ -3,13 +3,13 @@ import type { Database } from "../platform/db.ts";
 import { toBigInt } from "../platform/sql.ts";
 import { type Group, sumsByHour, sumsByUser } from "./sums.ts";
 
-/** Which requests of an app a report is about. Failed requests cost nothing and are left out. */
+/** Selects requests of an app for a report. Failed requests cost nothing and are left out. */
 export type UsageFilter = {
   appId: string;
-  /** Requests with play money, or those with real credits. */
+  /** true: requests of `test` keys; false: requests paid with real credits. */
   test: boolean;
   externalUserId?: string | undefined;
-  /** Requests that this person's wallet paid for. */
+  /** Requests that this wallet paid for. */
   walletId?: string | undefined;
   model?: string | undefined;
   start?: Date | undefined;
@@ -35,7 +35,7 @@ const columns = {
 } satisfies Prisma.UsageSelect;
 export type UsageItem = Prisma.UsageGetPayload<{ select: typeof columns }>;
 
-/** Requests, newest first, `limit` at a time; `before` is the id of the last one seen. */
+/** Requests, newest first, `limit` at a time; `before` is the id of the last request of the page before. */
 export async function listUsage(
   db: Database,
   filter: UsageFilter,
@@ -72,14 +72,14 @@ export type UsageSum = {
 export type UsageGrouping = "day" | "model" | "user" | "all";
 
 /**
- * Sums of a report, by day in order of time, by model and user the dearest first; at most
- * 1,000 groups. Read from the sums that the dashboard draws, where they are fine enough
- * for what is asked; else from the requests themselves, with the same answer.
+ * Sums for a report: by day in order of time, by model or user with the largest amount first; at
+ * most 1,000 groups. Read from the dashboard's sums when `start` and `end` are on their boundaries, else
+ * from the requests, with the same result.
  */
 export async function sumUsage(db: Database, filter: UsageFilter, by: UsageGrouping): Promise<UsageSum[]> {
   const { appId, test: sandbox, start: from, end: to, externalUserId, model } = filter;
   const order = { limit: 1000, billedOnly: true };
-  // There are no sums by wallet, and one wallet's requests are few.
+  // There are no sums by wallet, and a wallet has few requests.
   if (filter.walletId !== undefined) return sumRequests(db, filter, by);
   if (externalUserId === undefined && by !== "user" && wholeMultiple(HOUR_MS, from, to))
     return (await sumsByHour(db.sql, { appId, sandbox, from, to, model }, by, order)).map(reported);
@@ -101,7 +101,7 @@ function reported({ group, requests, promptTokens, completionTokens, base, marku
   return { group, requests, promptTokens, completionTokens, creditsUsed: base + markup };
 }
 
-/** The same from the requests themselves, whatever the bounds. */
+/** Sums from the requests themselves, for any `start` and `end`. */
 export async function sumRequests(db: Database, filter: UsageFilter, by: UsageGrouping): Promise<UsageSum[]> {
   const rows = await db.sql.query(sumStatements[by], [
     filter.appId,

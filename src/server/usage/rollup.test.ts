@@ -14,10 +14,10 @@ import { foldUsage, refoldUsage } from "./rollup.ts";
 import { monthsAndDays, sumsByHour, sumsByUser, sumsOfUserByDay } from "./sums.ts";
 
 const HOUR = 60 * 60 * 1000;
-// A day and its neighbours, long over.
+// Noon of a past day.
 const NOON = Date.UTC(2026, 2, 10, 12);
 
-/** Requests of one app around midnight and full hours, with users, models, keys, failures and play credits; some settled long after they began. */
+/** Requests of one app around midnight and full hours, with users, models, keys, failures and sandbox credits; some are settled long after they began. */
 async function makeUsage(db: Database, options: { rows: number; seed: number; around?: number }) {
   const below = chance(options.seed);
   const appId = uuidv7();
@@ -32,7 +32,7 @@ async function makeUsage(db: Database, options: { rows: number; seed: number; ar
     return {
       id: uuidv7({ msecs: at - below(10 * 60_000) }),
       appId,
-      // Null: a user's access token.
+      // Null: a request with a user's access token.
       apiKeyId: keys[below(3)] ?? null,
       externalUserId: user === 3 ? null : `user_${user}`,
       billingMode: below(6) === 0 ? ("test" as const) : ("user" as const),
@@ -54,7 +54,7 @@ async function makeUsage(db: Database, options: { rows: number; seed: number; ar
   return { appId, keys, rows: await db.prisma.usage.findMany({ where: { appId } }) };
 }
 
-/** Requests of the past may be made as long as nothing is folded. */
+/** Deletes all sums, so that a test may create requests of the past. */
 async function unfold(db: Database): Promise<void> {
   await db.prisma.usageHour.deleteMany();
   await db.prisma.usageUserDay.deleteMany();
@@ -62,7 +62,7 @@ async function unfold(db: Database): Promise<void> {
   await db.prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date(0), tailId: "00000000-0000-0000-0000-000000000000" } });
 }
 
-/** The same sums, the long way. */
+/** The same sums, computed in memory from all rows. */
 function expected(rows: Usage[], of: (row: Usage) => string | null) {
   const groups = Map.groupBy(rows, of);
   return new Map(
@@ -94,7 +94,7 @@ function withoutLast(sums: object) {
 
 const day = (row: Usage) => row.createdAt.toISOString().slice(0, 10);
 
-test("a stretch of time is the months it has, with days added and taken away at its edges", () => {
+test("a span of time is its whole months, with days added and subtracted at its edges", () => {
   const at = (text: string) => new Date(`${text}T00:00:00Z`);
   const days = [
     ["2026-01-03", "2026-03-20"],
@@ -116,7 +116,7 @@ test("a stretch of time is the months it has, with days added and taken away at 
 
 inEveryZone("sums of usage", (db) => {
   describe("are exact", () => {
-    // Nothing folded; all folded; folded up to somewhere in between, twice.
+    // Nothing folded, everything folded, and folded up to some moment, twice.
     test.each([
       ["before anything is folded", []],
       ["when all of it is folded", [NOON + 48 * HOUR]],
@@ -138,7 +138,7 @@ inEveryZone("sums of usage", (db) => {
             day,
           ),
         );
-        // From a full hour, with a model and a key.
+        // From a full hour, for one model and key.
         const from = new Date(NOON);
         const narrowed = mine.filter((row) => row.createdAt >= from && row.model === "o3" && row.apiKeyId === keys[0]);
         expect(found(await sumsByHour(db().sql, { ...of, from, model: "o3", apiKeyId: keys[0] }, "hour"))).toEqual(
@@ -151,7 +151,7 @@ inEveryZone("sums of usage", (db) => {
             day,
           ),
         );
-        // What the API answers from sums is what it answers from requests.
+        // The API's answers from sums are its answers from requests.
         const midnight = new Date(NOON - 12 * HOUR);
         for (const by of ["day", "model", "user", "all"] satisfies UsageGrouping[]) {
           for (const bounds of [
@@ -170,7 +170,7 @@ inEveryZone("sums of usage", (db) => {
       }
     });
 
-    test("when several processes fold at once, and when they are made anew", async () => {
+    test("when several processes fold at once, and after they are rebuilt", async () => {
       await refoldUsage(db());
       const { appId, rows } = await makeUsage(db(), { rows: 300, seed: 3, around: Date.now() + 30 * HOUR });
       const ends = [20, 24, 31, 40, 60].map((hours) => new Date(Date.now() + hours * HOUR));
@@ -183,7 +183,7 @@ inEveryZone("sums of usage", (db) => {
     });
   });
 
-  test("a list of requests finds whatever matches, page by page, in order", async () => {
+  test("a list of requests finds every match, page by page, in order", async () => {
     await unfold(db());
     const { appId, keys, rows } = await makeUsage(db(), { rows: 200, seed: 11 });
     const newestFirst = rows.toSorted((a, b) => (a.id < b.id ? 1 : -1));
@@ -220,10 +220,10 @@ inEveryZone("sums of usage", (db) => {
 });
 
 describe("folding", () => {
-  test.each(ZONES)("stops with an error and adds nothing when it reads moments as a connection in %s has them", async (zone) => {
+  test.each(ZONES)("stops with an error and adds nothing on a connection whose time zone is %s", async (zone) => {
     const { url, drop } = await freshDatabase(inject("postgresUrl"), zone);
     const db = await openDatabase({ url });
-    // As all connections were before they were in UTC.
+    // A connection that does not set its time zone to UTC.
     const pool = new pg.Pool({ connectionString: url });
     const shifted = new PrismaClient({ adapter: new PrismaPg(pool) });
     try {
@@ -245,7 +245,7 @@ describe("folding", () => {
 
   const db = withDatabase("embedded");
 
-  test("ends after as many slices as it is given, and before the next one when it is told to stop", async () => {
+  test("ends after the given number of slices, and before the next slice when its signal is aborted", async () => {
     await makeUsage(db(), { rows: 50, seed: 6, around: Date.now() - 10 * 24 * HOUR });
     const until = async () => (await db().prisma.usageFold.findFirstOrThrow()).until.getTime();
     await foldUsage(db(), { slices: 1 });

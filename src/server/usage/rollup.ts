@@ -4,32 +4,29 @@ import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { longestRequestMs } from "./moments.ts";
 
 /**
- * Sums of usage by hour, and by user and day and month, so that a report reads hundreds of rows
- * where there were a million requests. They are exact at any moment: everything
- * settled before `usage_fold.until` is in them, and readers sum up the rest live.
- */
-
-/**
- * A settlement carries the moment its statement began (`created_at`) and is seen when
- * it commits. No statement that settles runs longer than 30 s (platform/db.ts cuts it
- * off), so nothing arrives with a `created_at` that is older than this.
+ * Sums of usage by hour, and by user and day or month, so that a report reads hundreds of rows
+ * instead of a million requests. They are exact at any time: every settlement before
+ * `usage_fold.until` is in them, and readers add the later ones from `usage` itself.
+ *
+ * A settlement's `created_at` is the start of its statement, and it is visible after the commit. No
+ * statement that settles runs longer than 30 s (`statement_timeout` in platform/db.ts), so no row
+ * becomes visible with a `created_at` older than this.
  */
 const LAG_MS = 60_000;
 
-/** How much is folded at once: little, so that no statement takes long; more where there is little to fold. */
+/** The time span folded by one statement: short, so that no statement runs long; longer where there are few rows. */
 const SLICE_MS = 10 * 60_000;
 const LONGEST_SLICE_MS = 24 * 60 * 60_000;
 const FEW_ROWS = 20_000;
 
 /**
- * Adds what was settled since the last time to the sums, slice by slice. Safe to run
- * in several processes at once and to stop anywhere: a slice is added in the
- * transaction that moves `until` past it. It ends early when `signal` says so, and after
- * `slices`; whoever comes next goes on from there. Throws, and adds nothing, when `until`
- * does not come on. `upTo`: for tests, which know what will come.
+ * Adds settlements since the last call to the sums, slice by slice. Safe in several processes at
+ * once and to interrupt at any point: a slice is added in the transaction that moves `until` past it.
+ * Ends early when `signal` is aborted and after `slices`; the next call continues from there. Throws, and
+ * adds nothing, when `until` does not advance. `upTo`: for tests that know all settlements before it.
  */
 export async function foldUsage(db: Database, options: { upTo?: Date; slices?: number; signal?: AbortSignal } = {}): Promise<void> {
-  // By the clock that settlements are dated by.
+  // The database's clock, which also sets `created_at`.
   const [clock] = await db.sql.query(clockStatement, []);
   const end = options.upTo ?? new Date(momentOf(clock?.now).getTime() - LAG_MS);
   let sliceMs = SLICE_MS;
@@ -40,15 +37,15 @@ export async function foldUsage(db: Database, options: { upTo?: Date; slices?: n
   }
 }
 
-/** How many requests it added; null when there is nothing left to do. */
+/** Folds one slice; returns the number of its requests, null when nothing is left to fold. */
 async function foldSlice(tx: Tx, end: Date, sliceMs: number): Promise<number | null> {
-  // Locked in a statement before the one that reads, so that the second of two processes reads what the first wrote.
+  // A statement before the one that reads, so that a second process waits here and then reads what the first one committed.
   const [there] = await tx.query(lockStatement, []);
   const from = momentOf(there?.until);
   if (from >= end) return null;
   let until = new Date(Math.min(from.getTime() + sliceMs, end.getTime()));
   if (from.getTime() === 0) {
-    // Nothing was ever folded: begin with the first request there is.
+    // Nothing was folded yet: begins with the oldest request.
     const [row] = await tx.query(firstStatement, []);
     const first = row?.first === null ? end.getTime() : momentOf(row?.first).getTime();
     until = new Date(Math.min(first + sliceMs, end.getTime()));
@@ -56,7 +53,7 @@ async function foldSlice(tx: Tx, end: Date, sliceMs: number): Promise<number | n
   const [slice] = await tx.query(foldStatement, [from.toISOString(), until.toISOString()]);
   const tailId = firstIdAt(new Date(Math.max(0, until.getTime() - longestRequestMs())));
   const [moved] = await tx.query(moveStatement, [until.toISOString(), tailId, from.toISOString()]);
-  // What was read has to be what is there, to the millisecond: else this slice was added before, or requests before it were left out.
+  // `until` must still be the value that was read, to the millisecond. Otherwise the slice may have been added before, or a gap would be left.
   if (until <= from || moved === undefined) throw new Error(`the sums of usage do not come on from ${from.toISOString()}`);
   return Number(slice?.folded ?? 0);
 }
@@ -69,7 +66,7 @@ const moveStatement = {
   text: `UPDATE usage_fold SET until = $1::timestamptz, tail_id = $2::uuid WHERE id = 1 AND until = $3::timestamptz RETURNING id`,
 };
 
-/** What is summed of the rows of `usage`, for both kinds of sums and for the rest that is summed live. */
+/** The columns that are summed, from rows of `usage`; for the folded sums and the live ones. */
 export const rowSums = `
   (outcome IN ('completed', 'interrupted'))::int AS requests, (outcome IN ('failed', 'swept'))::int AS failed,
   prompt_tokens * (outcome IN ('completed', 'interrupted'))::int AS prompt_tokens,
@@ -78,7 +75,7 @@ const added = ["requests", "failed", "prompt_tokens", "completion_tokens", "base
 const sums = added.map((column) => `sum(${column})`).join(", ");
 const adding = (table: string) => added.map((column) => `${column} = ${table}.${column} + excluded.${column}`).join(", ");
 
-/** Stands for "no API key" in the sums: a request that came with a user's access token. */
+/** Stands for "no API key" in the sums: a request with a user's access token. */
 export const NO_API_KEY = "00000000-0000-0000-0000-000000000000";
 
 const foldStatement: Statement = {
@@ -106,8 +103,8 @@ const foldStatement: Statement = {
 };
 
 /**
- * Makes the sums anew from `usage`. Only needed after a database was changed by hand,
- * or its clock was set back; reports stay exact meanwhile, and are slower.
+ * Rebuilds the sums from `usage`. Only needed after a change to the database by hand or after its
+ * clock was set back. Reports stay exact while it runs, and are slower.
  */
 export async function refoldUsage(db: Database): Promise<void> {
   await transaction(async (tx) => {
@@ -119,10 +116,10 @@ export async function refoldUsage(db: Database): Promise<void> {
 }
 
 /**
- * Runs a statement over the sums and the rest. It gets, in front of its own parameters,
- * the moment up to which sums are complete ($1) and the id below which nothing newer
- * began ($2); as values, so that the planner knows how little the rest is. Each row says
- * in `until` what the statement itself saw: when more was folded in between, it runs again.
+ * Runs a statement over the sums and the live rest. Before its own parameters the statement gets
+ * the moment up to which sums are complete ($1) and the id below which no later request began
+ * ($2), as values, so that the planner can estimate how small the rest is. Each row has the `until`
+ * that the statement itself read: when another fold moved it in between, the statement runs again.
  */
 export async function overSums(sql: Sql, statement: Statement, parameters: readonly unknown[]): Promise<Row[]> {
   for (let attempt = 1; ; attempt++) {
@@ -136,7 +133,7 @@ export async function overSums(sql: Sql, statement: Statement, parameters: reado
 
 const readStatement = { name: "usage_fold_read", text: `SELECT until, tail_id::text FROM usage_fold WHERE id = 1` };
 
-/** A time stamp, however the driver hands it over. */
+/** A timestamp, as any of the drivers returns it. */
 export function momentOf(value: unknown): Date {
   if (value instanceof Date) return value;
   if (typeof value === "string") return new Date(value);

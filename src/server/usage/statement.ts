@@ -4,7 +4,7 @@ import { type Sql, toBigInt } from "../platform/sql.ts";
 import { type Page, pageOf } from "./dashboard.ts";
 import { longestRequestMs } from "./moments.ts";
 
-/** One line of a wallet's statement. `amount` is what it changed, in credits: below zero when it was spent. */
+/** One line of a wallet's statement. `amount` is the change in credits, negative for spending. */
 export type StatementEntry =
   | {
       kind: "request";
@@ -20,7 +20,7 @@ export type StatementEntry =
       endpoint: string;
       promptTokens: number;
       completionTokens: number;
-      /** What was reserved before the answer was known. */
+      /** Credits that were on hold for it. */
       held: bigint;
       base: bigint;
       markup: bigint;
@@ -33,17 +33,17 @@ export type StatementEntry =
       amount: bigint;
       reason: TransferReason;
       description: string | null;
-      /** The app that gave credits, or that a top-up was begun in. */
+      /** The app that gave credits, or in which a top-up was begun. */
       appName: string | null;
-      /** Whom the app gave them to. */
+      /** The user whom the app gave credits to. */
       externalUserId: string | null;
-      /** The top-up, which has a receipt. */
+      /** The payment of a top-up, which has a receipt. */
       paymentId: string | null;
     };
 
 /**
- * One page of what moved a wallet's credits, newest first. Requests that cost nothing
- * are left out; with `appId` only what that app's requests cost.
+ * One page of a wallet's statement, newest first. Requests that cost nothing are left out; with
+ * `appId` it has only that app's requests.
  */
 export async function statement(
   db: PrismaClient,
@@ -59,7 +59,7 @@ export async function statement(
       where: { walletId: ask.walletId, appId: ask.appId, id, OR: [{ base: { gt: 0 } }, { markup: { gt: 0 } }] },
       ...page,
     }),
-    // No app is behind a transfer.
+    // A filter by app leaves transfers out.
     ask.appId === undefined ? db.transfer.findMany({ where: { debitId: ask.walletId, id }, ...page }) : [],
     ask.appId === undefined ? db.transfer.findMany({ where: { creditId: ask.walletId, id }, ...page }) : [],
   ]);
@@ -110,7 +110,7 @@ export async function statement(
   return pageOf(entries, ask.take);
 }
 
-/** The apps that a wallet paid for within a year, by name. */
+/** The apps that a wallet has paid for within a year, sorted by name. */
 export async function appsPaid(sql: Sql, walletId: string, now = new Date()): Promise<{ id: string; name: string }[]> {
   const since = firstIdAt(new Date(Date.UTC(now.getUTCFullYear() - 1, now.getUTCMonth(), now.getUTCDate())));
   const rows = await sql.query(appsPaidStatement, [walletId, since]);
@@ -131,13 +131,13 @@ async function appNames(db: PrismaClient, appIds: string[]): Promise<Map<string,
 }
 
 export type SpentThisMonth = {
-  /** What each app took in all, also by links that ended. Credits. */
+  /** What each app took, links that have ended included. Credits. */
   byApp: Map<string, bigint>;
-  /** When each linked user was last used. */
+  /** When each linked user last paid for a request this month. */
   byLink: Map<string, { lastUsedAt: Date | null }>;
 };
 
-/** What apps took from a wallet by its links since the month (UTC) began. A request belongs to the month in which it was settled. */
+/** What apps took from a wallet through links in this month (UTC), in credits. A request belongs to the month in which it was settled. */
 export async function spentThisMonth(sql: Sql, walletId: string, now = new Date()): Promise<SpentThisMonth> {
   const since = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1));
   const firstId = firstIdAt(new Date(since.getTime() - longestRequestMs()));

@@ -2,14 +2,14 @@ import { plainArray, type Row, type Sql, type Statement, textArray, toBigInt } f
 import { DAY_MS } from "./period.ts";
 import { momentOf, NO_API_KEY, overSums, rowSums } from "./rollup.ts";
 
-/** What requests come to. Tokens and credits are those of billed requests; failed ones cost nothing. */
+/** Sums of requests. Tokens and credits are those of billed requests; failed ones cost nothing. */
 export type Sums = {
-  /** Billed ones. */
+  /** Billed requests. */
   requests: number;
   failed: number;
   promptTokens: number;
   completionTokens: number;
-  /** Credits: what the models cost, and what came to the developer on top of it. */
+  /** Credits: the base cost, and the developer's markup. */
   base: bigint;
   markup: bigint;
 };
@@ -27,18 +27,18 @@ export function plus(a: Sums, b: Sums): Sums {
   };
 }
 
-/** One line of a report: the hour or day (UTC), model, key or user it is about; null for none. */
+/** One line of a report: its hour or day (UTC), model, key or user; null for none. */
 export type Group = Sums & { group: string | null };
 
-/** Which requests: of one app, with real or with play credits, settled from `from` up to, not including, `to`. */
+/** Selects requests: of one app, paid with real or sandbox credits, settled from `from` and before `to`. */
 type Requests = { appId: string; sandbox: boolean; from?: Date | undefined; to?: Date | undefined };
 
-/** At most how many groups, and whether those count in which everything failed. */
+/** The greatest number of groups, and whether groups without a billed request are left out. */
 type Order = { limit?: number; billedOnly?: boolean };
 
 /**
- * Sums by hour, day, model or API key. `from` and `to` are full hours. `apiKeyId` null
- * asks for requests that came with a user's access token.
+ * Sums by hour, day, model or API key. `from` and `to` are full hours. `apiKeyId`: null selects
+ * requests with a user's access token.
  */
 export async function sumsByHour(
   sql: Sql,
@@ -56,7 +56,7 @@ export async function sumsByHour(
 
 export type UserGroup = Group & { lastAt: Date };
 
-/** Sums by user or day of the users of an app, or of some of them. `from` and `to` are the beginnings of days (UTC). */
+/** Sums by user or day of an app's users, or of some of them. `from` and `to` are starts of days (UTC). */
 export async function sumsByUser(
   sql: Sql,
   of: Requests & { externalUserIds?: readonly string[] | undefined },
@@ -85,8 +85,8 @@ type Span = { from: Date; to: Date };
 type SignedDays = Span & { sign: 1 | -1 };
 
 /**
- * The months and days that a stretch of time is made of, so that few rows are read:
- * whole months, and at their edges days to add to them or to take away from them.
+ * The rows that a span of time is summed from, so that few are read: whole months, and at
+ * their edges days that are added or subtracted.
  */
 export function monthsAndDays(
   { from = FIRST, to = LAST }: { from?: Date | undefined; to?: Date | undefined },
@@ -98,7 +98,7 @@ export function monthsAndDays(
   const upper = edge(to);
   if (lower.month >= upper.month) return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };
   const days: SignedDays[] = [];
-  // Before a month that is taken whole, add its days; those of one that begins earlier are too many.
+  // Days before the first whole month are added; a first month that begins before the span has too many days, which are subtracted.
   if (from < lower.month) days.push({ sign: 1, from, to: lower.month });
   if (from > lower.month) days.push({ sign: -1, from: lower.month, to: from });
   if (to > upper.month) days.push({ sign: 1, from: upper.month, to });
@@ -106,7 +106,7 @@ export function monthsAndDays(
   return { months: { from: lower.month, to: upper.month }, days };
 }
 
-/** The nearest beginning of a month. */
+/** The nearest start of a month. */
 function edge(moment: Date): { month: Date } {
   const month = moment.getUTCMonth() + (moment.getUTCDate() > 16 ? 1 : 0);
   return { month: new Date(Date.UTC(moment.getUTCFullYear(), month, 1)) };
@@ -116,7 +116,7 @@ function everyDay({ from = FIRST, to = LAST }: { from?: Date | undefined; to?: D
   return { months: { from: FIRST, to: FIRST }, days: [{ sign: 1, from, to }] };
 }
 
-/** The models that an app's requests asked for since a full hour, and the keys they came with; null for users' access tokens. */
+/** The models and API keys of an app's requests since a full hour; null for users' access tokens. */
 export async function modelsAndKeys(sql: Sql, appId: string, from: Date): Promise<{ models: string[]; keys: (string | null)[] }> {
   const rows = await overSums(sql, modelsAndKeysStatement, [appId, from.toISOString()]);
   return {
@@ -136,15 +136,15 @@ const modelsAndKeysStatement = {
     LIMIT 2000`,
 };
 
-/** The wallets that paid for a user of an app, ever: they lead to the user's requests. */
+/** The wallets that ever paid for a user of an app, by which the user's requests are found. */
 export async function walletsOf(sql: Sql, appId: string, externalUserId: string): Promise<string[]> {
   const rows = await overSums(sql, walletsStatement, [appId, externalUserId]);
   return rows.map((row) => String(row.wallet_id));
 }
 
 /**
- * Sums of one user's requests for one model or key. There are no sums by user and
- * model: the requests themselves are read, by the wallets that paid for them.
+ * Sums of one user's requests for one model or key. There are no sums by user and model, so the
+ * requests themselves are read, found by the wallets that paid for them.
  */
 export async function sumsOfUserByDay(
   sql: Sql,
@@ -197,14 +197,14 @@ const written = {
   hour: (moment: string) => `to_char(${moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24":00:00.000Z"')`,
 };
 
-// The collation of the database would sort differently on different servers.
+// COLLATE "C", because a database's default collation differs between servers.
 const byTime = `1 ASC`;
 const byCost = `(sum(base) + sum(markup)) DESC, grouping COLLATE "C"`;
 const summed = ["requests", "failed", "prompt_tokens", "completion_tokens", "base", "markup"]
   .map((column) => `sum(${column})::bigint AS ${column}`)
   .join(", ");
 const plain = "requests, failed, prompt_tokens, completion_tokens, base, markup";
-// What is left to sum live. `usage.id` begins with the time, so the index on (app_id, id) finds it.
+// The rows that are not folded yet. `usage.id` begins with the time, so the index on (app_id, id) finds them.
 const rest = `usage WHERE app_id = $3::uuid AND id >= $2::uuid AND created_at >= $1::timestamptz
   AND (billing_mode = 'test') = $4::bool AND created_at >= $5::timestamptz AND created_at < $6::timestamptz`;
 const ending = (order: string) => `GROUP BY 1 HAVING NOT $8::bool OR sum(requests) > 0 ORDER BY ${order} LIMIT $7::int`;
