@@ -3,8 +3,8 @@ import { z } from "zod";
 import { databaseUrl } from "./database-url.ts";
 
 /**
- * Every environment variable that Quota reads, parsed once, with a sentence
- * each. `.env.example` lists the same names and runs as it is.
+ * Every environment variable that Quota reads, parsed once. `.env.example` has those that most
+ * operators set; a copy of it runs without changes.
  */
 
 const milliseconds = z.coerce.number().int().positive();
@@ -17,7 +17,7 @@ const flag = z
   .optional()
   .transform((value) => value === "1");
 
-/** Text that `read` makes something of; what `read` throws is what is wrong with it. */
+/** Text parsed by `read`; the message of an error that `read` throws is the message for the operator. */
 const readBy = (read: (text: string) => string) =>
   optionalText.transform((text, context) => {
     try {
@@ -27,16 +27,16 @@ const readBy = (read: (text: string) => string) =>
       return z.NEVER;
     }
   });
-/** Scheme, host and port, as browsers write them. Paths are appended to it, and others compare it. */
+/** Scheme, host and port, normalized as browsers do. Paths are appended to it, and origins are compared with it. */
 const httpOrigin = (example: string) =>
   readBy((text) => {
     const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
-    // A "?" or "#" with nothing behind it leaves no trace in the parsed address.
+    // A "?" or "#" with nothing after it is lost in parsing, so the text itself is tested.
     if (url === null || /[?#@\\]/.test(text) || url.pathname !== "/")
       throw new Error(`is not an address of scheme and host alone, such as ${example}`);
     return url.origin;
   });
-/** Where an API begins; paths are appended to it. */
+/** The base address of an API; paths are appended to it. */
 const apiAddress = readBy((text) => {
   const url = /^https?:\/\//i.test(text) ? URL.parse(text) : null;
   if (url === null || /[?#\\]/.test(text) || url.username !== "" || url.password !== "")
@@ -50,32 +50,32 @@ const schema = z.object({
   /** Address the server listens on. The default keeps a first try private to this machine. */
   HOST: z.string().default("127.0.0.1"),
   PORT: z.coerce.number().int().min(0).max(65535).default(3000),
-  /** The address people and apps reach this server under, without a path; default http://localhost:PORT. */
+  /** The address under which browsers and apps reach this server, without a path; default http://localhost:PORT. */
   QUOTA_URL: httpOrigin("https://quota.example.com"),
 
   /** A Postgres 15 or newer. Without it an embedded database under QUOTA_DATA_DIR is used. docs/operating.md says which parameters it may have. */
   DATABASE_URL: readBy(databaseUrl),
-  /** Connections for everything but the ledger, which has one of its own. */
+  /** Connections for everything but the ledger's holds and settlements, which have connections of their own. */
   DATABASE_POOL_SIZE: z.coerce.number().int().positive().default(10),
-  /** Home of the embedded database, of demo.json and of bills that the database has not taken yet: on a disk that survives a restart. */
+  /** The folder of the embedded database, of demo.json and of settlements that the database has not taken yet: on a disk that survives a restart. */
   QUOTA_DATA_DIR: z.string().default(".quota"),
   /** 1 makes demo data on a Postgres too. The embedded database always has it; 0 leaves it out. */
   QUOTA_DEMO: z.enum(["0", "1"]).optional(),
-  /** Signs sessions. Made once and kept in the database when absent. */
+  /** Signs sessions and encrypts stored secrets. Without it the first server makes a random one and stores it in the database. */
   NEXTAUTH_SECRET: optionalText,
 
-  /** Credits that a new person finds in their wallet; 1,000,000 are one dollar. */
+  /** Credits in the wallet of a new user; 1,000,000 are one dollar. */
   QUOTA_WELCOME_CREDITS: z.coerce.number().int().min(0).max(1_000_000_000_000).default(1_000_000),
   /**
-   * Where mail goes out, such as smtps://user:password@mail.example.com. Without it mail is
-   * written to the output in development and on the embedded database, and elsewhere
-   * nobody can sign up by email or reset a password.
+   * The mail server, such as smtps://user:password@mail.example.com. Without it mails are
+   * written to the output in development and on the embedded database; elsewhere they are not
+   * sent, so no user can sign up by email or reset a password.
    */
   SMTP_URL: optionalText.refine(
     (address) => address === undefined || /^smtps?:$/.test(URL.parse(address)?.protocol ?? ""),
     "is not an address such as smtps://user:password@mail.example.com",
   ),
-  /** Who mail is from; by default no-reply at the host of QUOTA_URL. */
+  /** The sender of mails; by default no-reply at the host of QUOTA_URL. */
   QUOTA_MAIL_FROM: optionalText,
   /** Signing in with Google: the OAuth client; its redirect URI is QUOTA_URL/api/auth/callback/google. */
   GOOGLE_CLIENT_ID: optionalText,
@@ -84,7 +84,7 @@ const schema = z.object({
   GITHUB_CLIENT_ID: optionalText,
   GITHUB_CLIENT_SECRET: optionalText,
 
-  /** What people can add to their wallet at once, in dollars, separated by commas. */
+  /** The top-ups that are sold, in dollars, separated by commas. */
   QUOTA_PACKAGES: z
     .string()
     .default("5,10,25,50")
@@ -96,34 +96,34 @@ const schema = z.object({
         context.addIssue({ code: "custom", message: "is not a list of different amounts from 0.50 on, such as 5,10,25,50" });
       return cents;
     }),
-  /** Payments go through this Stripe account: its secret key. See docs/payments.md. */
+  /** The secret key of the Stripe account that takes payments. See docs/payments.md. */
   STRIPE_SECRET_KEY: optionalText,
-  /** Signs what Stripe sends to QUOTA_URL/api/stripe/webhook; without it nothing is taken there. */
+  /** Verifies what Stripe sends to QUOTA_URL/api/stripe/webhook; without it every event is refused. */
   STRIPE_WEBHOOK_SECRET: optionalText,
   /** Another address for Stripe's API, such as http://127.0.0.1:12111, for tests. */
   STRIPE_API_URL: httpOrigin("http://127.0.0.1:12111"),
-  /** How long Stripe may take to answer one call; a call is made up to three times. */
+  /** Time limit of one call to Stripe, in milliseconds; a call is tried up to three times. */
   QUOTA_STRIPE_TIMEOUT_MS: milliseconds.default(10_000),
   /**
-   * A checkout page of our own, where no money moves, as long as there is no
-   * STRIPE_SECRET_KEY. auto: in development, and where the simulator answers on the
-   * embedded database, because elsewhere anybody could give themselves what costs you
-   * money. on: everywhere. off: never.
+   * The sandbox checkout, a page of our own where no money moves, while there is no
+   * STRIPE_SECRET_KEY. auto: in development, and on the embedded database while no provider is
+   * configured; elsewhere any user could give themselves credits that you pay a provider for. on:
+   * everywhere. off: never.
    */
   QUOTA_SANDBOX_CHECKOUT: z.enum(["auto", "on", "off"]).default("auto"),
-  /** People get a mail when their balance falls below this many credits; 0 for never. */
+  /** A user gets a mail when the balance falls below this many credits; 0 for never. */
   QUOTA_LOW_BALANCE_CREDITS: z.coerce.number().int().min(0).max(1_000_000_000_000).default(500_000),
 
   /** Requests a minute for one API key, counted by each server process. */
   QUOTA_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
   /**
-   * Requests a minute for one user of an app: one that X-Quota-User names, or one person's access tokens. By default a
-   * fifth of what a key has, but at least 60, or all of it where that is less.
+   * Requests a minute for one user of an app: the user that X-Quota-User names, or all access tokens of one
+   * user. By default a fifth of a key's limit, but at least 60, or all of it where that is less.
    */
   QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE: z.coerce.number().int().positive().optional(),
-  /** Requests a minute from one address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */
+  /** Requests a minute from one IP address to /oauth/authorize, and as many to /oauth/token, counted by each server process. */
   QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: z.coerce.number().int().positive().default(600),
-  /** Connections that each server process keeps open at most. */
+  /** Connections that each server process accepts at a time. */
   QUOTA_MAX_CONNECTIONS: z.coerce.number().int().positive().default(10_000),
   /** The largest request body, in bytes. */
   QUOTA_MAX_BODY_BYTES: z.coerce
@@ -131,32 +131,32 @@ const schema = z.object({
     .int()
     .positive()
     .default(10 * 1024 * 1024),
-  /** How long a provider may take to begin its answer. */
+  /** How long a provider may take to begin its answer, in milliseconds. */
   QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS: milliseconds.default(300_000),
-  /** How long a provider may pause within an answer. */
+  /** How long a provider may pause within an answer, in milliseconds. */
   QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: milliseconds.default(120_000),
-  /** How long one request may take in all; a hold older than this is swept. */
+  /** How long one request may take in all, in milliseconds; the sweeper returns older holds. */
   QUOTA_REQUEST_TIMEOUT_MS: milliseconds.default(600_000),
-  /** How long a request waits for credits that other requests of the same payer hold, before it is answered 429; 0: not at all. */
+  /** How long a request waits for credits that other requests of the same payer hold, in milliseconds, before it is answered 429; 0: not at all. */
   QUOTA_HOLD_WAIT_MS: z.coerce.number().int().min(0).max(600_000).default(10_000),
-  /** Proxies in front of the server, each of which adds to X-Forwarded-For whom it heard from. 0: nobody vouches, the connection tells. */
+  /** Proxies in front of the server, each of which appends its client's address to X-Forwarded-For. 0: the header is ignored and the connection's address counts. */
   QUOTA_TRUSTED_PROXIES: z.coerce.number().int().min(0).max(10).default(0),
-  /** Processes that serve, on one port and one Postgres; about one for each core that Postgres does not need. */
+  /** Server processes on one port and one Postgres; about one for each core that Postgres does not need. */
   QUOTA_PROCESSES: z.coerce.number().int().min(1).max(64).default(1),
-  /** How long a stopping server waits for requests that are under way. */
+  /** How long a stopping server waits for requests under way, in milliseconds. */
   QUOTA_SHUTDOWN_TIMEOUT_MS: milliseconds.default(30_000),
 
-  /** 1 lets webhooks go to this machine itself, for development and tests; other private addresses are never called. */
+  /** 1 lets webhooks go to this machine's loopback address, for development and tests; other private addresses are never called. */
   QUOTA_WEBHOOK_ALLOW_LOOPBACK: flag,
-  /** How long a webhook's receiver may take in all. */
+  /** How long one delivery to a webhook's receiver may take, in milliseconds. */
   QUOTA_WEBHOOK_TIMEOUT_MS: milliseconds.default(10_000),
-  /** The wait before the second attempt; each later one is three times as long, and at most 4,320 times as long as the first. */
+  /** The wait before the second attempt in milliseconds; each later wait is three times as long, and at most 4,320 times as long as the first. */
   QUOTA_WEBHOOK_FIRST_RETRY_MS: milliseconds.default(10_000),
 
   /**
-   * The simulator answers as long as no provider is configured. auto: on the embedded
-   * database and with demo data only, because elsewhere it would bill real credits
-   * for made-up answers. on: everywhere. off: never, but for `test` keys.
+   * The simulator answers requests while no provider is configured. auto: only on the embedded
+   * database and with demo data, because elsewhere it would bill real credits for made-up
+   * answers. on: everywhere. off: only for `test` keys.
    */
   QUOTA_SIMULATOR: z.enum(["auto", "on", "off"]).default("auto"),
   /** Words a second that the simulator streams; 0 means as fast as it can. */
@@ -198,8 +198,8 @@ export function parseEnv(source: Record<string, string | undefined>): Env {
   throw new Error(`The environment has values that Quota cannot use:\n${lines.join("\n")}`);
 }
 
-// A file named .env in the working directory fills in what the environment leaves
-// open; tests take nothing from it.
+// A file named .env in the working directory sets variables that the environment does not; tests
+// do not read it.
 if (process.env.NODE_ENV !== "test" && existsSync(".env")) process.loadEnvFile(".env");
 
 export const env: Env = parseEnv(process.env);

@@ -1,14 +1,14 @@
 /**
- * Money for people. A credit is a micro-dollar and every amount is a whole number
- * of credits, so nothing here ever becomes floating point.
+ * Amounts for display. A credit is a micro-dollar and every amount is a whole number of
+ * credits, so no function here uses floating point.
  */
 const CREDITS_PER_DOLLAR = 1_000_000n;
 const CREDITS_PER_CENT = 10_000n;
 
 /**
- * `$8.40`, and `<$0.01` for what is less than a cent and not nothing. What is less than the
- * next cent is left out: a balance must not look like more than it is, here or in an app
- * (`formatCredits` in packages/nextjs). What somebody owes is told exactly instead.
+ * Dollars with two decimals, rounded towards zero: `$8.40`; `<$0.01` for less than a cent and more than
+ * nothing. A balance must not be shown as more than it is, here or in an app (`formatCredits` in
+ * packages/nextjs). Debts are shown with `exactDollars` instead.
  */
 export function dollars(credits: bigint): string {
   const size = credits < 0n ? -credits : credits;
@@ -18,7 +18,7 @@ export function dollars(credits: bigint): string {
   return `${sign}$${grouped(cents / 100n)}.${String(cents % 100n).padStart(2, "0")}`;
 }
 
-/** `$0.00045`: every digit that is not a nought at the end, at least two after the point. */
+/** Dollars with all digits up to the last that is not zero, at least two after the point: `$0.00045`. */
 export function exactDollars(credits: bigint): string {
   const size = credits < 0n ? -credits : credits;
   const fraction = String(size % CREDITS_PER_DOLLAR)
@@ -27,7 +27,7 @@ export function exactDollars(credits: bigint): string {
   return `${credits < 0n ? "−" : ""}$${grouped(size / CREDITS_PER_DOLLAR)}.${fraction}`;
 }
 
-/** `450 credits = $0.00045`, for whoever wants to know exactly. */
+/** Credits and exact dollars: `450 credits = $0.00045`. */
 export function exactly(credits: bigint): string {
   return `${inCredits(credits)} = ${exactDollars(credits)}`;
 }
@@ -37,12 +37,12 @@ export function inCredits(credits: bigint): string {
   return `${credits < 0n ? "−" : ""}${grouped(size)} ${size === 1n ? "credit" : "credits"}`;
 }
 
-/** `1,234,567`, the same in every locale, as the rest of the interface is. */
+/** A whole number with commas between thousands: `1,234,567`. The interface is in English, so the locale does not matter. */
 export function grouped(number: bigint | number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
-/** Credits of what a person types for dollars: `5`, `$5.00`, `0,50`; null for what is no amount with at most two decimals. */
+/** Parses dollars that a user typed (`5`, `$5.00`, `0,50`) into credits; null when the text is no amount with at most two decimals. */
 export function creditsOf(typed: string): bigint | null {
   const match = /^\$?\s*(\d{1,7})(?:[.,](\d{1,2}))?$/.exec(typed.trim());
   return match === null
