@@ -3,7 +3,7 @@ import { classes } from "./classes.ts";
 /** An app's logo, or the first letter of its name. The name stands beside it. */
 export function AppTile({ name, logoUrl, small = false }: { name: string; logoUrl?: string | null; small?: boolean }) {
   const size = small ? "size-6 rounded text-xs" : "size-10 rounded-lg text-base";
-  // Logos come from anywhere; next/image would fetch them from this server.
+  // An <img>, because next/image would have this server fetch the app's address.
   if (logoUrl) return <img src={logoUrl} alt="" referrerPolicy="no-referrer" className={classes("shrink-0 object-cover", size)} />;
   return (
     <span

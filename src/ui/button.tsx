@@ -4,10 +4,10 @@ import type { ComponentProps, MouseEvent } from "react";
 import { look } from "./button-look.ts";
 
 /**
- * `unavailable` is for a moment in which pressing it does nothing, such as while it is at work:
- * unlike with `disabled` it keeps the focus, so that whoever pressed it goes on from there.
- * `asChild` lends the look to a link. What `className` says against the look needs Tailwind's
- * `!`: merging would cost every page a library.
+ * `unavailable` is for a time in which pressing the button does nothing, such as while a request runs:
+ * unlike `disabled` it keeps the focus, so a keyboard user continues from the button. `asChild` gives
+ * the look to a link. A class in `className` that contradicts the look needs Tailwind's `!`: merging
+ * classes would add a library to every page.
  */
 export function Button({
   kind,
@@ -28,7 +28,7 @@ export function Button({
   );
 }
 
-/** Keeps the form from being sent too: also Enter in a field of it comes as a click on its button. */
+/** Also keeps the form from being sent, because the browser turns Enter in a field into a click on the submit button. */
 function doNothing(event: MouseEvent) {
   event.preventDefault();
 }

@@ -5,7 +5,7 @@ export function Card({ className, ...props }: ComponentProps<"section">) {
   return <section className={classes("rounded-lg border border-line bg-surface", className)} {...props} />;
 }
 
-/** Nothing here yet: what this is, and the next step. */
+/** For an empty list: what would be listed, and the next step. */
 export function EmptyState({ title, children, action }: { title: string; children: ReactNode; action?: ReactNode }) {
   return (
     <div className="rounded-lg border border-dashed border-line-strong/50 px-6 py-10 text-center">
@@ -16,7 +16,7 @@ export function EmptyState({ title, children, action }: { title: string; childre
   );
 }
 
-/** Figures side by side; on a narrow screen two in a line, or one that needs the line for itself. The lines between them are the gaps. */
+/** Figures side by side; on a narrow screen two in a row, or one that needs the whole row. The lines between them are the grid's gaps. */
 export function Figures({ className, ...props }: ComponentProps<"dl">) {
   return (
     <dl

@@ -1,8 +1,8 @@
 import { grouped } from "#money";
 
 /**
- * Where the axis of a chart has its lines: from zero in two to four equal steps of 1, 2
- * or 5 times a power of ten, to the first that reaches `most`. All are whole numbers.
+ * The values of a chart's axis lines: from zero in two to four equal steps of 1, 2 or 5 times a
+ * power of ten, up to the first that is at least `most`. All are whole numbers.
  */
 export function ticksUpTo(most: number): number[] {
   let step = 1;
@@ -11,12 +11,12 @@ export function ticksUpTo(most: number): number[] {
   return Array.from({ length: count + 1 }, (_, n) => n * step);
 }
 
-/** What is written at the lines: `1.5K`. */
+/** The label of a line: `1.5K`. */
 export function countLabel(value: number): string {
   return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 }).format(value);
 }
 
-/** The same for credits: `$0.05`, at each of them with the digits that it takes to tell a step exactly. */
+/** The label of a line in credits: `$0.05`, with the digits that a step needs to be exact. */
 export function dollarLabel(credits: number, step: number): string {
   if (credits === 0) return "$0";
   const dollars = credits / 1_000_000;

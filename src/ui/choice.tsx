@@ -3,7 +3,7 @@
 import { type ComponentProps, type ReactNode, useId } from "react";
 import { classes } from "./classes.ts";
 
-/** Answers to one question. `legend` asks it. */
+/** Radio buttons or checkboxes for one question, which is `legend`. */
 export function Choices({
   legend,
   hint,
@@ -31,7 +31,7 @@ export function Choices({
 
 type ChoiceProps = Omit<ComponentProps<"input">, "title"> & { type: "radio" | "checkbox"; title: ReactNode; says?: ReactNode };
 
-/** One answer, with the sentence that explains it. */
+/** A radio button or checkbox with a sentence that explains it. */
 export function Choice({ title, says, className, ...input }: ChoiceProps) {
   const id = useId();
   return (

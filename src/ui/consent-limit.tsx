@@ -5,7 +5,7 @@ import { dollars } from "#money";
 import { classes } from "./classes.ts";
 import { control } from "./field.tsx";
 
-/** The monthly limit: an amount, or none. `problem` is what was typed and could not be used. */
+/** The monthly limit: an amount, or none. `problem` is text that the user typed and that is no amount. */
 export function ConsentLimit({ proposed, problem }: { proposed: bigint | null; problem?: string | undefined }) {
   const [limited, setLimited] = useState(proposed !== null || problem !== undefined);
   const amount = useRef<HTMLInputElement>(null);

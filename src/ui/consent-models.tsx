@@ -4,10 +4,10 @@ import { useState } from "react";
 
 type Props = { appName: string; ids: string[]; ofThisApp: boolean; ticked: string[] };
 
-/** Which models the app may use, behind a disclosure that says what is chosen. None chosen means any. */
+/** The models that the app may use, behind a disclosure that names the choice. No model ticked means any. */
 export function ConsentModels({ appName, ids, ofThisApp, ticked }: Props) {
   const [chosen, setChosen] = useState(ids.filter((id) => ticked.includes(id)).length);
-  // None ticked means any, which nobody chose whose models are gone by now.
+  // Models that were ticked and exist no more: shown open, because no tick would mean any model, which the user did not choose.
   const gone = ticked.length > 0 && !ids.some((id) => ticked.includes(id));
   const all = ofThisApp ? `any of the ${ids.length} this app uses` : "any";
   return (

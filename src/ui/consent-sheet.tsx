@@ -12,10 +12,10 @@ import { Money } from "./money.tsx";
 import { NotYou } from "./not-you.tsx";
 import { percentOf } from "./percent.ts";
 
-/** What a person allowed an app before, in all their connections with it. */
+/** What a user allowed an app before, in all links of the user with the app. */
 type Earlier = {
   scopes: readonly string[];
-  /** What connections by the app's own ids may do; a request for less leaves them as they are. */
+  /** Scopes of links with ids of the app's own; a request for fewer scopes leaves those links as they are. */
   ownIdScopes: readonly string[];
   monthlyLimit: bigint | null;
   allowedModels: string[];
@@ -28,35 +28,35 @@ type Props = {
   scopes: readonly string[];
   email: string;
   balance: bigint;
-  /** How many messages of a usual length the balance buys; null when nobody can tell. */
+  /** How many messages of a usual length the balance buys; null without a model whose price is known. */
   worth: { messages: bigint; model: string } | null;
-  /** What the person may choose from. */
+  /** The models that the user may choose from. */
   models: { ids: string[]; ofThisApp: boolean };
-  /** What they allowed this app before. */
+  /** What the user allowed this app before; null for a first consent. */
   earlier: Earlier | null;
-  /** Where they come back to, as they would say it. */
+  /** The host that the user returns to. */
   returnHost: string;
-  /** Where the form goes, and where somebody else comes back to. Without it the sheet is a picture of itself. */
+  /** The path of the consent page, which the form posts to and which another user returns to after signing in. Without it the sheet is a preview. */
   page?: string | undefined;
-  /** What the form has to bring back. */
+  /** The form's token. */
   token?: string | undefined;
-  /** What they filled in for this request before. */
+  /** What the user filled in for this request before. */
   typed?: TypedBefore | undefined;
-  /** Something changed since the page was shown. */
+  /** Whether something changed since the page was shown. */
   again?: boolean | undefined;
 };
 
-/** What was filled in already. */
+/** The filled-in form. */
 export type TypedBefore = {
   limit: bigint | null;
-  /** What was typed for the limit and can't be used. */
+  /** Text that was typed as the limit and is no amount. */
   problem?: string | undefined;
   models: string[];
 };
 
 const PROPOSED_LIMIT = 5_000_000n;
 
-/** The consent page: what an app wants, who is asked, and how much they allow. The dashboard shows the very same one as a preview. */
+/** The consent page: the app, what it asks for, whose wallet, and how much it may spend. The dashboard's preview renders the same component. */
 export function ConsentSheet({
   app,
   scopes,
@@ -72,7 +72,7 @@ export function ConsentSheet({
   again,
 }: Props) {
   const spends = scopes.includes("credits.spend");
-  // Nobody has chosen to have no limit who was not asked for one.
+  // An earlier consent without `credits.spend` did not ask for a limit, so its null does not mean that the user chose none.
   const spent = earlier?.scopes.includes("credits.spend") === true;
   const before = spent ? earlier.monthlyLimit : (earlier?.monthlyLimit ?? PROPOSED_LIMIT);
   const proposed = typed === undefined ? before : typed.limit;
@@ -82,7 +82,7 @@ export function ConsentSheet({
   return (
     <div className="rounded-xl border border-line bg-surface p-5 sm:p-8">
       <div className="flex items-center gap-3 text-soft">
-        {/* A logo from elsewhere would tell its server who is deciding what, so only one that comes with the page is shown. */}
+        {/* Only a logo in a data: address is shown: loading another would tell its server that this user is deciding. */}
         <AppTile name={app.name} logoUrl={app.logoUrl?.startsWith("data:image/") ? app.logoUrl : null} />
         <ArrowRight size={18} aria-hidden="true" />
         <Mark size={40} />
@@ -146,7 +146,7 @@ export function ConsentSheet({
         <p className="mt-6 border-t border-line pt-4 text-sm text-soft [overflow-wrap:anywhere]">
           Signed in as <span className="font-medium text-ink">{email}</span> · <NotYou page={page}>not you?</NotYou>
         </p>
-        {/* Allow comes first in the form, so that Enter in a field never means Cancel. */}
+        {/* "Allow" is first in the form, because Enter in a field presses the first submit button. */}
         <div className="mt-4 flex flex-row-reverse gap-3">
           <Button type="submit" name="decision" value="allow" kind="primary" className="flex-1">
             Allow
@@ -161,7 +161,7 @@ export function ConsentSheet({
         <input type="hidden" name="decision" value="cancel" />
       </form>
       <p className="mt-4 text-sm text-soft [overflow-wrap:anywhere]">
-        {/* Who only signs in has nothing there. */}
+        {/* Without a credits scope the app is not listed in the wallet. */}
         {scopes.some((scope) => scope.startsWith("credits.")) && "Change or end this any time in Wallet → Connected apps. "}
         You return to {returnHost}.
       </p>
@@ -169,11 +169,11 @@ export function ConsentSheet({
   );
 }
 
-/** What the app may do from now on; when it was allowed something before, what of that is new. */
+/** What the app may do; after an earlier consent, which of it is new. */
 function Rights({ scopes, earlier }: { scopes: readonly string[]; earlier: Earlier | null }) {
   const can = rights(scopes);
   const before = earlier === null ? [] : rights(earlier.scopes);
-  // Another connection may do what this one does not ask for, and goes on doing it. Who only signs in changes none.
+  // Another link keeps scopes that this request does not ask for. A request without a credits scope changes no link.
   const kept = scopes.some((scope) => scope.startsWith("credits.")) ? earlier?.ownIdScopes : earlier?.scopes;
   const elsewhere = (scope: string) => kept?.includes(scope) === true;
   const here = (scope: string) => (elsewhere(scope) ? " through this connection" : "");
@@ -221,7 +221,7 @@ function rights(scopes: readonly string[]): string[] {
     has("credits.read") && "see your balance",
     has("openid") && "know that it is you when you come back",
     has("profile") && "see your name",
-    // Connecting shows the address to an app that may act for the wallet.
+    // An app with `credits.read` sees the email on connecting.
     (has("email") || has("credits.read")) && "see your email address",
   ].filter((line) => line !== false);
 }
@@ -246,12 +246,12 @@ function List({ title, lines, icon }: { title: string; lines: string[]; icon: Re
   );
 }
 
-/** What a person may choose from: the models of the app, or where it named none, all there are. */
+/** The models that a user may choose from: the app's, or all where the app names none. */
 export function modelChoice(ofApp: string[], all: string[]): Props["models"] {
   return ofApp.length > 0 ? { ids: ofApp, ofThisApp: true } : { ids: all, ofThisApp: false };
 }
 
-/** A name that could push everything else off the screen is not shown in full; nor does one (bdi) turn the words around it. */
+/** Cuts a long name, which could push the rest of the page off the screen. The `<bdi>` around it isolates its text direction. */
 export function shortened(name: string, length: number): string {
   const letters = [...name];
   return letters.length <= length
@@ -267,13 +267,13 @@ function about(worth: Props["worth"]): string {
   return ` · about ${grouped(rounded(worth.messages))} ${worth.messages === 1n ? "message" : "messages"} at ${worth.model}`;
 }
 
-/** To two digits that count: nobody can know more. */
+/** Rounded down to two significant digits, because the estimate is not more exact. */
 function rounded(count: bigint): bigint {
   const step = 10n ** BigInt(Math.max(0, String(count).length - 2));
   return (count / step) * step;
 }
 
-/** Adding credits leads back here. */
+/** A link to adding credits, which returns to the consent page. */
 function EmptyWallet({ page }: { page: string }) {
   const words = "add credits";
   return (

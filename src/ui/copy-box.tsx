@@ -1,6 +1,6 @@
 import { CopyButton } from "./copy-button.tsx";
 
-/** A secret on its one appearance, or any text that is there to be copied. */
+/** A secret that is shown once, or other text to copy. */
 export function CopyBox({ label, text }: { label: string; text: string }) {
   return (
     <div>
@@ -13,7 +13,7 @@ export function CopyBox({ label, text }: { label: string; text: string }) {
   );
 }
 
-/** Says that what follows will never be shown again. */
+/** Says that `what` is shown only this once. */
 export function ShownOnce({ what }: { what: string }) {
   return (
     <p className="rounded-md bg-warning-wash px-3 py-2 text-sm text-warning">

@@ -6,7 +6,7 @@ import { look } from "./button-look.ts";
 type State = "ready" | "copied" | "failed";
 const words: Record<State, string> = { ready: "Copy", copied: "Copied", failed: "Press Ctrl C" };
 
-/** `what` names the text for those who can't see what stands beside the button. */
+/** `what` names the text for screen readers. */
 export function CopyButton({ text, what, kind = "secondary" }: { text: string; what: string; kind?: "primary" | "secondary" | "quiet" }) {
   const [state, setState] = useState<State>("ready");
   useEffect(() => {
@@ -20,7 +20,7 @@ export function CopyButton({ text, what, kind = "secondary" }: { text: string; w
       await navigator.clipboard.writeText(text);
       setState("copied");
     } catch {
-      // Browsers give the clipboard to secure pages only; over plain http on a network address it is missing.
+      // Browsers offer the clipboard only in secure contexts; it is missing over http on a network address.
       setState("failed");
     }
   }

@@ -1,7 +1,7 @@
 import { CodeBlock } from "./code-block.tsx";
 import { CopyButton } from "./copy-button.tsx";
 
-/** The first request, for this very server. */
+/** A first request to this server. */
 export function Curl({ origin }: { origin: string }) {
   const text = `curl ${origin}/v1/chat/completions \\
   -H "Authorization: Bearer sk-quota-your-api-key" \\

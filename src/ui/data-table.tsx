@@ -9,32 +9,31 @@ export type Column<Item> = {
   header: ReactNode;
   cell: (item: Item) => ReactNode;
   numeric?: boolean;
-  /** For the head and the cells, such as from which width on the column is shown. */
+  /** For the column's head and cells, such as the width from which the column is shown. */
   className?: string;
   cellClassName?: string;
 };
 
 type Props<Item> = {
   label: string;
-  /** Made once, outside of a component or in a memo. */
+  /** A constant, or memoized: a new array rebuilds the table. */
   columns: readonly Column<Item>[];
   items: Item[];
   idOf: (item: Item) => string;
   /**
-   * What a click anywhere in a row does. One cell of each row has a button or link marked
-   * with `opener`, which does the same for keyboards and screen readers.
+   * Called on a click anywhere in a row. One cell of each row has a button or link marked with
+   * `opener`, which does the same for keyboards and screen readers.
    */
   onOpen?: (item: Item, opener: HTMLElement | null) => void;
 };
 
 const features = tableFeatures({});
 
-/** What marks the button or link by which the keyboard goes through the rows. */
+/** Marks the button or link of a row that has the keyboard's focus. */
 export const opener = { "data-opener": "" } as const;
 
 /**
- * A table whose rows the keyboard walks: arrow keys, Home and End go from row to row,
- * Enter opens.
+ * A table with keyboard navigation: arrow keys, Home and End move between rows, Enter opens one.
  */
 export function DataTable<Item extends RowData & object>({ label, columns, items, idOf, onOpen }: Props<Item>) {
   const tableColumns = useMemo(() => {
@@ -63,7 +62,7 @@ export function DataTable<Item extends RowData & object>({ label, columns, items
       </thead>
       <tbody onKeyDown={walk}>
         {table.getRowModel().rows.map((row) => (
-          // The row is only a larger target for the pointer; the opener in it is what keyboards and screen readers use.
+          // The row's click is a larger target for the pointer; keyboards and screen readers use the opener in it.
           <Tr
             key={row.id}
             className={onOpen && "cursor-pointer hover:bg-sunken/60 has-[[data-opener]:focus-visible]:bg-sunken/60"}

@@ -10,9 +10,9 @@ type Props = {
   title: string;
   /** One sentence below the title. */
   description?: ReactNode;
-  /** false while closing by accident would lose something that can't be had again. */
+  /** false while closing the dialog would lose something that is shown only once. */
   dismissible?: boolean;
-  /** What gets the focus afterwards, where what had it before is gone, such as the item of a menu or another dialog. */
+  /** Gets the focus afterwards, when the element that had it before is gone, such as a menu's item or another dialog. */
   returnFocusTo?: RefObject<HTMLElement | null>;
   children: ReactNode;
 };
@@ -34,7 +34,7 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
             focusFirst(event.currentTarget as HTMLElement);
           }}
           onCloseAutoFocus={(event) => {
-            // Radix knows only of triggers of its own.
+            // Radix returns the focus only to triggers of its own.
             event.preventDefault();
             const goesBackTo = returnFocusTo?.current ?? openedFrom.current;
             if (goesBackTo instanceof HTMLElement) goesBackTo.focus();
@@ -42,7 +42,7 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
           {...(description === undefined ? { "aria-describedby": undefined } : {})}
           className="fixed inset-x-0 bottom-0 z-50 max-h-[92dvh] scroll-pt-16 overflow-y-auto outline-none rounded-t-xl border border-line bg-surface p-5 shadow-xl sm:inset-x-auto sm:bottom-auto sm:left-1/2 sm:top-1/2 sm:w-[32rem] sm:-translate-x-1/2 sm:-translate-y-1/2 sm:rounded-xl sm:p-6"
         >
-          {/* Stays in sight, so that a long dialog can be closed from anywhere in it. */}
+          {/* Sticky, so that a long dialog can be closed from any scroll position. */}
           <div className="sticky -top-5 z-10 -mx-5 -mt-5 -mb-1 flex items-start justify-between gap-4 bg-surface px-5 pb-1 pt-5 sm:-top-6 sm:-mx-6 sm:-mt-6 sm:px-6 sm:pt-6">
             <Radix.Title className="text-lg font-semibold tracking-tight [overflow-wrap:anywhere]">{title}</Radix.Title>
             {dismissible && (
@@ -61,7 +61,7 @@ export function Dialog({ open, onOpenChange, title, description, dismissible = t
   );
 }
 
-/** Where one goes on: the first field, or the answer given so far; in a dialog that is only read, the dialog itself. */
+/** Focuses the first field, or the checked radio button; in a dialog without fields, the dialog itself. */
 function focusFirst(dialog: HTMLElement): void {
   const fields = [...dialog.querySelectorAll<HTMLInputElement>("input:not([type=hidden]), select, textarea")].filter(
     (field) => !field.disabled,

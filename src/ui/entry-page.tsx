@@ -2,7 +2,7 @@ import Link from "next/link";
 import type { ReactNode } from "react";
 import { Mark } from "./mark.tsx";
 
-/** A page at the door: one short form, and what else one may have come for. */
+/** A page for signing in, signing up and the like: one short form, and links to the others below. */
 export function EntryPage({ title, children, below }: { title: string; children: ReactNode; below?: ReactNode }) {
   return (
     <main className="mx-auto flex w-full max-w-sm flex-1 flex-col justify-center px-4 py-12">

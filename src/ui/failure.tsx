@@ -2,14 +2,14 @@
 
 import { MessagePage } from "./message-page.tsx";
 
-/** What a page shows that could not be made. `digest` is what the server's log calls it. */
+/** Shown in place of a page that failed. `digest` is the error's name in the server's log. */
 export function Failure({ error, retry }: { error: unknown; retry: () => void }) {
   const digest = error instanceof Error && "digest" in error ? String(error.digest) : null;
   return (
     <MessagePage
       title="This page could not be loaded"
       actions={
-        // Every page brings this one along, so it does without the button's code.
+        // A plain button, because every page loads this component, and `Button` would add its code to all.
         <button
           type="button"
           onClick={() => retry()}

@@ -8,7 +8,7 @@ export const control =
 
 type Around = { label: string; hint?: ReactNode; error?: string | undefined; optional?: boolean };
 
-/** A labelled input; what is wrong with it stands below and is read out with it. */
+/** A labelled input; its error is below it and is read out with it. */
 export function TextField({
   label,
   hint,
@@ -88,10 +88,10 @@ function Field({ ids, label, hint, error, optional, children }: Around & { ids: 
   );
 }
 
-/** What went wrong with a whole form; read out when it appears, and brought into sight. */
+/** The error of a whole form; read out and scrolled into view when it appears. */
 export function FormError({ children }: { children: string }) {
   const text = useRef<HTMLParagraphElement>(null);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another sentence has to be seen as well.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another sentence has to be scrolled into view too.
   useEffect(() => {
     text.current?.scrollIntoView({ block: "nearest" });
   }, [children]);

@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { classes } from "./classes.ts";
 
-/** How a request is paid for: an app and Quota as two lifelines, and what goes between them. */
+/** How a request is paid for: a sequence diagram of an app and Quota. */
 export function FlowDiagram() {
   return (
     <figure className="rounded-xl border border-line bg-surface p-4 shadow-xs sm:p-6" aria-labelledby="flow-caption">
@@ -73,7 +73,7 @@ function Message({ step, label, note, back = false }: { step: number; label: Rea
   );
 }
 
-/** As wide as there is room; its head keeps its shape. */
+/** As wide as its container; the head keeps its proportions. */
 function Arrow({ back }: { back: boolean }) {
   const head = (
     <svg

@@ -6,9 +6,9 @@ import { useKeepFocus } from "./keep-focus.tsx";
 import { useReady } from "./use-ready.ts";
 
 /**
- * The fields of a form that was painted by the server. Until the browser has taken over
- * they can't be typed into, because nobody would hear of it; they look no different.
- * A field or button that goes hands its focus on.
+ * The fields of a server-rendered form. They are disabled until hydration, because React would not
+ * see what is typed before; they look the same. When a focused field or button is removed, the focus
+ * moves to the next one (`useKeepFocus`).
  */
 export function FormBody({ className, children }: { className?: string; children: ReactNode }) {
   const ready = useReady();

@@ -3,8 +3,8 @@
 import { useEffect } from "react";
 
 /**
- * Takes `data-hydrating` off the document when the browser has taken the page over.
- * Before that a button does nothing; whoever drives the page by program can wait for it.
+ * Removes `data-hydrating` from the document element after hydration. Before it a button does
+ * nothing; browser tests wait for it.
  */
 export function Hydrated() {
   useEffect(() => document.documentElement.removeAttribute("data-hydrating"), []);

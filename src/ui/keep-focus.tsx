@@ -4,16 +4,16 @@ import { type ComponentProps, type RefObject, useEffect, useRef } from "react";
 import { classes } from "./classes.ts";
 
 /**
- * For places where what has the focus may go away: a row with the button in it that removes
- * it, a button in whose place a form appears. The focus then goes to what came next, or
- * before, or else to this box; otherwise whoever uses a keyboard or a screen reader would be
- * thrown to the top of the page. Dialogs see to that themselves, and bring focus back here.
+ * For places where the focused element may be removed: a row whose button removes it, a button that a
+ * form replaces. The focus then moves to the next element, else to the one before, else to this box;
+ * without this the browser would move it to the top of the page. Dialogs manage the focus themselves and
+ * return it to an element here.
  */
 export function KeepFocus({ className, ...props }: ComponentProps<"div">) {
   return <div ref={useKeepFocus<HTMLDivElement>()} className={classes("outline-none", className)} {...props} />;
 }
 
-/** The same for a box that is there anyway. */
+/** `KeepFocus` as a hook, for an element that exists anyway. */
 export function useKeepFocus<Box extends HTMLElement>(): RefObject<Box | null> {
   const box = useRef<Box>(null);
   useEffect(() => (box.current === null ? undefined : keepFocusIn(box.current)), []);
@@ -22,7 +22,7 @@ export function useKeepFocus<Box extends HTMLElement>(): RefObject<Box | null> {
 
 function keepFocusIn(box: HTMLElement): () => void {
   let focused: HTMLElement | null = null;
-  /** What could have the focus when it was last seen there, in order. */
+  /** The focusable elements when the focus was last in the box, in document order. */
   let order: HTMLElement[] = [];
 
   function remember({ target }: FocusEvent) {
@@ -31,7 +31,7 @@ function keepFocusIn(box: HTMLElement): () => void {
     order = focusableIn(box);
   }
 
-  // Some browsers say so too when what has the focus is removed; then it is not there any more a moment later.
+  // Some browsers fire focusout also when the focused element is removed; in a microtask it is no longer connected.
   function leave() {
     queueMicrotask(() => {
       if (focused?.isConnected && document.activeElement !== focused) focused = null;

@@ -2,7 +2,7 @@ import { exactDollars } from "#money";
 import { classes } from "./classes.ts";
 import { Money } from "./money.tsx";
 
-/** What is left of a monthly limit, with a thin bar of what is spent. */
+/** What is left of a monthly limit, with a bar of what is spent. */
 export function LimitBar({ limit, spent }: { limit: bigint; spent: bigint }) {
   const left = spent > limit ? 0n : limit - spent;
   const used = limit === 0n ? 100 : Number((spent * 1000n) / limit) / 10;

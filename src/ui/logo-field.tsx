@@ -6,7 +6,7 @@ import { Button } from "./button.tsx";
 
 type Props = { name: string; value: string | null; onChange: (logo: string | null) => void; mostBytes: number; error?: string | undefined };
 
-/** A picture from this device, made small here, so that the server never has to open one. */
+/** A picture from the user's device, scaled down in the browser, so that the server does not decode pictures. */
 export function LogoField({ name, value, onChange, mostBytes, error }: Props) {
   const input = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState<string>();
@@ -15,7 +15,7 @@ export function LogoField({ name, value, onChange, mostBytes, error }: Props) {
 
   async function choose(event: ChangeEvent<HTMLInputElement>) {
     const [file] = event.target.files ?? [];
-    // The same file again has to count as a change.
+    // Choosing the same file again fires a change event only from an empty value.
     event.target.value = "";
     if (file === undefined) return;
     const logo = await small(file, mostBytes).catch(() => null);
@@ -76,7 +76,7 @@ export function LogoField({ name, value, onChange, mostBytes, error }: Props) {
 
 const SIDE = 128;
 
-/** A square out of the middle, as a data: address of at most so many bytes. Throws for what is no picture. */
+/** A square from the middle, as a data: address of at most `mostBytes`. Throws when the file is no picture. */
 async function small(file: File, mostBytes: number): Promise<string> {
   const picture = await createImageBitmap(file);
   const canvas = document.createElement("canvas");
@@ -88,12 +88,12 @@ async function small(file: File, mostBytes: number): Promise<string> {
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
   picture.close();
-  // A browser that can't write WebP writes PNG instead, whatever it is asked for.
+  // A browser without a WebP encoder returns PNG from toDataURL.
   for (const quality of [0.9, 0.7, 0.4]) {
     const address = canvas.toDataURL("image/webp", quality);
     if (bytesOf(address) <= mostBytes) return address;
   }
-  // Noise as a PNG is the largest there is; JPEG makes anything small.
+  // A PNG of a noisy picture may be too large; JPEG is small for any picture.
   return canvas.toDataURL("image/jpeg", 0.6);
 }
 

@@ -1,4 +1,4 @@
-/** Quota's mark. The name stands beside it, so it says nothing to a screen reader. */
+/** Quota's mark. Hidden from screen readers, because the name is beside it. */
 export function Mark({ size = 22 }: { size?: number }) {
   return (
     <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true">

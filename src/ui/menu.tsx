@@ -9,7 +9,7 @@ import { useReady } from "./use-ready.ts";
 
 type Props = { name: string; label: string; buttonRef: RefObject<HTMLButtonElement | null>; children: ReactNode };
 
-/** A button that opens a list of actions. `label` says for a screen reader what they are about. */
+/** A button that opens a list of actions. `label` tells screen readers what the actions are about. */
 export function Menu({ name, label, buttonRef, children }: Props) {
   const ready = useReady();
   return (

@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 
-/** A page that has one thing to say. */
+/** A page with one message. */
 export function MessagePage({ title, children, actions }: { title: string; children: ReactNode; actions: ReactNode }) {
   return (
     <div className="mx-auto flex w-full max-w-xl flex-1 flex-col justify-center px-4 py-16 sm:px-6">

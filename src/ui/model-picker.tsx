@@ -7,7 +7,7 @@ import { control } from "./field.tsx";
 
 type Props = { name: string; ids: string[]; value: string[]; onChange: (ids: string[]) => void; error?: string | undefined };
 
-/** Any model, or only those ticked. No model ticked means any. */
+/** Any model, or only the ticked ones. No model ticked means any. */
 export function ModelPicker({ name, ids, value, onChange, error }: Props) {
   const [some, setSome] = useState(value.length > 0);
   const [search, setSearch] = useState("");
@@ -44,7 +44,7 @@ export function ModelPicker({ name, ids, value, onChange, error }: Props) {
             placeholder="Find a model"
             value={search}
             onChange={(event) => setSearch(event.target.value)}
-            // Enter here must not send the form around it.
+            // Enter in the search must not submit the form around it.
             onKeyDown={(event) => event.key === "Enter" && event.preventDefault()}
             className={classes(control, "h-9 rounded-b-none border-0 border-b border-line text-sm")}
           />

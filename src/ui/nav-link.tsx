@@ -5,7 +5,7 @@ import Link from "next/link";
 import { usePathname } from "next/navigation";
 import type { ReactNode } from "react";
 
-/** A link that knows whether it leads to where one is. `exact`: pages below it don't count; those below `also` do. */
+/** A link that is marked while its page is shown. `exact`: pages below it do not count; pages below `also` do. */
 export function NavLink({
   href,
   exact = false,
@@ -17,7 +17,7 @@ export function NavLink({
   href: string;
   exact?: boolean;
   also?: string;
-  /** false: fetched when it is pressed, for pages that need much and where few go. */
+  /** false: not prefetched, for pages with much data that are seldom opened. */
   prefetch?: false;
   className?: string;
   children: ReactNode;

@@ -3,15 +3,15 @@
 import { usePathname } from "next/navigation";
 import { type ReactNode, useEffect, useRef } from "react";
 
-/** The pages of one place: a column on a wide screen, a strip that scrolls on a narrow one, with where one is in sight. */
+/** The pages of a section: a column on a wide screen, on a narrow one a scrolling strip with the current page in view. */
 export function NavStrip({ label, children }: { label: string; children: ReactNode }) {
   const path = usePathname();
   const strip = useRef<HTMLElement>(null);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another path means another link to bring into sight.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another path has another link to scroll into view.
   useEffect(() => {
     const nav = strip.current;
     const here = nav?.querySelector<HTMLElement>("[aria-current=page]");
-    // Only sideways, and only the strip: the page itself stays where it is.
+    // Sets scrollLeft of the strip: scrollIntoView would scroll the page too.
     if (nav && here) nav.scrollLeft = here.offsetLeft - (nav.clientWidth - here.offsetWidth) / 2;
   }, [path]);
   return (

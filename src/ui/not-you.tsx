@@ -4,7 +4,7 @@ import { signOut } from "next-auth/react";
 import { type ReactNode, useState } from "react";
 import { Button } from "./button.tsx";
 
-/** Signs out and asks who it is; then they come back to `page`. */
+/** Signs out and leads to the sign-in page, which returns to `page`. */
 export function NotYou({ page, look = "link", children }: { page: string; look?: "link" | "button"; children: ReactNode }) {
   const [busy, setBusy] = useState(false);
   async function change() {

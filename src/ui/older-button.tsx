@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Button } from "./button.tsx";
 import { KeepFocus } from "./keep-focus.tsx";
 
-/** The end of a list that may go on. */
+/** The button at the end of a list that loads the next page. */
 export function OlderButton({ more, state, showOlder }: { more: boolean; state: "ready" | "loading" | "failed"; showOlder: () => void }) {
   const [pressed, setPressed] = useState(false);
   if (!more && !pressed) return null;

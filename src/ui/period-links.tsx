@@ -4,7 +4,7 @@ import { segmentLook, segmentsLook } from "./segment-look.ts";
 const names = { today: "Today", "7d": "7 days", "30d": "30 days", "90d": "90 days" } as const;
 export type PeriodName = keyof typeof names;
 
-/** The same screen for another stretch of time. `hrefOf` gives its address. */
+/** Links to the same screen for other periods. `hrefOf` returns a period's address. */
 export function PeriodLinks({ current, hrefOf }: { current: PeriodName; hrefOf: (period: PeriodName) => string }) {
   return (
     <nav aria-label="Period" className={segmentsLook}>
@@ -23,7 +23,7 @@ export function PeriodLinks({ current, hrefOf }: { current: PeriodName; hrefOf: 
   );
 }
 
-/** `the last 30 days`, for a sentence. */
+/** A period's name within a sentence: `the last 30 days`. */
 export function periodWords(period: PeriodName): string {
   return period === "today" ? "today" : `the last ${names[period]}`;
 }

@@ -1,6 +1,6 @@
 import { Badge } from "./badge.tsx";
 
-/** Words for what the ledger and the gateway call things. */
+/** Display names of the ledger's and the gateway's terms. */
 
 export const billingModes = {
   user: {
@@ -24,7 +24,7 @@ const outcomes = {
   swept: { name: "Abandoned", tone: "bad", says: "The server stopped in the middle of it. The credits went back, and nothing was billed." },
 } as const;
 
-/** What went as it should needs no colour. */
+/** `completed` is shown without a coloured badge. */
 export function Outcome({ outcome }: { outcome: keyof typeof outcomes }) {
   if (outcome === "completed") return <span className="text-soft">{outcomes.completed.name}</span>;
   return <Badge tone={outcomes[outcome].tone}>{outcomes[outcome].name}</Badge>;

@@ -6,7 +6,7 @@ import { control } from "./field.tsx";
 
 type Props = { label: string; placeholder?: string; value: string; onChange: (text: string) => void; className?: string };
 
-/** Narrows down what is listed below it, letter by letter. */
+/** A field that filters the list below it with each letter. */
 export function SearchField({ label, placeholder, value, onChange, className }: Props) {
   return (
     <div className={classes("relative", className)}>

@@ -7,17 +7,17 @@ import { Dialog, DialogActions } from "./dialog.tsx";
 
 type Props = {
   title: string;
-  /** What it is, in a sentence: `this key`. */
+  /** The secret's name within a sentence: `this key`. */
   what: string;
   label: string;
   secret: string;
   onSaved: () => void;
-  /** What gets the focus afterwards, where the page stays. */
+  /** Gets the focus after closing, when the page stays. */
   returnFocusTo?: RefObject<HTMLElement | null>;
   children?: ReactNode;
 };
 
-/** A secret on its one appearance. Only the button closes it, because what is lost here can't be had again. */
+/** Shows a secret that is shown once. Only the button closes the dialog, because the secret cannot be shown again. */
 export function SecretDialog({ title, what, label, secret, onSaved, returnFocusTo, children }: Props) {
   return (
     <Dialog open onOpenChange={() => {}} dismissible={false} returnFocusTo={returnFocusTo} title={title}>

@@ -1,6 +1,6 @@
 import { classes } from "./classes.ts";
 
-/** How a choice of few looks, be it of buttons or of links. */
+/** Classes of a segmented control of buttons or links. */
 
 export const segmentsLook = "flex w-fit max-w-full flex-wrap gap-0.5 rounded-lg bg-sunken p-0.5";
 

@@ -11,10 +11,10 @@ export function SignOutButton() {
     if (busy) return;
     setBusy(true);
     try {
-      // Fetched when it is needed: every page has this button, and few people press it.
+      // Imported on the click: every page has this button, and it is seldom pressed.
       const { signOut } = await import("next-auth/react");
       await signOut({ redirect: false });
-      // A full load, so that nothing of the session stays in memory.
+      // A full page load, so that no data of the session stays in memory.
       window.location.assign("/");
     } catch {
       setBusy(false);

@@ -1,7 +1,7 @@
 import Link from "next/link";
 import { Mark } from "./mark.tsx";
 
-/** Where else one can go, below the pages that everybody may read. */
+/** Links to other pages, at the end of public pages. */
 export function SiteFooter() {
   return (
     <footer className="border-t border-line">

@@ -5,7 +5,7 @@ import { Mark } from "./mark.tsx";
 import { NavLink } from "./nav-link.tsx";
 import { SignOutButton } from "./sign-out-button.tsx";
 
-/** What every page has around it. */
+/** The header and frame of every page. */
 export function SiteFrame({ user, footer, children }: { user: { email: string } | null; footer?: ReactNode; children: ReactNode }) {
   return (
     <>

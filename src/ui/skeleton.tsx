@@ -4,7 +4,7 @@ export function Skeleton({ className }: { className?: string }) {
   return <div className={classes("animate-pulse rounded-md bg-sunken motion-reduce:animate-none", className)} />;
 }
 
-/** What stands in for a page's content until it is there. */
+/** A placeholder until a page's content has loaded. */
 export function Loading({ rows = 6, figures = 0 }: { rows?: number; figures?: number }) {
   return (
     <div role="status">

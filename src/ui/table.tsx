@@ -2,7 +2,7 @@ import { ArrowDown, ArrowUp, ChevronsUpDown } from "lucide-react";
 import type { ComponentProps } from "react";
 import { classes } from "./classes.ts";
 
-/** A wide table scrolls sideways on a narrow screen; on a wide one its head stays in sight. */
+/** Scrolls sideways on a narrow screen; on a wide one the head is sticky. */
 export function Table({ className, label, ...props }: ComponentProps<"table"> & { label: string }) {
   return (
     <div className="overflow-x-auto rounded-lg border border-line bg-surface lg:overflow-x-visible">
@@ -25,7 +25,7 @@ export function Th({ className, numeric = false, ...props }: ComponentProps<"th"
   );
 }
 
-/** The head of a column that can be sorted by. */
+/** The head of a sortable column. */
 export function SortTh({
   sorted,
   onSort,

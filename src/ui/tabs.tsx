@@ -3,7 +3,7 @@
 import { Tabs as Radix } from "radix-ui";
 import type { ReactNode } from "react";
 
-/** One of several contents at a time; the arrow keys go through them. */
+/** Tabs; the arrow keys move between them. */
 export function Tabs({ label, tabs }: { label: string; tabs: { id: string; name: string; content: ReactNode }[] }) {
   return (
     <Radix.Root defaultValue={tabs[0]?.id}>

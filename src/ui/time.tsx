@@ -3,8 +3,8 @@
 import { useSyncExternalStore } from "react";
 
 /**
- * A moment in the reader's own time zone, exact on hover. The server does not know
- * that zone and writes UTC; the browser replaces it when it takes over.
+ * A time in the browser's time zone, exact on hover. The server does not know the time zone
+ * and renders UTC, which the browser replaces on hydration.
  */
 export function Time({
   at,
@@ -30,9 +30,9 @@ export function Time({
   );
 }
 
-/** How long ago a moment was, for what is read at a glance; exact on hover. */
+/** How long ago a time was; exact on hover. */
 export function Ago({ at, className }: { at: Date; className?: string }) {
-  // The server's clock and the browser's may differ by a unit.
+  // The server and the browser may render texts that differ by a unit.
   return (
     <time dateTime={at.toISOString()} title={at.toISOString()} className={className} suppressHydrationWarning>
       {ago(Date.now() - at.getTime())}
@@ -48,7 +48,7 @@ const UNITS = [
   [60_000, "minute"],
 ] as const;
 
-/** `2 hours ago`, in the largest unit that it fills. */
+/** `2 hours ago`, in the largest unit of which it is at least one. */
 export function ago(milliseconds: number): string {
   for (const [length, name] of UNITS) {
     const count = Math.floor(milliseconds / length);

@@ -1,4 +1,4 @@
-/** What a transfer is called in a statement, by its reason. */
+/** The name of a transfer in a statement, by its reason. */
 export const transferWords = {
   top_up: "Credits added",
   grant: "Credits given by Quota",

@@ -6,23 +6,23 @@ import { DialogActions } from "./dialog.tsx";
 import { FormError, TextField } from "./field.tsx";
 
 type Props = {
-  /** What has to be typed, so that nobody does by mistake what cannot be undone. */
+  /** The text that has to be typed, against doing something irreversible by mistake. */
   expected: string;
-  /** What a button that does it says. */
+  /** The label of the confirming button. */
   action: string;
-  /** While it is being done, or is done. */
+  /** Whether the action runs or has succeeded. */
   busy: boolean;
-  /** Why it failed; null as long as it did not. */
+  /** Why the action failed; null when it did not. */
   failure: string | null;
-  /** For what is the same in capitals and small letters; `expected` is in small ones. */
+  /** Whether upper case counts as lower case; `expected` is lower case then. */
   ignoreCase?: boolean;
-  /** What the person has to show besides, for what is worth more than an open session: their password, or a new sign-in at `signInAt`. */
+  /** What the user has to show in addition: the password, or a new sign-in at `signInAt`. */
   proof?: { needed: "password" | "sign-in" | null; signInAt: string };
   onConfirm: (typed: string, password: string | undefined) => void;
   onCancel: () => void;
 };
 
-/** The form in a dialog that asks to type the name of what is going to be lost. */
+/** The form of a dialog that asks to type the name of the thing to delete. */
 export function TypedConfirmation({ expected, action, busy, failure, ignoreCase = false, proof, onConfirm, onCancel }: Props) {
   const [typed, setTyped] = useState("");
   const [password, setPassword] = useState("");

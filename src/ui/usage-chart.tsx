@@ -7,7 +7,7 @@ import { countLabel, dollarLabel, ticksUpTo } from "./chart-ticks.ts";
 import { Segments } from "./segments.tsx";
 
 export type ChartStep = {
-  /** A day (`2026-11-22`) or the beginning of an hour, UTC. */
+  /** A day (`2026-11-22`) or the start of an hour, UTC. */
   at: string;
   requests: number;
   failed: number;
@@ -55,13 +55,13 @@ const metrics = {
 
 export type MetricName = keyof typeof metrics;
 
-/** Usage over time as bars, one metric at a time. The figures are there as a table too. */
+/** Usage over time as bars, one metric at a time. A table below has the same figures. */
 export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; show: readonly MetricName[]; tall?: boolean }) {
   const [chosen, setChosen] = useState<MetricName>(show[0] ?? "cost");
   const metric: Metric = metrics[chosen];
   const data = steps.map((step) => ({ at: step.at, ...Object.fromEntries(metric.series.map((series) => [series.name, series.of(step)])) }));
   const most = Math.max(0, ...steps.map((step) => metric.series.reduce((sum, series) => sum + series.of(step), 0)));
-  // Where there is nothing, up to a few cents, or to a few.
+  // Without usage the axis ends at a few cents or a count of 4.
   const ticks = ticksUpTo(most || (metric.credits ? 40_000 : 4));
   const label = (value: number) => (metric.credits ? dollarLabel(value, ticks[1] as number) : countLabel(value));
   const longest = Math.max(...ticks.map((tick) => label(tick).length));
@@ -87,7 +87,7 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
           ))}
         </ul>
       </div>
-      {/* As high before it is drawn as afterwards. */}
+      {/* A fixed height, so that the page does not move when the chart is drawn. */}
       <div className={tall ? "h-64" : "h-48"} aria-hidden="true">
         <ResponsiveContainer width="100%" height="100%" initialDimension={{ width: 1, height: tall ? 256 : 192 }}>
           <BarChart data={data} margin={{ top: 8, right: 0, bottom: 0, left: 0 }} barCategoryGap="20%" accessibilityLayer={false}>
@@ -134,7 +134,7 @@ export function UsageChart({ steps, show, tall = false }: { steps: ChartStep[]; 
       </div>
       <details className="mt-3 text-sm">
         <summary className="w-fit cursor-pointer rounded-sm text-soft hover:text-ink">The figures as a table</summary>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area has to be reachable by keyboard. */}
         <section className="mt-2 max-h-72 overflow-auto rounded-md border border-line" tabIndex={0} aria-label="Figures of the chart">
           <table className="w-full text-right tabular-nums">
             <caption className="sr-only">Usage over time, UTC</caption>

@@ -4,7 +4,7 @@ import { useEffect } from "react";
 
 const QUESTION = "What you changed is not saved yet. Leave this page without it?";
 
-/** Asks before a page with something unsaved is left: by a link to another page, by another address, or with the tab. */
+/** Asks before a page with unsaved changes is left: by a link, by another address, or by closing the tab. */
 export function useLeaveQuestion(unsaved: boolean): void {
   useEffect(() => {
     if (!unsaved) return;
@@ -18,12 +18,12 @@ export function useLeaveQuestion(unsaved: boolean): void {
       event.stopPropagation();
     }
 
-    // The browser asks in words of its own.
+    // The browser shows a text of its own.
     function unload(event: BeforeUnloadEvent) {
       if (!answered) event.preventDefault();
     }
 
-    // Before the router hears of the click.
+    // In the capture phase, before the router's listener.
     document.addEventListener("click", follow, { capture: true });
     window.addEventListener("beforeunload", unload);
     return () => {
@@ -33,7 +33,7 @@ export function useLeaveQuestion(unsaved: boolean): void {
   }, [unsaved]);
 }
 
-/** Whether a click opens another page of ours in this tab. Pages of others are left to the browser's question. */
+/** Whether a click opens another page of this site in this tab. For other sites the browser asks (`beforeunload`). */
 function leadsAway(event: MouseEvent): boolean {
   if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return false;
   const link = event.target instanceof Element ? event.target.closest("a") : null;

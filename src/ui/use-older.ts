@@ -4,7 +4,7 @@ import { useState } from "react";
 
 type Page<Item> = { items: Item[]; next: string | null };
 
-/** A list whose first page came with the screen and that grows downwards, a page at a time. */
+/** A list whose first page came with the screen; `showOlder` appends the next page. */
 export function useOlder<Item>(first: Page<Item>, read: (cursor: string) => Promise<Page<Item>>) {
   const [older, setOlder] = useState<Page<Item> | null>(null);
   const [state, setState] = useState<"ready" | "loading" | "failed">("ready");

@@ -2,7 +2,7 @@
 
 import { useSyncExternalStore } from "react";
 
-/** False until the browser has taken the page over: before that a button would do nothing, and what is chosen would be lost. */
+/** False until hydration. Before it a button does nothing, and a choice would be lost. */
 export function useReady(): boolean {
   return useSyncExternalStore(
     nothingChanges,
