@@ -3,7 +3,7 @@
 import { Failure } from "#ui/failure.tsx";
 import "./globals.css";
 
-/** For a failure in the root layout, which this page then replaces. */
+/** For an error in the root layout, which this page replaces. */
 export default function GlobalError(props: { error: unknown; retry: () => void }) {
   return (
     <html lang="en">

@@ -5,7 +5,7 @@ import { Markdown } from "./_content/markdown.tsx";
 import { sectionsOf } from "./_content/sections.ts";
 import { markdownOf, type Page, readBook } from "./_content/source.ts";
 
-/** A page of the documentation: its text, what is on it, and where to go on. */
+/** A page of the documentation: its text, its headings, and the pages before and after it. */
 export async function Article({ page, insert }: { page: Page; insert?: (name: string) => ReactNode }) {
   const sections = sectionsOf(page.text).filter(({ depth }) => depth === 2);
   const book = await readBook();

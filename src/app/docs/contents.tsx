@@ -8,12 +8,12 @@ import { useEffect, useState } from "react";
 
 type Groups = readonly { title: string; pages: readonly { path: string; title: string }[] }[];
 
-/** The list of pages: beside the text where there is room, folded above it where not. */
+/** The list of pages: beside the text on a wide screen, folded above it on a narrow one. */
 export function Contents({ groups }: { groups: Groups }) {
   const here = usePathname();
   const [open, setOpen] = useState(false);
   const current = groups.flatMap(({ pages }) => pages).find(({ path }) => path === here);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the list folds up when another page has come.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the list folds when another page is shown.
   useEffect(() => setOpen(false), [here]);
   return (
     <nav aria-label="Documentation" className="mt-3 lg:mt-6">

@@ -6,11 +6,11 @@ import { useEffect, useId, useRef, useState } from "react";
 import { classes } from "#ui/classes.ts";
 import { Dialog } from "#ui/dialog.tsx";
 
-/** A section as the index has it; see search.json/route.ts. */
+/** A section in the index; see search.json/route.ts. */
 type Entry = { id: string; path: string; page: string; title: string; text: string };
 type Found = Pick<Entry, "id" | "path" | "page" | "title" | "text">;
 
-/** What is seen of the search while somebody searches. */
+/** The search's dialog. */
 export function SearchDialog({ open, onOpenChange: setOpen }: { open: boolean; onOpenChange: (open: boolean) => void }) {
   const router = useRouter();
   const id = useId();
@@ -87,7 +87,7 @@ export function SearchDialog({ open, onOpenChange: setOpen }: { open: boolean; o
       </p>
       <div ref={list} id={id} role="listbox" aria-label="Results" tabIndex={-1} className="mt-3 max-h-[55dvh] overflow-y-auto">
         {found.map((entry, n) => (
-          // biome-ignore lint/a11y/useKeyWithClickEvents: the keys are the input's, which keeps the focus.
+          // biome-ignore lint/a11y/useKeyWithClickEvents: the input keeps the focus and handles the keys.
           <div
             key={entry.id}
             id={`${id}-${n}`}
@@ -115,7 +115,7 @@ async function loadIndex(): Promise<MiniSearch<Entry>> {
   const index = new Index<Entry>({
     fields: ["title", "page", "text"],
     storeFields: ["path", "page", "title", "text"],
-    // Codes and headers are found whole and by their parts.
+    // Error codes and headers are indexed whole and by their parts.
     tokenize: (text) =>
       text.split(/[\s.,;:()[\]{}"'`/|]+/u).flatMap((word) => (/[-_]/.test(word) ? [word, ...word.split(/[-_]/)] : [word])),
     searchOptions: { prefix: true, fuzzy: 0.15, combineWith: "AND", boost: { title: 4, page: 2 } },
@@ -124,7 +124,7 @@ async function loadIndex(): Promise<MiniSearch<Entry>> {
   return index;
 }
 
-/** The text near the first word that was looked for. */
+/** The text around the first searched word. */
 function around(text: string, words: string): string {
   const at = text.toLowerCase().indexOf(words.split(/\s+/)[0]?.toLowerCase() ?? "");
   const from = Math.max(0, at - 50);

@@ -5,10 +5,10 @@ import dynamic from "next/dynamic";
 import { useEffect, useState } from "react";
 import { look } from "#ui/button-look.ts";
 
-// Comes when somebody first searches.
+// Loaded when the search is first opened.
 const SearchDialog = dynamic(() => import("./search-dialog.tsx").then((module) => module.SearchDialog), { ssr: false });
 
-/** Finds sections of all pages as one types. */
+/** Searches the sections of all pages while the user types. */
 export function Search() {
   const [open, setOpen] = useState(false);
   const [opened, setOpened] = useState(false);

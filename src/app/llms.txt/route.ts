@@ -4,7 +4,7 @@ import { readPage } from "../docs/_content/source.ts";
 
 export const dynamic = "force-dynamic";
 
-/** What there is to read here, for machines (llmstxt.org). */
+/** The list of pages for programs (llmstxt.org). */
 export async function GET(): Promise<Response> {
   const url = publicUrl();
   const groups = await Promise.all(

@@ -1,6 +1,6 @@
 import { signIn } from "next-auth/react";
 
-/** Signs in with a password: what is wrong, or null when the person is signed in. */
+/** Signs in with a password; returns the error's sentence, or null when the user is signed in. */
 export async function attempt(email: string, password: string): Promise<string | null> {
   try {
     const answer = await signIn("credentials", { email, password, redirect: false });

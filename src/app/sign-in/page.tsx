@@ -17,7 +17,7 @@ export default async function SignIn({ searchParams }: { searchParams: Promise<S
   const { callbackUrl, error, again } = await searchParams;
   const goTo = callbackPath(callbackUrl, publicUrl(), "/wallet");
   const user = await currentUser();
-  // An app may ask that somebody who is signed in shows who they are once more.
+  // An app may ask for a new sign-in (`prompt=login`) of a user who has a session.
   if (user !== null && again === undefined) redirect(goTo);
   const providers = configuredProviders().map(({ id }) => id);
   return (
@@ -54,7 +54,7 @@ export default async function SignIn({ searchParams }: { searchParams: Promise<S
   );
 }
 
-/** What another provider, or next-auth on its behalf, says went wrong. */
+/** The sentence for an error code of another provider or of next-auth. */
 function problemOf(error: unknown): string | null {
   if (typeof error !== "string" || error === "SessionRequired") return null;
   if (error === "unverified_email") return "That account has no verified email address. Verify it there, or sign in with a password here.";

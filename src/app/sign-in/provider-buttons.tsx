@@ -7,14 +7,14 @@ import { FormError } from "#ui/field.tsx";
 
 const names = { google: "Google", github: "GitHub" } as const;
 
-/** Google knows `select_account` and refuses `login`; GitHub passes over what it does not know. */
+/** Google accepts `select_account` and refuses `login`; GitHub ignores an unknown value. */
 const PROMPT_AGAIN = { google: "select_account", github: "login" } as const;
 
 type Props = { providers: (keyof typeof names)[]; goTo: string; again?: boolean };
 
 /**
- * Signs in, and on the first time up, through another provider. Nothing is there when
- * none is configured. `again` asks the provider not to take an earlier sign-in for one.
+ * Buttons to sign in, and at the first time up, through another provider; nothing when none is
+ * configured. `again` asks the provider not to reuse its own session.
  */
 export function ProviderButtons({ providers, goTo, again = false }: Props) {
   const [going, setGoing] = useState<string | null>(null);

@@ -8,18 +8,18 @@ import { attempt } from "./attempt.ts";
 
 type Props = { goTo: string; problem?: string | null; email?: string | undefined };
 
-/** `goTo` is a path on this server; `problem` is what an attempt elsewhere came to; `email` is whose sign-in is expected. */
+/** `goTo` is a path on this server; `problem` is the error of an attempt through a provider; `email` is the expected user's. */
 export function SignInForm({ goTo, problem = null, email: expected = "" }: Props) {
   const [wrong, submit, busy] = useActionState(async (_: string | null, form: FormData): Promise<string | null> => {
     const problem = await attempt(String(form.get("email") ?? ""), String(form.get("password") ?? ""));
-    // A full load, so that every page is made anew for the person who signed in.
+    // A full page load, so that every page is rendered for the signed-in user.
     if (problem === null) window.location.assign(goTo);
     return problem;
   }, problem);
 
   return (
     <form action={submit} onReset={keepTyped} className="mt-6 space-y-4">
-      {/* Gone meanwhile, so that it is read out also when it is the same again. */}
+      {/* Removed while a request runs, so that a screen reader reads the same error again. */}
       {wrong !== null && !busy && <FormError>{wrong}</FormError>}
       <TextField
         label="Email"

@@ -15,7 +15,7 @@ import { useOlder } from "#ui/use-older.ts";
 
 type Entry = Answers["wallet"]["statement"]["items"][number];
 
-/** What moved the wallet's credits; each row opens to its receipt. */
+/** The wallet's statement; each row opens to its receipt. */
 export function Activity({ first, appId }: { first: Answers["wallet"]["statement"]; appId: string | null }) {
   const utils = trpc.useUtils();
   const { items, ...rest } = useOlder(first, (cursor) => utils.wallet.statement.fetch({ appId, cursor }));
@@ -125,7 +125,7 @@ function Part({ name, credits }: { name: string; credits: bigint }) {
 
 function titleOf(entry: Entry): string {
   if (entry.kind === "request") return entry.appName;
-  // The same transfer is a gift to one wallet and a cost to the other.
+  // A transfer of credits is income of one wallet and spending of the other.
   if (entry.reason === "funding" && entry.amount < 0n) return `Credits given to ${entry.externalUserId ?? "a linked user"}`;
   if (entry.reason === "funding" && entry.appName !== null) return `Credits from ${entry.appName}`;
   return transferWords[entry.reason];

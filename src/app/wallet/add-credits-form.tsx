@@ -15,7 +15,7 @@ export function AddCreditsButton({ offer, returnTo }: { offer: Offer; returnTo: 
   const button = useRef<HTMLButtonElement>(null);
   return (
     <>
-      {/* Leads to the page with the same form as long as the browser has not taken this one over. */}
+      {/* Before hydration the button submits to the page with the same form. */}
       <form
         action="/wallet/add"
         onSubmit={(event) => {
@@ -35,14 +35,14 @@ export function AddCreditsButton({ offer, returnTo }: { offer: Offer; returnTo: 
   );
 }
 
-/** Which package, and on to the checkout. */
+/** Chooses a package and opens its checkout. */
 export function AddCreditsForm({ offer, returnTo }: { offer: Offer; returnTo: string }) {
   const { packages, provider } = offer;
   const [chosen, setChosen] = useState(packages[Math.min(1, packages.length - 1)]?.id ?? "");
   const open = trpc.payments.checkout.useMutation({ onSuccess: ({ url }) => window.location.assign(url) });
   const failure = failureOf(open.error);
   const ready = useReady();
-  // Also while the browser is on its way to the checkout.
+  // Still busy while the browser loads the checkout.
   const busy = open.isPending || open.isSuccess;
 
   if (provider === "none") {

@@ -1,12 +1,12 @@
 import { caller } from "#server/trpc/caller.ts";
 import { AddCreditsButton, AddCreditsForm } from "./add-credits-form.tsx";
 
-/** The button that fills the wallet of whoever is signed in; they come back to `returnTo`, a path on this server. */
+/** The button that opens the top-up dialog for the signed-in user; a checkout returns to `returnTo`, a path on this server. */
 export async function AddCredits({ returnTo }: { returnTo: string }) {
   return <AddCreditsButton offer={await (await caller()).payments.offer()} returnTo={returnTo} />;
 }
 
-/** The same without a dialog, for a page of its own. */
+/** The form without a dialog, for a page of its own. */
 export async function AddCreditsHere({ returnTo }: { returnTo: string }) {
   return <AddCreditsForm offer={await (await caller()).payments.offer()} returnTo={returnTo} />;
 }

@@ -2,7 +2,7 @@ import Link from "next/link";
 import type { ReactNode } from "react";
 import { ToldOnce } from "./told-once.tsx";
 
-/** What became of the checkout that somebody comes back from. */
+/** The outcome of the checkout that the user returns from. */
 export function CheckoutOutcome({ outcome }: { outcome: string | string[] | undefined }) {
   const told = inWords(outcome);
   return (

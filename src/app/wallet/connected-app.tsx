@@ -17,7 +17,7 @@ import { DisconnectDialog, LimitDialog, ModelsDialog } from "./link-dialogs.tsx"
 
 export type Link = Answers["wallet"]["connectedApps"][number];
 
-/** One connection with an app that may spend, and all that its person can change about it. */
+/** One link with an app that may spend, and everything that the user can change about it. */
 export function ConnectedApp({ link }: { link: Link }) {
   const router = useRouter();
   const [open, setOpen] = useState<"limit" | "models" | "disconnect" | null>(null);
@@ -28,7 +28,7 @@ export function ConnectedApp({ link }: { link: Link }) {
   const busy = pause.isPending || resume.isPending;
   const { name } = link.app;
   const paused = link.pausedAt !== null;
-  // Several connections with one app are told apart by what the app calls the person.
+  // Several links with one app are told apart by their external ids.
   const label = link.connections > 1 ? `${name}, ${link.externalUserId}` : name;
   const menu = useRef<HTMLButtonElement>(null);
   const dialog = { link, onClose: () => setOpen(null), returnFocusTo: menu };
@@ -86,7 +86,7 @@ export function ConnectedApp({ link }: { link: Link }) {
           )}
         </p>
         <div className="ml-auto flex gap-2">
-          {/* One button, so that it keeps the focus. */}
+          {/* One button for both, so that it keeps the focus. */}
           <Button
             size="small"
             unavailable={busy}
@@ -121,7 +121,7 @@ function modelsInWords(models: string[]): string {
   return models.length === 1 ? `Only ${models[0]}` : `${models.length} models`;
 }
 
-/** Draws what stands in words beside it. */
+/** Draws the numbers beside it. */
 function LimitBar({ spent, limit }: { spent: bigint; limit: bigint }) {
   const percent = limit === 0n ? 100 : Math.min(100, Number((spent * 100n) / limit));
   return (

@@ -1,7 +1,7 @@
 import { caller } from "#server/trpc/caller.ts";
 import { Money } from "#ui/money.tsx";
 
-/** Says why a wallet has nothing to spend although credits came in. */
+/** Explains why a wallet with a debt has nothing to spend although credits came in. */
 export async function Frozen() {
   const debt = await (await caller()).payments.debt();
   if (debt === 0n) return null;

@@ -13,7 +13,7 @@ import type { Link } from "./connected-app.tsx";
 
 type Props = { link: Link; onClose: () => void; returnFocusTo: RefObject<HTMLElement | null> };
 
-/** What was changed is shown by the page, made anew. */
+/** Closes the dialog and renders the page again, which shows the change. */
 function useDone(onClose: () => void) {
   const router = useRouter();
   return {
@@ -91,7 +91,7 @@ export function ModelsDialog({ link, onClose, returnFocusTo }: Props) {
   const [any, setAny] = useState(link.allowedModels.length === 0);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set(link.allowedModels));
   const failure = failureOf(save.error ?? models.error);
-  // What is allowed now comes first; it can be taken back also when the server no longer has it.
+  // Allowed models are listed first; they can be removed also when the server no longer has them.
   const now = new Set(link.allowedModels);
   const listed = models.data === undefined ? [] : [...now, ...models.data.map(({ id }) => id).filter((id) => !now.has(id))];
 

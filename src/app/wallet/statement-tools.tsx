@@ -6,7 +6,7 @@ import { Button } from "#ui/button.tsx";
 import { classes } from "#ui/classes.ts";
 import { control } from "#ui/field.tsx";
 
-/** Which app's movements are listed, kept in the address; and all of them as a file. */
+/** Filters the statement by app, in the address; and downloads it as a file. */
 export function StatementTools({ apps, appId }: { apps: { id: string; name: string }[]; appId: string | null }) {
   const router = useRouter();
   const [busy, startTransition] = useTransition();

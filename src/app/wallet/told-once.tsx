@@ -2,10 +2,10 @@
 
 import { useEffect } from "react";
 
-/** Takes a search parameter out of the address once the page has told of it, so that a reload does not tell it again. */
+/** Removes a search parameter from the address once the page has shown its message, so that a reload does not show it again. */
 export function ToldOnce({ parameter }: { parameter: string }) {
   useEffect(() => {
-    // A moment later the router listens, and goes on from the address as it is then.
+    // In a timeout, after the router has started to listen to `replaceState`, so that it takes the new address over.
     const soon = setTimeout(() => {
       const address = new URL(window.location.href);
       address.searchParams.delete(parameter);

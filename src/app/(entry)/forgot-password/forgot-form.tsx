@@ -11,7 +11,7 @@ export function ForgotForm({ email: known, mailIsPrinted }: { email: string; mai
   const ask = trpc.account.requestReset.useMutation();
   const [email, submit, busy] = useActionState(async (_: string, form: FormData): Promise<string> => {
     const email = String(form.get("email") ?? "");
-    // What is wrong is shown below, from `ask.error`.
+    // Shown below, from `ask.error`.
     await ask.mutateAsync({ email }).catch(() => {});
     return email;
   }, known);

@@ -5,7 +5,7 @@ import { Button } from "#ui/button.tsx";
 import { EntryPage } from "#ui/entry-page.tsx";
 import { ResetForm } from "./reset-form.tsx";
 
-// The address has a secret in it, which no other site may see.
+// The address contains the reset token, which no other site may get in a Referer header.
 export const metadata: Metadata = { title: "Set a new password", referrer: "no-referrer" };
 
 export default async function ResetPassword({ searchParams }: { searchParams: Promise<{ token?: string | string[] }> }) {

@@ -9,7 +9,7 @@ import { attempt } from "../../sign-in/attempt.ts";
 import { ProviderButtons } from "../../sign-in/provider-buttons.tsx";
 import { forgetStarted, keepStarted, keptStarted, type Started } from "./started.ts";
 
-/** Two steps: who one is, then the code from the mail. `goTo` is a path on this server. */
+/** Two steps: email and password, then the code from the mail. `goTo` is a path on this server. */
 export function SignUpForm({
   goTo,
   providers,
@@ -21,7 +21,7 @@ export function SignUpForm({
 }) {
   const [started, setStarted] = useState<Started | null>(null);
   const [email, setEmail] = useState("");
-  /** Known as long as the page has not been loaded anew. */
+  /** null after the page was loaded again. */
   const [password, setPassword] = useState<string | null>(null);
 
   useEffect(() => {
@@ -117,7 +117,7 @@ function CodeForm({ started, password, goTo, mailIsPrinted, onBack }: CodeProps)
     }
     forgetStarted();
     const signedIn = password !== null && (await attempt(started.email, password)) === null;
-    // A full load, so that every page is made anew for the person who signed in.
+    // A full page load, so that every page is rendered for the signed-in user.
     window.location.assign(signedIn ? goTo : `/sign-in?callbackUrl=${encodeURIComponent(goTo)}`);
     return null;
   }, null);

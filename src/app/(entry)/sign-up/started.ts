@@ -1,19 +1,19 @@
 /**
- * A sign-up that waits for its code, kept in this tab: phones drop a page while somebody reads
+ * A pending sign-up, kept in this tab's sessionStorage: phones unload a page while its user reads
  * the mail, and a reload must not make the code useless. The password is not kept.
  */
 export type Started = { signUpId: string; email: string };
 
 const KEY = "quota-sign-up";
 
-/** As long as the code in the mail works. */
+/** How long the code in the mail works. */
 const LIVES_MS = 20 * 60 * 1000;
 
 export function keepStarted({ signUpId, email }: Started): void {
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ signUpId, email, until: Date.now() + LIVES_MS }));
   } catch {
-    // Where nothing can be kept, it goes on without.
+    // Without storage, a reload loses the pending sign-up.
   }
 }
 
@@ -21,11 +21,11 @@ export function forgetStarted(): void {
   try {
     sessionStorage.removeItem(KEY);
   } catch {
-    // Nothing was kept either.
+    // Without storage nothing was kept.
   }
 }
 
-/** What waits for its code in this tab; null for nothing, or when the code is too old. */
+/** The pending sign-up of this tab; null without one, or when its code has expired. */
 export function keptStarted(): Started | null {
   try {
     const { signUpId, email, until } = JSON.parse(sessionStorage.getItem(KEY) ?? "{}") as Record<string, unknown>;

@@ -11,7 +11,7 @@ import { Money } from "#ui/money.tsx";
 
 export const metadata: Metadata = { title: "Sandbox checkout", robots: { index: false }, referrer: "no-referrer" };
 
-/** The checkout of a server without a payment provider. It says plainly that no money moves. */
+/** The page of the sandbox checkout. It says plainly that no money moves. */
 export default async function SandboxCheckout({ params }: { params: Promise<{ id: string }> }) {
   const { id } = await params;
   const page = `/checkout/${encodeURIComponent(id)}`;

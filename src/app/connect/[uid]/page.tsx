@@ -19,7 +19,7 @@ export const metadata: Metadata = { title: "Connect", robots: { index: false }, 
 type Search = { again?: string; as?: string };
 type Props = { params: Promise<{ uid: string }>; searchParams: Promise<Search> };
 
-/** The consent page: what an app wants, who is asked, and how much they allow. */
+/** The consent page: the app, what it asks for, whose wallet, and how much it may spend. */
 export default async function Connect({ params, searchParams }: Props) {
   const { uid } = await params;
   const { again, as } = await searchParams;
@@ -30,7 +30,7 @@ export default async function Connect({ params, searchParams }: Props) {
   const { app, scopes, signIn, returnHost } = request;
   if (mustSignInAgain(signIn, user.signedInAt)) redirect(`/sign-in?again=1&callbackUrl=${encodeURIComponent(page)}`);
   const filledIn = await filledInBefore(uid, user.id);
-  // Who signed in for this request, or filled in the form, has chosen.
+  // A user who signed in for this request, or filled in the form, has chosen the account.
   const chosen = as === user.id || filledIn !== null || again !== undefined || (user.signedInAt ?? 0) >= signIn.beganAt;
   if (signIn.prompts.includes("select_account") && !chosen)
     return <WhichAccount appName={app.name} email={user.email} goOn={`${page}?as=${user.id}`} page={page} />;
@@ -57,13 +57,13 @@ export default async function Connect({ params, searchParams }: Props) {
   );
 }
 
-/** What was filled in as the page takes it. */
+/** The stored form in the shape that the page takes. */
 function readBack({ limited, limit, models }: FilledIn): TypedBefore {
   const credits = limited ? creditsOf(limit) : null;
   return { limit: credits, problem: limited && (credits === null || credits === 0n) ? limit : undefined, models };
 }
 
-/** For apps that ask whose wallet it shall be. */
+/** Asks which account to use, for requests with `prompt=select_account`. */
 function WhichAccount({ appName, email, goOn, page }: { appName: string; email: string; goOn: string; page: string }) {
   return (
     <main className="mx-auto flex w-full max-w-lg flex-1 flex-col justify-center px-4 py-6 sm:py-10">

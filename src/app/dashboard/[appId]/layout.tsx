@@ -8,11 +8,11 @@ import { AppSwitcher } from "./app-switcher.tsx";
 
 type Props = { params: Promise<{ appId: string }>; children: ReactNode };
 
-/** Several apps may be open side by side, so the name of each page says whose it is. */
+/** The title of each page names its app, because several apps may be open in tabs side by side. */
 export async function generateMetadata({ params }: Props): Promise<Metadata> {
   if ((await currentUser()) === null) return {};
   const app = await appOfPage((await params).appId).catch(() => null);
-  // Whatever page of it was asked for.
+  // For every page below this layout.
   if (app === null) return { title: { template: NO_SUCH_APP, absolute: NO_SUCH_APP } };
   const { name } = app;
   return { title: { template: `%s · ${name} · Quota`, absolute: `${name} · Quota` } };
@@ -21,7 +21,7 @@ export async function generateMetadata({ params }: Props): Promise<Metadata> {
 const NO_SUCH_APP = "No such app · Quota";
 
 export default async function Layout({ params, children }: Props) {
-  // Each page sends visitors to sign in, and knows the address to come back to.
+  // Each page sends visitors to sign in, because it knows the address to return to.
   if ((await currentUser()) === null) return children;
   const { appId } = await params;
   const app = await appOfPage(appId);

@@ -4,7 +4,7 @@ import { ToOverview } from "./to-overview.tsx";
 
 export const metadata: Metadata = { title: "Nothing here" };
 
-/** Within an app of this person: the app is there, what is asked for is not. */
+/** For a page that does not exist within an app that does. */
 export default function NotFound() {
   return (
     <MessagePage title="There is nothing here" actions={<ToOverview />}>

@@ -3,7 +3,7 @@
 import { type Overlap, overlaps } from "#server/trpc/fields.ts";
 import { SelectField } from "#ui/field.tsx";
 
-/** How long what is replaced goes on working beside its successor. */
+/** A field for how long the replaced key or secret keeps working. */
 export function OverlapField({ label, hint }: { label: string; hint?: string | undefined }) {
   return (
     <SelectField label={label} name="overlap" defaultValue="day" hint={hint}>
@@ -16,7 +16,7 @@ export function OverlapField({ label, hint }: { label: string; hint?: string | u
   );
 }
 
-/** What was chosen in a form with that field. */
+/** The choice in a form with that field. */
 export function overlapIn(form: HTMLFormElement): Overlap {
   return String(new FormData(form).get("overlap")) as Overlap;
 }

@@ -20,7 +20,7 @@ type Props = { params: Promise<{ appId: string }> };
 
 export async function generateMetadata({ params }: Props): Promise<Metadata> {
   const app = (await currentUser()) === null ? null : await appOfPage((await params).appId).catch(() => null);
-  // The layout's template is for the pages below this one.
+  // The layout's template applies only to pages below this one.
   return app === null ? {} : { title: { absolute: `Overview · ${app.name} · Quota` } };
 }
 

@@ -4,7 +4,7 @@ import Link from "next/link";
 import { useParams } from "next/navigation";
 import { Button } from "#ui/button.tsx";
 
-/** A page that is not found is not told of which app. */
+/** A link to the app's overview. Takes the app from the address, because not-found pages get no props. */
 export function ToOverview() {
   const { appId } = useParams<{ appId: string }>();
   return (

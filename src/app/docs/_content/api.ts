@@ -34,7 +34,7 @@ type Schema = {
   $ref?: string;
 };
 
-// What openapi.json says, as far as it is read here.
+// The part of openapi.json that is read here.
 type Described = {
   summary: string;
   description?: string;
@@ -45,7 +45,7 @@ type Described = {
 };
 type Document = { paths: Record<string, Record<string, Described>>; components: { schemas: Record<string, Schema> } };
 
-/** The operations in the order of openapi.json, which this server answers with itself. */
+/** The operations in the order of openapi.json, which this server serves. */
 export async function apiOperations(): Promise<ApiOperation[]> {
   const document = (await (await GET(new Request("http://localhost/v1/openapi.json"))).json()) as Document;
   const resolve = (schema: Schema | undefined): Schema | undefined =>
@@ -69,13 +69,13 @@ export async function apiOperations(): Promise<ApiOperation[]> {
   );
 }
 
-/** A body that works as it is. */
+/** An example body that is valid as it is. */
 export function exampleBody(operation: ApiOperation): string | null {
   const example = operation.body?.examples?.[0];
   return example === undefined ? null : JSON.stringify(example, null, 2);
 }
 
-/** The whole reference as Markdown; `<!-- insert: … -->` marks where a page puts what needs a browser. */
+/** The whole reference as Markdown; a page replaces `<!-- insert: … -->` by components that need a browser. */
 export async function apiMarkdown(): Promise<string> {
   return (await apiOperations()).map(section).join("\n\n");
 }
@@ -115,7 +115,7 @@ function credential({ public: open, tokenScope }: ApiOperation): string {
     : `Needs an API key, or a [person's access token](/docs/tokens) with \`${tokenScope}\`.`;
 }
 
-/** The codes that an answer's description names, each with a link to what it says about them. */
+/** The error codes in an answer's description, each linked to its section. */
 function codes(description: string): string {
   const named = [...description.matchAll(/`(\w+)`:/g)].map(([, code]) => `[\`${code}\`](/docs/errors#${code})`);
   return named.length > 0 ? named.join(" ") : "as the provider says";
@@ -135,7 +135,7 @@ function command({ method, path, public: open, parameters, body }: ApiOperation)
   return ["```sh", lines.join(" \\\n"), "```"].join("\n");
 }
 
-/** Of an answer that has several forms, each. */
+/** The fields of an answer; of each form when it has several. */
 function variants(schema: Schema): string {
   const forms = schema.anyOf ?? schema.oneOf;
   return forms === undefined ? fieldTable(schema) : forms.map(fieldTable).join("\n\nor\n\n");
@@ -157,7 +157,7 @@ function rows(extra: string, found: readonly Row[]): string {
   return [head, ...lines].join("\n");
 }
 
-/** Fields with those within them, `data[].id` for those of a list's items. */
+/** Fields and the fields within them; `data[].id` for those of a list's items. */
 function fields(schema: Schema, prefix: string): Row[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, field]) => {
     const path = `${prefix}${name}`;
@@ -183,6 +183,6 @@ function detail(schema: Schema): string {
     schema.maximum !== undefined && schema.maximum < Number.MAX_SAFE_INTEGER && `At most ${schema.maximum}.`,
     schema.maxLength !== undefined && `At most ${schema.maxLength} characters.`,
   ].filter((text) => text !== false);
-  // A bar would end the cell.
+  // A vertical bar would end the table's cell.
   return [schema.description, ...limits].filter(Boolean).join(" ").replaceAll("|", "\\|");
 }

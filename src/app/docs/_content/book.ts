@@ -12,7 +12,7 @@ export function pathOf(slug: string): string {
   return slug === "index" ? "/docs" : `/docs/${slug}`;
 }
 
-/** The same page for machines. */
+/** The address of a page's Markdown. */
 export function markdownPathOf(slug: string): string {
   return `/docs/${slug}.md`;
 }

@@ -14,16 +14,16 @@ const languages = { bash, css, go, ini, javascript, json, php, python, ruby, typ
 for (const [name, language] of Object.entries(languages)) highlighter.registerLanguage(name, language);
 highlighter.registerAliases(["env"], { languageName: "ini" });
 
-/** Code as HTML with a class for each kind of word. Text of a language that is not known comes back escaped. */
+/** Code as HTML with a class for each kind of token. Code in an unknown language is only escaped. */
 export function highlight(text: string, language: string): string {
   if (highlighter.getLanguage(language) === undefined) return text.replace(/[&<>]/g, (each) => `&#${each.charCodeAt(0)};`);
   return highlighter.highlight(text, { language }).value;
 }
 
 /**
- * What stands behind the opening fence of a code block: the language, and then, for
- * the page, `file=` (where it belongs) and `tab=` (blocks in a row become tabs). The
- * rest tells the tests what to do with it and is on no page; see e2e/docs/snippets.spec.ts.
+ * What follows a code block's opening fence: the language, and, for the page, `file=` (the file's
+ * name) and `tab=` (adjacent blocks become tabs). The rest is instructions for the tests and is shown
+ * on no page; see e2e/docs/snippets.spec.ts.
  */
 export type Fence = {
   language: string;
@@ -56,7 +56,7 @@ export function readFence(info: string | undefined): Fence {
   };
 }
 
-/** Opening fences without what is for the tests. */
+/** Opening fences without the instructions for the tests. */
 export function withoutTestWords(markdown: string): string {
   return markdown.replace(/^```(\w+) .*$/gm, (line, language: string) => {
     const { file } = readFence(line.slice(3));

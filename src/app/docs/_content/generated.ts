@@ -5,7 +5,7 @@ import { errorTable } from "#server/platform/errors.ts";
 import { eventTable } from "#server/webhooks/events.ts";
 import { apiMarkdown } from "./api.ts";
 
-/** The parts of pages that are made from the code, so that they are as true as it is. */
+/** The parts of pages that are generated from the code. */
 const parts: Record<string, () => string | Promise<string>> = {
   errors: errorSections,
   api: apiMarkdown,
@@ -20,7 +20,7 @@ export function generated(name: string | undefined): string | Promise<string> {
   return part();
 }
 
-/** One section for each error; its heading is the code, which is what `docs_url` leads to. */
+/** One section for each error; its heading is the code, to which `docs_url` leads. */
 function errorSections(): string {
   const rows = Object.entries(errorTable);
   const overview = rows.map(([code, { status, when }]) => `| ${status} | [\`${code}\`](#${code}) | ${when} |`);
@@ -37,14 +37,14 @@ function errorSections(): string {
   return ["| Status | Code | When |", "|---|---|---|", ...overview, "", sections.join("\n\n")].join("\n");
 }
 
-/** For the rows whose remedy follows from their status. */
+/** For errors without a hint in the table. */
 function advice(status: number): string {
   return status >= 500
     ? "Send the request again after a pause. If it goes on, tell whoever runs the server the `X-Request-Id` of the answer."
     : "Correct the request and send it again; as it is, it would fail again.";
 }
 
-/** What each event means, and the `data` of its sample. */
+/** Each event type's meaning and a sample of its `data`. */
 function events(): string {
   return Object.entries(eventTable)
     .map(([type, { when, sample }]) => `### ${type}\n\n${when}\n\n\`\`\`json\n${JSON.stringify(sample, null, 2)}\n\`\`\``)
@@ -56,7 +56,7 @@ function sdk(): Promise<string> {
   return readFile(path.join(/* turbopackIgnore: true */ process.cwd(), "docs/sdk-reference.md"), "utf8");
 }
 
-/** Every setting with its default and the sentence that src/env.ts says about it. */
+/** Every setting with its default and its doc comment in src/env.ts. */
 async function settings(): Promise<string> {
   const source = await readFile(path.join(/* turbopackIgnore: true */ process.cwd(), "src/env.ts"), "utf8");
   const fields = source.matchAll(/^ {2}\/\*\*\s*((?:(?!\*\/).)+?)\s*\*\/\n {2}([A-Z][A-Z0-9_]+):/gms);

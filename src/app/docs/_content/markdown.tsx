@@ -5,12 +5,12 @@ import { readFence } from "./code.ts";
 import { anchorMaker } from "./sections.ts";
 import { Snippet, Snippets } from "./snippet.tsx";
 
-/** A page's Markdown as elements. Only what the pages use is known; anything else is an error that the build's tests meet. */
+/** Renders a page's Markdown. Throws for elements that no page uses, which the build's tests find. */
 export function Markdown({ text, insert }: { text: string; insert?: ((name: string) => ReactNode) | undefined }) {
   return blocks(lexer(text) as MarkedToken[], { anchor: anchorMaker(), insert });
 }
 
-/** `insert` is asked what stands in the place of `<!-- insert: name -->`. */
+/** `insert` returns what replaces `<!-- insert: name -->`. */
 type Around = { anchor: ReturnType<typeof anchorMaker>; insert: ((name: string) => ReactNode) | undefined };
 
 function blocks(tokens: readonly MarkedToken[], around: Around): ReactNode {
@@ -27,7 +27,7 @@ function blocks(tokens: readonly MarkedToken[], around: Around): ReactNode {
   return together(parts);
 }
 
-/** Code blocks in a row that name their tab. */
+/** Adjacent code blocks with a `tab`. */
 function tabsFrom(tokens: readonly MarkedToken[], from: number): { tab: string; text: string; language: string }[] {
   const tabs: { tab: string; text: string; language: string }[] = [];
   for (const token of tokens.slice(from)) {
@@ -93,7 +93,7 @@ function heading({ depth, text, tokens }: Tokens.Heading, { anchor }: Around): R
 
 function table({ header, rows }: Tokens.Table): ReactNode {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area has to be reachable by keyboard, and not every browser makes it so.
     <div tabIndex={0} className="my-5 overflow-x-auto rounded-lg border border-line bg-surface">
       <table className="w-full text-sm leading-5">
         <thead>
@@ -139,7 +139,7 @@ function span(token: MarkedToken): ReactNode {
     case "codespan":
       return <code className="rounded-sm bg-sunken px-1 py-0.5 font-mono text-[0.85em] [overflow-wrap:anywhere]">{token.text}</code>;
     case "link":
-      // An address in the middle of a sentence is a name, not somewhere to go.
+      // A bare URL in the text is a name and no link.
       if (!token.raw.startsWith("[")) return token.text;
       return <TextLink href={token.href}>{inline(token.tokens)}</TextLink>;
     case "br":
@@ -151,7 +151,7 @@ function span(token: MarkedToken): ReactNode {
   }
 }
 
-/** Pages of this server are followed without loading anew; what is no page of ours is an ordinary link. */
+/** Links to pages of this server use client-side navigation; other links are plain. */
 function TextLink({ href, children }: { href: string; children: ReactNode }) {
   const page = href.startsWith("/") && !/\.\w+($|#)/.test(href);
   return page ? (
@@ -165,7 +165,7 @@ function TextLink({ href, children }: { href: string; children: ReactNode }) {
   );
 }
 
-/** Elements that are always in this order need no keys. */
+/** Elements in a fixed order, as children that need no keys. */
 function together(parts: readonly ReactNode[]): ReactNode {
   return createElement(Fragment, null, ...parts);
 }

@@ -1,10 +1,10 @@
 import { lexer, type Token, type Tokens } from "marked";
 import { plain } from "./source.ts";
 
-/** A part of a page under a heading of its own: what search finds and links lead to. */
+/** A part of a page under a heading: the target of search results and links. */
 export type Section = { anchor: string; depth: number; title: string; text: string };
 
-/** The sections of a page; the first is what comes before any heading but the title. */
+/** The sections of a page; the first has the title and the text before the next heading. */
 export function sectionsOf(markdown: string): Section[] {
   const anchors = anchorMaker();
   const sections: Section[] = [];
@@ -20,7 +20,7 @@ export function sectionsOf(markdown: string): Section[] {
   return sections;
 }
 
-/** Anchors of one page, in order: a heading's words, and a number where they would be there twice. */
+/** Makes the anchors of one page: a heading's words, with a number when they repeat. */
 export function anchorMaker(): (heading: string) => string {
   const taken = new Map<string, number>();
   return (heading) => {

@@ -18,7 +18,7 @@ const NAMES: Record<string, string> = {
   http: "HTTP",
 };
 
-/** Code that is there to be copied. */
+/** Code with a copy button. */
 export function Snippet({ text, language, file }: { text: string; language: string; file?: string | undefined }) {
   const label = file ?? NAMES[language] ?? "Text";
   return (
@@ -32,7 +32,7 @@ export function Snippet({ text, language, file }: { text: string; language: stri
   );
 }
 
-/** The same in several languages. */
+/** The same program in several languages, in tabs. */
 export function Snippets({ tabs }: { tabs: readonly { tab: string; text: string; language: string }[] }) {
   return (
     <Tabs
@@ -48,7 +48,7 @@ export function Snippets({ tabs }: { tabs: readonly { tab: string; text: string;
 
 function Code({ text, language }: { text: string; language: string }) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area has to be reachable by keyboard, and not every browser makes it so.
     <pre tabIndex={0} className="overflow-x-auto p-4 font-mono text-[0.8125rem] leading-5">
       {/* biome-ignore lint/security/noDangerouslySetInnerHtml: the highlighter escapes the text, which is this repository's own. */}
       <code className="code" dangerouslySetInnerHTML={{ __html: highlight(text, language) }} />

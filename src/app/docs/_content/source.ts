@@ -5,7 +5,7 @@ import { markdownPathOf, pathOf, slugs } from "./book.ts";
 import { withoutTestWords } from "./code.ts";
 import { generated } from "./generated.ts";
 
-/** A page: its Markdown, and what is said of it elsewhere. */
+/** A page of the documentation: its Markdown, title and description. */
 export type Page = { slug: string; path: string; markdownPath: string; title: string; description: string; text: string };
 
 // The server runs in the repository's folder, as does `next start`.
@@ -13,14 +13,14 @@ const folder = () => path.join(/* turbopackIgnore: true */ process.cwd(), "docs/
 
 const pages = new Map<string, Promise<Page>>();
 
-/** A page with its generated parts and this server's own address, or null when there is none of that name. */
+/** A page with its generated parts and this server's address; null when no page has this name. */
 export async function readPage(slug: string): Promise<Page | null> {
   if (!slugs.includes(slug)) return null;
   if (process.env.NODE_ENV !== "production") return compose(slug);
   let page = pages.get(slug);
   if (page === undefined) {
     page = compose(slug);
-    // What failed is tried again.
+    // A failed page is composed again at the next request.
     page.catch(() => pages.delete(slug));
     pages.set(slug, page);
   }
@@ -31,7 +31,7 @@ export async function readBook(): Promise<Page[]> {
   return Promise.all(slugs.map((slug) => readPage(slug) as Promise<Page>));
 }
 
-/** The page as a machine reads it. */
+/** The page's Markdown for programs. */
 export function markdownOf(page: Page): string {
   return withoutTestWords(page.text);
 }
@@ -43,19 +43,19 @@ async function compose(slug: string): Promise<Page> {
   return { slug, path: pathOf(slug), markdownPath: markdownPathOf(slug), title, description: plain(description), text };
 }
 
-/** Sources run as they stand against `npm start`; a page has the address that it was asked under. */
+/** Replaces the address of `npm start` in sources by this server's address. */
 export function withAddress(text: string): string {
   return text.replaceAll("http://localhost:3000", publicUrl());
 }
 
-/** `<!-- generated: name -->` stands for a part that is made from the code. */
+/** Replaces each `<!-- generated: name -->` by the part that is generated from the code. */
 async function fillIn(source: string): Promise<string> {
   const parts = source.split(/^<!-- generated: ([\w-]+) -->$/m);
   const made = await Promise.all(parts.map((part, n) => (n % 2 === 0 ? part : generated(part))));
   return made.join("");
 }
 
-/** Markdown without its marks. */
+/** Markdown without its markup. */
 export function plain(text: string): string {
   return text
     .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")

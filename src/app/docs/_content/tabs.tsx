@@ -4,7 +4,7 @@ import { Tabs as RadixTabs } from "radix-ui";
 import type { ReactNode } from "react";
 import { CopyButton } from "#ui/copy-button.tsx";
 
-/** One of several texts at a time; `text` is what is copied. */
+/** Tabs of code; `text` is what the copy button copies. */
 export function Tabs({ label, tabs }: { label: string; tabs: readonly { name: string; text: string; content: ReactNode }[] }) {
   return (
     <RadixTabs.Root defaultValue={tabs[0]?.name} className="my-5 overflow-hidden rounded-lg border border-line bg-surface">

@@ -10,7 +10,7 @@ export const metadata: Metadata = {
   alternates: { types: { "text/markdown": "/docs/api.md" } },
 };
 
-/** A sandbox wallet refills itself, so a checkout refuses every key that the form would use. */
+/** A sandbox wallet is refilled automatically, so checkouts refuse the `test` keys that the form uses. */
 const NOT_IN_THE_SANDBOX = "POST /v1/checkout";
 
 export default async function Page() {

@@ -14,8 +14,8 @@ const KEY = "quota-sandbox-key";
 const NOT_SANDBOX = "This key is not in billing mode Sandbox, so nothing was sent: from here only play credits are spent.";
 
 /**
- * One request from the visitor's browser, with a sandbox key of theirs. The key stays in
- * this tab. Keys that spend real credits are recognised and not used.
+ * Sends one request from the visitor's browser, with a `test` key of the visitor's. The key stays in
+ * this tab. A key that spends real credits is recognised and not used.
  */
 export function TryIt(operation: {
   method: string;
@@ -58,7 +58,7 @@ export function TryIt(operation: {
       });
       const requestId = response.headers.get("x-request-id");
       let text = "";
-      // A stream is shown as it comes.
+      // Shows a stream while it arrives.
       for await (const part of textOf(response)) {
         text += part;
         setAnswer({ status: response.status, requestId, text, running: true });
@@ -158,7 +158,7 @@ function ShownAnswer({ answer }: { answer: Answer | Refused | null }) {
 function defaults(path: string, parameters: readonly Parameter[]): Record<string, string> {
   return Object.fromEntries(
     parameters.map(({ name, required }) => {
-      // Where it only narrows an answer down, everybody is the better first look.
+      // An optional filter is left empty, so that the first answer is not empty.
       if (name === "external_user_id") return [name, required ? "user_123" : ""];
       if (name === "id" && path.startsWith("/v1/models")) return [name, "gpt-4o-mini"];
       return [name, required && name === "Idempotency-Key" ? crypto.randomUUID() : ""];
@@ -166,7 +166,7 @@ function defaults(path: string, parameters: readonly Parameter[]): Record<string
   );
 }
 
-/** Why this key is not used, or null. */
+/** Why this key may not be used; null when it may. */
 async function refusalOf(key: string): Promise<Refused | null> {
   const response = await fetch("/v1/me", { headers: { authorization: `Bearer ${key}` } });
   const me = (await response.json()) as { billing_mode?: string; error?: { message: string } };

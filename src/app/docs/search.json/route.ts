@@ -3,7 +3,7 @@ import { markdownOf, readBook } from "../_content/source.ts";
 
 export const dynamic = "force-dynamic";
 
-/** Every section of every page, for the search. */
+/** All sections of all pages, for the search. */
 export async function GET(): Promise<Response> {
   const entries = (await readBook()).flatMap((page) =>
     sectionsOf(markdownOf(page)).map(({ anchor, title, text }) => {

@@ -3,7 +3,7 @@ import { addressOf, currentUser } from "#server/people/auth.ts";
 
 export const dynamic = "force-dynamic";
 
-/** The authorization server, see src/server/connect/provider.ts. Only a browser that authorizes has somebody signed in. */
+/** The authorization server, see src/server/connect/provider.ts. Only GET requests, those of a browser at `/oauth/authorize`, read the session. */
 async function handler(request: Request): Promise<Response> {
   return answerOAuth(request, {
     person: async () => {

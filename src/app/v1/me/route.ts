@@ -51,7 +51,7 @@ async function usage30d(filter: UsageFilter) {
   };
 }
 
-/** To the full hour, for which there are sums. */
+/** The start of an hour, because sums are by hour. */
 function thirtyDaysAgo(): Date {
   return new Date(Math.floor((Date.now() - DAYS_30_MS) / HOUR_MS) * HOUR_MS);
 }

@@ -18,7 +18,7 @@ export const GET = endpoint(
     errors: ["bad_request", "invalid_api_key", "rate_limit_exceeded", "internal_error"],
   },
   async ({ caller, query }) => {
-    // Nobody is linked to the sandbox; any id works there.
+    // The sandbox has no linked users; it accepts any id.
     if (caller.billingMode === "test") return { data: [], has_more: false };
     const page = await listLinkedUsers(await database(), caller.appId, { limit: query.limit, startingAfter: query.starting_after });
     if (page === null)

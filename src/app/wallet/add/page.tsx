@@ -11,7 +11,7 @@ import { Frozen } from "../frozen.tsx";
 
 export const metadata: Metadata = { title: "Add credits" };
 
-/** For whoever comes from elsewhere, such as a consent page with an empty wallet, and goes back there. */
+/** For users who come from another page, such as a consent page with an empty wallet, and return to it. */
 export default async function Add({ searchParams }: { searchParams: Promise<{ returnTo?: string | string[] }> }) {
   const returnTo = callbackPath((await searchParams).returnTo, publicUrl(), "/wallet");
   await requireUser(`/wallet/add?returnTo=${encodeURIComponent(returnTo)}`);

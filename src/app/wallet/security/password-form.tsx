@@ -18,20 +18,20 @@ export function PasswordForm({ email }: { email: string }) {
       // Shown below, from `change.error`.
       return changes;
     }
-    // Every session has ended, this one too: it begins anew.
+    // A changed password ended every session, this one too, so the form signs in again.
     if ((await attempt(email, password)) !== null) window.location.assign("/sign-in?callbackUrl=/wallet/security");
     return changes + 1;
   }, 0);
   const failure = failureOf(change.error);
-  // The fields are new ones after each change, also the one that had the focus.
+  // The fields are remounted after each change, also a focused one.
   const box = useKeepFocus<HTMLFormElement>();
   return (
     <form ref={box} action={submit} onReset={keepTyped} noValidate className="mt-4 space-y-4 outline-none">
       {failure.message !== null && <FormError>{failure.message}</FormError>}
-      {/* For password managers, which file a password under a name. */}
+      {/* For password managers, which store a password under a user name. */}
       <input type="hidden" name="username" autoComplete="username" value={email} readOnly />
       <TextField
-        // Empty again after each change.
+        // Emptied after each change, by remounting.
         key={`current ${changes}`}
         label="Current password"
         name="current"

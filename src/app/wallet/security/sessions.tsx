@@ -8,7 +8,7 @@ import { Dialog } from "#ui/dialog.tsx";
 import { FormError } from "#ui/field.tsx";
 import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
 
-/** Forgets the cookie, which opens nothing any more, and loads a page that everybody may see. */
+/** Deletes the session's cookie and loads a public page. */
 async function leaveTo(path: string): Promise<void> {
   await signOut({ redirect: false }).catch(() => {});
   window.location.assign(path);
@@ -27,7 +27,7 @@ export function SignOutEverywhere() {
   );
 }
 
-/** Asks for the address, because a deleted account cannot be brought back, and for a proof that it is its owner who deletes it. */
+/** Asks for the email, because a deleted account cannot be restored, and for a proof of identity. */
 export function DeleteAccount({ email, proofNeeded }: { email: string; proofNeeded: "password" | "sign-in" | null }) {
   const [open, setOpen] = useState(false);
   const remove = trpc.account.delete.useMutation({ onSuccess: () => leaveTo("/") });

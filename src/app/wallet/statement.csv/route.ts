@@ -8,7 +8,7 @@ import { statement } from "#server/usage/statement.ts";
 
 const ROWS_AT_ONCE = 500;
 
-/** Every movement of the wallet of whoever is signed in, newest first; with `app` only that app's. */
+/** The signed-in user's whole statement as CSV, newest first; with `app` only that app's requests. */
 export async function GET(request: NextRequest): Promise<Response> {
   const user = await currentUser();
   if (user === null) return new Response("Sign in to download your statement.\n", { status: 401 });

@@ -15,7 +15,7 @@ import { useReady } from "#ui/use-ready.ts";
 type Settings = Answers["payments"]["settings"];
 type Offer = Answers["payments"]["offer"];
 
-/** Automatic top-ups: what they are now, and a form that changes them. */
+/** Automatic top-ups: the current settings, and a form that changes them. */
 export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offer }) {
   const [editing, setEditing] = useState(false);
   const [edited, setEdited] = useState(false);
@@ -34,7 +34,7 @@ export function AutoTopUp({ settings, offer }: { settings: Settings; offer: Offe
 
   function edit() {
     setEditing(true);
-    // When the form is gone again, the button that opened it has the focus.
+    // When the form closes, the button that opened it gets the focus.
     setEdited(true);
   }
 
@@ -99,7 +99,7 @@ function State({ state }: { state: Settings["state"] }) {
   return state === "stopped" ? <Badge tone="bad">Stopped</Badge> : null;
 }
 
-/** Why they have stopped: a charge did not work, or money went back and nothing should be charged beside that. */
+/** Why automatic top-ups stopped: a charge failed, or a top-up was refunded or disputed. */
 function Problem({ problem, wentBack }: { problem: string; wentBack: boolean }) {
   if (wentBack) {
     return (

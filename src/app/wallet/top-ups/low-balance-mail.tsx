@@ -6,7 +6,7 @@ import { Card } from "#ui/card.tsx";
 import { FormError } from "#ui/field.tsx";
 import { useReady } from "#ui/use-ready.ts";
 
-/** Saved as it is ticked. */
+/** Saved on each change of the checkbox. */
 export function LowBalanceMail({ on }: { on: boolean }) {
   const [wanted, setWanted] = useState(on);
   const save = trpc.payments.setLowBalanceMail.useMutation({ onError: () => setWanted(!wanted) });

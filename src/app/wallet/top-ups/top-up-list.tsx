@@ -11,7 +11,7 @@ import { useOlder } from "#ui/use-older.ts";
 
 type TopUp = Answers["payments"]["topUps"]["items"][number];
 
-/** Top-ups, newest first; those that were paid open to their receipt. */
+/** Top-ups, newest first; paid ones link to their receipt. */
 export function TopUpList({ first }: { first: Answers["payments"]["topUps"] }) {
   const utils = trpc.useUtils();
   const { items, ...rest } = useOlder(first, (cursor) => utils.payments.topUps.fetch({ cursor }));

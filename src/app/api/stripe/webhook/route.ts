@@ -7,10 +7,10 @@ import { log } from "#server/platform/log.ts";
 
 export const dynamic = "force-dynamic";
 
-// Stripe's events have a few kilobytes.
+// Stripe's events are a few kilobytes.
 const MOST_BYTES = 1024 * 1024;
 
-/** What Stripe tells. Anything but 2xx and Stripe tells it again, for three days. */
+/** Receives Stripe's events. Stripe repeats an event that is not answered with 2xx, for three days. */
 export async function POST(request: Request): Promise<Response> {
   const client = stripe();
   if (client === null || env.STRIPE_WEBHOOK_SECRET === undefined) return answer(503, "Payments are not configured on this server.");
@@ -18,7 +18,7 @@ export async function POST(request: Request): Promise<Response> {
   if (body === null) return answer(413, "The event is too large.");
   let event: Stripe.Event;
   try {
-    // Over the bytes as they came: parsed and written again they would have another signature.
+    // Verified over the received bytes: parsing and serializing could change them.
     event = client.webhooks.constructEvent(body, request.headers.get("stripe-signature") ?? "", env.STRIPE_WEBHOOK_SECRET);
   } catch (error) {
     if (!(error instanceof Stripe.errors.StripeSignatureVerificationError))

@@ -4,7 +4,7 @@ import { currentUser } from "#server/people/auth.ts";
 
 export const dynamic = "force-dynamic";
 
-/** What the sandbox checkout's form sends: pay or cancel. */
+/** Receives the sandbox checkout's form: pay or cancel. */
 export async function POST(request: Request, { params }: { params: Promise<{ id: string }> }): Promise<Response> {
   const { id } = await params;
   const page = `/checkout/${encodeURIComponent(id)}`;

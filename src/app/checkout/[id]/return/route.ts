@@ -4,8 +4,8 @@ import { returnFrom } from "#server/payments/checkout.ts";
 export const dynamic = "force-dynamic";
 
 /**
- * Where Stripe sends people back to. Nobody has to be signed in here: it looks the
- * checkout up and sends them on to the address that was checked when it was opened.
+ * The return address of Stripe's checkout. Needs no session: it looks the checkout up and
+ * redirects to the address that was checked when the checkout was opened.
  */
 export async function GET(request: Request, { params }: { params: Promise<{ id: string }> }): Promise<Response> {
   const { id } = await params;

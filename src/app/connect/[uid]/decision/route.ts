@@ -6,7 +6,7 @@ import { allModels } from "#server/pricing/models.ts";
 
 export const dynamic = "force-dynamic";
 
-/** What the consent page's form sends: Allow or Cancel. */
+/** Receives the consent page's form: Allow or Cancel. */
 export async function POST(request: Request, { params }: { params: Promise<{ uid: string }> }): Promise<Response> {
   const { uid } = await params;
   const page = `/connect/${encodeURIComponent(uid)}`;
@@ -20,9 +20,9 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
   const limited = form.get("limited") !== "no";
   const amount = (form.get("limit") ?? "").trim();
   const typed = amount.length <= 20 ? amount : `${amount.slice(0, 19)}…`;
-  // Of models that are all gone one is kept, so that the page can say so.
+  // When all ticked models are gone, one id is kept, so that the page can say so.
   const kept = allowedModels.length > 0 ? allowedModels : ticked.slice(0, 1).map((id) => id.slice(0, 200));
-  // Whatever it is that brings them back to the page, they find it as they left it.
+  // However the user comes back to the page, the form is filled in as before.
   if (allow) await keepFilledIn(sent, { limited, limit: typed, models: kept });
 
   const user = await currentUser();
@@ -31,15 +31,15 @@ export async function POST(request: Request, { params }: { params: Promise<{ uid
   if (!allow) return follow(await decide(asked, { kind: "deny" }), page);
 
   const monthlyLimit = limited ? creditsOf(typed) : null;
-  // The page says what is wrong with it.
+  // The page shows the error.
   if (limited && (monthlyLimit === null || monthlyLimit === 0n)) return seeOther(page);
-  // None means any, which is not what somebody said who ticked models that are gone by now.
+  // No model means any, which a user who ticked models that are gone did not choose.
   if (ticked.length > 0 && allowedModels.length === 0) return seeOther(`${page}?again=1`);
   return follow(await decide(asked, { kind: "allow", monthlyLimit, allowedModels }), page);
 }
 
 function follow(outcome: Awaited<ReturnType<typeof decide>>, page: string): Response {
   if (outcome.kind === "goTo") return seeOther(outcome.url);
-  // The page sends them to sign in.
+  // The page redirects to signing in.
   return seeOther(outcome.kind === "again" ? `${page}?again=1` : page);
 }

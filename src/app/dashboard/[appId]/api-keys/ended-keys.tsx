@@ -7,7 +7,7 @@ import { Table, Td, Th, Tr } from "#ui/table.tsx";
 import { Ago, Time } from "#ui/time.tsx";
 import { useOlder } from "#ui/use-older.ts";
 
-/** Keys that are refused now, for the record. */
+/** Revoked and expired keys, for the record. */
 export function EndedKeys({ appId, first }: { appId: string; first: Answers["apiKeys"]["ended"] }) {
   const utils = trpc.useUtils();
   const { items, more, state, showOlder } = useOlder(first, (cursor) => utils.apiKeys.ended.fetch({ appId, cursor }));

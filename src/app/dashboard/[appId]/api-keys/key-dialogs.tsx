@@ -14,7 +14,7 @@ import { OverlapField, overlapIn } from "../overlap.tsx";
 export type ApiKey = Answers["apiKeys"]["list"][number];
 type Props = { appId: string; apiKey: ApiKey; onClose: () => void; returnFocusTo: RefObject<HTMLElement | null> };
 
-/** A new key in the place of this one, which may go on working for a while. */
+/** Replaces a key by a new one; the old key may keep working for a while. */
 export function RollDialog({ appId, apiKey, onClose, returnFocusTo }: Props) {
   const router = useRouter();
   const roll = trpc.apiKeys.roll.useMutation();

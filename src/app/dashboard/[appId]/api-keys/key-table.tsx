@@ -55,7 +55,7 @@ function nameOf(key: ApiKey): string {
   return billingModes[key.billingMode].name;
 }
 
-/** The keys that work; they are sorted by their heads, and found by name, fragment or maker. */
+/** The working keys; they are sorted by column heads, and searched by name, fragment or creator. */
 export function KeyTable({ appId, keys }: { appId: string; keys: ApiKey[] }) {
   const data = useMemo(() => keys, [keys]);
   const table = useTable({

@@ -42,7 +42,7 @@ export function NewKeyButton({ appId }: { appId: string }) {
     setOpen(false);
     form.reset();
     mint.reset();
-    // The list behind has a new row.
+    // The list behind the dialog has a new row.
     if (made !== undefined) router.refresh();
   }
 

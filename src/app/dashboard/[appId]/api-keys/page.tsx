@@ -53,7 +53,7 @@ async function Content({ appId }: { appId: string }) {
       {ended.items.length > 0 && (
         <>
           <SectionHeading>Ended</SectionHeading>
-          {/* Made anew when a key has ended, so that it begins with that one. */}
+          {/* The key remounts the list when another key has ended, so that it begins with that one. */}
           <EndedKeys key={ended.items[0]?.id} appId={appId} first={ended} />
         </>
       )}

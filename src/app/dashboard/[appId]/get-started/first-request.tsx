@@ -28,14 +28,14 @@ type Props = { app: { id: string; name: string }; origin: string; model: string;
 
 const LOOK_EVERY_MS = 1_500;
 
-/** From no key to a request that arrived, on one screen. */
+/** One screen from no API key to a request that has arrived. */
 export function FirstRequest({ app, origin, model, balance, requests }: Props) {
   const [mode, setMode] = useState<Mode>(balance > 0n ? "developer" : "test");
   const mint = trpc.apiKeys.mint.useMutation();
   const failure = failureOf(mint.error);
   const arriving = trpc.apps.newestRequests.useQuery(
     { appId: app.id },
-    // Only while somebody looks.
+    // react-query polls only while the tab is visible.
     { initialData: requests, refetchInterval: LOOK_EVERY_MS, refetchOnWindowFocus: true },
   );
   const arrived = arriving.data.length > 0;
@@ -132,7 +132,7 @@ function Snippets({ origin, apiKey, model }: { origin: string; apiKey: string; m
   );
 }
 
-/** The first request, and those after it, as soon as they are there. */
+/** Shows the first request, and later ones, once they have arrived. */
 function Arrival({ app, requests, isError }: { app: Props["app"]; requests: Requests; isError: boolean }) {
   const arrived = requests.length > 0;
   return (

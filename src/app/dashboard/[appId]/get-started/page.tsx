@@ -40,7 +40,7 @@ async function Content({ appId }: { appId: string }) {
 
 const FAMILIAR = "gpt-4o-mini";
 
-/** A model that answers here and that this app may ask for, a familiar one where it can be. */
+/** A model that this server offers and the app allows; a well-known one where possible. */
 function exampleModel(allowed: string[]): string {
   const chat = availableModels().filter(({ id, kind }) => kind === "chat" && (allowed.length === 0 || allowed.includes(id)));
   return (chat.find(({ id }) => id === FAMILIAR) ?? chat[0])?.id ?? FAMILIAR;

@@ -1,7 +1,7 @@
-/** Programs that run as they stand, from an empty folder. */
+/** Programs that run as shown, from an empty folder. */
 export type Snippet = { id: "curl" | "openai" | "quota"; name: string; file: string | null; before: string; text: string };
 
-/** What stands where a key belongs that is not known any more. */
+/** Stands for a key that is not shown any more. */
 export const PLACEHOLDER = "sk-quota-your-api-key";
 
 export function snippets({ origin, key, model }: { origin: string; key: string; model: string }): Snippet[] {

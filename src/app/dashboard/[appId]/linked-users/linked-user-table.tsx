@@ -17,7 +17,7 @@ import { useOlder } from "#ui/use-older.ts";
 type Item = Answers["linkedUsers"]["list"]["items"][number];
 type Props = { appId: string; search: string; period: PeriodName; first: Answers["linkedUsers"]["list"] };
 
-/** Linked users, each of which opens to a page of their own. */
+/** Linked users; each row opens to a page of its own. */
 export function LinkedUserTable({ appId, search, period, first }: Props) {
   const router = useRouter();
   const utils = trpc.useUtils();

@@ -3,7 +3,7 @@ import { redirectUriProblem } from "#server/connect/redirect-uris.ts";
 import * as fields from "#server/trpc/fields.ts";
 import { bpsOf } from "#ui/percent.ts";
 
-/** The settings of an app as they are typed, and what the server is sent of them. The rules are the server's own. */
+/** The typed settings of an app, and the input that the server gets. The rules are the server's. */
 export const appForm = z.object({
   name: fields.name,
   logoUrl: fields.logoUrl.nullable(),

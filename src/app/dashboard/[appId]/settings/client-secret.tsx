@@ -13,7 +13,7 @@ import { OverlapField, overlapIn } from "../overlap.tsx";
 
 type App = Answers["apps"]["get"];
 
-/** The client secret: what is known of it, and changing it without a moment in which none works. */
+/** The client secret: its fragment, and rotating it with an overlap in which both secrets work. */
 export function ClientSecret({ app }: { app: App }) {
   const [open, setOpen] = useState(false);
   const button = useRef<HTMLButtonElement>(null);

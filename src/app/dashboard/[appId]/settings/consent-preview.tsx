@@ -8,13 +8,12 @@ import { ConsentSheet, modelChoice } from "#ui/consent-sheet.tsx";
 import { bpsOf } from "#ui/percent.ts";
 import type { Typed } from "./app-form.ts";
 
-/** Through whose eyes the page is seen, and what one message costs without markup. */
+/** Whose view the preview shows, and the base cost of one message. */
 export type Viewer = { email: string; balance: bigint; example: { model: string; base: bigint } | null };
 
 /**
- * The consent page as it would be with what is typed: the same component, seen by the
- * developer as somebody who connects for the first time. A value that is not finished
- * is shown as it was saved.
+ * The consent page with the typed settings: the same component, shown to the developer as to a
+ * user who connects for the first time. A value that is not valid yet is shown as saved.
  */
 export function ConsentPreview({
   typed,
@@ -50,7 +49,7 @@ export function ConsentPreview({
         </p>
         <section
           aria-label="Preview"
-          // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reachable by keyboard, which not every browser sees to.
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area has to be reachable by keyboard, and not every browser makes it so.
           tabIndex={0}
           className="max-w-md overflow-y-auto rounded-xl bg-sunken p-3 xl:max-h-[calc(100dvh-9rem)]"
         >

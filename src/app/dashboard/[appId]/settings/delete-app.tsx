@@ -9,7 +9,7 @@ import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
 
 type Props = { app: { id: string; name: string }; linkedUsers: number; proofNeeded: "password" | "sign-in" | null };
 
-/** Asks for the app's name, because a deleted app cannot be brought back, and for a proof that it is its owner who deletes it. */
+/** Asks for the app's name, because a deleted app cannot be restored, and for a proof of identity. */
 export function DeleteApp({ app, linkedUsers, proofNeeded }: Props) {
   const [open, setOpen] = useState(false);
   const router = useRouter();

@@ -20,7 +20,7 @@ const says: Record<Scope, { title: string; says: string }> = {
   "credits.spend": { title: "credits.spend", says: "Spend their credits on requests they make." },
 };
 
-/** The part of an app's settings that Connect Wallet goes by. */
+/** The settings of an app that Connect Wallet uses. */
 export function HowPeopleConnect({ form }: Form) {
   const { register } = form;
   const { errors } = useFormState({ control: form.control });

@@ -38,7 +38,7 @@ async function Content({ appId }: { appId: string }) {
     <>
       <SettingsForm
         app={app}
-        // A model that was chosen before can be taken back also when this server no longer has it.
+        // A chosen model can be removed also when this server no longer has it.
         models={[...all, ...app.allowedModels.filter((id) => !all.includes(id))]}
         viewer={{ email: user.email, balance: available, example: exampleMessage() }}
       />

@@ -20,7 +20,7 @@ const profile = z.object({
     }),
 });
 
-/** What the person is called, where apps that ask for it may see it. */
+/** The user's name, which apps with the scope `profile` may see. */
 export function ProfileForm({ name }: { name: string | null }) {
   const router = useRouter();
   const form = useForm({ resolver: zodResolver(profile), defaultValues: { name: name ?? "" } });

@@ -31,7 +31,7 @@ const typedOf = (app: App): Typed => ({
   publicClient: app.publicClient,
 });
 
-/** What an app is and may do, with the consent page that people would see beside it. */
+/** An app's settings, with a preview of its consent page beside them. */
 export function SettingsForm({ app, models, viewer }: { app: App; models: string[]; viewer: Viewer }) {
   const router = useRouter();
   const form = useForm<Typed, unknown, Checked>({ resolver: zodResolver(appForm), defaultValues: typedOf(app) });
@@ -50,7 +50,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
       { appId: app.id, ...rest, markupBps: markup, redirectUris: redirectUris.map(({ uri }) => uri) },
       {
         onSuccess: (saved) => {
-          // What was typed meanwhile stays, to be saved in its turn.
+          // What was typed while the request ran stays, as unsaved.
           if (typedNow() === sent) form.reset(typedOf(saved));
         },
       },
@@ -118,7 +118,7 @@ export function SettingsForm({ app, models, viewer }: { app: App; models: string
           <HowPeopleConnect form={form} />
 
           <div className="sticky bottom-0 -mx-1 flex flex-wrap items-center gap-x-4 gap-y-2 border-t border-line bg-page px-1 py-3">
-            {/* Here, because the end of the form may be out of sight. */}
+            {/* Errors are in the sticky bar, because the end of the form may be out of view. */}
             {(failure.message !== null || wrong.length > 0) && (
               <div className="basis-full space-y-2">
                 {failure.message !== null && <FormError>{failure.message}</FormError>}

@@ -11,7 +11,7 @@ export type BreakdownBy = "model" | "user" | "key";
 
 const heads: Record<BreakdownBy, string> = { model: "Model", user: "External user id", key: "API key" };
 
-/** The whole period's usage by model, user or key, the dearest first. Each line narrows the screen to itself. */
+/** Usage of the whole period by model, user or key, largest amount first. Each line links to the screen filtered by it. */
 export async function Breakdown({ appId, filters, by }: { appId: string; filters: UsageFilters; by: BreakdownBy }) {
   const sandbox = filters.sandbox ?? false;
   const { items, more } = await (await caller()).usage.breakdown({ appId, period: filters.period, sandbox, by });

@@ -1,6 +1,6 @@
 import type { PeriodName } from "#ui/period-links.tsx";
 
-/** What the usage screen, its log and its CSV are narrowed to, as it stands in the address. */
+/** The filters of the usage screen, its log and its CSV, as in the address. */
 export type UsageFilters = {
   period: PeriodName;
   model?: string | undefined;
@@ -12,12 +12,12 @@ export type UsageFilters = {
   requestId?: string | undefined;
 };
 
-/** A list may be of all time. */
+/** The log may be without a period. */
 export type LogFilters = Omit<UsageFilters, "period"> & { period?: PeriodName | undefined };
 
 type Asked = Record<string, string | string[] | undefined>;
 
-/** Values that mean nothing are left out, as if they were not there. */
+/** Reads filters from search parameters; invalid values are left out. */
 export function filtersOf(asked: Asked): UsageFilters {
   const period = text(asked.period);
   const apiKeyId = text(asked.key);
@@ -36,7 +36,7 @@ export function filtersOf(asked: Asked): UsageFilters {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** The other way round: `?model=…`, or nothing when all is as it is by default. */
+/** The search parameters of filters: `?model=…`, or nothing when all are defaults. */
 export function queryOf(filters: Partial<UsageFilters>, more: Record<string, string> = {}): string {
   const query = new URLSearchParams();
   if (filters.period !== undefined && filters.period !== "30d") query.set("period", filters.period);
@@ -50,7 +50,7 @@ export function queryOf(filters: Partial<UsageFilters>, more: Record<string, str
   return query.size === 0 ? "" : `?${query}`;
 }
 
-/** The log is about requests of the same period; a request asked for by its id is found whenever it was. */
+/** The filters of the log; a request asked for by its id is found in any period. */
 export function logOf({ requestId, period, ...rest }: LogFilters) {
   return requestId === undefined ? { ...rest, period } : { requestId };
 }
@@ -61,7 +61,7 @@ export function isNarrowed({ period: _, ...rest }: LogFilters): boolean {
 
 function text(value: string | string[] | undefined): string | undefined {
   const first = Array.isArray(value) ? value[0] : value;
-  // What can't be stored can't be found either.
+  // Control characters and longer text are never stored, so they cannot match.
   const cut = first
     ?.replaceAll(/\p{Cc}/gu, "")
     .trim()

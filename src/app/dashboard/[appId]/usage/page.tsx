@@ -137,7 +137,7 @@ function Filters({ here, filters, choices, narrowed }: { here: string; filters: 
   const models = model === undefined || choices.models.includes(model) ? choices.models : [model, ...choices.models];
   return (
     <search>
-      {/* Made anew when the address changes, so that its fields show what it says. */}
+      {/* The key remounts the form when the address changes, so that its fields show the address's filters. */}
       <form key={queryOf(filters)} action={here} className="mb-4 grid grid-cols-2 items-end gap-3 md:grid-cols-3 lg:grid-cols-4">
         {period !== "30d" && <input type="hidden" name="period" value={period} />}
         <SelectField label="Model" name="model" defaultValue={model ?? ""}>

@@ -13,7 +13,7 @@ type Props = {
   ofOneUser?: boolean;
 };
 
-/** The log, a page at a time. A page may find nothing and still not be the last. */
+/** The log, a page at a time. A page may be empty and still not be the last. */
 export function RequestLog({ appId, first, filters, ofOneUser }: Props) {
   const utils = trpc.useUtils();
   const { items, ...rest } = useOlder(first, (cursor) => utils.usage.requests.fetch({ appId, ...logOf(filters), cursor }));

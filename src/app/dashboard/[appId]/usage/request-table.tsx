@@ -33,7 +33,7 @@ const columns: Column<Item>[] = [
   {
     id: "model",
     header: "Model",
-    // From here on it takes what the others leave, so that the table is never wider than its card.
+    // This column takes the width that is left, so that the table is never wider than its card.
     cellClassName: "max-w-36 sm:w-[30%] sm:max-w-0",
     cell: (item) => (
       <>
@@ -81,7 +81,7 @@ const columns: Column<Item>[] = [
 
 const columnsOfOneUser = columns.filter(({ id }) => id !== "user");
 
-/** Requests, each of which opens to its full record. `ofOneUser`: all are of the person that the page is about. */
+/** Requests; each row opens to its full record. `ofOneUser`: all are of the linked user whose page it is. */
 export function RequestTable({ items, ofOneUser = false }: { items: Item[]; ofOneUser?: boolean }) {
   const [shown, setShown] = useState<Item | null>(null);
   const openedBy = useRef<HTMLElement>(null);

@@ -16,7 +16,7 @@ import type { Endpoint, EventTypes } from "./states.tsx";
 
 type EventType = EventTypes[number]["type"];
 
-/** A threshold that is left as it was stays as it is, to the credit, whatever can be typed. */
+/** An unchanged threshold keeps its exact credits, which may have more decimals than can be typed. */
 const typedEndpoint = (kept: string | null) =>
   z.object({
     url: z.string().trim().min(1, "Write the whole address, such as https://example.com/webhooks."),
@@ -32,7 +32,7 @@ const typedEndpoint = (kept: string | null) =>
     sandbox: z.boolean(),
   });
 
-/** What a field of the server's is called here. */
+/** The form's field for a field of the server. */
 const fieldOf: Partial<Record<string, keyof Typed>> = {
   url: "url",
   description: "description",
@@ -61,7 +61,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
     },
   });
   const { errors } = form.formState;
-  /** The form is longer than many screens, so the first field that was refused is shown. */
+  /** The form is longer than many screens, so the first refused field is scrolled into view. */
   function onError(error: unknown) {
     const refused = Object.entries(failureOf(error).fields).flatMap(([name, message]) => {
       const field = fieldOf[name];
@@ -114,7 +114,7 @@ function EndpointForm({ appId, types, endpoint, onDone }: FormProps) {
                 checked={field.value.includes(type)}
                 onChange={(event) => {
                   field.onChange(event.target.checked ? [...field.value, type] : field.value.filter((each) => each !== type));
-                  // Its field goes, and what is wrong in it can't be seen any more.
+                  // The threshold's field is removed, so an error in it could not be seen.
                   if (type === "balance.low") form.resetField("threshold");
                 }}
                 className="py-2 has-checked:border-line has-checked:bg-surface"
@@ -209,7 +209,7 @@ export function EditEndpointButton({ appId, types, endpoint }: { appId: string; 
   );
 }
 
-/** What receivers verify deliveries with. Unlike a key it can be looked at again. */
+/** The secret with which receivers verify deliveries. Unlike an API key it can be shown again. */
 export function SigningSecret({
   title,
   secret,

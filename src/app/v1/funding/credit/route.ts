@@ -28,7 +28,7 @@ export const POST = endpoint(
   },
   async ({ id, caller, body, idempotency }) => {
     if (caller.billingMode === "test") {
-      // Play credits stay where they are: the sandbox has one wallet.
+      // No transfer: all users of the sandbox share one wallet.
       const { user } = await visibleLinkedUser(caller, body.external_user_id);
       return {
         success: true,

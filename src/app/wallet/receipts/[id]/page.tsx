@@ -12,7 +12,7 @@ import { Time } from "#ui/time.tsx";
 
 export const metadata: Metadata = { title: "Receipt" };
 
-/** One top-up, on a page that prints as it is. */
+/** The receipt of one top-up, laid out for printing. */
 export default async function Receipt({ params }: { params: Promise<{ id: string }> }) {
   const { id } = await params;
   const user = await requireUser(`/wallet/receipts/${encodeURIComponent(id)}`);

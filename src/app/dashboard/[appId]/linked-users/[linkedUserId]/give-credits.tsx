@@ -13,9 +13,9 @@ type Props = {
   appId: string;
   linkedUserId: string;
   externalUserId: string;
-  /** Names this gift: however often the form is sent, it is given once. */
+  /** Identifies this gift: however often the form is sent, it is given once. */
   giftId: string;
-  /** In the developer's own wallet. */
+  /** Credits available in the developer's own wallet. */
   available: bigint;
   paused: boolean;
 };
@@ -41,7 +41,7 @@ export function GiveCredits({ appId, linkedUserId, externalUserId, giftId, avail
     setOpen(false);
     setProblem(undefined);
     fund.reset();
-    // Another gift has another id, and the wallet has less; also when its answer got lost on the way.
+    // The next gift needs a new id, and the balance has changed; also when the answer was lost.
     if (fund.isSuccess || fund.isError) router.refresh();
   }
 

@@ -28,7 +28,7 @@ export default async function LinkedUser({ params }: Props) {
   const { appId, linkedUserId } = await params;
   await requireUser(`/dashboard/${appId}/linked-users/${linkedUserId}`);
   const app = await appOfPage(appId);
-  // Before anything is sent: who is not there answers with 404.
+  // Before the response begins, so that an unknown id is answered with 404.
   const user = await (await caller()).linkedUsers.get({ appId: app.id, linkedUserId }).catch((error: unknown) => {
     if (error instanceof TRPCError && error.code === "NOT_FOUND") notFound();
     throw error;

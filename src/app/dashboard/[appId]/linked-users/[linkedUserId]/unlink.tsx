@@ -9,13 +9,13 @@ import { TypedConfirmation } from "#ui/typed-confirmation.tsx";
 
 type Props = { appId: string; linkedUserId: string; externalUserId: string };
 
-/** Asks for the id, because only the person can link again. */
+/** Asks for the external id, because only the user can link again. */
 export function Unlink({ appId, linkedUserId, externalUserId }: Props) {
   const [open, setOpen] = useState(false);
   const router = useRouter();
   const unlink = trpc.linkedUsers.unlink.useMutation({
     onSuccess: () => {
-      // Their page is gone; so are the pages that were kept of the list.
+      // The linked user's page is gone, and cached pages of the list are stale.
       router.replace(`/dashboard/${appId}/linked-users`);
       router.refresh();
     },

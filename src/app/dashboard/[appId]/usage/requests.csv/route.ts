@@ -11,7 +11,7 @@ import { filtersOf, logOf } from "../filters.ts";
 
 const ROWS_AT_ONCE = 500;
 
-/** Every request of an app that the log would show for the same address, newest first. */
+/** All requests that the log would show for the same address, as CSV, newest first. */
 export async function GET(request: NextRequest, { params }: { params: Promise<{ appId: string }> }): Promise<Response> {
   if ((await currentUser()) === null) return new Response("Sign in to download this list.\n", { status: 401 });
   let app: { id: string; name: string };

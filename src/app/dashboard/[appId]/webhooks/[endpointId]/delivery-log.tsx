@@ -51,7 +51,7 @@ const columns: Column<Delivery>[] = [
   { id: "state", header: "State", cell: (delivery) => <DeliveryState delivery={delivery} /> },
 ];
 
-/** What was sent to one endpoint, newest first; what is on its way is looked at again until it has arrived. */
+/** Deliveries to one endpoint, newest first; while one is pending, the list is polled. */
 export function DeliveryLog({ appId, endpoint, first, filters, types }: Props) {
   const [shown, setShown] = useState<string | null>(null);
   const openedBy = useRef<HTMLElement>(null);
@@ -137,7 +137,7 @@ function answerOf(delivery: Pick<Delivery, "lastResponseStatus" | "lastError" | 
   return delivery.attempts === 0 ? "not asked yet" : "none";
 }
 
-/** What was sent, and how each attempt went. */
+/** One delivery's body, and the outcome of each attempt. */
 function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoint: Props["endpoint"]; deliveryId: string }) {
   const utils = trpc.useUtils();
   const ids = { appId, endpointId: endpoint.id, deliveryId };
@@ -172,7 +172,7 @@ function DeliveryRecord({ appId, endpoint, deliveryId }: { appId: string; endpoi
         <Fact name="Event">
           <code className="font-mono text-[0.8125rem]">{delivery.type}</code>
         </Fact>
-        {/* Sending it again begins to count anew; the attempts before are still listed. */}
+        {/* A retry resets `attempts`; earlier attempts are still in `tries`. */}
         <Fact name="Attempts">{Math.max(delivery.attempts, delivery.tries.length)}</Fact>
         {delivery.nextAttemptAt !== null && delivery.attempts > 0 && (
           <Fact name="Next attempt">

@@ -14,7 +14,7 @@ import type { Endpoint, EventTypes } from "../states.tsx";
 
 type Props = { appId: string; endpoint: Endpoint };
 
-/** Sends sample data to this endpoint; the delivery appears in the log below. */
+/** Sends an event with sample data to this endpoint; the delivery appears in the log below. */
 export function SendTestButton({ appId, endpoint, types }: Props & { types: EventTypes }) {
   const [open, setOpen] = useState(false);
   const utils = trpc.useUtils();
@@ -70,7 +70,7 @@ export function SendTestButton({ appId, endpoint, types }: Props & { types: Even
   );
 }
 
-/** Looking at the secret, and changing it without missing anything. */
+/** Shows the signing secret, and rotates it with an overlap. */
 export function SecretButtons({ appId, endpoint }: Props) {
   const [rotating, setRotating] = useState(false);
   const showButton = useRef<HTMLButtonElement>(null);
@@ -157,7 +157,7 @@ export function EnableButton({ appId, endpoint }: Props) {
   );
 }
 
-/** Asks for its host, because its deliveries are gone with it. */
+/** Asks for the endpoint's host, because removing it deletes its deliveries. */
 export function RemoveButton({ appId, endpoint }: Props) {
   const [open, setOpen] = useState(false);
   const router = useRouter();

@@ -27,9 +27,9 @@ export default async function EndpointPage({ params, searchParams }: Props) {
   await requireUser(`/dashboard/${appId}/webhooks/${endpointId}`);
   const app = await appOfPage(appId);
   const { status, type } = await searchParams;
-  // Before anything is sent: what is not there answers with 404.
+  // Before the response begins, so that an unknown id is answered with 404.
   const endpoint = await (await caller()).webhooks.get({ appId: app.id, endpointId }).catch((error: unknown) => {
-    // No such endpoint, or what can't be the id of one.
+    // NOT_FOUND is an unknown endpoint, BAD_REQUEST text that is no id.
     if (error instanceof TRPCError && (error.code === "NOT_FOUND" || error.code === "BAD_REQUEST")) notFound();
     throw error;
   });
@@ -46,7 +46,7 @@ type ContentProps = { appId: string; endpoint: Endpoint; status: unknown; type: 
 async function Content({ appId, endpoint, ...asked }: ContentProps) {
   const api = await caller();
   const types = await api.webhooks.eventTypes({ appId });
-  // What is no filter is none.
+  // An unknown value is ignored.
   const status = deliveryStates.find((each) => each.status === asked.status)?.status as "pending" | undefined;
   const type = types.find((each) => each.type === asked.type)?.type;
   const first = await api.webhooks.deliveries({ appId, endpointId: endpoint.id, status, type });
