@@ -1,6 +1,6 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 
-/** A certificate that nobody trusts, for a test's own https server: X.509 (RFC 5280), signed with its own key. */
+/** A self-signed certificate for a test's own https server, which no client trusts: X.509 (RFC 5280). */
 export function selfSignedCertificate(): { key: string; cert: string } {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const ecdsaWithSha256 = sequence(Buffer.from("06082a8648ce3d040302", "hex"));
@@ -28,7 +28,7 @@ function sequence(...parts: Buffer[]): Buffer {
 
 function der(tag: number, ...parts: Buffer[]): Buffer {
   const content = Buffer.concat(parts);
-  // As short as it can be, or browsers refuse the certificate.
+  // DER requires the shortest encoding of a length (X.690 §10.1); browsers refuse other certificates.
   const { length } = content;
   const written = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   return Buffer.concat([Buffer.from([tag, ...written]), content]);

@@ -1,6 +1,6 @@
 import type { EventMeter } from "../server/gateway/dialects/event-meter.ts";
 
-/** Runs a stream through a meter, cut at the given places, and says what the client gets and what the meter knows. */
+/** Feeds a stream, cut at the given places, to a meter; returns what the client gets and what the meter counted. */
 export function runCut(meter: EventMeter, stream: Uint8Array, cuts: readonly number[], quota: string) {
   const places = [...new Set(cuts.map((cut) => cut % (stream.length + 1)))].sort((a, b) => a - b);
   let through = "";

@@ -5,15 +5,15 @@ import { mutate } from "./mutant.ts";
 import { freshDatabase, ZONES, type Zone, zoneOf } from "./postgres.ts";
 
 /**
- * Runs the same tests on the embedded database and on a real Postgres, each empty and migrated. The
- * Postgres is in a time zone other than UTC, which the name decides.
+ * Runs the tests on the embedded database and on a real Postgres, each empty and migrated. The
+ * Postgres has a time zone other than UTC, chosen by a hash of `name`.
  */
 export function onBothDatabases(name: string, tests: (db: () => Database) => void, zones: readonly Zone[] = [zoneOf(name)]): void {
   describe(`${name}, embedded`, () => tests(withDatabase("embedded")));
   for (const zone of zones) describe(`${name}, Postgres in ${zone}`, () => tests(withDatabase("postgres", zone)));
 }
 
-/** The same for what is about time: with a Postgres in each of the zones. */
+/** Like `onBothDatabases`, with a Postgres in each zone, for tests of times. */
 export function inEveryZone(name: string, tests: (db: () => Database) => void): void {
   onBothDatabases(name, tests, ZONES);
 }
@@ -42,7 +42,7 @@ export function withDatabase(kind: "embedded" | "postgres", zone?: Zone): () => 
   };
 }
 
-/** `database()` finds this one, for as long as the tests around it run, instead of opening one of its own. */
+/** Makes `database()` return this database while the surrounding tests run. */
 export function asTheDatabase(db: () => Database): void {
   beforeAll(() => {
     theDatabase.opened = Promise.resolve(db());

@@ -5,56 +5,55 @@ import Stripe from "stripe";
 import { checkParams, decodeForm } from "./stripe-params.ts";
 
 /**
- * A stand-in for Stripe: its HTTP API as far as payments use it, its payment page for a
- * browser, and its webhooks, signed by the library's own test helper. It refuses what
- * Stripe refuses: fields that Stripe does not publish, another API version, a missing
- * key, and an idempotency key used for something else. What a person or a bank does,
- * a test does by a call here.
+ * A fake of Stripe: the part of its HTTP API that payments use, its payment page for a browser, and its
+ * webhooks, signed by the library's test helper. It refuses what Stripe refuses: undocumented fields,
+ * another API version, a missing key, and an idempotency key used for another request. Tests call its
+ * functions for what a user or a bank does.
  */
 export type FakeStripe = {
   /** For STRIPE_API_URL. */
   url: string;
   secretKey: string;
   webhookSecret: string;
-  /** The environment of a server that uses it. */
+  /** The environment of a server that uses this fake. */
   env: Record<string, string>;
   /** Every call to the API, in order. */
   calls: readonly Call[];
-  /** Money that was really charged, by payment. */
+  /** Cents that were charged, by payment id. */
   charged(): Map<string, number>;
-  /** A person pays at a checkout; the events that Stripe would send. */
+  /** A user pays at a checkout; returns the events that Stripe would send. */
   pay(sessionId: string, options?: { card?: Card; late?: boolean }): Stripe.Event[];
-  /** A late payment, such as a bank debit, ends. */
+  /** A delayed payment, such as a bank debit, succeeds or fails. */
   settleLate(sessionId: string, ok: boolean): Stripe.Event[];
-  /** An automatic payment that takes its time arrives. */
+  /** An automatic payment that a bank was processing succeeds. */
   arrive(intentId: string): void;
   expire(sessionId: string): Stripe.Event[];
   refund(intentId: string, cents: number): { id: string; events: Stripe.Event[] };
   failRefund(id: string): Stripe.Event[];
-  /** `fields`: what else the dispute says, such as another currency. */
+  /** `fields`: further fields of the dispute, such as another currency. */
   dispute(intentId: string, status?: string, fields?: object): { id: string; events: Stripe.Event[] };
-  /** The money of a dispute leaves our balance, whatever its status. */
+  /** Stripe takes the money of a dispute from our balance, whatever the dispute's status. */
   withdraw(id: string): Stripe.Event[];
-  /** Some of the money of a dispute comes back, in cents, whatever its status. */
+  /** Stripe returns some of the money of a dispute, in cents, whatever its status. */
   reinstate(id: string, cents: number): Stripe.Event[];
   changeDispute(id: string, status: string): Stripe.Event[];
-  /** From now on a saved card behaves so. */
+  /** Sets how a saved card behaves from now on. */
   setCard(paymentMethodId: string, card: Card): void;
-  /** Somebody takes a saved card off its customer in Stripe's dashboard. */
+  /** Detaches a saved card from its customer, as in Stripe's dashboard. */
   detachCard(paymentMethodId: string): void;
-  /** The next call to this path goes wrong. `lost`: it is carried out, and the answer never arrives. */
+  /** Makes the next call to this path fail. `lost`: it is carried out, and its answer is lost. */
   failNext(path: string, how: "lost" | "error", times?: number): void;
   /** Calls to this path get no answer until the function that is returned is called. */
   hang(path: string): () => void;
-  /** The events of automatic payments that nobody has taken yet. */
+  /** Returns and removes the queued events of automatic payments. */
   takeEvents(): Stripe.Event[];
-  /** An event as Stripe sends it. */
+  /** A signed event, as the request that Stripe sends. */
   sign(
     event: Stripe.Event,
     options?: { secret?: string; timestamp?: number },
   ): { method: "POST"; headers: Record<string, string>; body: string };
   deliver(event: Stripe.Event, to: string): Promise<Response>;
-  /** Where the events of what a browser does on the payment page go. */
+  /** Where events caused on the payment page are sent. */
   webhookUrl: string | null;
   close(): Promise<void>;
 };
@@ -62,7 +61,7 @@ export type FakeStripe = {
 export type Call = { method: string; path: string; params: Record<string, unknown>; idempotencyKey: string | null };
 export type Card = "ok" | "declined" | "authentication_required" | "processing" | "unfinished";
 
-/** The id of what an event is about. */
+/** The id of an event's object. */
 export function idIn(event: { data: { object: unknown } } | undefined): string {
   return (event?.data.object as { id: string } | undefined)?.id ?? "";
 }
@@ -100,7 +99,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
       object: "event",
       api_version: API_VERSION,
       created: Math.floor(Date.now() / 1000),
-      // As it is now: later changes are later events.
+      // A copy, because later changes are told by later events.
       data: { object: structuredClone(object) },
       livemode: false,
       pending_webhooks: 1,
@@ -148,7 +147,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
     return thing;
   }
 
-  /** The calls, by method and path. `:id` is in the path. */
+  /** The calls, by method and path. `:id` stands for an id in the path. */
   const api: Record<string, { params: [string, string]; run(id: string, params: Params): unknown }> = {
     "POST /v1/customers": {
       params: ["Customers", "CustomerCreateParams"],
@@ -208,7 +207,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
           throw new Refusal(400, { code: "resource_missing", message: `No such PaymentMethod: '${card}'`, param: "payment_method" });
         if (!things.has(customer))
           throw new Refusal(400, { code: "resource_missing", message: `No such customer: '${customer}'`, param: "customer" });
-        // As Stripe says it: without a code.
+        // Stripe's refusal has no code either.
         if (get(card).customer !== customer)
           throw new Refusal(400, { message: "The provided PaymentMethod was detached from a Customer. It may not be used again." });
         if (params.off_session !== "true" || params.confirm !== "true") throw new Error("the stand-in only knows charges of saved cards");
@@ -223,7 +222,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
           waiting.push(event("payment_intent.processing", change(intent.id, { status: "processing" })));
           return intent;
         }
-        // Stripe fails in the middle: the payment is there, and was never confirmed.
+        // Stripe fails between making the intent and confirming it.
         if (behaviour === "unfinished") {
           change(intent.id, { status: "requires_confirmation" });
           throw new Refusal(500, { type: "api_error", message: "An unknown error occurred" });
@@ -311,7 +310,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
           if (!(error instanceof Refusal)) throw error;
           reply = { status: error.status, body: structuredClone({ error: error.error }) };
         }
-        // Stripe keeps the answer of whatever it began to carry out.
+        // Stripe stores the answer, errors included, of every call that it began to carry out.
         if (key !== null && method === "POST") answers.set(key, { request, ...reply });
       } else reply = before;
     } catch (error) {
@@ -322,7 +321,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
     outgoing.writeHead(reply.status, { "content-type": "application/json", "request-id": newId("req") }).end(JSON.stringify(reply.body));
   }
 
-  /** The payment page, as plain as can be. */
+  /** A minimal payment page. */
   async function answerPage(incoming: IncomingMessage, outgoing: ServerResponse, target: URL): Promise<void> {
     const [, , , id = "", action] = target.pathname.split("/");
     const session = get(id);
@@ -348,7 +347,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
-  /** In the currency that our balance is kept in; the fee is beside the amount. */
+  /** Adds a balance transaction in our balance's currency; the fee is a separate one. */
   function moveMoney(id: string, amount: number) {
     const moved = get(id).balance_transactions as object[];
     const category = amount < 0 ? "dispute" : "dispute_reversal";
@@ -373,7 +372,7 @@ export async function startFakeStripe(): Promise<FakeStripe> {
         amount: session.amount_total as number,
         customer: session.customer as string,
         metadata: wanted.get(sessionId)?.metadata ?? {},
-        // Stripe keeps a card with its customer only when that was asked for.
+        // Stripe keeps a card with its customer only with `setup_future_usage`.
         payment_method: makeCard(card, wanted.get(sessionId)?.setup_future_usage === undefined ? null : (session.customer as string)),
       });
       change(sessionId, { status: "complete", payment_intent: intent.id });

@@ -2,44 +2,44 @@ import { createServer, type IncomingHttpHeaders, type IncomingMessage, type Serv
 import type { AddressInfo } from "node:net";
 
 /**
- * A provider over real HTTP whose every answer a test decides. Tests that run at
- * the same time share one: each listens for a marker of its own in the body.
- * What nobody listens for gets an ordinary answer.
+ * A fake provider over HTTP whose answers a test decides. Tests that run at the same time share
+ * one: each listens for a marker of its own in the body. A request without a listener gets an
+ * ordinary answer.
  */
 export type FakeUpstream = {
   /** The base address for OPENAI_BASE_URL and ANTHROPIC_BASE_URL. */
   url: string;
-  /** The only key it lets in; for OPENAI_API_KEY and ANTHROPIC_API_KEY. */
+  /** The only key that it accepts; for OPENAI_API_KEY and ANTHROPIC_API_KEY. */
   key: string;
-  /** From now on requests whose body has this text are answered so. Dispose to stop listening. */
+  /** Answers requests whose body contains `marker` with `answer`, until the listener is disposed. */
   on(marker: string, answer: Answer): Listener;
   close(): Promise<void>;
 };
 
-/** One behaviour for all, a list of them for one request after the other, or what a function makes of the request. */
+/** One behaviour for all requests, a list for one request after the other, or a function of the request. */
 export type Answer = Behaviour | readonly Behaviour[] | ((request: SeenRequest) => Behaviour | Promise<Behaviour>);
 
 export type Listener = Disposable & {
   readonly requests: readonly SeenRequest[];
-  /** The next request that has not been waited for yet. */
+  /** Resolves with the next request that `next` has not returned yet. */
   next(): Promise<SeenRequest>;
 };
 
 export type SeenRequest = {
   path: string;
   headers: IncomingHttpHeaders;
-  /** Exactly as it came. */
+  /** The body's text as received. */
   rawBody: string;
   body: Record<string, unknown>;
-  /** Of the gateway's end of the connection: the same port is the same connection. */
+  /** The gateway's port: the same port is the same connection. */
   port: number | undefined;
-  /** How the exchange ended: the answer was sent whole, or the client went away before. */
+  /** How the exchange ended: with the whole answer, or because the client closed the connection. */
   ended: Promise<"answered" | "aborted">;
 };
 
 /**
- * What to answer. The pieces of a body go out one by one, so an async generator
- * that waits between them decides when; `BREAK_OFF` cuts the connection there.
+ * An answer. The pieces of a body are sent one by one, so an async generator that waits
+ * between them decides the timing; `BREAK_OFF` closes the connection there.
  */
 export type Behaviour = {
   status?: number;
@@ -54,7 +54,7 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
   const listeners = new Map<string, (request: SeenRequest) => Behaviour | Promise<Behaviour>>();
   const server = createServer((incoming, outgoing) => {
     respond(incoming, outgoing).catch((error: unknown) => {
-      // The gateway gave up in the middle of its own request, or a test's handler failed, which its test will see.
+      // The gateway closed its request early, or a handler failed, in which case its test fails too.
       outgoing.destroy(error instanceof Error ? error : undefined);
     });
   });
@@ -74,7 +74,7 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       port: incoming.socket.remotePort,
       ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
     };
-    // As Anthropic does, it takes the key in a header of its own at its Messages API and nowhere else.
+    // Anthropic's Messages API takes the key in `x-api-key`, other paths in `authorization`.
     const isMessages = request.path.endsWith("/messages");
     const given = isMessages ? incoming.headers["x-api-key"] : incoming.headers.authorization?.replace("Bearer ", "");
     if (given !== key) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
@@ -120,7 +120,7 @@ async function send(behaviour: Behaviour, outgoing: ServerResponse): Promise<voi
   for await (const piece of behaviour.body) {
     if (outgoing.destroyed) return;
     if (piece === BREAK_OFF) {
-      // Sent before the cut, so that the other side has read what came before.
+      // Flushed first, so that the gateway reads the pieces before the cut.
       outgoing.flushHeaders();
       await new Promise<void>((resolve) => setImmediate(resolve));
       outgoing.destroy();
@@ -143,7 +143,7 @@ function parsed(text: string): Record<string, unknown> {
   }
 }
 
-/** What a request gets that no test listens for: ten tokens in, five out. */
+/** The answer to a request without a listener: ten tokens in, five out. */
 function ordinary({ path, body }: SeenRequest): Behaviour {
   if (path.endsWith("/embeddings")) return embeddings(body);
   if (path.endsWith("/responses")) return body.stream === true ? namedEvents(responseEvents(["Hello", " there."])) : response();
@@ -169,12 +169,12 @@ export function usage(promptTokens: number, completionTokens: number, details?: 
 
 const ORDINARY_USAGE = usage(10, 5);
 
-/** Any JSON. */
+/** An answer of JSON. */
 export function json(value: unknown, behaviour: Omit<Behaviour, "body"> = {}): Behaviour {
   return { ...behaviour, body: [JSON.stringify(value)] };
 }
 
-/** A whole answer; `usage: null` leaves the figures out. */
+/** A completion; `usage: null` leaves the usage out. */
 export function completion(options: { text?: string; usage?: Usage | null; choices?: readonly object[]; extra?: object } = {}): Behaviour {
   const { text = "Hello there.", usage = ORDINARY_USAGE, extra = {} } = options;
   return json({
@@ -201,7 +201,7 @@ export function toolCall(name: string, args: unknown, id = "call_1") {
   return { id, type: "function", function: { name, arguments: JSON.stringify(args) } };
 }
 
-/** One chunk of a stream, as an object. */
+/** One chunk of a stream of completions. */
 export function chunk(choices: readonly object[], rest: object = {}) {
   return {
     id: "chatcmpl-fake",
@@ -217,7 +217,7 @@ export function delta(change: object, options: { index?: number; finishReason?: 
   return { index: options.index ?? 0, delta: change, logprobs: null, finish_reason: options.finishReason ?? null };
 }
 
-/** The chunks of an ordinary stream: the role, the texts, the end, and the usage chunk when asked for. */
+/** The chunks of an ordinary stream: the role, the texts, the end, and with `includeUsage` the usage. */
 export function completionChunks(texts: readonly string[], options: { usage?: Usage; includeUsage?: boolean } = {}): object[] {
   return [
     chunk([delta({ role: "assistant", content: "" })]),
@@ -232,22 +232,22 @@ export function event(data: unknown): string {
   return `data: ${typeof data === "string" ? data : JSON.stringify(data)}\n\n`;
 }
 
-/** A stream of these chunks and `[DONE]`, each event written on its own. */
+/** A stream of these chunks and `[DONE]`, one write for each event. */
 export function sse(chunks: readonly object[], options: { done?: boolean } = {}): Behaviour {
   return events([...chunks.map(event), ...(options.done === false ? [] : [event("[DONE]")])]);
 }
 
-/** A stream of exactly these pieces, which may cut events and characters anywhere. */
+/** A stream of exactly these writes, which may cut events and characters anywhere. */
 export function events(body: Behaviour["body"]): Behaviour {
   return { headers: { "content-type": "text/event-stream; charset=utf-8" }, body };
 }
 
-/** An error in OpenAI's envelope. */
+/** An error in the shape of OpenAI's. */
 export function refusal(status: number, error: object, headers: Record<string, string> = {}): Behaviour {
   return json({ error: { type: "invalid_request_error", param: null, code: null, ...error } }, { status, headers });
 }
 
-/** Takes the request and never answers. */
+/** A behaviour that never answers. */
 export function silence(): Promise<Behaviour> {
   return new Promise(() => {});
 }
@@ -258,7 +258,7 @@ export function embeddings(
 ): Behaviour {
   const inputs = Array.isArray(body.input) ? body.input : [body.input];
   const vector = [0.25, -0.5, 0.125];
-  // OpenAI's client asks for base64 unless it is told otherwise.
+  // OpenAI's client asks for base64 by default.
   const embedding = body.encoding_format === "base64" ? Buffer.from(new Float32Array(vector).buffer).toString("base64") : vector;
   return json({
     object: "list",
@@ -268,7 +268,7 @@ export function embeddings(
   });
 }
 
-/** Usage as Anthropic tells it: the input tokens beside those of the prompt cache. */
+/** Usage in the shape of Anthropic's: input tokens without those of the prompt cache. */
 export function messageUsage(inputTokens: number, outputTokens: number, cache: { read?: number; written?: number; long?: number } = {}) {
   const { read = 0, written = 0, long = 0 } = cache;
   return {
@@ -281,7 +281,7 @@ export function messageUsage(inputTokens: number, outputTokens: number, cache: {
   };
 }
 
-/** A whole answer of Anthropic's; `usage: null` leaves the figures out. */
+/** A message of Anthropic's API; `usage: null` leaves the usage out. */
 export function message(options: { content?: readonly object[]; usage?: object | null; stopReason?: string } = {}): Behaviour {
   const { content = [{ type: "text", text: "Hello there." }], usage = messageUsage(10, 5), stopReason = "end_turn" } = options;
   return json({
@@ -296,7 +296,7 @@ export function message(options: { content?: readonly object[]; usage?: object |
   });
 }
 
-/** The events of an ordinary stream of Anthropic's, as objects: ten tokens in, five out unless told otherwise. */
+/** The events of an ordinary stream of Anthropic's: ten tokens in, five out by default. */
 export function messageEvents(texts: readonly string[], options: { usage?: ReturnType<typeof messageUsage> } = {}): object[] {
   const { output_tokens, ...input } = options.usage ?? messageUsage(10, 5);
   return [
@@ -327,12 +327,12 @@ export function namedEvent(data: object): string {
   return `event: ${(data as { type?: string }).type}\ndata: ${JSON.stringify(data)}\n\n`;
 }
 
-/** A stream of named events, each written on its own. */
+/** A stream of named events, one write for each. */
 export function namedEvents(objects: readonly object[]): Behaviour {
   return events(objects.map(namedEvent));
 }
 
-/** Usage as the Responses API tells it. */
+/** Usage in the shape of the Responses API. */
 export function responseUsage(inputTokens: number, outputTokens: number, details: { cached?: number; written?: number } = {}) {
   return {
     input_tokens: inputTokens,
@@ -345,7 +345,7 @@ export function responseUsage(inputTokens: number, outputTokens: number, details
 
 type ResponseOptions = { output?: readonly object[]; usage?: object | null; status?: string; rest?: object };
 
-/** A response, as an object; ten tokens in, five out unless told otherwise. */
+/** A response of the Responses API; ten tokens in, five out by default. */
 export function responseObject({
   output = [outputMessage("Hello there.")],
   usage = responseUsage(10, 5),
@@ -383,7 +383,7 @@ export function outputMessage(text: string, status = "completed") {
   };
 }
 
-/** The events of an ordinary stream of one message, as objects. */
+/** The events of an ordinary stream with one message. */
 export function responseEvents(texts: readonly string[], options: ResponseOptions = {}): object[] {
   const whole = texts.join("");
   const place = { item_id: "msg_fake", output_index: 0, content_index: 0 };
@@ -403,7 +403,7 @@ export function responseEvents(texts: readonly string[], options: ResponseOption
   ].map((each, sequence_number) => ({ ...each, sequence_number }));
 }
 
-/** A promise that a test keeps when it wants to. */
+/** A promise that resolves when the test calls `open`. */
 export function gate(): { opened: Promise<void>; open(): void } {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {

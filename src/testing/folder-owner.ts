@@ -1,6 +1,6 @@
 import { lockFolder } from "../server/platform/folder-lock.ts";
 
-/** A process that takes the folder it is given, says so, and keeps it until it is killed. `files`: without the kernel's lock. */
+/** A process that takes the folder's lock, prints "owned", and keeps the lock until it is killed. `files`: without the kernel's lock. */
 const [folder = "", kind] = process.argv.slice(2);
 try {
   await lockFolder(folder, { withKernel: kind !== "files" });

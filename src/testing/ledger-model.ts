@@ -1,6 +1,6 @@
 /**
- * The ledger as plain arithmetic, one operation after the other: what the SQL
- * has to agree with, whatever it does in batches.
+ * A model of the ledger as plain arithmetic, one operation after the other. Property tests compare
+ * the SQL with it, single and batched.
  */
 
 export type ModelAccount = { available: bigint; held: bigint };
@@ -10,24 +10,24 @@ export type ModelLink = {
   app: ModelApp;
   externalUserId: string;
   wallet: string;
-  /** The app's markup when the person agreed. */
+  /** The app's markup when the user agreed. */
   agreedMarkupBps: bigint;
-  /** What the person granted, separated by spaces. */
+  /** The scopes that the user granted, separated by spaces. */
   scope: string;
   allowedModels: readonly string[];
   paused: boolean;
 };
-/** An access token: for which link, and what the app asked for with it. `valid`: its grant is there. */
+/** An access token: its link, and the scopes that the app asked for. `valid`: whether its grant exists. */
 export type ModelToken = { link: ModelLink; scope: string; valid: boolean };
-/** What one person agreed to with one app, and what the app took from them in this month, by whichever links. */
+/** The agreement of a user with an app, and what the app took of the user's wallet this month, by all links. */
 export type ModelAgreement = {
   app: ModelApp;
   wallet: string;
-  /** Credits a month, while a limit is in force. */
+  /** The limit in credits a month; null without one. */
   monthly: bigint | null;
-  /** The limit's account, also when none is in force. */
+  /** The limit's account, which stays after the limit was removed. */
   account: string | null;
-  /** The month of the limit is over, and it was not refilled yet. */
+  /** Whether the limit's month has ended without a refill. */
   due: boolean;
   spent: bigint;
 };
@@ -88,7 +88,7 @@ export class LedgerModel {
     return agreement;
   }
 
-  /** Who pays, or why nobody does. */
+  /** The payer, or the reason for a refusal. */
   #payer(request: ModelRequest): ModelPayer | string {
     const { credential } = request;
     if (credential === null || !credential.valid) return "invalid_api_key";
@@ -197,7 +197,7 @@ export class LedgerModel {
     const limit = held.limit === null ? null : this.account(held.limit);
     const available = least(wallet.available, limit?.available ?? wallet.available);
     if (minimum > available) {
-      // What the hold has itself does not come back while it is open.
+      // This hold's own credits do not return while it is open.
       const others = (account: { available: bigint; held: bigint }) => account.available + account.held - held.amount;
       if (minimum > others(wallet)) return { kind: "refused", reason: "insufficient_credits" };
       if (limit !== null && minimum > others(limit)) return { kind: "refused", reason: "spending_limit_reached" };
@@ -223,7 +223,7 @@ export class LedgerModel {
     return "applied";
   }
 
-  /** What open requests hold of this agreement's wallet for its app, on one account of the limit or on whichever. */
+  /** Credits that open requests of this agreement hold, on one account of the limit or on any. */
   #held(agreement: ModelAgreement, account?: string): bigint {
     let held = 0n;
     for (const hold of this.holds.values())
@@ -232,8 +232,8 @@ export class LedgerModel {
   }
 
   /**
-   * Sets, removes, refills or recounts the limit. `account`: where the database keeps it from now on.
-   * Says why that is the wrong one; null when it is right.
+   * Sets, removes, refills or recounts the limit. `account`: the account that the database uses from now
+   * on. Returns why that account is wrong; null when it is right.
    */
   setLimit(agreement: ModelAgreement, monthly: bigint | null, account: string | null): string | null {
     agreement.monthly = monthly;
@@ -248,7 +248,7 @@ export class LedgerModel {
     return null;
   }
 
-  /** What was settled is of the month before, and limits wait to be refilled. */
+  /** Begins a new month: settled requests count for the month before, and limits are due for a refill. */
   monthPasses(): void {
     for (const agreement of this.agreements) {
       agreement.spent = 0n;
@@ -260,7 +260,7 @@ export class LedgerModel {
     return this.links.filter((link) => link.app === app && link.wallet === wallet);
   }
 
-  /** The last link is gone: what it said of a limit is not in force for whoever connects next. */
+  /** Deletes a link. After the last one the agreement's limit ends, and a new link does not restore it. */
   unlink(link: ModelLink): void {
     const index = this.links.indexOf(link);
     if (index < 0) return;
@@ -271,7 +271,7 @@ export class LedgerModel {
     agreement.due = false;
   }
 
-  /** Where an app could take more than the limit in force; null when nowhere. */
+  /** Describes an app that could take more than a limit in force; null when there is none. */
   broken(): string | null {
     for (const agreement of this.agreements) {
       if (agreement.monthly === null || agreement.account === null || agreement.due) continue;

@@ -2,10 +2,10 @@ import { v7 as uuidv7 } from "uuid";
 import { type HoldRequest, type HoldVerdict, hold, type Settlement } from "../server/ledger/hold.ts";
 import type { Sql } from "../server/platform/sql.ts";
 
-/** Requests and settlements that are complete but for what a test is about. */
+/** Requests and settlements with defaults for every field that a test does not set. */
 
 type HoldOptions = Partial<Omit<HoldRequest, "credentialHash">> & {
-  /** Desired and minimum in one: all or nothing. */
+  /** Sets desired and minimum to one amount: all or nothing. */
   amount?: bigint;
 };
 
@@ -47,7 +47,7 @@ export function settlement(id: string, base: bigint, markup = 0n, options: Parti
 
 export type Held = Extract<HoldVerdict, { kind: "held" }>;
 
-/** Holds in one batch and insists that all of them are granted. */
+/** Holds in one batch; throws unless all are held. */
 export async function holdAll(sql: Sql, requests: readonly HoldRequest[]): Promise<Held[]> {
   return (await hold(sql, requests)).map((verdict) => {
     if (verdict?.kind !== "held") throw new Error(`not held: ${verdict?.kind === "refused" ? verdict.reason : verdict?.kind}`);
@@ -61,7 +61,7 @@ export async function holdOne(sql: Sql, request: HoldRequest): Promise<Held> {
   return held;
 }
 
-/** Asks the database again until it says yes: for states that another connection reaches by itself. */
+/** Polls the database until `check` is true; for states that another connection reaches on its own. */
 export async function until(check: () => Promise<boolean>): Promise<void> {
   const giveUpAt = Date.now() + 20_000;
   while (!(await check())) {
@@ -69,7 +69,7 @@ export async function until(check: () => Promise<boolean>): Promise<void> {
   }
 }
 
-/** Whether some statement of this database waits for a lock that another one has. */
+/** Whether a statement of this database waits for a lock. */
 export async function someoneWaits(sql: Sql): Promise<boolean> {
   const rows = await sql.query(
     {
@@ -81,7 +81,7 @@ export async function someoneWaits(sql: Sql): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** Repeatable chance: the same seed makes the same test. */
+/** A seeded random generator: the same seed gives the same numbers. */
 export function chance(seed: number): (below: number) => number {
   let state = seed >>> 0;
   return (below) => {

@@ -5,7 +5,7 @@ import { setLimit, sharedLimit } from "../server/ledger/limits.ts";
 import { transfer } from "../server/ledger/transfer.ts";
 import { type Database, transaction } from "../server/platform/db.ts";
 
-/** What a test needs in the database, made with as few words as possible. Every name is new. */
+/** Creates rows for tests with defaults for all columns. Every name is new. */
 
 export async function makeUser(db: Database, options: { credits?: bigint; email?: string; passwordHash?: string } = {}) {
   return transaction(async (tx) => {
@@ -15,7 +15,7 @@ export async function makeUser(db: Database, options: { credits?: bigint; email?
       data: { id, email: options.email ?? `${id}@example.com`, walletId, passwordHash: options.passwordHash ?? null },
     });
     if (options.credits !== undefined && options.credits > 0n) {
-      // A gift: a top-up would need a payment, or the books would not be in order.
+      // A grant, because a top-up without a payment fails `verify`.
       await transfer(tx, {
         id: uuidv7(),
         debitId: platformAccount.promotions,
@@ -93,12 +93,12 @@ export async function makeLink(
 }
 
 /**
- * As if a month had passed since requests were settled, all or an app's of one person: they get an earlier date, and limits
- * are due. The clock stays.
+ * Simulates that a month has passed since requests were settled, for all users or for one user's requests of an app:
+ * dates them 32 days back and makes limits due. The clock stays.
  */
 export async function passMonth(db: Database, of: { appId: string; userId: string; walletId: string } | null = null) {
   await transaction(async (tx) => {
-    // The journal refuses to be changed, but for who may switch its guards off.
+    // Triggers refuse changes of the journal unless session_replication_role turns them off.
     await tx.prisma.$executeRaw`SET LOCAL session_replication_role = replica`;
     await tx.prisma.$executeRaw`
       UPDATE usage SET created_at = created_at - interval '32 days'
@@ -110,7 +110,7 @@ export async function passMonth(db: Database, of: { appId: string; userId: strin
   }, db);
 }
 
-/** An access token and its grant, as the authorization server would have issued them for this link. */
+/** An access token and its grant, as the authorization server would issue them for this link. */
 export async function makeToken(
   db: Database,
   link: { id: string; appId: string; userId: string } | { id: null; appId: string; userId: string },

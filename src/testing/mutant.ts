@@ -1,12 +1,12 @@
 import type { Database } from "../server/platform/db.ts";
 
 /**
- * A fault put into a function of the database, to see whether a test notices it: in `signature`, the
+ * A fault put into a function of the database, to test that a test fails with it: in `signature`, the
  * occurrence number `index` of `from` becomes `to`. `npm run mutate:payers` hands one to a test run in QUOTA_MUTANT.
  */
 export type Mutant = { signature: string; from: string; to: string; index: number };
 
-/** The functions of this schema: their signatures, and their definitions as statements. */
+/** The functions of the schema `public`: signatures, and CREATE statements. */
 export async function functionsOf(db: Database): Promise<{ signature: string; definition: string }[]> {
   const text = `SELECT p.oid::regprocedure::text AS signature, pg_get_functiondef(p.oid) AS definition FROM pg_proc p
     WHERE p.pronamespace = 'public'::regnamespace AND p.prokind = 'f' ORDER BY 1`;
@@ -14,7 +14,7 @@ export async function functionsOf(db: Database): Promise<{ signature: string; de
   return rows.map(({ signature, definition }) => ({ signature: String(signature), definition: String(definition) }));
 }
 
-/** Applies the mutant that this test run is about, if it is about one. */
+/** Applies the mutant in QUOTA_MUTANT, if there is one. */
 export async function mutate(db: Database): Promise<void> {
   if (process.env.QUOTA_MUTANT === undefined) return;
   const { signature, from, to, index } = JSON.parse(process.env.QUOTA_MUTANT) as Mutant;

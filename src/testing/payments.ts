@@ -9,7 +9,7 @@ import { asTheDatabase } from "./database.ts";
 import { type FakeStripe, startFakeStripe } from "./fake-stripe.ts";
 import { makeUser } from "./makers.ts";
 
-/** Payments of one test file go through a stand-in for Stripe; mails are caught. */
+/** Makes the payments of a test file use a fake of Stripe, and captures mails. */
 export function withStripe(db: () => Database) {
   let fake: FakeStripe;
   let mails: string[] = [];
@@ -34,7 +34,7 @@ export function withStripe(db: () => Database) {
   });
 
   type Event = Parameters<FakeStripe["deliver"]>[0];
-  /** Sends an event to the webhook, signed; its status. */
+  /** Sends a signed event to the webhook; returns the status. */
   async function deliver(event: Event, options?: Parameters<FakeStripe["sign"]>[1]): Promise<number> {
     return (await webhook(new Request("http://quota.test/api/stripe/webhook", fake.sign(event, options)))).status;
   }
@@ -46,14 +46,14 @@ export function withStripe(db: () => Database) {
       for (const event of events) if ((await deliver(event)) !== 200) throw new Error(`${event.type} was not taken`);
     },
     mailsTo: (email: string) => mails.filter((mail) => mail.includes(`Mail to ${email}:`)),
-    /** A person, and a checkout of theirs. */
+    /** A user, with functions that open checkouts and read the wallet. */
     async person(credits = 0n) {
       const user = await makeUser(db(), { credits });
       return {
         ...user,
         owner: { userId: user.id, walletId: user.walletId },
         balance: async () => (await balanceOf(db().sql, user.walletId)).balance,
-        /** Opens a checkout; the session at Stripe. */
+        /** Opens a checkout; returns the id of its session at Stripe. */
         async checkout(packageId = "usd_10", options: { saveCard?: boolean; returnUrl?: string } = {}) {
           const { url } = await openCheckout({ owner: { userId: user.id, walletId: user.walletId }, packageId, ...options });
           return new URL(url).pathname.split("/").at(-1) as string;

@@ -8,12 +8,12 @@ import { freePort } from "./postgres.ts";
 
 const PATHS = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
 
-/** The PgBouncer to test with, after trying to install one where there is none. Throws with what to do when that does not work. */
+/** The path of PgBouncer; tries to install it when it is missing. Throws an error that says what to do when that fails. */
 export function ensurePgBouncer(): string {
   const find = () => PATHS.find((each) => existsSync(each));
   if (find() === undefined && process.getuid?.() === 0) {
     console.log("There is no PgBouncer yet: apt-get install pgbouncer …");
-    // Another process may be installing it as well.
+    // Another process may be installing it too, so apt-get waits for dpkg's lock.
     const aptGet = (...args: string[]) =>
       spawnSync("apt-get", ["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3", "--yes", ...args], {
         stdio: ["ignore", "ignore", "inherit"],
@@ -34,15 +34,15 @@ export function ensurePgBouncer(): string {
 
 export type PgBouncerOptions = {
   mode: "session" | "transaction" | "statement";
-  /** How many connections to Postgres it makes. */
+  /** The number of connections to Postgres. */
   size?: number;
-  /** 1: takes its connections to Postgres in turn, and not the last one used. */
+  /** 1: uses connections to Postgres in turn (round robin) instead of the last used one. */
   server_round_robin?: 0 | 1;
 };
 
 /**
- * A PgBouncer in front of a server, on a free port, with its defaults but for the mode. Returns the
- * address that leads through it to the same database.
+ * Starts a PgBouncer in front of a server, on a free port, with default settings but for the mode.
+ * Returns the address of the same database through it.
  */
 export async function startPgBouncer(databaseUrl: string, options: PgBouncerOptions) {
   const program = ensurePgBouncer();
@@ -69,7 +69,7 @@ export async function startPgBouncer(databaseUrl: string, options: PgBouncerOpti
       "",
     ].join("\n"),
   );
-  // It refuses to run as root, and has to read its files as whoever it runs as instead.
+  // PgBouncer refuses to run as root, and runs as `nobody`, who has to be able to read the folder.
   await chmod(folder, 0o755);
   const child = spawn(program, [...(process.getuid?.() === 0 ? ["-u", "nobody"] : []), config], { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";

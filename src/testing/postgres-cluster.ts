@@ -5,28 +5,28 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { type PostgresHome, postgresHome } from "./postgres-binaries.ts";
 
-/** A PostgreSQL server of our own: its files, and the process that serves them while it runs. */
+/** A PostgreSQL server of our own: its files, and its process while it runs. */
 export type Cluster = {
-  /** Of the maintenance database. */
+  /** The address of the maintenance database. */
   url: string;
   port: number;
   dataDir: string;
-  /** Who runs it; for what else has to be done on its files. */
+  /** Its programs and user, for other work on its files. */
   home: PostgresHome;
-  /** Resolves when it takes connections; `env` is added to its environment. Throws one sentence when it does not start. */
+  /** Resolves when the server accepts connections; `env` is added to its environment. Throws an error of one sentence when it does not start. */
   start(settings?: readonly string[], env?: Readonly<Record<string, string>>): Promise<void>;
   /** The postmaster's process id while it runs. */
   pid(): number | undefined;
-  /** Ends the postmaster by a signal, SIGINT (which lets nobody finish) unless told otherwise, and waits until it has ended. */
+  /** Sends a signal, by default SIGINT (fast shutdown, which ends sessions), to the postmaster and waits until it has ended. */
   end(signal?: NodeJS.Signals): Promise<void>;
-  /** Ends it and removes its files. */
+  /** Stops the server and removes its files. */
   remove(): Promise<void>;
 };
 
 const READY_WITHIN_MS = 60_000;
 const ENDS_WITHIN_MS = 20_000;
 
-/** Makes the files of a new cluster; `dataDir` puts them elsewhere than in a temporary folder. Nothing runs yet. */
+/** Creates the files of a new cluster, in `dataDir` or a temporary folder. Does not start it. */
 export async function createCluster(options: { dataDir?: string; home?: PostgresHome } = {}): Promise<Cluster> {
   const home = options.home ?? (await postgresHome());
   try {
@@ -34,7 +34,7 @@ export async function createCluster(options: { dataDir?: string; home?: Postgres
     const passwordFile = path.join(home.folder, "password");
     await writeFile(passwordFile, "postgres\n", { mode: 0o600 });
     if (home.as.uid !== undefined) await chown(passwordFile, home.as.uid, home.as.gid as number);
-    // Whatever the machine's own locale is.
+    // Fixed settings instead of the machine's locale.
     const flags = ["--encoding=UTF8", "--no-locale", "--auth=password", "--username=postgres", `--pwfile=${passwordFile}`];
     const initdb = spawn(home.initdb, [`--pgdata=${dataDir}`, ...flags], { ...home.as, cwd: home.folder, env: environment() });
     const failure = await outcome(initdb);
@@ -46,7 +46,7 @@ export async function createCluster(options: { dataDir?: string; home?: Postgres
   }
 }
 
-/** A server on files that are there already, such as a copy of another cluster's. */
+/** A cluster on existing files, such as a copy of another cluster's. */
 export function cluster(home: PostgresHome, dataDir: string, port: number): Cluster {
   let child: ChildProcess | undefined;
   let exited: Promise<void> = Promise.resolve();
@@ -56,7 +56,7 @@ export function cluster(home: PostgresHome, dataDir: string, port: number): Clus
     dataDir,
     home,
     async start(settings = [], env = {}) {
-      // TCP only: nobody needs the socket in /tmp.
+      // TCP only, so that no socket is created in /tmp.
       const fixed = ["-D", dataDir, "-p", String(port), "-c", "unix_socket_directories="];
       const started = spawn(home.postgres, [...fixed, ...settings], {
         ...home.as,
@@ -92,14 +92,14 @@ export function cluster(home: PostgresHome, dataDir: string, port: number): Clus
   };
 }
 
-/** Not the settings of whoever runs the tests (PGDATA, PGTZ), and messages in the language that `ready` reads. */
+/** The environment without settings for PostgreSQL (PGDATA, PGTZ), and with English messages, which `ready` reads. */
 function environment(): NodeJS.ProcessEnv {
   const theirs: NodeJS.ProcessEnv = { ...process.env, LC_ALL: "C" };
   for (const name of Object.keys(theirs)) if (name.startsWith("PG")) delete theirs[name];
   return theirs;
 }
 
-/** null once it takes connections, or what is in the way, in words. */
+/** Resolves with null when the server accepts connections, or with the reason why it does not. */
 function ready(child: ChildProcess): Promise<string | null> {
   return new Promise((resolve) => {
     let log = "";
@@ -117,7 +117,7 @@ function ready(child: ChildProcess): Promise<string | null> {
   });
 }
 
-/** null when it ended with 0. */
+/** Resolves with null when the process exited with 0, else with its error. */
 function outcome(child: ChildProcess): Promise<string | null> {
   return new Promise((resolve) => {
     let log = "";
@@ -130,14 +130,14 @@ function outcome(child: ChildProcess): Promise<string | null> {
   });
 }
 
-/** The first line that names an error, without what stands in front of it. */
+/** The first error in a log, without its prefix. */
 function inWords(log: string): string | undefined {
   return /(?:FATAL|PANIC|error|ERROR):\s+(.*)/.exec(log)?.[1]?.replace(/\.$/, "");
 }
 
 const running = new Map<ChildProcess, string>();
 
-/** A run that is stopped in the middle leaves no server and no files behind. */
+/** Ends the server and removes its files when this process is interrupted. */
 function endWithUs(child: ChildProcess, folder: string): void {
   if (running.size === 0) {
     process.once("exit", endAll);
@@ -157,7 +157,7 @@ function endAll(): void {
   for (const folder of running.values()) removeNow(folder);
 }
 
-/** Its processes still write while they end, and nothing can be awaited any more. */
+/** Removes the folder synchronously, because an exit handler cannot await; retries while the server's processes still write. */
 function removeNow(folder: string): void {
   const moment = new Int32Array(new SharedArrayBuffer(4));
   for (let attempt = 0; attempt < 40; attempt++) {
@@ -165,13 +165,13 @@ function removeNow(folder: string): void {
       rmSync(folder, { recursive: true, force: true });
       if (!existsSync(folder)) return;
     } catch {
-      // Once more; what is left in the end is in a temporary folder.
+      // Tried again; what is left after the last attempt is in a temporary folder.
     }
     Atomics.wait(moment, 0, 0, 50);
   }
 }
 
-/** Who listens to signals besides us knows how to end; with nobody else, the signal does what it does by itself. */
+/** When another listener handles the signal, it ends the process; otherwise the signal's default does. */
 function passOn(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;
   endAll();

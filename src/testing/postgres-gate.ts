@@ -1,24 +1,24 @@
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
 
-/** How a database is away: nobody listens; it refuses whoever comes, with an SQLSTATE; it takes connections and says nothing. */
+/** How the database is unreachable: connections are refused; they get an error with an SQLSTATE; they are accepted and never answered. */
 export type Away = "refused" | "silent" | { sqlState: string };
 
 export type PostgresGate = {
   /** The database's address, through the gate. */
   url: string;
-  /** Lets everything through. */
+  /** Lets all connections through. */
   open(): Promise<void>;
-  /** Cuts every connection; new ones fare as said. */
+  /** Cuts every connection; new ones are treated as `how` says. */
   close(how: Away): Promise<void>;
-  /** Cuts the connections there are, as when a server is restarted; new ones go through. */
+  /** Cuts open connections, as a restart does; new ones go through. */
   cut(): void;
-  /** From now on, cuts each connection when it next sends something, in the middle of its statement. */
+  /** Cuts each connection when it next sends data, so in the middle of a statement. */
   cutAtNextStatement(): void;
   end(): Promise<void>;
 };
 
-/** A gate in front of a Postgres, which can be away in every way that one can. */
+/** Starts a TCP proxy in front of a Postgres that makes it unreachable in these ways. */
 export async function startPostgresGate(target: string): Promise<PostgresGate> {
   const to = new URL(target);
   const sockets = new Set<Socket>();
@@ -90,7 +90,7 @@ export async function startPostgresGate(target: string): Promise<PostgresGate> {
   };
 }
 
-/** Postgres' ErrorResponse: severity, SQLSTATE and a sentence, each a text that ends with NUL. */
+/** Postgres's ErrorResponse message: severity, SQLSTATE and text, each ended by NUL. */
 function fatal(sqlState: string): Buffer {
   const fields = Buffer.from(`SFATAL\0VFATAL\0C${sqlState}\0Mthe database is away\0\0`);
   const head = Buffer.alloc(5);

@@ -15,7 +15,7 @@ test("a process that starts Postgres keeps the exit code that it was given", () 
   expect(spawnSync(process.execPath, ["--input-type=module", "--eval", script]).status).toBe(3);
 });
 
-test("a Postgres that does not start says why in one sentence, without a stack", () => {
+test("a Postgres that does not start gives the reason in one sentence, without a stack", () => {
   const script = `
     const { startPostgres } = await import(${JSON.stringify(new URL("./postgres.ts", import.meta.url).href)});
     await startPostgres(["-c", "max_connections=nonsense"]).catch((error) => console.log(error.stack));`;
@@ -28,7 +28,7 @@ for (const [end, how] of [
   ["process.exit(0)", "that ends"],
   ['process.kill(process.pid, "SIGTERM")', "that is told to end"],
 ] as const) {
-  test(`a process ${how} in the middle leaves no Postgres and no files behind`, async () => {
+  test(`a process ${how} while Postgres runs leaves no server and no files behind`, async () => {
     const script = `
       import { writeSync } from "node:fs";
       const { startPostgres } = await import(${JSON.stringify(new URL("./postgres.ts", import.meta.url).href)});
@@ -50,7 +50,7 @@ for (const [end, how] of [
   });
 }
 
-/** Programs in a folder that only its owner may enter, as in /root/quota. */
+/** Programs in a folder that only its owner may enter, like /root/quota. */
 let folder: string;
 let native: string;
 beforeAll(async () => {
@@ -63,7 +63,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** The user that the server of these programs says it runs as, if it starts. */
+/** The user that the server reports to run as. */
 async function ownerOfServer(users?: readonly string[]): Promise<number> {
   const made = await createCluster({ home: await postgresHome({ native, ...(users === undefined ? {} : { users }) }) });
   try {
@@ -83,18 +83,18 @@ async function ownerOfServer(users?: readonly string[]): Promise<number> {
 }
 
 describe("Postgres starts from a folder that only its owner may enter", () => {
-  test("whoever runs the tests, and root's server belongs to a user without rights", async () => {
+  test("under any user, and under root as an unprivileged user", async () => {
     const owner = await ownerOfServer();
     if (isRoot) expect(owner).toBeGreaterThan(0);
     else expect(owner).toBe(process.getuid?.());
   });
 
-  test("on a machine without a user postgres, and none is made", async () => {
+  test("on a machine without a user postgres, and creates no user", async () => {
     expect(await ownerOfServer(["no-such-user", "nobody"])).toBe(isRoot ? await idOf("nobody") : process.getuid?.());
     expect(spawnSync("id", ["no-such-user"]).status).not.toBe(0);
   });
 
-  test("or root is told in one sentence that nobody can run it", async () => {
+  test("or fails with one sentence when root finds no user to run it", async () => {
     const home = postgresHome({ native, users: ["no-such-user"] });
     if (isRoot) await expect(home).rejects.toThrow("PostgreSQL does not run as root, and this machine has none of the users no-such-user");
     else await rm((await home).folder, { recursive: true });
@@ -110,7 +110,7 @@ describe("the copy of the programs that runs share", () => {
     return mkdtemp(path.join(folder, "base-"));
   }
 
-  test("is one for all who ask at once, complete, readable by all, writable by its owner", async () => {
+  test("is made once for concurrent runs, complete, readable by all, writable by its owner", async () => {
     const base = await emptyBase();
     const copies = await Promise.all(Array.from({ length: 4 }, () => sharedCopy(native, base)));
     expect(new Set(copies).size).toBe(1);
@@ -120,12 +120,12 @@ describe("the copy of the programs that runs share", () => {
     for (const name of names) {
       const { mode } = await lstat(path.join(copies[0] as string, name));
       expect([name, (mode & 0o444) === 0o444]).toEqual([name, true]);
-      // Links have no rights of their own.
+      // Symbolic links have no permissions of their own.
       if ((mode & 0o170000) !== 0o120000) expect([name, mode & 0o022]).toEqual([name, 0]);
     }
   });
 
-  test("is used again as it is, and made anew when files of it are gone", async () => {
+  test("is reused, and replaced when files of it are missing", async () => {
     const base = await emptyBase();
     const copy = await sharedCopy(native, base);
     const { ino } = await lstat(copy);
@@ -138,7 +138,7 @@ describe("the copy of the programs that runs share", () => {
     expect(await readdir(base)).toEqual([path.basename(copy)]);
   });
 
-  test("is refused when others may write to it, or own it", async () => {
+  test("is refused when other users may write to it, or own it", async () => {
     const base = await emptyBase();
     const copy = await sharedCopy(native, base);
     await chmod(copy, 0o777);
@@ -151,7 +151,7 @@ describe("the copy of the programs that runs share", () => {
     await rm(copy, { recursive: true });
     await mkdir(copy);
     await chown(copy, 1, 1);
-    // An empty folder gives way; what was put in its place is root's.
+    // An empty folder is replaced; the new one is root's.
     expect(await sharedCopy(native, base)).toBe(copy);
     expect((await lstat(copy)).uid).toBe(0);
   });

@@ -4,10 +4,10 @@ import { createCluster } from "./postgres-cluster.ts";
 export { freePort } from "./postgres-cluster.ts";
 
 /**
- * A real Postgres for tests and benchmarks: the one in DATABASE_URL when it is
- * set, else one started here on a free port in a temporary folder. `url` is for
- * the maintenance database; use `freshDatabase` for one of your own. When it can't
- * be started, the error is one sentence, without a stack: the fault is the machine's.
+ * A real Postgres for tests and benchmarks: that of DATABASE_URL when it is set, else one started on
+ * a free port in a temporary folder. `url` is the maintenance database's; `freshDatabase` makes
+ * further ones. When the server cannot start, the error is one sentence without a stack, because the
+ * cause is the machine.
  */
 export async function startPostgres(settings: readonly string[] = []): Promise<{ url: string; dataDir?: string; stop(): Promise<void> }> {
   if (process.env.DATABASE_URL) return { url: process.env.DATABASE_URL, stop: async () => {} };
@@ -28,18 +28,18 @@ export async function startPostgres(settings: readonly string[] = []): Promise<{
 }
 
 /**
- * Time zones of databases under test, one on either side of UTC and one with a half hour. None is in UTC:
- * what holds in these holds there, and not the other way round.
+ * Time zones of databases under test, one on either side of UTC and one with a half hour. UTC itself is left
+ * out, because a wrong offset has no effect there.
  */
 export const ZONES = ["America/Los_Angeles", "Asia/Kolkata"] as const;
 export type Zone = (typeof ZONES)[number];
 
-/** The zone of what has this name: the same in every run, and about half of the names in each. */
+/** A zone by a hash of the name: the same in every run, and each for about half of the names. */
 export function zoneOf(name: string): Zone {
   return ZONES[[...name].reduce((sum, character) => sum + character.charCodeAt(0), 0) % 2] ?? ZONES[0];
 }
 
-/** Makes an empty database on that server, with a time zone of its own; `drop` removes it again. */
+/** Creates an empty database on the server, with a time zone; `drop` removes it. */
 export async function freshDatabase(serverUrl: string, zone: Zone | "UTC" = ZONES[0]): Promise<{ url: string; drop(): Promise<void> }> {
   const name = `quota_${process.pid}_${Math.random().toString(36).slice(2, 10)}`;
   await run(serverUrl, `CREATE DATABASE ${name}`);

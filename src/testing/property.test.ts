@@ -3,14 +3,14 @@ import { describe, expect, test } from "vitest";
 import { holdsInEveryRun } from "./property.ts";
 
 describe("a property", () => {
-  test("that holds is run as often as asked", async () => {
+  test("that holds is run for the given number of times", async () => {
     let made = 0;
     const property = fc.asyncProperty(fc.nat(), async () => void made++);
     await holdsInEveryRun(property, { runs: 20, floor: 1, withinMs: 60_000 });
     expect(made).toBe(20);
   });
 
-  test("that fails once is told with what it failed for, also when time ended the search for less", async () => {
+  test("that fails is reported with its counterexample, also when time ended the search for a smaller one", async () => {
     const property = fc.asyncProperty(fc.integer({ min: 1 }), async () => expect(1).toBe(2));
     await expect(holdsInEveryRun(property, { runs: 20, floor: 1, withinMs: 60_000 })).rejects.toThrow("Property failed after 1 tests");
     let made = 0;
@@ -20,7 +20,7 @@ describe("a property", () => {
     await expect(holdsInEveryRun(slow, { runs: 20, floor: 1, withinMs: 50 })).rejects.toThrow("Property failed after 1 tests");
   });
 
-  test("that was run too seldom in its time is not taken for shown", async () => {
+  test("that ran fewer times than the floor within its time fails", async () => {
     let made = 0;
     const property = fc.asyncProperty(fc.nat(), () => (++made > 3 ? new Promise<void>(() => {}) : Promise.resolve()));
     const check = (floor: number) => holdsInEveryRun(property, { runs: 20, floor, withinMs: 50 });

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 
 /**
- * Checks a property until it was run `runs` times or `withinMs` are over, whichever is first. Where time ends it,
- * says how many runs there were, and fails when those are fewer than `floor`: too few to have shown anything.
+ * Checks a property until it has run `runs` times or for `withinMs`. When time ends it, prints the number
+ * of runs, and fails when those are fewer than `floor`.
  */
 export async function holdsInEveryRun<T>(
   property: fc.IAsyncProperty<T>,
@@ -10,7 +10,7 @@ export async function holdsInEveryRun<T>(
 ): Promise<void> {
   const startedAt = performance.now();
   const details = await fc.check(property, { numRuns: runs, interruptAfterTimeLimit: withinMs });
-  // Time may also end the search for a smaller counterexample.
+  // The time limit may also end the search for a smaller counterexample.
   if (details.failed && (details.counterexample !== null || !details.interrupted))
     throw new Error(fc.defaultReportMessage(details), { cause: details.errorInstance });
   if (!details.interrupted) return;

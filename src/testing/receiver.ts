@@ -1,27 +1,27 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 
-/** What arrived at a receiver of webhooks. */
+/** A request that arrived at a receiver of webhooks. */
 export type Received = { path: string; headers: Record<string, string>; body: string };
 export type Behaviour = (received: Received, outgoing: ServerResponse, incoming: IncomingMessage) => void;
 
 export type Receiver = {
-  /** On this machine; append a path to tell endpoints apart. */
+  /** Append a path to tell endpoints apart. */
   url: string;
-  /** All that arrived in full, in order. */
+  /** Requests that arrived completely, in order. */
   received: Received[];
-  /** What arrived under one path. */
+  /** Requests for one path. */
   at(path: string): Received[];
-  /** How it answers from now on, by path; 204 when nothing is said. */
+  /** Sets the behaviour for a path; the default is 204. */
   behave(path: string, behaviour: Behaviour): void;
-  /** Stops listening and cuts every connection, as a machine that is switched off. */
+  /** Stops listening and cuts every connection. */
   down(): Promise<void>;
   /** Listens again, on the same port. */
   up(): Promise<void>;
   close(): Promise<void>;
 };
 
-/** A web server that takes webhooks, and can misbehave in every way a test asks for. */
+/** A server that receives webhooks, with misbehaviours for tests. */
 export async function startReceiver(): Promise<Receiver> {
   const behaviours = new Map<string, Behaviour>();
   const received: Received[] = [];
@@ -78,19 +78,19 @@ export const answer =
   (status: number, body = "", headers: Record<string, string> = {}): Behaviour =>
   (_received, outgoing) =>
     void outgoing.writeHead(status, headers).end(body);
-/** Promises more than it sends. */
+/** Announces a longer body than it sends. */
 export const closeEarly: Behaviour = (_received, outgoing) => {
   outgoing.writeHead(200, { "content-length": "100" });
   outgoing.write("not all of it");
   setImmediate(() => outgoing.destroy());
 };
-/** Says yes and then goes on for ever, a byte at a time. */
+/** Answers 200 with a body that never ends, a byte at a time. */
 export const drip: Behaviour = (_received, outgoing) => {
   outgoing.writeHead(200);
   const timer = setInterval(() => outgoing.write("."), 20);
   outgoing.once("close", () => clearInterval(timer));
 };
-/** Sends as fast as it can, without end, under this status. */
+/** Sends a body without end under this status, as fast as it can. */
 export const flood =
   (status: number): Behaviour =>
   (_received, outgoing) => {

@@ -1,18 +1,18 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
-/** A way to a Postgres that can fall silent, as a network or a server that hangs does: nothing is refused and nothing comes back. */
+/** A TCP relay to a Postgres that can stop forwarding, like a network that drops packets: connections stay open and get no answer. */
 export type Relay = {
-  /** The same database by this way. */
+  /** The database's address through the relay. */
   url: string;
   silence(): void;
   speak(): void;
-  /** Ends every connection, so that what was under way never arrives; new ones are let through. */
+  /** Ends every connection, so that data under way is lost; new ones go through. */
   cut(): void;
   close(): Promise<void>;
 };
 
-/** Opens a way to the Postgres that `target` names. */
+/** Opens a relay to the Postgres of `target`. */
 export async function openRelay(target: string): Promise<Relay> {
   const { hostname, port } = new URL(target);
   const sockets = new Set<Socket>();

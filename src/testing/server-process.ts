@@ -6,20 +6,20 @@ import { fileURLToPath } from "node:url";
 import type { Demo } from "../../prisma/seed.ts";
 import { freePort } from "./postgres.ts";
 
-/** A running server, started as `npm start` starts it. */
+/** A server process, started like `npm start`. */
 export type ServerProcess = {
   url: string;
   pid: number;
   dataDir: string;
-  /** What demo.json says. */
+  /** The content of demo.json. */
   demo: Demo;
-  /** All that it has written so far. */
+  /** Everything that the process has written. */
   output(): { stdout: string; stderr: string };
-  /** Asks it to stop and waits; the exit code, or the signal that ended it. */
+  /** Sends SIGTERM and waits; returns the exit code, or the signal that ended the process. */
   stop(): Promise<number | NodeJS.Signals>;
-  /** Asks it to stop and does not wait. */
+  /** Sends SIGTERM without waiting. */
   terminate(): void;
-  /** Ends it as a crash does: nothing gets a chance to clean up. */
+  /** Sends SIGKILL, so that nothing is cleaned up, and waits. */
   kill9(): Promise<void>;
   killed(): boolean;
   exited: Promise<number | NodeJS.Signals>;
@@ -28,25 +28,25 @@ export type ServerProcess = {
 export type ServerOptions = {
   /** A Postgres; without it the server has an embedded database in its data folder. */
   databaseUrl?: string | undefined;
-  /** To start again on the files of a server that ended. Without it the folder is new. */
+  /** A data folder of a server that ended. Without it the folder is new. */
   dataDir?: string | undefined;
   /** The provider; without it the simulator answers. */
   upstream?: { url: string; key: string } | undefined;
   env?: Record<string, string>;
-  /** false leaves Next out, which starts sooner. */
+  /** false serves no pages; without Next the server starts sooner. */
   pages?: boolean;
-  /** Started by npm, as people do; then the process is npm's. */
+  /** Started through npm; `pid` is npm's then. */
   npm?: boolean;
 };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const READY_WITHIN_MS = 90_000;
 
-/** Starts a server of its own and resolves when it answers /healthz. Throws with its output when it does not. */
+/** Starts a server and resolves when it answers /healthz. Throws with its output when it does not. */
 export async function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
   const dataDir = options.dataDir ?? (await mkdtemp(path.join(tmpdir(), "quota-server-")));
   const port = await freePort();
-  // Settings of whoever runs the tests must not leak into the server under test.
+  // Only these variables, so that settings of this machine do not change the server under test.
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => ["PATH", "HOME", "TMPDIR", "LANG"].includes(name)));
   const withoutPages =
     options.pages === false || process.env.QUOTA_E2E_PAGES === "0" ? ["--import", path.join(root, "src/testing/without-pages.ts")] : [];
@@ -63,7 +63,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       QUOTA_RATE_LIMIT_PER_MINUTE: "1000000",
       QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE: "1000000",
       QUOTA_SIMULATOR_TOKENS_PER_SECOND: "0",
-      // Receivers of tests are on this machine.
+      // Webhook receivers of tests listen on this machine.
       QUOTA_WEBHOOK_ALLOW_LOOPBACK: "1",
       ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
       ...(options.upstream === undefined ? {} : providers(options.upstream)),
@@ -79,7 +79,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
   });
-  // "close" and not "exit": by then all of its output has been read.
+  // "close" and not "exit", because output may arrive until "close".
   const exited = new Promise<number | NodeJS.Signals>((resolve) => child.once("close", (code, signal) => resolve(signal ?? code ?? 0)));
 
   const url = `http://127.0.0.1:${port}`;
@@ -105,12 +105,12 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
   };
 }
 
-/** The fake provider is every provider that a test asks. */
+/** Points all providers that tests use at the fake provider. */
 function providers({ url, key }: { url: string; key: string }): Record<string, string> {
   return { OPENAI_BASE_URL: url, OPENAI_API_KEY: key, ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: key };
 }
 
-/** Removes the data folder of a server that ended. */
+/** Removes the data folder of a server that has ended. */
 export async function forget(server: ServerProcess): Promise<void> {
   await rm(server.dataDir, { recursive: true, force: true });
 }
@@ -123,20 +123,20 @@ async function ready(url: string, child: ChildProcess, output: () => string): Pr
     try {
       if ((await fetch(`${url}/healthz`)).ok) return;
     } catch {
-      // Not listening yet.
+      // The server does not listen yet.
     }
     if (Date.now() > deadline) {
       child.kill("SIGKILL");
       throw new Error(`The server was not ready in ${READY_WITHIN_MS / 1000} s:\n${output()}`);
     }
-    // Often, so that tests meet a server that has only just begun to answer.
+    // Polled every 10 ms, so that tests also meet a server that has just begun to answer.
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
 const children = new Set<ChildProcess>();
 
-/** A test runner that is stopped in the middle must not leave servers behind. */
+/** Kills servers when the test run is interrupted. */
 function endWithUs(child: ChildProcess): void {
   if (children.size === 0) process.once("exit", () => children.forEach((each) => void each.kill("SIGKILL")));
   children.add(child);

@@ -3,8 +3,8 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 /**
- * Stripe's published request fields, read from the declarations that its own library
- * ships with: which fields a call takes, which it needs, and of what kind each is.
+ * Stripe's documented request fields, read from the type declarations of Stripe's library: which
+ * fields a call takes, which are required, and their types.
  */
 
 type Member = { name: string; optional: boolean; type: string };
@@ -14,7 +14,7 @@ type Declarations = { interfaces: Map<string, Interface>; types: Map<string, { s
 const resources = path.join(path.dirname(createRequire(import.meta.url).resolve("stripe")), "../esm/resources");
 const read = new Map<string, Declarations>();
 
-/** A refusal in Stripe's words; `param` names the field. */
+/** A refusal in Stripe's shape; `param` names the field. */
 export type ParamProblem = { message: string; param: string };
 
 /** Checks the decoded parameters of a call against an interface such as `CustomerCreateParams` in `Customers`. */
@@ -109,7 +109,7 @@ function within(at: string, key: string): string {
   return at === "" ? key : `${at}[${key}]`;
 }
 
-/** Reads namespaces, interfaces and type aliases; what else a declaration file has is passed over. */
+/** Reads namespaces, interfaces and type aliases, and ignores other declarations. */
 function parse(text: string): Declarations {
   const all: Declarations = { interfaces: new Map(), types: new Map() };
   const source = text.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/^\s*\/\/.*$/gm, "");

@@ -1,5 +1,5 @@
 import { isOneOfSeveral, superviseProcesses } from "../server/start/processes.ts";
 
-/** A supervisor of two processes that end with 3 before they listen. */
+/** A supervisor of two processes that exit with 3 before they listen. */
 if (isOneOfSeveral()) process.exit(3);
 await superviseProcesses(2, async () => {});

@@ -1,8 +1,8 @@
 import { registerHooks } from "node:module";
 
 /**
- * `node --import` this in front of the server and it serves /v1 without Next: for
- * tests that start many servers and look at none of their pages.
+ * A module for `node --import` before the server: it then serves /v1 without Next, for tests that
+ * start many servers and request no pages.
  */
 registerHooks({
   load(url, context, next) {
