@@ -6,10 +6,9 @@ import { fileURLToPath } from "node:url";
 import { generateClient } from "../prisma/generate.ts";
 
 /**
- * Builds `@usequota/core` and `@usequota/nextjs` into their `dist` (JavaScript and
- * types, one file for each source file, so that a bundler can leave out what an app
- * does not use), and the example on top of them. `npm run build:packages` also packs
- * each into a file that an app anywhere can install.
+ * Builds `@usequota/core` and `@usequota/nextjs` into their `dist` (JavaScript and types, one
+ * file for each source file, so that bundlers can leave out unused ones), and the example with
+ * them. `npm run build:packages` also packs each package into a file that any app can install.
  */
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -17,14 +16,14 @@ const root = path.join(here, "..");
 const example = path.join(root, "examples/nextjs-chat");
 export const wireFile = path.join(here, "core/src/wire.ts");
 
-/** Builds the packages when their sources have changed since; says whether it did. */
+/** Builds the packages when their sources have changed since the last build; returns whether it built. */
 export async function ensurePackages(): Promise<boolean> {
-  // The schemas stand beside code that needs Prisma's client.
+  // The schemas are in files that import Prisma's client.
   generateClient();
   const { wireTypes } = await import("./wire-types.ts");
   const wire = wireTypes();
   if (!existsSync(wireFile) || readFileSync(wireFile, "utf8") !== wire) writeFileSync(wireFile, wire);
-  // Found here by the compiler, by Node and by the example, as npm would have put it.
+  // Links in the places where the compiler, Node and the example look for installed packages.
   link(path.join(here, "nextjs/node_modules/@usequota/core"), path.join(here, "core"));
   link(path.join(example, "node_modules/@usequota/core"), path.join(here, "core"));
   link(path.join(example, "node_modules/@usequota/nextjs"), path.join(here, "nextjs"));
@@ -35,7 +34,7 @@ export async function ensurePackages(): Promise<boolean> {
   });
 }
 
-/** Builds the example when it or the packages have changed since; says whether it did. */
+/** Builds the example when it or the packages have changed since the last build; returns whether it built. */
 export async function ensureExample(announce: () => void = () => {}): Promise<boolean> {
   await ensurePackages();
   const fingerprint =
@@ -51,7 +50,7 @@ export async function ensureExample(announce: () => void = () => {}): Promise<bo
   });
 }
 
-/** Packs the built packages into `core.tgz` and `nextjs.tgz` in a folder, as npm would publish them; their paths. */
+/** Packs the built packages into `core.tgz` and `nextjs.tgz` in a folder, as npm would publish them; returns their paths. */
 export function packPackages(folder = here): { core: string; nextjs: string } {
   mkdirSync(folder, { recursive: true });
   return { core: pack("core", folder), nextjs: pack("nextjs", folder) };
@@ -76,7 +75,7 @@ function compile(name: string): void {
   const tsc = path.join(root, "node_modules/typescript/bin/tsc");
   const { status } = spawnSync(process.execPath, [tsc, "-p", path.join(here, name)], { stdio: "inherit" });
   if (status !== 0) throw new Error(`@usequota/${name} did not compile.`);
-  // The compiler names sources in its declarations; what is packed has only what they became.
+  // The compiler leaves the extensions `.ts` and `.tsx` in declarations; packages have `.js` files.
   for (const file of readdirSync(dist).filter((each) => each.endsWith(".d.ts"))) {
     const text = readFileSync(path.join(dist, file), "utf8");
     writeFileSync(path.join(dist, file), text.replaceAll(/(from |import\()"(\.{1,2}\/[^"]+)\.tsx?"/g, '$1"$2.js"'));

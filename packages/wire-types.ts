@@ -4,49 +4,49 @@ import { errorTable } from "../src/server/platform/errors.ts";
 import { eventBodies, eventTable } from "../src/server/webhooks/events.ts";
 
 /**
- * Writes the types of `packages/core/src/wire.ts` from the schemas that the server
- * checks requests with and describes replies by. `packages/build.ts` keeps the file,
- * and a test compares the two, so that SDK and server cannot drift apart.
+ * Generates the types of `packages/core/src/wire.ts` from the schemas with which the server
+ * validates requests and describes answers. `packages/build.ts` writes the file, and a test compares
+ * it, so the SDK's types are those of the server.
  */
 
 type Io = "input" | "output";
 type Named = { name: string; about: string; schema: z.ZodType; io: Io };
 
 const named: Named[] = [
-  { name: "Quota", about: "What a request cost, and what is left.", schema: shapes.quota, io: "output" },
+  { name: "Quota", about: "What a request cost, and the payer's balance after it.", schema: shapes.quota, io: "output" },
   {
     name: "WireChatCompletionRequest",
-    about: "What the server needs of a chat completion; other parameters go to the provider.",
+    about: "The parameters of a chat completion that the server reads; others go to the provider unchanged.",
     schema: shapes.chatCompletionRequest,
     io: "input",
   },
   { name: "WireChatCompletion", about: "What the server adds to the provider's answer.", schema: shapes.chatCompletion, io: "output" },
-  { name: "LinkedUser", about: "A person who connected their wallet to your app.", schema: shapes.linkedUser, io: "output" },
-  { name: "LinkedUserListItem", about: "A linked user, with your id for them.", schema: shapes.linkedUserListItem, io: "output" },
+  { name: "LinkedUser", about: "A user who connected their wallet to your app.", schema: shapes.linkedUser, io: "output" },
+  { name: "LinkedUserListItem", about: "A linked user, with your app's id for the user.", schema: shapes.linkedUserListItem, io: "output" },
   { name: "LinkedUserList", about: "A page of linked users.", schema: shapes.userList, io: "output" },
-  { name: "PageParams", about: "Which page of a list.", schema: shapes.pageQuery, io: "input" },
-  { name: "Success", about: "It worked.", schema: shapes.success, io: "output" },
+  { name: "PageParams", about: "Selects a page of a list.", schema: shapes.pageQuery, io: "input" },
+  { name: "Success", about: "The request was carried out.", schema: shapes.success, io: "output" },
   { name: "Model", about: "A model and its price.", schema: shapes.model, io: "output" },
-  { name: "ModelList", about: "The models that can be asked.", schema: shapes.modelList, io: "output" },
-  { name: "Balance", about: "What the payer of a request has.", schema: shapes.balance, io: "output" },
-  { name: "Me", about: "Who a credential is.", schema: shapes.me, io: "output" },
-  { name: "UsageParams", about: "Which usage to report.", schema: shapes.usageQuery, io: "input" },
+  { name: "ModelList", about: "The models that requests can name.", schema: shapes.modelList, io: "output" },
+  { name: "Balance", about: "The balance of a request's payer.", schema: shapes.balance, io: "output" },
+  { name: "Me", about: "The API key and app, or the user, of a credential.", schema: shapes.me, io: "output" },
+  { name: "UsageParams", about: "Selects usage for a report.", schema: shapes.usageQuery, io: "input" },
   { name: "UsageItem", about: "One request and what it cost.", schema: shapes.usageItem, io: "output" },
-  { name: "UsagePage", about: "Single requests, or with `group_by` sums.", schema: shapes.usagePage, io: "output" },
+  { name: "UsagePage", about: "Requests, or with `group_by` sums.", schema: shapes.usagePage, io: "output" },
   { name: "FundingRequest", about: "Credits to give from your own wallet.", schema: shapes.fundingRequest, io: "input" },
   { name: "Funding", about: "Credits that were given.", schema: shapes.funding, io: "output" },
-  { name: "Webhook", about: "An endpoint of yours that hears of events.", schema: shapes.webhook, io: "output" },
+  { name: "Webhook", about: "An endpoint of your app that receives events.", schema: shapes.webhook, io: "output" },
   {
     name: "WebhookWithSecret",
-    about: "An endpoint, and its secret when it was just made or rotated.",
+    about: "An endpoint, with its secret in the answer that made or rotated it.",
     schema: shapes.webhookWithSecret,
     io: "output",
   },
   { name: "WebhookList", about: "Your endpoints.", schema: shapes.webhookList, io: "output" },
-  { name: "WebhookParams", about: "An endpoint to make.", schema: shapes.webhookCreation, io: "input" },
-  { name: "WebhookChange", about: "What to change of an endpoint.", schema: shapes.webhookChange, io: "input" },
-  { name: "WebhookDelivery", about: "One event on its way to one endpoint.", schema: shapes.webhookDelivery, io: "output" },
-  { name: "ErrorBody", about: "What every error of /v1 looks like.", schema: shapes.errorBody, io: "output" },
+  { name: "WebhookParams", about: "The settings of a new endpoint.", schema: shapes.webhookCreation, io: "input" },
+  { name: "WebhookChange", about: "Changes to an endpoint.", schema: shapes.webhookChange, io: "input" },
+  { name: "WebhookDelivery", about: "One event for one endpoint, with its attempts.", schema: shapes.webhookDelivery, io: "output" },
+  { name: "ErrorBody", about: "The body of every error of /v1.", schema: shapes.errorBody, io: "output" },
 ];
 
 /** The text of `wire.ts`. */
@@ -59,8 +59,8 @@ export function wireTypes(): string {
     "// Made by packages/wire-types.ts from the server's schemas. Do not edit.\n",
     ...named.map(({ name, about, schema, io }) => `/** ${about} */\nexport type ${name} = ${printed(jsonSchema(schema, io), 0)};\n`),
     `/** Every error code of /v1; \`docs/errors.md\` says when each is sent. */\nexport type QuotaErrorCode =\n${codes.join("\n")};\n`,
-    `/** An event, told apart by \`type\`. Amounts are credits. */\nexport type QuotaEvent =\n${bodies.join("\n")};\n`,
-    `/** @internal What each event says, for example. */\nexport const eventSamples = {\n${samples.join("\n")}\n};\n`,
+    `/** An event; \`type\` tells which. Amounts are credits. */\nexport type QuotaEvent =\n${bodies.join("\n")};\n`,
+    `/** @internal Sample data of each event. */\nexport const eventSamples = {\n${samples.join("\n")}\n};\n`,
   ].join("\n");
 }
 
@@ -82,7 +82,7 @@ function jsonSchema(schema: z.ZodType, io: Io): JsonSchema {
     io,
     unrepresentable: "any",
     override: ({ zodSchema, jsonSchema: made }) => {
-      // Dates and numbers of a query travel as text and are written as what they are.
+      // JSON Schema has no dates; a query sends them as text.
       if (zodSchema._zod.def.type === "date") Object.assign(made, { type: "string", format: "date-time" });
     },
   }) as JsonSchema;

@@ -24,86 +24,86 @@ import type {
 } from "./wire.ts";
 
 /**
- * How a client authenticates: with an API key, with a person's access token, or, for
+ * How a client authenticates: with an API key, with a user's access token, or, for
  * exchanging codes only, with the app's OAuth client.
  */
 export interface QuotaClientOptions {
-  /** `sk-quota-…`, for servers. Without any credential, `QUOTA_API_KEY` of the environment is used. */
+  /** `sk-quota-…`, for servers. Without any credential, the environment's `QUOTA_API_KEY` is used. */
   apiKey?: string | undefined;
-  /** A person's access token: they pay, within the scopes they gave. Works in browsers. */
+  /** A user's access token: that user pays, within the granted scopes. Works in browsers. */
   accessToken?: string | undefined;
-  /** Renews the access token when it ends. Needs `clientId`, and `clientSecret` unless the client is public. */
+  /** Renews the access token when it expires. Needs `clientId`, and `clientSecret` unless the client is public. */
   refreshToken?: string | undefined;
-  /** When the access token ends, in milliseconds since 1970; it is renewed half a minute before. Without it, when the API refuses it. */
+  /** When the access token expires, in milliseconds since 1970; the client renews it half a minute before. Without it, the client renews the token when the API refuses it. */
   expiresAt?: number | undefined;
   /**
-   * Gets the renewed tokens, before any request uses them: store them, because the old refresh token is used up.
-   * What it throws, the requests that waited for the tokens throw; later ones go on with the new tokens.
+   * Called with the renewed tokens before any request uses them. Store them, because the old refresh token no longer works.
+   * An error that this function throws is thrown by the requests that waited for the tokens; later requests use the new tokens.
    */
   onTokens?: ((tokens: TokenSet) => void | Promise<void>) | undefined;
   /** `quota_client_…`, for `exchangeCode`, `authorizeUrl` and refreshing. */
   clientId?: string | undefined;
   /** `quota_secret_…`; never in a browser. */
   clientSecret?: string | undefined;
-  /** Where the API is, as browsers reach it. Without it `QUOTA_API_URL` of the environment, or Quota's own. */
+  /** The API's address as browsers reach it. The default is the environment's `QUOTA_API_URL`, or Quota's own address. */
   baseUrl?: string | undefined;
   /**
-   * Where this client sends its requests, when it reaches Quota under another address than
-   * browsers do, such as `http://quota:3000` between containers. Links and `iss` stay those of
-   * `baseUrl`. Without it `QUOTA_SERVER_URL` of the environment, or `baseUrl`.
+   * The address that this client sends its requests to, when it reaches Quota at another address than
+   * browsers do, such as `http://quota:3000` between containers. Links and `iss` keep the address of
+   * `baseUrl`. The default is the environment's `QUOTA_SERVER_URL`, or `baseUrl`.
    */
   serverUrl?: string | undefined;
-  /** Who pays when a call does not say, by your id for them. */
+  /** The linked user who pays when a call names none, by your app's id. */
   externalUserId?: string | undefined;
-  /** How long to wait for an answer, or for the next part of a stream. 10 minutes for completions, else 60 seconds. */
+  /** Milliseconds to wait for an answer, or for the next part of a stream. The default is 10 minutes for completions, else 60 seconds. */
   timeoutMs?: number | undefined;
-  /** How often a request is tried again after 429, 5xx and network failures. 2. */
+  /** How often a request is repeated after 429, 5xx and network failures. The default is 2. */
   maxRetries?: number | undefined;
-  /** Instead of the runtime's fetch. */
+  /** Used instead of the runtime's fetch. */
   fetch?: typeof fetch | undefined;
-  /** An API key or client secret in a browser is everybody's. true if you know that nobody else can load this page. */
+  /** Allows an API key or client secret in a browser, where every visitor of the page can read it. */
   allowSecretsInBrowser?: boolean | undefined;
 }
 
-/** A credit package that a person can buy. */
+/** A credit package that a user can buy. */
 export interface CreditPackage {
-  /** For `createCheckout`. */
+  /** The `packageId` of `createCheckout`. */
   id: string;
-  /** What the person gets; 1,000,000 credits are worth one dollar. */
+  /** The credits that the user gets; 1,000,000 credits are worth one dollar. */
   credits: number;
-  /** What it costs, in cents. */
+  /** The price in cents. */
   price_cents: number;
   currency: "usd";
 }
 
-/** What `authorizeUrl` puts into the link. */
+/** Parameters of `authorizeUrl`. */
 export interface AuthorizeParams {
   /** Exactly as registered. */
   redirectUri: string;
-  /** Comes back unchanged; compare it with what you stored in this person's browser. */
+  /** Returned unchanged in the callback; compare it with the value that you stored in this browser. */
   state: string;
-  /** Of `createPkce()`. */
+  /** From `createPkce()`. */
   codeChallenge: string;
-  /** Without it `credits.read credits.spend`. */
+  /** Scopes separated by spaces. The default is `credits.read credits.spend`. */
   scope?: string | undefined;
 }
 
-/** What `exchangeCode` needs. */
+/** Parameters of `exchangeCode`. */
 export interface ExchangeCodeParams {
-  /** From the callback. Good for 60 seconds, once. */
+  /** From the callback. Works once, within 60 seconds. */
   code: string;
-  /** Of `createPkce()`. */
+  /** From `createPkce()`. */
   codeVerifier: string;
-  /** The same as in the link. */
+  /** The `redirectUri` of the link. */
   redirectUri: string;
-  /** `hosted`: Quota keeps the tokens, and you name the person by `externalUserId`. */
+  /** `hosted`: Quota keeps the tokens, and you name the user by `externalUserId`. */
   storageMode?: "hosted" | undefined;
-  /** With `hosted`: your own id for the person; without it one is made. */
+  /** With `hosted`: your app's id for the user. Without it Quota makes one. */
   externalUserId?: string | undefined;
 }
 
 /**
- * The API of Quota.
+ * A client for Quota's API.
  *
  * @example
  * ```ts
@@ -115,18 +115,18 @@ export interface ExchangeCodeParams {
  * ```
  *
  * Amounts are credits, whole numbers of micro-dollars: 1,000,000 are one dollar.
- * Every method throws a `QuotaApiError` when the API refuses, a `QuotaConnectionError`
- * when no answer came, and the signal's reason when you end it.
+ * Every method throws a `QuotaApiError` when the API answers with an error, a `QuotaConnectionError`
+ * when no answer came, and the signal's reason when your signal aborts the request.
  */
 export class QuotaClient {
-  /** Where the API is for browsers, without a slash at the end. It is also the issuer that `iss` names. */
+  /** The API's address for browsers, without a slash at the end. Also the issuer, which `iss` names. */
   readonly baseUrl: string;
   readonly #serverUrl: string;
   readonly #options: QuotaClientOptions;
   #tokens: { accessToken: string; refreshToken: string | undefined; expiresAt: number } | undefined;
   #refreshing: Promise<void> | undefined;
 
-  /** Takes no network. Throws when a secret is given in a browser. */
+  /** Makes no request. Throws `QuotaError` when a secret is given in a browser. */
   constructor(options: QuotaClientOptions = {}) {
     const { accessToken, refreshToken, expiresAt = Number.POSITIVE_INFINITY } = options;
     const keyed = accessToken || options.clientId ? options : { ...options, apiKey: options.apiKey || environment("QUOTA_API_KEY") };
@@ -140,11 +140,11 @@ export class QuotaClient {
   }
 
   /**
-   * Completes a conversation. JSON requests carry an idempotency key of their own, so
-   * a retry is never billed twice; a stream is sent again only when it was refused.
+   * Completes a conversation. JSON requests carry an idempotency key, so a retry is never
+   * billed twice; a stream is repeated only when the server refused it.
    *
-   * Throws `InsufficientCreditsError` when the payer cannot pay at least 16 output tokens,
-   * `NotFoundError` when nobody is linked under `externalUserId`.
+   * Throws `InsufficientCreditsError` when the payer cannot pay for at least 16 output tokens,
+   * `NotFoundError` when no user is linked under `externalUserId`.
    */
   createChatCompletion(params: ChatCompletionParams & { stream: true }, options?: PayerOptions): Promise<ChatCompletionStream>;
   createChatCompletion(
@@ -160,27 +160,27 @@ export class QuotaClient {
     return params.stream ? new ChatCompletionStream(await this.#send({ ...request, once: true })) : this.#json(request);
   }
 
-  /** A linked user, by your id for them. Throws `NotFoundError` when nobody is linked under it. */
+  /** A linked user, by your app's id. Throws `NotFoundError` when no user is linked under it. */
   getUser(externalUserId: string, options?: RequestOptions): Promise<LinkedUser> {
     return this.#json({ ...options, path: `/v1/users/${encodeURIComponent(externalUserId)}` });
   }
 
-  /** Your linked users, newest first, page by page. */
+  /** Your app's linked users, newest first, one page. */
   listUsers(params: PageParams = {}, options?: RequestOptions): Promise<LinkedUserList> {
     return this.#json({ ...options, path: `/v1/users${query(params)}` });
   }
 
-  /** Ends a link. The person keeps their account and balance. Throws `NotFoundError` when there is none. */
+  /** Ends a link. The user keeps the account and the balance. Throws `NotFoundError` when there is no such link. */
   unlinkUser(externalUserId: string, options?: RequestOptions): Promise<Success> {
     return this.#json({ ...options, path: `/v1/users/${encodeURIComponent(externalUserId)}/link`, method: "DELETE" });
   }
 
-  /** The balance that a completion with the same credential and `externalUserId` would be billed to. */
+  /** The balance of the wallet that a completion with the same credential and `externalUserId` would be billed to. */
   getBalance(options?: PayerOptions): Promise<Balance> {
     return this.#json({ ...options, path: "/v1/balance", payer: true });
   }
 
-  /** Who this credential is, and a summary of 30 days. */
+  /** The API key and app, or the user, of this credential, with a summary of 30 days. */
   getMe(options?: RequestOptions): Promise<Me> {
     return this.#json({ ...options, path: "/v1/me" });
   }
@@ -190,12 +190,12 @@ export class QuotaClient {
     return this.#json({ ...options, path: "/v1/models", open: true });
   }
 
-  /** What was used, request by request, or in sums with `group_by`. */
+  /** Usage, request by request, or in sums with `group_by`. */
   getUsage(params: UsageParams = {}, options?: RequestOptions): Promise<UsagePage> {
     return this.#json({ ...options, path: `/v1/usage${query(params)}` });
   }
 
-  /** Gives credits from your own wallet to a linked user. Throws `InsufficientCreditsError` when yours has too few. */
+  /** Gives credits from your own wallet to a linked user. Throws `InsufficientCreditsError` when your wallet has too few. */
   fundUser(params: FundingRequest, options?: WriteOptions): Promise<Funding> {
     return this.#json({ ...options, path: "/v1/funding/credit", body: params });
   }
@@ -205,42 +205,42 @@ export class QuotaClient {
     return (await this.#json<{ data: CreditPackage[] }>({ ...options, path: "/v1/packages" })).data;
   }
 
-  /** A page where the payer buys a package; they come back to `returnUrl`, which must be on your app's own site. */
+  /** The address of a page where the payer buys a package. It returns to `returnUrl`, which must be on an origin that your app has registered. */
   createCheckout(params: { packageId: string; returnUrl: string }, options?: PayerOptions & WriteOptions): Promise<{ url: string }> {
     const body = { package_id: params.packageId, return_url: params.returnUrl };
     return this.#json({ ...options, path: "/v1/checkout", body, payer: true });
   }
 
-  /** Your endpoints for webhooks. */
+  /** Your app's webhook endpoints. */
   listWebhooks(options?: RequestOptions): Promise<WebhookList> {
     return this.#json({ ...options, path: "/v1/webhooks" });
   }
 
-  /** Makes an endpoint. Its `secret` is in this answer, also when it is repeated with the same `idempotencyKey`, and never again. */
+  /** Creates an endpoint. `secret` is only in this answer, also when the call is repeated with the same `idempotencyKey`. */
   createWebhook(params: WebhookParams, options?: WriteOptions): Promise<WebhookWithSecret> {
     return this.#json({ ...options, path: "/v1/webhooks", body: params });
   }
 
   /**
-   * Changes an endpoint; with `rotate_secret` the new `secret` is in the answer. A rotation is
-   * sent again only when it was refused: twice, it would end a secret that nobody has replaced yet.
+   * Changes an endpoint; with `rotate_secret` the answer has the new `secret`. A rotation is repeated
+   * only when the server refused it: a second rotation would end the former secret before your receiver has the new one.
    */
   updateWebhook(id: string, changes: WebhookChange, options?: RequestOptions): Promise<WebhookWithSecret> {
     const path = `/v1/webhooks/${encodeURIComponent(id)}`;
     return this.#json({ ...options, path, method: "PATCH", body: changes, once: changes.rotate_secret === true });
   }
 
-  /** Removes an endpoint, and what is still to be delivered to it. */
+  /** Deletes an endpoint and its pending deliveries. */
   deleteWebhook(id: string, options?: RequestOptions): Promise<Success> {
     return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}`, method: "DELETE" });
   }
 
-  /** Sends a sample to an endpoint, as the event that it is a sample of would be. */
+  /** Delivers a sample event to an endpoint, signed and retried like a real one. */
   testWebhook(id: string, params: { type?: Webhook["events"][number] } = {}, options?: WriteOptions): Promise<WebhookDelivery> {
     return this.#json({ ...options, path: `/v1/webhooks/${encodeURIComponent(id)}/test`, body: params });
   }
 
-  /** Where to send a person who wants to connect their wallet. Takes no network. */
+  /** The address where a user connects their wallet. Makes no request. */
   authorizeUrl({ redirectUri, state, codeChallenge, scope }: AuthorizeParams): string {
     const parameters = new URLSearchParams({
       response_type: "code",
@@ -255,8 +255,8 @@ export class QuotaClient {
   }
 
   /**
-   * Exchanges the code of a callback. Compare `state`, and `iss` with `baseUrl`, first.
-   * Throws `QuotaOAuthError`; `invalid_grant` means that the code is used, old, or not yours.
+   * Exchanges the code of a callback. Before, compare `state` with the stored one and `iss` with `baseUrl`.
+   * Throws `QuotaOAuthError`; its code `invalid_grant` means that the code was used, has expired, or belongs to another client.
    */
   exchangeCode(params: ExchangeCodeParams & { storageMode: "hosted" }, options?: RequestOptions): Promise<HostedLink>;
   exchangeCode(params: ExchangeCodeParams & { storageMode?: undefined }, options?: RequestOptions): Promise<TokenSet>;
@@ -293,7 +293,7 @@ export class QuotaClient {
     const user = payer ? (request.externalUserId ?? this.#options.externalUserId) : undefined;
     if (user !== undefined) headers["x-quota-user"] = headerText(user);
     if (body !== undefined) headers["content-type"] = "application/json";
-    // One key for all attempts, so that the server does it once.
+    // One key for all attempts, so that the server carries the request out once.
     if (method === "POST" && !once) headers["idempotency-key"] = request.idempotencyKey ?? randomText();
     const sendAs = (credential: string | undefined) =>
       this.#deliver(
@@ -323,7 +323,7 @@ export class QuotaClient {
     }
   }
 
-  /** Renews the tokens once, however many requests need it; none when another request did so meanwhile. */
+  /** Renews the tokens once for all requests that wait; does nothing when another request has already renewed them. */
   async #refresh(used: string): Promise<void> {
     const tokens = this.#tokens;
     if (!tokens?.refreshToken || tokens.accessToken !== used) return;
@@ -333,7 +333,7 @@ export class QuotaClient {
       try {
         await this.#options.onTokens?.(renewed);
       } finally {
-        // Stored or not: the old refresh token is used up, and using it again would end the link.
+        // Also when storing failed: the old refresh token was used, and using it again would end the link.
         this.#tokens = renewed;
       }
     })().finally(() => {
@@ -342,14 +342,14 @@ export class QuotaClient {
     return this.#refreshing;
   }
 
-  /** One request to the token endpoint. A code or a refresh token works once, so nothing is sent twice. */
+  /** One request to the token endpoint, sent once, because a code or refresh token works once. */
   async #token(form: Record<string, string | undefined>, options: RequestOptions): Promise<TokenAnswer | HostedAnswer> {
     const { clientId, clientSecret } = this.#options;
     if (!clientId) throw new QuotaError("Give clientId to QuotaClient to exchange codes or to refresh tokens.");
     const fields = new URLSearchParams();
     for (const [name, value] of Object.entries(form)) if (value !== undefined) fields.set(name, value);
     const headers: Record<string, string> = { accept: "application/json", "content-type": "application/x-www-form-urlencoded" };
-    // RFC 6749 §2.3.1: both are form-encoded before they are put together.
+    // RFC 6749 §2.3.1: both are form-encoded before they are joined.
     if (clientSecret) headers.authorization = `Basic ${btoa(`${encodeURIComponent(clientId)}:${encodeURIComponent(clientSecret)}`)}`;
     else fields.set("client_id", clientId);
     const request = { path: "/oauth/token", method: "POST", headers, body: fields.toString(), repeatable: false };
@@ -368,7 +368,7 @@ export class QuotaClient {
       signal: options.signal,
       timeoutMs: options.timeoutMs ?? this.#options.timeoutMs ?? timeoutMs,
       maxRetries: options.maxRetries ?? this.#options.maxRetries ?? 2,
-      // Browsers' fetch wants to be called on its window.
+      // Browsers' fetch throws when `this` is not the window.
       fetch: this.#options.fetch ?? ((...args) => globalThis.fetch(...args)),
     });
   }
@@ -383,9 +383,9 @@ type ApiRequest = PayerOptions &
     open?: boolean;
     /** Must not be sent twice. */
     once?: boolean;
-    /** Names who pays. */
+    /** Names the payer. */
     payer?: boolean;
-    /** A model may think for minutes. */
+    /** Gets the longer time limit, because a model may think for minutes. */
     slow?: boolean;
   };
 
@@ -408,7 +408,7 @@ function tokenSet(answer: TokenAnswer): TokenSet {
   };
 }
 
-/** Header values are bytes without a character set, so anything beyond ASCII is spelled as RFC 8187 has it. */
+/** Header values have no character set, so text beyond ASCII is encoded as in RFC 8187. */
 function headerText(value: string): string {
   return /^[\x20-\x7e]*$/.test(value) && !/^UTF-8''/i.test(value) ? value : `UTF-8''${encodeURIComponent(value)}`;
 }
@@ -419,12 +419,12 @@ function query(params: object): string {
   return text && `?${text}`;
 }
 
-/** What comes before a path, also when it was written with a slash or the version at the end. */
+/** An address without a trailing slash and `/v1`, which callers may have written. */
 function addressOf(url: string): string {
   return url.replace(/\/+$/, "").replace(/\/v1$/, "");
 }
 
-/** An environment variable, in runtimes that have some. */
+/** An environment variable; undefined in runtimes without an environment. */
 function environment(name: string): string | undefined {
   return (globalThis as { process?: { env?: Record<string, string | undefined> } }).process?.env?.[name];
 }

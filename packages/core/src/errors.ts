@@ -1,31 +1,31 @@
 import type { ErrorBody, QuotaErrorCode } from "./wire.ts";
 
-/** What an error of the API says about itself. */
+/** The details of an API error. */
 export interface QuotaErrorDetails {
   /** HTTP status. */
   status: number;
-  /** The machine-readable code, such as `insufficient_credits`. A provider's own code, such as `context_length_exceeded`, is passed on. */
+  /** The machine-readable code, such as `insufficient_credits`. For a request that a provider refused, the provider's code, such as `context_length_exceeded`. */
   code: QuotaErrorCode | (string & {});
   /** OpenAI's error type, such as `insufficient_quota`. */
   type: string;
-  /** The field at fault, when there is one. */
+  /** The field at fault; null when no field is. */
   param: string | null;
-  /** What to do next, when there is something to say. */
+  /** What to do next, when there is a hint. */
   hint: string | undefined;
   /** The page that explains this code. */
   docsUrl: string | undefined;
-  /** The request's id at Quota: quote it when you ask for help. */
+  /** The request's id at Quota, for support. */
   requestId: string | undefined;
-  /** How long the server asks to wait, in milliseconds. */
+  /** How long to wait before a retry, in milliseconds. */
   retryAfterMs: number | undefined;
 }
 
-/** The base of everything this package throws, besides the reason of an abort signal of yours. */
+/** The base of all errors that this package throws, except the reason of your abort signal. */
 export class QuotaError extends Error {
   override readonly name: string = "QuotaError";
 }
 
-/** The API answered with an error. Each status has a class of its own below; any other status is this one. */
+/** The API answered with an error. Most statuses have a subclass below. */
 export class QuotaApiError extends QuotaError implements QuotaErrorDetails {
   readonly status: number;
   readonly code: QuotaErrorDetails["code"];
@@ -50,7 +50,7 @@ export class QuotaApiError extends QuotaError implements QuotaErrorDetails {
   }
 }
 
-/** 400: the request has a field that cannot be used (`param` names it), or a `user` key came without a user (`user_required`). */
+/** 400: a field of the request cannot be used (`param` names it), or a `user` key came without a user (`user_required`). */
 export class BadRequestError extends QuotaApiError {
   override readonly name: string = "BadRequestError";
 }
@@ -60,7 +60,7 @@ export class AuthenticationError extends QuotaApiError {
   override readonly name: string = "AuthenticationError";
 }
 
-/** 402: `insufficient_credits` when the wallet cannot pay, `spending_limit_reached` when the person's own limit for your app is used up. */
+/** 402: `insufficient_credits` when the wallet cannot pay, `spending_limit_reached` when the user's own limit for your app is used up. */
 export class InsufficientCreditsError extends QuotaApiError {
   override readonly name: string = "InsufficientCreditsError";
 }
@@ -70,12 +70,12 @@ export class PermissionDeniedError extends QuotaApiError {
   override readonly name: string = "PermissionDeniedError";
 }
 
-/** 404: `not_found` when nobody is linked under this id, or `model_not_found`. */
+/** 404: `not_found` when no user is linked under this id or no such object exists, or `model_not_found`. */
 export class NotFoundError extends QuotaApiError {
   override readonly name: string = "NotFoundError";
 }
 
-/** 409 `idempotency_conflict`: the key was used with another request. */
+/** 409 `idempotency_conflict`: the key was used with another request, or its first request is still running. */
 export class ConflictError extends QuotaApiError {
   override readonly name: string = "ConflictError";
 }
@@ -85,7 +85,7 @@ export class RequestTooLargeError extends QuotaApiError {
   override readonly name: string = "RequestTooLargeError";
 }
 
-/** 429: `rate_limit_exceeded` is Quota's limit, `rate_limit` the provider's. */
+/** 429: `rate_limit_exceeded` is Quota's limit, `rate_limit` the provider's; `credits_on_hold` when running requests hold the credits. */
 export class RateLimitError extends QuotaApiError {
   override readonly name: string = "RateLimitError";
 }
@@ -100,7 +100,7 @@ export class UpstreamError extends QuotaApiError {
   override readonly name: string = "UpstreamError";
 }
 
-/** 503: `provider_unavailable`, `overloaded`, or `unavailable` while the database is away. Nothing was billed. */
+/** 503: `provider_unavailable`, `payments_unavailable`, `overloaded`, or `unavailable` while the database cannot be reached. */
 export class UnavailableError extends QuotaApiError {
   override readonly name: string = "UnavailableError";
 }
@@ -110,17 +110,17 @@ export class GatewayTimeoutError extends QuotaApiError {
   override readonly name: string = "GatewayTimeoutError";
 }
 
-/** The authorization server refused; `code` is OAuth's, such as `invalid_grant`. */
+/** The authorization server refused the request; `code` is OAuth's, such as `invalid_grant`. */
 export class QuotaOAuthError extends QuotaApiError {
   override readonly name: string = "QuotaOAuthError";
 }
 
-/** No answer came, or it broke off: the network failed (`cause` says how), or a stream ended before its end. */
+/** No complete answer arrived: the network failed (`cause` has its error), or a stream ended early. */
 export class QuotaConnectionError extends QuotaError {
   override readonly name: string = "QuotaConnectionError";
 }
 
-/** No answer came within `timeoutMs`. */
+/** No answer, or no further part of a stream, arrived within `timeoutMs`. */
 export class QuotaTimeoutError extends QuotaConnectionError {
   override readonly name: string = "QuotaTimeoutError";
 }
@@ -145,7 +145,7 @@ const byStatus: Record<number, typeof QuotaApiError> = {
   504: GatewayTimeoutError,
 };
 
-/** @internal The error for an answer's status and body, whatever the body is. */
+/** @internal The error for an answer's status and body. The body may be anything. */
 export function errorFor(status: number, headers: Headers, text: string): QuotaApiError {
   const retryAfterMs = readRetryAfter(headers.get("retry-after"));
   const common = { status, requestId: headers.get("x-request-id") ?? undefined, retryAfterMs };
@@ -153,7 +153,7 @@ export function errorFor(status: number, headers: Headers, text: string): QuotaA
   try {
     body = JSON.parse(text);
   } catch {
-    // A proxy in between may answer with a page.
+    // A proxy between may answer with HTML.
   }
   const error = (body as Partial<ErrorBody> | null | undefined)?.error as ErrorBody["error"] | string | undefined;
   if (typeof error === "string") {
@@ -177,7 +177,7 @@ export function errorFor(status: number, headers: Headers, text: string): QuotaA
   });
 }
 
-/** Seconds, or a date (RFC 9110 §10.2.3), as milliseconds from now. */
+/** Retry-After in seconds or as a date (RFC 9110 §10.2.3), as milliseconds from now. */
 function readRetryAfter(value: string | null): number | undefined {
   if (value === null || value === "") return undefined;
   const ms = Number.isNaN(Number(value)) ? Date.parse(value) - Date.now() : Number(value) * 1000;

@@ -1,5 +1,5 @@
 /**
- * The API of Quota: AI requests that are paid from your user's own wallet.
+ * Quota's API: AI requests that are paid from your user's own wallet.
  *
  * @module
  */

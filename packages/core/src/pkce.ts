@@ -1,8 +1,8 @@
 /** A PKCE pair (RFC 7636, S256). */
 export interface Pkce {
-  /** Keep it where only this browser's next request can bring it back, and hand it to `exchangeCode`. */
+  /** Store it so that only this browser can send it back, such as in an HttpOnly cookie, and pass it to `exchangeCode`. */
   codeVerifier: string;
-  /** Goes into the authorization link. */
+  /** A parameter of the authorization link. */
   codeChallenge: string;
 }
 
@@ -13,7 +13,7 @@ export async function createPkce(): Promise<Pkce> {
   return { codeVerifier, codeChallenge: base64url(new Uint8Array(digest)) };
 }
 
-/** 256 random bits as text: a `state`, an idempotency key. */
+/** 256 random bits as base64url text, for a `state` or an idempotency key. */
 export function randomText(): string {
   return base64url(crypto.getRandomValues(new Uint8Array(32)));
 }

@@ -4,8 +4,8 @@ import type { ChatCompletionChunk } from "./types.ts";
 import type { Quota } from "./wire.ts";
 
 /**
- * A completion as it is made: iterate it with `for await`. Leaving the loop, `cancel()` or
- * the signal stop the model, and only what was delivered is billed. It can be read once.
+ * A completion that arrives as a stream: iterate it with `for await`, once. Leaving the loop, `cancel()`
+ * and the signal stop the model, and only what was delivered is billed.
  *
  * @example
  * ```ts
@@ -15,14 +15,14 @@ import type { Quota } from "./wire.ts";
  * ```
  *
  * Iterating throws `QuotaConnectionError` when the stream breaks off, `QuotaTimeoutError` when
- * nothing comes for `timeoutMs`, and an API error when the provider fails on the way.
+ * nothing arrives for `timeoutMs`, and a `QuotaApiError` when the provider fails during the stream.
  */
 export class ChatCompletionStream implements AsyncIterable<ChatCompletionChunk> {
   /** The request's id at Quota. */
   readonly requestId: string | undefined;
-  /** The output tokens that could be paid for, when they are fewer than asked for. */
+  /** The output limit that the payer can afford, when it is lower than the requested one. */
   readonly maxTokens: number | undefined;
-  /** What it cost, once the last chunk has come. */
+  /** What the completion cost, after the last chunk. */
   quota: Quota | undefined;
   readonly #incoming: Incoming;
   #read = false;
@@ -41,7 +41,7 @@ export class ChatCompletionStream implements AsyncIterable<ChatCompletionChunk> 
       for await (const data of eventsOf(this.#incoming)) {
         if (data === "[DONE]") return;
         const chunk = JSON.parse(data) as ChatCompletionChunk & { error?: { code?: string } | null };
-        // The status line was 200 long ago; the code says which one it would have been.
+        // The status was 200; the error's code tells which one applies.
         if (chunk.error) throw errorFor(statusOf[chunk.error.code ?? ""] ?? 502, this.#incoming.headers, data);
         if (chunk.quota) this.quota = chunk.quota;
         yield chunk;
@@ -52,13 +52,13 @@ export class ChatCompletionStream implements AsyncIterable<ChatCompletionChunk> 
     }
   }
 
-  /** Stops the model. Harmless when the stream is over. */
+  /** Stops the model. Does nothing after the end of the stream. */
   cancel(): void {
     this.#read = true;
     this.#incoming.end();
   }
 
-  /** The text alone, as bytes that a `Response` can carry: what a route handler returns to its page. Cancelling it stops the model. */
+  /** The text alone, as a byte stream for a `Response`, for a route handler that streams to its page. Cancelling it stops the model. */
   toTextStream(): ReadableStream<Uint8Array> {
     const chunks = this[Symbol.asyncIterator]();
     const encoder = new TextEncoder();

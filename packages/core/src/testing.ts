@@ -1,29 +1,29 @@
 /**
- * Webhooks as Quota signs them, for the tests of your receiver.
+ * Events and deliveries signed as Quota signs them, for tests of your receiver.
  *
  * @module
  */
 import { bytesOf, hmacKey, plainKey, type QuotaEventType, standardContent, standardKey } from "./webhooks.ts";
 import { eventSamples, type QuotaEvent } from "./wire.ts";
 
-/** A signed delivery: give `body` and `headers` to your receiver. */
+/** A signed delivery: pass `body` and `headers` to your receiver. */
 export interface SignedWebhook {
   body: string;
   headers: Record<string, string>;
 }
 
-/** How to sign. */
+/** Options of `signWebhook`. */
 export interface SignOptions {
-  /** When it was sent. Now. */
+  /** The time of sending. The default is now. */
   timestamp?: Date | undefined;
 }
 
-/** A secret such as Quota makes. */
+/** A webhook secret in the form of Quota's. */
 export function makeWebhookSecret(): string {
   return `whsec_${btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))))}`;
 }
 
-/** An event with everything in it, to change as a test needs. */
+/** An event with sample data for all fields; `data` replaces some of them. */
 export function makeEvent<Type extends QuotaEventType>(
   type: Type,
   data: Partial<Extract<QuotaEvent, { type: Type }>["data"]> = {},

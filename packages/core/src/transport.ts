@@ -1,6 +1,6 @@
 import { errorFor, QuotaApiError, QuotaConnectionError, QuotaTimeoutError } from "./errors.ts";
 
-/** @internal One request, as the transport sends it. */
+/** @internal A request for the transport. */
 export interface Outgoing {
   url: string;
   method: string;
@@ -9,29 +9,29 @@ export interface Outgoing {
   signal?: AbortSignal | undefined;
   timeoutMs: number;
   maxRetries: number;
-  /** Sending it again does no harm, whatever became of the first. */
+  /** Whether repeating the request is safe whatever happened to the first one. */
   repeatable: boolean;
   fetch: typeof fetch;
 }
 
-/** @internal An answer whose body is still to be read; reading goes through `read`, which keeps time. */
+/** @internal An answer whose body is not read yet; read it through `read`, which applies the time limit. */
 export interface Incoming {
   headers: Headers;
   body: ReadableStream<Uint8Array> | null;
-  /** Waits for a part of the body, at most `timeoutMs`; ends the request when that is over or the caller's signal fires. */
+  /** Waits for a part of the body, at most `timeoutMs`; aborts the request after that or when the caller's signal fires. */
   read<T>(part: Promise<T>): Promise<T>;
-  /** Ends the request, and its body with it. */
+  /** Aborts the request and its body. */
   end(): void;
 }
 
-/** Refused before anything was done, so even a request that may not run twice can be sent again. */
+/** Statuses of requests that the server refused before it did anything; these are repeated even when a request must run once. */
 const REFUSED = new Set([429, 503]);
 
 /**
- * @internal Sends a request, again when that may help: after 429, 5xx, a running first
- * request (409 with Retry-After) and network failures, with exponential backoff and full
- * jitter, or as long as Retry-After says. A request that may not run twice is sent again
- * only when the server refused it. Throws the error of the last attempt.
+ * @internal Sends a request and repeats it after 429, 5xx, a first request that still runs
+ * (409 with Retry-After) and network failures, with exponential backoff and full jitter, or
+ * after Retry-After. A request that must run once is repeated only when the server refused
+ * it. Throws the error of the last attempt.
  */
 export async function send(outgoing: Outgoing): Promise<Incoming> {
   for (let attempt = 0; ; attempt++) {
@@ -46,13 +46,13 @@ export async function send(outgoing: Outgoing): Promise<Incoming> {
   }
 }
 
-/** @internal Milliseconds to wait before the next attempt; null when there shall be none. */
+/** @internal Milliseconds to wait before the next attempt; null for no further attempt. */
 export function waitBefore(error: unknown, attempt: number, repeatable: boolean): number | null {
   if (error instanceof QuotaApiError) {
     const { status, retryAfterMs } = error;
     const passing = repeatable ? status === 429 || status >= 500 || (status === 409 && retryAfterMs !== undefined) : REFUSED.has(status);
     if (!passing) return null;
-    // Who is asked to wait for minutes had better say so to the person than keep them waiting.
+    // A wait of more than a minute is better decided by the caller, so the error is thrown.
     if (retryAfterMs !== undefined) return retryAfterMs > 60_000 ? null : retryAfterMs;
   } else if (!(error instanceof QuotaConnectionError) || !repeatable) return null;
   return Math.random() * Math.min(8_000, 500 * 2 ** attempt);
@@ -75,7 +75,7 @@ async function sendOnce({ url, method, headers, body, signal, timeoutMs, fetch }
     try {
       return await part;
     } catch (cause) {
-      // Whatever fetch makes of an abort: the caller's own reason is theirs to get.
+      // fetch wraps the reason of an abort; callers get their own reason.
       if (signal?.aborted) throw signal.reason;
       if (timedOut) throw new QuotaTimeoutError(`No answer within ${timeoutMs} ms.`, { cause });
       throw new QuotaConnectionError(`The connection to ${new URL(url).host} failed.`, { cause });
@@ -95,7 +95,7 @@ async function sendOnce({ url, method, headers, body, signal, timeoutMs, fetch }
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    // It may have fired while the last answer was read.
+    // The signal may have fired while the last answer was read.
     if (signal?.aborted) return reject(signal.reason);
     const stop = () => {
       clearTimeout(timer);
@@ -109,7 +109,7 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** @internal All of a body as text. */
+/** @internal The whole body as text. */
 export async function textOf(incoming: Incoming): Promise<string> {
   try {
     return await incoming.read(new Response(incoming.body).text());

@@ -1,21 +1,21 @@
 import type { Quota, WireChatCompletion, WireChatCompletionRequest } from "./wire.ts";
 
-/** A part of a message: text, an image, or whatever else the model takes. */
+/** A part of a message: text, an image, or another type that the model accepts. */
 export type ContentPart =
   | { type: "text"; text: string }
   | { type: "image_url"; image_url: { url: string; detail?: "auto" | "low" | "high" } }
   | { type: "input_audio"; input_audio: { data: string; format: string } }
   | { type: string; [other: string]: unknown };
 
-/** A function that the model asks to be called. */
+/** A model's call of a function. */
 export type ToolCall = {
   id: string;
   type: "function";
-  /** `arguments` is JSON text, which may be wrong: check it. */
+  /** `arguments` is JSON text from the model, which may be invalid. */
   function: { name: string; arguments: string };
 };
 
-/** One message of a conversation, as OpenAI has it. */
+/** One message of a conversation, in OpenAI's shape. */
 export type ChatMessage = {
   role: "system" | "developer" | "user" | "assistant" | "tool" | (string & {});
   content?: string | ContentPart[] | null | undefined;
@@ -32,16 +32,16 @@ export type Tool = {
 };
 
 /**
- * What to complete: OpenAI's request. Parameters that are not listed here go to the
- * provider as they are.
+ * A completion request in OpenAI's shape. Parameters that are not listed here go to the provider
+ * unchanged.
  */
 export type ChatCompletionParams = WireChatCompletionRequest & {
   /** A model of `listModels()`, such as `gpt-4o-mini`. */
   model: string;
   messages: ChatMessage[];
-  /** true for an async iterable of chunks. */
+  /** true for a stream: an async iterable of chunks. */
   stream?: boolean | null | undefined;
-  /** Most output tokens. Lowered by the server to what the payer can afford. */
+  /** The greatest number of output tokens. The server lowers it to what the payer can afford. */
   max_completion_tokens?: number | null | undefined;
   temperature?: number | null | undefined;
   top_p?: number | null | undefined;
@@ -60,16 +60,16 @@ export type ChatCompletionChoice = {
   [other: string]: unknown;
 };
 
-/** A completion: OpenAI's answer, and `quota` with what it cost. */
+/** A completion: OpenAI's answer, and `quota` with its cost. */
 export type ChatCompletion = WireChatCompletion & { choices: ChatCompletionChoice[] };
 
-/** A part of a completion that is under way. */
+/** A part of a streamed completion. */
 export type ChatCompletionChunk = {
   id: string;
   object: "chat.completion.chunk";
   created: number;
   model: string;
-  /** Empty only on the usage chunk that `stream_options.include_usage` asks for. */
+  /** Empty only in the usage chunk, which `stream_options.include_usage` asks for. */
   choices: {
     index: number;
     delta: {
@@ -82,51 +82,51 @@ export type ChatCompletionChunk = {
     [other: string]: unknown;
   }[];
   usage?: WireChatCompletion["usage"] | null;
-  /** What it cost; on the chunk with `finish_reason`, and on the usage chunk. */
+  /** The cost; in the chunk with `finish_reason`, and in the usage chunk. */
   quota?: Quota;
   [other: string]: unknown;
 };
 
 /** Options of a single request. */
 export interface RequestOptions {
-  /** Ends the request; what it throws is the signal's reason. */
+  /** Aborts the request, which then throws the signal's reason. */
   signal?: AbortSignal | undefined;
-  /** How long to wait for an answer, or for the next part of a stream, in milliseconds. */
+  /** Milliseconds to wait for an answer, or for the next part of a stream. */
   timeoutMs?: number | undefined;
-  /** How often to try again. */
+  /** How often to repeat the request. */
   maxRetries?: number | undefined;
 }
 
-/** Options of a request that is billed. */
+/** Options of a request that names a payer. */
 export interface PayerOptions extends RequestOptions {
-  /** Your id for the linked user who pays; sent as `X-Quota-User`. Any printable characters. */
+  /** Your app's id for the linked user who pays; sent as `X-Quota-User`. Any printable characters. */
   externalUserId?: string | undefined;
 }
 
-/** Options of a request that must not happen twice. */
+/** Options of a request that must be carried out once. */
 export interface WriteOptions extends RequestOptions {
-  /** The same key and the same request again get the first answer, within a day. Without one, each call makes its own for its retries. */
+  /** Within a day, the same key with the same request gets the first answer. By default each call makes a key for its own retries. */
   idempotencyKey?: string | undefined;
 }
 
-/** Tokens of a person who connected their wallet, for an app that keeps tokens itself. */
+/** Tokens of a user who connected their wallet, for an app that keeps tokens itself. */
 export interface TokenSet {
-  /** Good for about an hour. */
+  /** Expires after about an hour. */
   accessToken: string;
-  /** Replaced at every refresh; using an old one ends the connection. */
+  /** Replaced at every refresh; using an old one ends the link. */
   refreshToken?: string | undefined;
-  /** Milliseconds since 1970. */
+  /** When the access token expires, in milliseconds since 1970. */
   expiresAt: number;
-  /** What the token may do, separated by spaces. */
+  /** The token's scopes, separated by spaces. */
   scope: string;
-  /** With the scope `openid`. */
+  /** An OpenID Connect ID token, with the scope `openid`. */
   idToken?: string | undefined;
 }
 
-/** A link that Quota stores: there is no token to keep. */
+/** A link whose tokens Quota keeps. */
 export interface HostedLink {
   storageMode: "hosted";
-  /** Your id for the person: send it as `externalUserId` from now on. */
+  /** Your app's id for the user: send it as `externalUserId` from now on. */
   externalUserId: string;
   scope: string;
   user: { id: string; email: string };

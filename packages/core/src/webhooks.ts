@@ -4,25 +4,25 @@ import type { QuotaEvent } from "./wire.ts";
 /** The types of events. */
 export type QuotaEventType = QuotaEvent["type"];
 
-/** The raw body, byte for byte: parsed and written again it has another signature. */
+/** The raw body: parsing and serializing it could change its bytes, and so its signature. */
 export type WebhookPayload = string | Uint8Array | ArrayBuffer;
 
-/** Headers as a `Headers` object or as Node has them. */
+/** Headers as a `Headers` object or as in Node's `IncomingMessage`. */
 export type WebhookHeaders = Headers | Record<string, string | string[] | undefined>;
 
-/** How strictly to check. */
+/** Options of the verification. */
 export interface WebhookOptions {
-  /** How old, or how far in the future, a delivery may be. 300 seconds. */
+  /** How old, or how far in the future, a delivery may be. The default is 300 seconds. */
   toleranceSeconds?: number | undefined;
   /**
-   * Also takes what has `X-Quota-Signature` alone, as from a proxy that drops the other headers. It says
-   * nothing about age: whoever got hold of a delivery can send it again at any time, so remember `event.id` for good.
+   * Also accepts deliveries with `X-Quota-Signature` alone, such as from a proxy that drops the other headers. That
+   * signature has no time, so a stolen delivery can be sent again at any time: store each `event.id` permanently.
    */
   acceptUndated?: boolean | undefined;
 }
 
 /**
- * Whether a delivery was signed with this secret, and not long ago. Needs the headers of the
+ * Whether a delivery was signed with this secret within the tolerance. Needs the headers of
  * Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), which every
  * delivery has. Compares in constant time.
  */
@@ -36,7 +36,7 @@ export async function verifyWebhookSignature(
 }
 
 /**
- * The event of a delivery.
+ * Verifies a delivery and returns its event.
  *
  * @example
  * ```ts
@@ -47,7 +47,7 @@ export async function verifyWebhookSignature(
  * }
  * ```
  *
- * Throws `WebhookVerificationError` when it was not signed with this secret, is too old, or is no event.
+ * Throws `WebhookVerificationError` when the delivery was not signed with this secret, is too old, or is no event.
  */
 export async function constructEvent(
   payload: WebhookPayload,
@@ -61,7 +61,7 @@ export async function constructEvent(
     const event = JSON.parse(new TextDecoder().decode(bytesOf(payload))) as QuotaEvent;
     if (typeof event.id === "string" && typeof event.type === "string" && typeof event.data === "object") return event;
   } catch {
-    // Signed, and yet no JSON.
+    // The body was signed but is no JSON.
   }
   throw new WebhookVerificationError("The body is no event.");
 }
@@ -88,7 +88,7 @@ async function refusal(
     return "The delivery is too old, or this machine's clock is wrong.";
   const key = await hmacKey(standardKey(secret), "verify");
   const signed = standardContent(id, timestamp, body);
-  // While a secret is being replaced there is a signature of each.
+  // During a rotation there is one signature of each secret.
   for (const each of standard.split(" ")) {
     if (each.startsWith("v1,") && (await matches(key, fromBase64(each.slice(3)), signed))) return null;
   }
@@ -96,7 +96,7 @@ async function refusal(
 }
 
 async function matches(key: CryptoKey, signature: Bytes | null, content: Bytes): Promise<boolean> {
-  // Constant time is `verify`'s job (it compares MACs, not text).
+  // `verify` compares in constant time.
   return signature !== null && crypto.subtle.verify("HMAC", key, signature, content);
 }
 
@@ -107,12 +107,12 @@ export function hmacKey(raw: Bytes, use: "sign" | "verify"): Promise<CryptoKey> 
   return crypto.subtle.importKey("raw", raw, { name: "HMAC", hash: "SHA-256" }, false, [use]);
 }
 
-/** @internal X-Quota-Signature is made with the secret as it is written. */
+/** @internal The key of X-Quota-Signature is the secret's text. */
 export function plainKey(secret: string): Bytes {
   return new TextEncoder().encode(secret);
 }
 
-/** @internal Standard Webhooks: the key is what follows `whsec_`, base64-decoded. */
+/** @internal Standard Webhooks: the key is the base64-decoded text after `whsec_`. */
 export function standardKey(secret: string): Bytes {
   const key = fromBase64(secret.replace(/^whsec_/, ""));
   if (key === null) throw new WebhookVerificationError("This is no webhook secret; it begins with whsec_.");

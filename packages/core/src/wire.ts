@@ -1,6 +1,6 @@
 // Made by packages/wire-types.ts from the server's schemas. Do not edit.
 
-/** What a request cost, and what is left. */
+/** What a request cost, and the payer's balance after it. */
 export type Quota = {
   /** Credits; 1 credit is 1 micro-dollar. */
   credits_used: number;
@@ -10,7 +10,7 @@ export type Quota = {
   external_user_id?: string | undefined;
 };
 
-/** What the server needs of a chat completion; other parameters go to the provider. */
+/** The parameters of a chat completion that the server reads; others go to the provider unchanged. */
 export type WireChatCompletionRequest = {
   /** A model from GET /v1/models. */
   model: string;
@@ -54,7 +54,7 @@ export type WireChatCompletion = {
   [other: string]: unknown;
 };
 
-/** A person who connected their wallet to your app. */
+/** A user who connected their wallet to your app. */
 export type LinkedUser = {
   user: {
     id: string;
@@ -70,7 +70,7 @@ export type LinkedUser = {
   spent?: number | undefined;
 };
 
-/** A linked user, with your id for them. */
+/** A linked user, with your app's id for the user. */
 export type LinkedUserListItem = {
   user: {
     id: string;
@@ -107,14 +107,14 @@ export type LinkedUserList = {
   has_more: boolean;
 };
 
-/** Which page of a list. */
+/** Selects a page of a list. */
 export type PageParams = {
   limit?: number | undefined;
   /** The id of the last item of the page before. */
   starting_after?: string | undefined;
 };
 
-/** It worked. */
+/** The request was carried out. */
 export type Success = {
   success: true;
 };
@@ -134,7 +134,7 @@ export type Model = {
   max_output_tokens: number;
 };
 
-/** The models that can be asked. */
+/** The models that requests can name. */
 export type ModelList = {
   object: "list";
   data: Array<{
@@ -152,7 +152,7 @@ export type ModelList = {
   }>;
 };
 
-/** What the payer of a request has. */
+/** The balance of a request's payer. */
 export type Balance = {
   wallet: "developer" | "linked_user" | "oauth_user" | "sandbox";
   external_user_id?: string | undefined;
@@ -169,7 +169,7 @@ export type Balance = {
   spent?: number | undefined;
 };
 
-/** Who a credential is. */
+/** The API key and app, or the user, of a credential. */
 export type Me = {
   object: "api_key";
   id: string;
@@ -207,7 +207,7 @@ export type Me = {
   };
 };
 
-/** Which usage to report. */
+/** Selects usage for a report. */
 export type UsageParams = {
   limit?: number | undefined;
   /** The id of the last item of the page before. */
@@ -247,7 +247,7 @@ export type UsageItem = {
   duration_ms: number;
 };
 
-/** Single requests, or with `group_by` sums. */
+/** Requests, or with `group_by` sums. */
 export type UsagePage = {
   data: Array<{
     request_id: string;
@@ -304,7 +304,7 @@ export type Funding = {
   transaction_id: string;
 };
 
-/** An endpoint of yours that hears of events. */
+/** An endpoint of your app that receives events. */
 export type Webhook = {
   id: string;
   url: string;
@@ -327,7 +327,7 @@ export type Webhook = {
   created_at: string;
 };
 
-/** An endpoint, and its secret when it was just made or rotated. */
+/** An endpoint, with its secret in the answer that made or rotated it. */
 export type WebhookWithSecret = {
   id: string;
   url: string;
@@ -378,7 +378,7 @@ export type WebhookList = {
   has_more: false;
 };
 
-/** An endpoint to make. */
+/** The settings of a new endpoint. */
 export type WebhookParams = {
   /** A public http(s) address. */
   url: string;
@@ -389,7 +389,7 @@ export type WebhookParams = {
   balance_low_threshold?: number | undefined;
 };
 
-/** What to change of an endpoint. */
+/** Changes to an endpoint. */
 export type WebhookChange = {
   /** A public http(s) address. */
   url?: string | undefined;
@@ -406,7 +406,7 @@ export type WebhookChange = {
   overlap_seconds?: number | undefined;
 };
 
-/** One event on its way to one endpoint. */
+/** One event for one endpoint, with its attempts. */
 export type WebhookDelivery = {
   id: string;
   /** The `id` of the body and the header `webhook-id`; the same in every attempt. */
@@ -422,7 +422,7 @@ export type WebhookDelivery = {
   created_at: string;
 };
 
-/** What every error of /v1 looks like. */
+/** The body of every error of /v1. */
 export type ErrorBody = {
   error: {
     code: string;
@@ -462,7 +462,7 @@ export type QuotaErrorCode =
   | "unavailable"
   | "gateway_timeout";
 
-/** An event, told apart by `type`. Amounts are credits. */
+/** An event; `type` tells which. Amounts are credits. */
 export type QuotaEvent =
   | {
     /** The same in every attempt. */
@@ -553,7 +553,7 @@ export type QuotaEvent =
     };
   };
 
-/** @internal What each event says, for example. */
+/** @internal Sample data of each event. */
 export const eventSamples = {
   "user.connected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","connected_at":"2026-11-22T12:00:00.000Z"},
   "user.disconnected": {"user_id":"0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70","external_user_id":"user_123","disconnected_at":"2026-11-22T12:00:00.000Z","reason":"user"},

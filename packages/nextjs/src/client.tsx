@@ -9,10 +9,10 @@ import { formatCredits, formatCreditsExactly } from "./money.ts";
 
 export { formatCredits, formatCreditsExactly };
 
-/** Why a request could not be paid: the wallet is empty, or the person's own limit for this app is used up. */
+/** Why a request could not be paid: the wallet is empty, or the user's own limit for this app is used up. */
 export type QuotaShortage = "insufficient_credits" | "spending_limit_reached";
 
-/** What went wrong, in a sentence for the person. */
+/** An error, with a sentence for the user. */
 export interface QuotaProblem {
   code: string;
   message: string;
@@ -21,51 +21,51 @@ export interface QuotaProblem {
 /** A credit package on sale. */
 export type QuotaPackage = CreditPackage;
 
-/** How buying credits ended: `processing` until the payment has arrived, which some ways of paying take their time for. */
+/** The outcome of buying credits; `processing` until the payment has succeeded, which some payment methods delay. */
 export type QuotaPurchase = "paid" | "processing" | "cancelled";
 
-/** What `useQuota` gives. */
+/** What `useQuota` returns. */
 export interface QuotaState {
-  /** `loading` until the first answer; `error` when there is none. */
+  /** `loading` until the first answer; `error` when it failed. */
   status: "loading" | "disconnected" | "connected" | "error";
-  /** The person and their wallet; null unless connected. */
+  /** The user and their wallet; null unless connected. */
   user: QuotaUser | null;
-  /** false when nobody is signed in to the app itself. */
+  /** false when the visitor is not signed in to the app itself. */
   signedIn: boolean;
-  /** What went wrong last, also on the way back from Quota; null when all is well. */
+  /** The last error, also of a return from Quota; null without one. */
   problem: QuotaProblem | null;
-  /** Why the last request could not be paid; null when it could. */
+  /** Why the last request could not be paid; null when it was. */
   shortage: QuotaShortage | null;
-  /** How buying credits ended, for who just came back from it; else null. */
+  /** The outcome of buying credits, after a return from the checkout; else null. */
   purchase: QuotaPurchase | null;
-  /** Where the person finds their wallet at Quota. */
+  /** The address of the user's wallet at Quota; null until the first answer. */
   walletUrl: string | null;
-  /** Asks again, such as after a request that was billed. */
+  /** Reads the wallet again, such as after a billed request. */
   refresh(): Promise<void>;
-  /** Sends the person to Quota to connect their wallet, and back to `returnTo`, or to this page. */
+  /** Leads to Quota to connect a wallet, and back to `returnTo`, by default to this page. */
   connect(returnTo?: string): void;
-  /** Ends the connection, in every browser. */
+  /** Ends the link, in all browsers. */
   disconnect(): Promise<void>;
-  /** Forgets the person in this browser. */
+  /** Deletes the user's cookie in this browser; the link stays. */
   logout(): Promise<void>;
-  /** What can be bought. */
+  /** The packages on sale. */
   packages(): Promise<QuotaPackage[]>;
-  /** Sends the person to buy a package, and back to `returnTo`, or to this page. */
+  /** Leads to the checkout of a package, and back to `returnTo`, by default to this page. */
   buy(packageId: string, returnTo?: string): Promise<void>;
-  /** Tells the components the code of an error that a request of yours got, so that they can show what to do. Codes that are not about money change nothing; null says that a request went well. */
+  /** Passes the error code of one of your requests to the components, which then show what to do. Codes that are not about money change nothing; null stands for success. */
   report(code: string | null): void;
-  /** Shows a balance that an answer's `quota.balance_after` told, without asking. */
+  /** Shows a balance from an answer's `quota.balance_after`, without a request. */
   setBalance(credits: number): void;
 }
 
 const Context = createContext<QuotaState | null>(null);
 
-/** What surrounds the components. */
+/** Props of `QuotaProvider`. */
 export interface QuotaProviderProps {
   children: ReactNode;
-  /** Where the endpoints are in your app; Next's own `basePath` comes before it by itself. `/api/quota`. */
+  /** The path of the endpoints in your app, without Next's own `basePath`. The default is `/api/quota`. */
   basePath?: string;
-  /** What `getQuotaUser()` gave on the server, so that the first paint is right. null: nobody is connected. */
+  /** The result of `getQuotaUser()` on the server, so that the first render is complete. null: no wallet is connected. */
   initialUser?: QuotaUser | null;
 }
 
@@ -78,7 +78,7 @@ const PROBLEMS: Record<string, string> = {
   temporarily_unavailable: "Quota cannot be reached. Try again in a moment.",
 };
 
-/** Knows whether a wallet is connected, for the components and `useQuota` within. */
+/** Reads whether a wallet is connected and provides it to `useQuota` and the components within. */
 export function QuotaProvider({ children, basePath = "/api/quota", initialUser }: QuotaProviderProps): ReactNode {
   const endpoints = browserPath(basePath);
   const [status, setStatus] = useState<QuotaState["status"]>(
@@ -96,7 +96,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
     const turn = ++asked.current;
     try {
       const answer = await request<QuotaStatus>(`${endpoints}/status`);
-      // An answer that was overtaken by a newer question says what was.
+      // A later request has been sent, and its answer counts.
       if (turn !== asked.current) return;
       setUser(answer.user);
       setSignedIn(answer.signedIn);
@@ -124,7 +124,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
       window.history.replaceState(window.history.state, "", url);
     }
     void refresh();
-    // Whoever comes back from another tab may have topped up there, or disconnected.
+    // The user may have topped up or disconnected in another tab.
     const back = () => {
       if (document.visibilityState === "visible") void refresh();
     };
@@ -132,7 +132,7 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
     return () => document.removeEventListener("visibilitychange", back);
   }, [refresh]);
 
-  // A payment that is under way arrives by itself; the balance that grew says that it did.
+  // While a payment is processed, the wallet is polled; a grown balance means that the payment succeeded.
   const balance = user?.balance;
   const balanceBefore = useRef<number | undefined>(undefined);
   useEffect(() => {
@@ -200,23 +200,23 @@ export function QuotaProvider({ children, basePath = "/api/quota", initialUser }
   return <Context.Provider value={state}>{children}</Context.Provider>;
 }
 
-/** The person's wallet, and what can be done with it. Throws outside of `QuotaProvider`. */
+/** The user's wallet and the functions on it. Throws outside of `QuotaProvider`. */
 export function useQuota(): QuotaState {
   const state = useContext(Context);
   if (state === null) throw new Error("useQuota works within <QuotaProvider>.");
   return state;
 }
 
-/** How the button looks and where it leads. */
+/** Props of `QuotaConnectButton`. */
 export interface QuotaConnectButtonProps {
   className?: string;
-  /** What the button says; "Connect Wallet". */
+  /** The button's label. The default is "Connect Wallet". */
   children?: ReactNode;
-  /** Where the person ends, a path of your app as in `<Link>`. This page. */
+  /** Where the browser goes afterwards, a path of your app as in `<Link>`. The default is this page. */
   returnTo?: string;
 }
 
-/** Connects a wallet; when one is connected, says whose it is and lets the person disconnect it, asking once. */
+/** A button that connects a wallet. With a connected one it shows the user's email and a button that disconnects after one confirmation. */
 export function QuotaConnectButton({ className, children = "Connect Wallet", returnTo }: QuotaConnectButtonProps): ReactNode {
   const quota = useQuota();
   const [leaving, setLeaving] = useState<"no" | "asking" | "now">("no");
@@ -226,14 +226,14 @@ export function QuotaConnectButton({ className, children = "Connect Wallet", ret
   const asked = leaving !== "no";
   const wasAsked = useRef(false);
 
-  // The button that had the focus is gone; its successor gets it.
+  // The focused button was removed; the button in its place gets the focus.
   useEffect(() => {
     if (asked) asking.current?.focus();
     else if (wasAsked.current) disconnect.current?.focus();
     wasAsked.current = asked;
   }, [asked]);
   useEffect(() => {
-    // A page that the browser kept from before leaving for Quota.
+    // The page may come from the back/forward cache, with its state from before leaving.
     const back = () => setGoing(false);
     window.addEventListener("pageshow", back);
     return () => window.removeEventListener("pageshow", back);
@@ -243,7 +243,7 @@ export function QuotaConnectButton({ className, children = "Connect Wallet", ret
     return (
       <div className={classes("quota-connect", className)} data-quota-state="connected">
         {asked ? (
-          // biome-ignore lint/a11y/useSemanticElements: a fieldset would bring a frame and a legend
+          // biome-ignore lint/a11y/useSemanticElements: a fieldset would add a frame and a legend
           <span role="group" aria-label="Disconnect your wallet?" className="quota-connect-ask">
             <span className="quota-text" aria-hidden="true">
               Disconnect?
@@ -315,16 +315,16 @@ function Problem(): ReactNode {
   );
 }
 
-/** How the balance looks. */
+/** Props of `QuotaBalance`. */
 export interface QuotaBalanceProps {
   className?: string;
-  /** Below this many credits it is marked as low. 100,000, ten cents. */
+  /** Below this many credits the balance is marked as low. The default is 100,000, ten cents. */
   lowCredits?: number;
-  /** Shows every credit, `$8.399954`, and not only whole cents. */
+  /** Shows all digits, `$8.399954`, instead of whole cents. */
   exact?: boolean;
 }
 
-/** The balance in dollars, exact on hover; with a monthly limit, also how much of it is spent. Nothing while no wallet is connected. */
+/** The balance in dollars, exact on hover; with a monthly limit, also how much of it is spent. Renders nothing while no wallet is connected. */
 export function QuotaBalance({ className, lowCredits = 100_000, exact = false }: QuotaBalanceProps): ReactNode {
   const { status, user, shortage } = useQuota();
   if (status === "loading")
@@ -360,16 +360,16 @@ export function QuotaBalance({ className, lowCredits = 100_000, exact = false }:
   );
 }
 
-/** How buying looks and where it leads. */
+/** Props of `QuotaBuyCredits`. */
 export interface QuotaBuyCreditsProps {
   className?: string;
-  /** Where the person ends after buying, a path of your app as in `<Link>`. This page. */
+  /** Where the browser goes after buying, a path of your app as in `<Link>`. The default is this page. */
   returnTo?: string;
 }
 
 /**
- * What to do when credits run out: packages to buy, and when it is the person's own
- * limit for this app, where to raise it. Nothing while no wallet is connected.
+ * Offers packages to buy; when the user's own limit for this app is used up, a link to the wallet
+ * where it can be raised. Renders nothing while no wallet is connected.
  */
 export function QuotaBuyCredits({ className, returnTo }: QuotaBuyCreditsProps): ReactNode {
   const quota = useQuota();
@@ -386,7 +386,7 @@ export function QuotaBuyCredits({ className, returnTo }: QuotaBuyCreditsProps): 
     setOffer("loading");
     setOffer(await loadPackages().catch(() => "failed" as const));
   }, [loadPackages]);
-  // The provider makes its functions anew when the balance changes; what is on sale stays.
+  // `packages` is a new function after each change of the balance; the offer is loaded once.
   const loaded = useRef(false);
   useEffect(() => {
     if (!sells || loaded.current) return;
@@ -476,7 +476,7 @@ class RequestError extends Error {
   }
 }
 
-/** One request to the app's own endpoints; a body makes it a POST. */
+/** One request to the app's endpoints; POST with a body, else GET. */
 async function request<T>(url: string, body?: object): Promise<T> {
   const response = await fetch(url, {
     method: body === undefined ? "GET" : "POST",

@@ -1,57 +1,57 @@
 import { QuotaClient } from "@usequota/core";
 import type { NextRequest } from "next/server.js";
 
-/** How the app is set up at Quota. What is left out comes from the environment. */
+/** The app's settings at Quota. Defaults are environment variables, named with each. */
 export interface QuotaConfig {
   /** `quota_client_…`; `QUOTA_CLIENT_ID`. */
   clientId?: string | undefined;
   /** `quota_secret_…`; `QUOTA_CLIENT_SECRET`. */
   clientSecret?: string | undefined;
-  /** `sk-quota-…`, a key of the same app, to look up and bill linked users; `QUOTA_API_KEY`. */
+  /** `sk-quota-…`, an API key of the same app, to look up and bill linked users; `QUOTA_API_KEY`. */
   apiKey?: string | undefined;
-  /** Where Quota is, as browsers reach it; `QUOTA_API_URL`, or Quota's own address. */
+  /** Quota's address as browsers reach it; `QUOTA_API_URL`, or Quota's own address. */
   baseUrl?: string | undefined;
-  /** Where your server reaches Quota, when that is another address, such as `http://quota:3000` between containers; `QUOTA_SERVER_URL`, or `baseUrl`. */
+  /** Quota's address as your server reaches it, when that differs, such as `http://quota:3000` between containers; `QUOTA_SERVER_URL`, or `baseUrl`. */
   serverUrl?: string | undefined;
-  /** Signs the cookies; `QUOTA_COOKIE_SECRET`, or the client secret. */
+  /** The key that signs cookies; `QUOTA_COOKIE_SECRET`, or the client secret. */
   cookieSecret?: string | undefined;
 }
 
-/** What the middleware and the route handlers need to know. */
+/** Settings of the middleware and the route handlers. */
 export interface QuotaAuthConfig extends QuotaConfig {
-  /** Quota keeps the tokens, and your app names people by their external user id. */
+  /** Quota keeps the tokens, and your app names users by their external user id. */
   storageMode?: "hosted" | undefined;
   /**
-   * Your own id for the person who sent this request, from your own session; null or
-   * undefined when nobody is signed in, and so does throwing. It alone says whose wallet pays, whatever the
-   * `external_user_id` cookie says. Without it, people are known by that cookie, under
-   * an id that Quota makes up.
+   * Your app's id for the user who sent this request, from your own session; null or undefined when no user
+   * is signed in. An error that it throws counts as no user. This id alone decides whose wallet pays,
+   * whatever the `external_user_id` cookie says. Without this function the signed cookie decides, with
+   * an id that Quota makes.
    */
   getExternalUserId?: ((request: NextRequest) => ExternalId | Promise<ExternalId>) | undefined;
   /**
-   * Where the endpoints are in your app; register `{your app}{basePath}/callback` as redirect URI. `/api/quota`.
-   * Next's own `basePath`, when it has one, comes before it by itself.
+   * The path of the endpoints in your app, without Next's own `basePath`. The default is `/api/quota`.
+   * Register `{your app}{basePath}/callback` as redirect URI, with Next's `basePath` when it has one.
    */
   basePath?: string | undefined;
-  /** Your app's own address, such as `https://acme.chat`, where requests do not tell it; `QUOTA_APP_URL`. */
+  /** Your app's address, such as `https://acme.chat`, when it differs from the requests' Host; `QUOTA_APP_URL`. */
   appUrl?: string | undefined;
-  /** Where people go when they want to connect and are not signed in to your app, a path as in `<Link>`; `?return_to=` comes on top. `/`. */
+  /** Where a visitor who is not signed in to your app goes to connect, a path as in `<Link>`; gets `?return_to=`. The default is `/`. */
   signInPath?: string | undefined;
 }
 
 type ExternalId = string | null | undefined;
 
-/** The person behind a request, and their wallet. Amounts are credits; 1,000,000 are one dollar. */
+/** The user of a request, and their wallet. Amounts are credits; 1,000,000 are one dollar. */
 export interface QuotaUser {
-  /** Your id for them. */
+  /** Your app's id for the user. */
   externalUserId: string;
-  /** Quota's id for them. */
+  /** Quota's id for the user. */
   id: string;
   email: string;
   balance: number;
-  /** What they let your app spend in a month, when they set a limit. */
+  /** Credits that the user lets your app spend in a month; absent without a limit. */
   limit?: number | undefined;
-  /** What of the limit is spent this month. */
+  /** Credits of the limit that were spent this month. */
   spent?: number | undefined;
   /** ISO 8601, UTC. */
   linkedAt: string;
@@ -62,7 +62,7 @@ export const EXTERNAL_USER_ID = "external_user_id";
 /** @internal */
 export const BASE_PATH = "/api/quota";
 
-/** @internal The OAuth client, whose secret also signs cookies unless another is named. Read at request time: a build has no secrets. */
+/** @internal The OAuth client, whose secret also signs cookies by default. Read for each request, because a build has no secrets. */
 export function credentialsOf(config: QuotaConfig): { clientId: string; clientSecret: string; cookieSecret: string } {
   const clientId = config.clientId || process.env.QUOTA_CLIENT_ID;
   const clientSecret = config.clientSecret || process.env.QUOTA_CLIENT_SECRET;

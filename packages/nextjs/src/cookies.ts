@@ -1,6 +1,6 @@
 /**
- * Cookies that the browser cannot change: text, when it ends, and an HMAC over both, the
- * cookie's purpose and the app. Another purpose's or another app's value is refused.
+ * Signed cookies: a text, its expiry, and an HMAC over both, the cookie's purpose and the app's
+ * client id. A value for another purpose or another app is refused.
  */
 
 const encoder = new TextEncoder();
@@ -8,14 +8,14 @@ const encoder = new TextEncoder();
 /** @internal */
 export type Signer = { secret: string; clientId: string };
 
-/** @internal `text.end.mac`, with the text percent-encoded. */
+/** @internal `text.expiry.mac`, with the text percent-encoded. */
 export async function sign(signer: Signer, purpose: string, text: string, maxAgeSeconds: number): Promise<string> {
   const value = `${encodeURIComponent(text)}.${Math.floor(Date.now() / 1000) + maxAgeSeconds}`;
   const mac = await crypto.subtle.sign("HMAC", await keyOf(signer, "sign"), content(signer, purpose, value));
   return `${value}.${toText(new Uint8Array(mac))}`;
 }
 
-/** @internal The text, or null when the value is not of our making, is over, or was made for something else. */
+/** @internal The text; null when the signature is wrong, the value has expired, or was signed for another purpose. */
 export async function open(signer: Signer, purpose: string, cookie: string | undefined): Promise<string | null> {
   const [, value, text, end, mac] = /^((.*)\.(\d{1,12}))\.([A-Za-z0-9_-]{43})$/s.exec(cookie ?? "") ?? [];
   if (value === undefined || text === undefined || mac === undefined || Number(end) * 1000 < Date.now()) return null;
@@ -49,7 +49,7 @@ export function fromText(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
 }
 
-/** @internal The cookies of a request. Where a name comes twice, the first counts: browsers send the most specific first. */
+/** @internal The cookies of a request. Of several with one name the first counts, because browsers send the most specific path first. */
 export function cookiesOf(request: Request): Map<string, string> {
   const cookies = new Map<string, string>();
   for (const pair of (request.headers.get("cookie") ?? "").split(";")) {
@@ -60,7 +60,7 @@ export function cookiesOf(request: Request): Map<string, string> {
   return cookies;
 }
 
-/** @internal A Set-Cookie line. Out of reach of scripts, and not sent along by other sites' requests. */
+/** @internal A Set-Cookie line: HttpOnly, and SameSite=Lax, so that other sites' POST requests do not carry it. */
 export function setCookie(name: string, value: string, options: { maxAgeSeconds: number; secure: boolean; path: string }): string {
   return `${name}=${value}; Path=${options.path}; Max-Age=${options.maxAgeSeconds}; HttpOnly; SameSite=Lax${options.secure ? "; Secure" : ""}`;
 }

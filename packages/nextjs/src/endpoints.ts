@@ -21,33 +21,33 @@ export type EndpointName = keyof typeof METHODS;
 const FLOW = "quota_flow_";
 const FLOW_SECONDS = 10 * 60;
 const SESSION_SECONDS = 30 * 24 * 60 * 60;
-/** This attempt and the one before, such as in two tabs. */
+/** Attempts that are kept in one browser, such as of two tabs. */
 const MOST_FLOWS = 2;
 /**
- * Bytes of a Set-Cookie line. Browsers drop a cookie of more than 4,096, and proxies refuse
- * a Cookie header of more than 8 kB, in which both attempts and the app's own cookies stand.
+ * Bytes of a Set-Cookie line. Browsers drop cookies of more than 4,096 bytes, and proxies refuse a
+ * Cookie header of more than 8 kB, which has both attempts and the app's own cookies.
  */
 const LONGEST_FLOW_COOKIE = 3_072;
 
-/** What is remembered in this browser between leaving for Quota and coming back. */
+/** What an attempt to connect keeps in a cookie until the callback. */
 type Flow = { state: string; codeVerifier: string; returnTo: string; externalUserId: string | null };
 
-/** What `status` answers. */
+/** The answer of `status`. */
 export interface QuotaStatus {
   connected: boolean;
-  /** false when nobody is signed in to the app itself. */
+  /** false when the visitor is not signed in to the app itself. */
   signedIn: boolean;
   user: QuotaUser | null;
-  /** Where the person finds their wallet at Quota. */
+  /** The address of the user's wallet at Quota. */
   walletUrl: string;
 }
 
-/** @internal One request to one endpoint, answered. */
+/** @internal Answers a request to an endpoint. */
 export async function answer(config: QuotaAuthConfig, name: EndpointName, request: NextRequest): Promise<Response> {
   const visit = visitOf(config, request);
   if (request.method !== METHODS[name])
     return failure(405, "method_not_allowed", "This path does not answer that method.", { allow: METHODS[name] });
-  // Other sites can make a browser send a form here; what it says of its origin, they cannot change.
+  // CSRF: other sites can submit forms to this path, but cannot set the headers that name their origin.
   if (METHODS[name] === "POST" && !fromOurselves(request, visit)) return failure(403, "cross_site", "Only pages of this app may do that.");
   try {
     return await endpoints[name](visit);
@@ -59,19 +59,19 @@ export async function answer(config: QuotaAuthConfig, name: EndpointName, reques
   }
 }
 
-/** @internal Whose wallet a request may use: who the app says, and without an app's word whom the signed cookie names. */
+/** @internal The external id whose wallet a request may use: from the app's function, or without one from the signed cookie. */
 export async function externalUserIdOf(config: QuotaAuthConfig, request: NextRequest): Promise<string | null> {
   if (!config.getExternalUserId) return cookieUserId(config, request);
   try {
     return (await config.getExternalUserId(request)) || null;
   } catch (error) {
-    // Such as reading the user of a session that is not there. Nobody is the safe answer, and the site stays up.
+    // For example an app that reads the user of a missing session. No user is the safe result, and the page still renders.
     console.error("getExternalUserId failed, so nobody is signed in:", error);
     return null;
   }
 }
 
-/** @internal Whom the cookie names; null when it is absent, forged or over. */
+/** @internal The external id in the cookie; null when the cookie is absent, forged or expired. */
 export function cookieUserId(config: QuotaAuthConfig, request: Request): Promise<string | null> {
   return open(signerOf(config), EXTERNAL_USER_ID, cookiesOf(request).get(EXTERNAL_USER_ID));
 }
@@ -85,12 +85,12 @@ export function signerOf(config: QuotaAuthConfig): Signer {
 type Visit = {
   config: QuotaAuthConfig;
   request: NextRequest;
-  /** The app's own address, as the browser knows it. */
+  /** The app's origin, as the browser sees it. */
   origin: string;
   secure: boolean;
-  /** Where the endpoints are, as the browser knows it. */
+  /** The path of the endpoints, as the browser sees it. */
   basePath: string;
-  /** The app's home page, as the browser knows it, and what cookies for all of the app are for. */
+  /** The path of the app's home page, as the browser sees it, and the path of cookies for the whole app. */
   home: string;
   query: URLSearchParams;
 };
@@ -108,18 +108,18 @@ function visitOf(config: QuotaAuthConfig, request: NextRequest): Visit {
   };
 }
 
-/** @internal The app's own address: told, or what the browser asked for. */
+/** @internal The app's origin: as configured, or the origin that the browser requested. */
 export function originOf(config: QuotaAuthConfig, request: Request): string {
   const told = config.appUrl || process.env.QUOTA_APP_URL;
   return told ? new URL(told).origin : askedOrigin(request);
 }
 
-/** The address that the browser asked for. */
+/** The origin that the browser requested. */
 function askedOrigin(request: Request): string {
   const url = new URL(request.url);
   const host = first(request.headers.get("x-forwarded-host")) ?? request.headers.get("host") ?? url.host;
   const protocol = first(request.headers.get("x-forwarded-proto")) ?? url.protocol.slice(0, -1);
-  // No browser sends another Host than it connects to, and Quota redirects to registered addresses only.
+  // Trusting Host is safe here: a browser sends the host that it connects to, and Quota redirects only to registered addresses.
   return new URL(`${protocol}://${host}`).origin;
 }
 
@@ -128,16 +128,16 @@ function first(list: string | null): string | undefined {
 }
 
 function fromOurselves(request: Request, { origin }: Visit): boolean {
-  // Said by the browser itself of the page and of this address, so it holds under any name of the app, such as that of a preview deployment.
+  // The browser compares the page's origin with this address, so this works under any host name, such as a preview deployment's.
   const site = request.headers.get("sec-fetch-site");
   if (site !== null) return site === "same-origin";
-  // Browsers that do not say it, and those that ask over plain http.
+  // For browsers without Sec-Fetch-Site, and for plain http, where browsers leave the header out.
   const from = request.headers.get("origin");
   return from !== null && (from === origin || from === askedOrigin(request));
 }
 
 const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
-  /** Sends the person to Quota, and remembers in their browser what has to fit when they come back. */
+  /** Redirects to Quota, and stores the attempt in a cookie for the callback. */
   async authorize(visit) {
     const { config, request, query } = visit;
     const returnTo = ownPath(query.get("return_to"), visit);
@@ -150,13 +150,13 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     const { codeVerifier, codeChallenge } = await createPkce();
     const state = randomText();
     const cookie = await flowCookieOf(visit, { state, codeVerifier, returnTo, externalUserId });
-    // Each tab has its own attempt. Of those left unfinished the oldest go, before a header gets too long.
+    // Each tab has an attempt of its own. The oldest unfinished ones are deleted before the Cookie header is too long.
     const dropped = unfinishedFlows(request).slice(MOST_FLOWS - 1);
     const cookies = [cookie, ...dropped.map((name) => forget(visit, name, visit.basePath))];
     return goTo(oauthClient(config).authorizeUrl({ redirectUri: redirectUri(visit), state, codeChallenge }), cookies);
   },
 
-  /** Takes the person back, when they left from this browser, as the same person, and came back from Quota. */
+  /** Exchanges the code, when the attempt began in this browser, with the same user, and the answer is from Quota. */
   async callback(visit) {
     const { config, request, query } = visit;
     const state = query.get("state") ?? "";
@@ -166,7 +166,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     const over = [forget(visit, name, visit.basePath)];
     const refuse = (code: string) => backWithError(visit, flow.returnTo, code, over);
     const client = oauthClient(config);
-    // RFC 9207: another authorization server must not be able to hand us its answer as Quota's.
+    // RFC 9207, against mix-up attacks: another authorization server's answer must not be taken for Quota's.
     if (query.get("iss") !== client.baseUrl) return refuse("invalid_issuer");
     const error = query.get("error");
     if (error !== null) return refuse(error);
@@ -190,7 +190,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     }
   },
 
-  /** Whether a wallet is connected; never an error for somebody who has not connected one. */
+  /** Whether a wallet is connected; 200 also when none is. */
   async status(visit) {
     const externalUserId = await externalUserIdOf(visit.config, visit.request);
     const user = externalUserId === null ? null : await findUser(visit.config, externalUserId);
@@ -214,7 +214,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     return json({ packages: await apiClient(config).listPackages() });
   },
 
-  /** A page of Quota's where this person buys a package, and from which they come back to `return_to`. */
+  /** The address of a checkout page for this user, which returns to `return_to`. */
   async checkout(visit) {
     const externalUserId = await externalUserIdOf(visit.config, visit.request);
     if (externalUserId === null) return failure(401, "not_connected", "No wallet is connected.");
@@ -228,26 +228,26 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     return json({ url });
   },
 
-  /** Forgets the person in this browser; the link stays. */
+  /** Deletes the user's cookie in this browser; the link stays. */
   async logout(visit) {
     return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 
-  /** Ends the link, for every browser. */
+  /** Ends the link, for all browsers. */
   async disconnect(visit) {
     const externalUserId = await externalUserIdOf(visit.config, visit.request);
     if (externalUserId === null) return failure(401, "not_connected", "No wallet is connected.");
     try {
       await apiClient(visit.config).unlinkUser(externalUserId);
     } catch (error) {
-      // Gone already, which is what was asked for.
+      // The link has ended already.
       if (!(error instanceof NotFoundError)) throw error;
     }
     return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 };
 
-/** @internal The linked user under this id; null when there is none. */
+/** @internal The linked user with this external id; null without one. */
 export async function findUser(config: QuotaAuthConfig, externalUserId: string): Promise<QuotaUser | null> {
   try {
     const { user, linked_at, limit, spent } = await apiClient(config).getUser(externalUserId);
@@ -258,10 +258,10 @@ export async function findUser(config: QuotaAuthConfig, externalUserId: string):
   }
 }
 
-/** The same path on this app, or the home page for anything that would lead elsewhere. */
+/** The wanted path when it is on this app, else the home page (no open redirect). */
 function ownPath(wanted: string | null, { origin, home }: Visit): string {
   if (wanted === null) return home;
-  // A browser reads a backslash as a slash, and drops tabs and line breaks.
+  // Browsers read a backslash as a slash, and remove tabs and line breaks.
   if (!/^[\x20-\x7e]*$/.test(wanted) || wanted.includes("\\")) return home;
   let url: URL;
   try {
@@ -278,15 +278,14 @@ function flowCookie(state: string): string {
 }
 
 /**
- * The Set-Cookie line that remembers an attempt. A path that is too long for a cookie loses
- * its fragment, then its query: the person ends nearby, rather than with an attempt that
- * their browser did not keep.
+ * The Set-Cookie line of an attempt. When `returnTo` makes it too long, the path loses its fragment,
+ * then its query, because a browser would drop a longer cookie and the attempt with it.
  */
 async function flowCookieOf(visit: Visit, flow: Flow): Promise<string> {
   const { returnTo } = flow;
   let line = "";
   for (const path of [returnTo, returnTo.replace(/#.*/, ""), returnTo.replace(/[?#].*/, ""), visit.home]) {
-    // Not as it stands, because quotes and percent signs take three bytes each in a cookie.
+    // Encoded as base64url, because sign() would take three bytes for each quote and percent sign.
     const text = toText(new TextEncoder().encode(JSON.stringify({ ...flow, returnTo: path })));
     const value = await sign(signerOf(visit.config), FLOW, text, FLOW_SECONDS);
     line = setCookie(flowCookie(flow.state), value, { ...visit, path: visit.basePath, maxAgeSeconds: FLOW_SECONDS });
@@ -297,14 +296,14 @@ async function flowCookieOf(visit: Visit, flow: Flow): Promise<string> {
 
 async function readFlow(visit: Visit, cookie: string | undefined): Promise<Flow | null> {
   const text = await open(signerOf(visit.config), FLOW, cookie);
-  // Anything else under a good signature is an attempt that an older version of this package began.
+  // A text in another form was signed by an earlier version of this package.
   return text === null || !/^[\w-]+$/.test(text) ? null : parsed<Flow>(new TextDecoder().decode(fromText(text)));
 }
 
-/** The names of the attempts in this browser that did not come back, the newest first. */
+/** The names of this browser's unfinished attempts, newest first. */
 function unfinishedFlows(request: Request): string[] {
   const flows = [...cookiesOf(request)].filter(([name]) => name.startsWith(FLOW));
-  // Browsers send those of one path in the order in which they were made (RFC 6265 §5.4), and the end within tells more surely.
+  // Browsers send cookies of one path in order of creation (RFC 6265 §5.4), but the expiry in the value is more reliable.
   const endOf = (value: string) => Number(/\.(\d{1,12})\.[^.]*$/.exec(value)?.[1] ?? 0);
   return flows
     .reverse()
@@ -326,7 +325,7 @@ async function remember(visit: Visit, externalUserId: string): Promise<string> {
   return setCookie(EXTERNAL_USER_ID, value, { maxAgeSeconds: SESSION_SECONDS, secure: visit.secure, path: visit.home });
 }
 
-/** What the cookie has to become: gone when nobody is connected, named anew when it names another. */
+/** The Set-Cookie lines that an answer needs: deletes the cookie when no wallet is connected, replaces it when it has another id. */
 async function freshCookie(visit: Visit, user: QuotaUser | null): Promise<string[]> {
   if (user !== null) {
     return (await cookieUserId(visit.config, visit.request)) === user.externalUserId ? [] : [await remember(visit, user.externalUserId)];
@@ -340,7 +339,7 @@ function backWithError(visit: Visit, path: string, code: string, cookies: string
   return goTo(url.href, cookies);
 }
 
-/** Codes and states stand in addresses, which nobody shall keep or pass on. */
+/** Codes and states are in URLs, which must not be cached or sent as Referer. */
 const PRIVATE = { "cache-control": "no-store", "referrer-policy": "no-referrer" };
 
 function goTo(location: string, cookies: string[] = []): Response {

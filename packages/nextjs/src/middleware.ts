@@ -7,10 +7,10 @@ import { answer, cookieUserId, type EndpointName, externalUserIdOf, forget, METH
 /**
  * Connect Wallet as middleware: `proxy.ts` in Next.js 16, `middleware.ts` before.
  *
- * It answers `authorize`, `callback`, `status`, `me`, `packages`, `checkout`, `logout` and
- * `disconnect` under `/api/quota`, and lets everything else pass. On the way it takes an
- * `external_user_id` cookie that is forged, over, or of somebody else than
- * `getExternalUserId` says, out of the request, so that no page trusts it.
+ * Answers `authorize`, `callback`, `status`, `me`, `packages`, `checkout`, `logout` and `disconnect`
+ * under `/api/quota`, and passes all other requests on. Removes an `external_user_id` cookie from
+ * requests when it is forged, has expired, or names another user than `getExternalUserId`, so that
+ * pages can trust the cookie.
  *
  * @example
  * ```ts
@@ -44,7 +44,7 @@ export function createQuotaMiddleware(config: QuotaAuthConfig): (request: NextRe
   };
 }
 
-/** The path within the app. */
+/** The path within the app, without Next's `basePath`. */
 function appPath(request: Request): string {
   const { pathname } = new URL(request.url);
   const base = nextBasePath();

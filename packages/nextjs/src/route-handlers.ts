@@ -5,11 +5,11 @@ import { answer, type EndpointName, METHODS } from "./endpoints.ts";
 /** A route handler of Next.js. */
 export type QuotaRouteHandler = (request: NextRequest) => Promise<Response>;
 
-/** One handler for each endpoint, and `GET` and `POST` for a catch-all route that has them all. */
+/** A handler for each endpoint, and `GET` and `POST` for a catch-all route with all of them. */
 export interface QuotaRouteHandlers {
-  /** `GET`: sends the person to Quota; `?return_to=` is where they end, a path of your app. */
+  /** `GET`: redirects to Quota; `?return_to=` is where the browser goes afterwards, a path of your app. */
   authorize: QuotaRouteHandler;
-  /** `GET`: where Quota sends them back. */
+  /** `GET`: the redirect URI, to which Quota returns. */
   callback: QuotaRouteHandler;
   /** `GET`: `{connected, signedIn, user, walletUrl}`. */
   status: QuotaRouteHandler;
@@ -19,18 +19,18 @@ export interface QuotaRouteHandlers {
   packages: QuotaRouteHandler;
   /** `POST {package_id, return_to}`: `{url}` of the page to buy at. */
   checkout: QuotaRouteHandler;
-  /** `POST`: forgets the person in this browser. */
+  /** `POST`: deletes the user's cookie in this browser. */
   logout: QuotaRouteHandler;
   /** `POST`: ends the link. */
   disconnect: QuotaRouteHandler;
-  /** All of the above that are read, by the last part of the path. */
+  /** The `GET` endpoints above, by the last segment of the path. */
   GET: QuotaRouteHandler;
-  /** All of the above that change something, by the last part of the path. */
+  /** The `POST` endpoints above, by the last segment of the path. */
   POST: QuotaRouteHandler;
 }
 
 /**
- * Connect Wallet as route handlers, for those who want no middleware.
+ * Connect Wallet as route handlers, for apps without middleware.
  *
  * @example
  * ```ts
