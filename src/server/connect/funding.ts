@@ -38,7 +38,9 @@ export async function fundLinkedUser(
   if (outcome === "duplicate") {
     const told = await tx.prisma.gift.findUnique({ where: { transferId: gift.id }, select: { appId: true, externalUserId: true } });
     if (!(await isSameTransfer(tx, move)) || told?.appId !== gift.appId || told.externalUserId !== gift.externalUserId)
-      throw new AppError("idempotency_conflict", { message: "This was used for another gift already, which stays as it is." });
+      throw new AppError("idempotency_conflict", {
+        message: "This gift was given already, with another amount, note or person. It stays as it is.",
+      });
   }
   return { balanceAfter: (await balanceOf(tx, link.walletId)).balance };
 }

@@ -1,6 +1,6 @@
 import { publicUrl } from "#env";
 import { isDatabaseAway, RETRY_AFTER_SECONDS } from "../platform/away.ts";
-import { AppError, errorTable } from "../platform/errors.ts";
+import { AppError, rowOf } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import type { Reply } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
@@ -31,7 +31,7 @@ function challenge(error: AppError): Record<string, string> {
 }
 
 function errorBody(error: AppError) {
-  const row = errorTable[error.code];
+  const row = rowOf(error.code);
   const hint = error.hint === undefined ? row.hint : error.hint;
   return {
     error: {

@@ -3,7 +3,7 @@ import type { Caller } from "../apps/api-keys.ts";
 import { AppError } from "../platform/errors.ts";
 import { idOfShown, shownId } from "../platform/ids.ts";
 import type { DeliveryItem, DeliveryRecord } from "../webhooks/deliveries.ts";
-import { EndpointError, type EndpointItem, findEndpoint } from "../webhooks/endpoints.ts";
+import { ENDPOINT_DISABLED, EndpointError, type EndpointItem, findEndpoint } from "../webhooks/endpoints.ts";
 
 const shown = (kind: "whk" | "dlv") =>
   z.string().transform((text, context) => {
@@ -43,6 +43,11 @@ export function noSuchDelivery(): AppError {
     message: "This webhook endpoint has no delivery with this id.",
     hint: "GET /v1/webhooks/{id}/deliveries lists those of the last 30 days.",
   });
+}
+
+/** A disabled endpoint gets nothing, a retry by hand included. */
+export function endpointIsDisabled(): AppError {
+  return new AppError("bad_request", { message: ENDPOINT_DISABLED });
 }
 
 /** Runs work on endpoints; what can't be becomes a `bad_request` that names the field. */

@@ -27,6 +27,11 @@ export type CheckoutRequest = {
   saveCard?: boolean;
 };
 
+/** The server sells no package of this id, or sells it no longer. */
+export function noSuchPackage(): AppError {
+  return new AppError("bad_request", { param: "package_id", message: "There is no such package.", hint: "GET /v1/packages lists them." });
+}
+
 /**
  * Opens a checkout for a wallet; returns the address of the page where it is paid. Throws
  * `bad_request` for an unknown package or a return address that the app has not registered,
@@ -35,8 +40,7 @@ export type CheckoutRequest = {
  */
 export async function openCheckout(ask: CheckoutRequest): Promise<{ url: string }> {
   const bought = findPackage(ask.packageId);
-  if (bought === undefined)
-    throw new AppError("bad_request", { param: "package_id", message: "There is no such package. GET /v1/packages lists them." });
+  if (bought === undefined) throw noSuchPackage();
   const returnUrl = checkReturnUrl(ask.returnUrl ?? "/wallet", ask.app ?? null);
   if (returnUrl === null) {
     throw new AppError("bad_request", {

@@ -1,6 +1,9 @@
+import { dashboardErrors } from "./dashboard-errors.ts";
+
 /**
  * The table of errors: every error that leaves the server on /v1 has a code of this table;
  * docs/errors.md and the API reference are made from it.
+ * The dashboard's procedures answer with the same rows, and with those of `dashboardErrors`.
  *
  * `type` follows OpenAI's error types, so that OpenAI clients fill their fields.
  */
@@ -176,9 +179,20 @@ const rows = {
 export type ErrorCode = keyof typeof rows;
 export const errorTable: Readonly<Record<ErrorCode, ErrorRow>> = rows;
 
-/** The error that a door turns into an answer of its own; every other error becomes `internal_error`, or `unavailable` when the database is away. */
+/** A code of /v1 or of the dashboard. */
+export type AnyErrorCode = ErrorCode | keyof typeof dashboardErrors;
+/** Each status that the two tables have. */
+export type ErrorStatus = (typeof rows & typeof dashboardErrors)[AnyErrorCode]["status"];
+const everyRow: Readonly<Record<AnyErrorCode, ErrorRow>> = { ...rows, ...dashboardErrors };
+
+/** The row of a code, of /v1 or of the dashboard. */
+export function rowOf(code: AnyErrorCode): ErrorRow {
+  return everyRow[code];
+}
+
+/** The error that a door or a procedure turns into an answer of its own; every other error becomes `internal_error`, or `unavailable` when the database is away. */
 export class AppError extends Error {
-  readonly code: ErrorCode;
+  readonly code: AnyErrorCode;
   readonly status: number;
   readonly param: string | null;
   readonly headers: Readonly<Record<string, string>>;
@@ -192,7 +206,7 @@ export class AppError extends Error {
   readonly detail: unknown;
 
   constructor(
-    code: ErrorCode,
+    code: AnyErrorCode,
     options: {
       message?: string;
       param?: string | null;
@@ -205,10 +219,10 @@ export class AppError extends Error {
       cause?: unknown;
     } = {},
   ) {
-    super(options.message ?? errorTable[code].message, { cause: options.cause });
+    super(options.message ?? rowOf(code).message, { cause: options.cause });
     this.name = "AppError";
     this.code = code;
-    this.status = options.status ?? errorTable[code].status;
+    this.status = options.status ?? rowOf(code).status;
     this.param = options.param ?? null;
     this.headers = options.headers ?? {};
     this.upstreamCode = options.upstreamCode;
@@ -225,4 +239,9 @@ export function noLinkedUser(detail?: unknown): AppError {
     hint: "Ask the person to connect their wallet first.",
     detail,
   });
+}
+
+/** The catalogue has no model of this id. `param`: the field or path parameter that names it. */
+export function noSuchModel(id: string, param: string | null): AppError {
+  return new AppError("model_not_found", { message: `There is no model "${id.slice(0, 100)}".`, param });
 }

@@ -14,6 +14,7 @@ import type { Door } from "../http/endpoint.ts";
 import { theLedger } from "../ledger/ledger.ts";
 import { isDatabaseAway } from "../platform/away.ts";
 import { type Database, openDatabase, theDatabase, transaction } from "../platform/db.ts";
+import { errorTable } from "../platform/errors.ts";
 import { appRouter } from "../trpc/root.ts";
 import { metaOf } from "../trpc/trpc.ts";
 import { createQuotaServer } from "./listen.ts";
@@ -193,7 +194,7 @@ describe.each(ways)("while %s", (_name, begin) => {
         503,
         null,
       ]);
-      expect(error.json.message).toContain("Try again in a moment");
+      expect(error.json.message).toBe(errorTable.unavailable.message);
     }
   });
 

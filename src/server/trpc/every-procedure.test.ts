@@ -1,8 +1,10 @@
 import { TRPCError } from "@trpc/server";
 import { v7 as uuidv7 } from "uuid";
 import { describe, expect, test } from "vitest";
+import type { z } from "zod";
 import { asTheDatabase, withDatabase } from "#testing/database.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { AppError } from "../platform/errors.ts";
 import { appRouter, createCaller } from "./root.ts";
 
 const db = withDatabase("embedded");
@@ -13,7 +15,10 @@ asTheDatabase(db);
  * forgotten: what takes an `appId` is about one app, what takes a `linkId` is about one
  * link, and what takes neither has to be named here as harmless to strangers.
  */
-const procedures = appRouter._def.procedures as unknown as Record<string, { _def: { inputs: { shape?: object }[] } }>;
+const procedures = appRouter._def.procedures as unknown as Record<
+  string,
+  { _def: { inputs: { shape?: object }[]; output?: z.core.$ZodType } }
+>;
 const paths = Object.keys(procedures).sort();
 const takes = (path: string, field: RegExp) =>
   procedures[path]?._def.inputs.flatMap((input) => Object.keys(input.shape ?? {})).filter((name) => field.test(name)) ?? [];
@@ -40,7 +45,11 @@ async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: 
   try {
     await call;
   } catch (error) {
-    if (error instanceof TRPCError) return { code: error.code, message: error.message };
+    if (error instanceof TRPCError) {
+      // Of the one table, or a field of the wrong shape.
+      if (error.code !== "BAD_REQUEST") expect(error.cause).toBeInstanceOf(AppError);
+      return { code: error.code, message: error.message };
+    }
     throw error;
   }
   return { code: "no error", message: "" };
@@ -73,6 +82,60 @@ test("there are procedures of each kind, and what is about neither an app nor a 
 test.each(paths.filter((path) => !forVisitors.includes(path)))("%s asks a visitor to sign in", async (path) => {
   const answer = await codeOf(ask(null, path, { appId: uuidv7(), linkId: uuidv7() }));
   expect(answer).toEqual({ code: "UNAUTHORIZED", message: "Sign in to continue." });
+});
+
+/** These hand out a secret: the person just made it, or asks for it. */
+const answersSecret = [
+  "apiKeys.mint",
+  "apiKeys.roll",
+  "apps.create",
+  "apps.rotateSecret",
+  "webhooks.create",
+  "webhooks.revealSecret",
+  "webhooks.rotateSecret",
+];
+
+/** The members of a schema and of what it is made of, and the kinds that let members through which they do not name. */
+function looksInto(
+  schema: z.core.$ZodType,
+  names = new Set<string>(),
+  loose = new Set<string>(),
+): { names: Set<string>; loose: Set<string> } {
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  if (def.type === "object") {
+    if (def.catchall !== undefined && def.catchall._zod.def.type !== "never") loose.add("object with other members");
+    for (const [name, member] of Object.entries(def.shape)) looksInto(member, names.add(name), name === "sample" ? new Set() : loose);
+  } else if (def.type === "array") looksInto(def.element, names, loose);
+  else if (def.type === "nullable" || def.type === "optional") looksInto(def.innerType, names, loose);
+  else if (def.type === "union") for (const option of def.options) looksInto(option, names, loose);
+  else if (def.type === "record") looksInto(def.valueType, names, loose);
+  else if (!["string", "number", "bigint", "boolean", "date", "enum", "literal", "void"].includes(def.type)) loose.add(def.type);
+  return { names, loose };
+}
+
+describe("an answer", () => {
+  test.each(paths)("of %s has a schema, which lets no member through that it does not name", (path) => {
+    const output = procedures[path]?._def.output;
+    if (output === undefined) return expect.fail("no .output()");
+    const { names, loose } = looksInto(output);
+    expect([...loose]).toEqual([]);
+    const secrets = [...names].filter((name) => /hash|secret|password|sealed/i.test(name));
+    // Whether there is a password, the end of a secret and until when it works, may be shown.
+    const harmless = ["password", "clientSecretFragment", "formerSecretFragment", "formerSecretEndsAt", "formerSecretUntil"];
+    const kept = secrets.filter((name) => !harmless.includes(name));
+    expect(kept).toEqual(answersSecret.includes(path) ? [expect.stringMatching(/^(secret|clientSecret)$/)] : []);
+  });
+
+  test("leaves out a member that a query came to select", async () => {
+    const owner = await makeUser(db());
+    const app = await makeApp(db(), { ownerId: owner.id });
+    const row = await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } });
+    expect(row).toHaveProperty("clientSecretHash");
+    const { output } = procedures["apps.get"]?._def ?? {};
+    const answer = (output as z.ZodType).parse(row);
+    expect(answer).toEqual(await createCaller({ user: owner }).apps.get({ appId: app.id }));
+    expect(answer).not.toHaveProperty("clientSecretHash");
+  });
 });
 
 describe("a stranger's app", () => {

@@ -94,8 +94,8 @@ describe("an app", () => {
     const updated = await update({ appId: app.id, allowedModels: ["gpt-4o", "gpt-4o"], scopes: ["credits.spend", "openid"] });
     expect(updated).toMatchObject({ allowedModels: ["gpt-4o"], scopes: ["openid", "credits.spend"] });
     expect(await codeOf(update({ appId: app.id, allowedModels: ["gpt-0"] }))).toEqual({
-      code: "BAD_REQUEST",
-      message: "There is no model gpt-0.",
+      code: "NOT_FOUND",
+      message: 'There is no model "gpt-0".',
     });
     expect((await codeOf(update({ appId: app.id, scopes: [] }))).code).toBe("BAD_REQUEST");
   });
@@ -166,7 +166,7 @@ describe("linked users", () => {
       expect(await codeOf(me.fund({ ...gift, ...change }))).toMatchObject({ code: "CONFLICT" });
     expect((await codeOf(me.fund({ ...gift, linkedUserId: otherId.id }))).code).toBe("CONFLICT");
     const another = { ...gift, giftId: uuidv7() };
-    expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PRECONDITION_FAILED");
+    expect((await codeOf(me.fund({ ...another, amount: 601n }))).code).toBe("PAYMENT_REQUIRED");
     expect((await codeOf(me.fund({ ...another, giftId: uuidv7({ msecs: 0 }) }))).code).toBe("BAD_REQUEST");
     await db().prisma.linkedUser.update({ where: { id: link.id }, data: { pausedAt: new Date() } });
     expect((await codeOf(me.fund(another))).code).toBe("PRECONDITION_FAILED");
@@ -304,8 +304,8 @@ describe("a connected app", () => {
     await mine.setModels({ linkId, allowedModels: ["gpt-4o", "gpt-4o-mini", "gpt-4o"] });
     expect(await shown()).toMatchObject({ allowedModels: ["gpt-4o", "gpt-4o-mini"] });
     expect(await codeOf(mine.setModels({ linkId, allowedModels: ["gpt-0"] }))).toEqual({
-      code: "BAD_REQUEST",
-      message: "There is no model gpt-0.",
+      code: "NOT_FOUND",
+      message: 'There is no model "gpt-0".',
     });
     await mine.setModels({ linkId, allowedModels: [] });
     expect(await shown()).toMatchObject({ allowedModels: [] });

@@ -167,6 +167,7 @@ export async function revealSecret(appId: string, id: string): Promise<string | 
   return secret;
 }
 
+export const ENDPOINT_DISABLED = "This endpoint is disabled. Enable it first.";
 export const SECRET_UNREADABLE = "The server's secret has changed, so this endpoint's secret can't be read. Rotate it.";
 
 /**
@@ -213,7 +214,7 @@ export async function sendTestEvent(
   const delivery = await transaction(async (tx) => {
     const endpoint = await tx.prisma.webhookEndpoint.findFirst({ where: { id, appId }, select: endpointItem });
     if (endpoint === null) return null;
-    if (endpoint.disabledAt !== null) throw new EndpointError(null, "This endpoint is disabled. Enable it first.");
+    if (endpoint.disabledAt !== null) throw new EndpointError(null, ENDPOINT_DISABLED);
     const sent = type ?? (endpoint.events[0] as EventType);
     const now = new Date();
     const event = await tx.prisma.outboxEvent.create({

@@ -1,4 +1,4 @@
-import { AppError } from "../../platform/errors.ts";
+import { AppError, noSuchModel } from "../../platform/errors.ts";
 import { LARGE_JSON, parseJson } from "../../platform/json.ts";
 import { findModel, type Model } from "../../pricing/models.ts";
 import type { Body, CompletionRequest } from "./dialect.ts";
@@ -46,8 +46,7 @@ const LONGEST_FIELD = 256;
 function readModel(body: Body, kind: Model["kind"]): Model {
   if (typeof body.model !== "string" || body.model === "") throw wrong("model", "`model` must be the id of a model.");
   const model = findModel(body.model);
-  if (model === undefined)
-    throw new AppError("model_not_found", { message: `There is no model "${body.model.slice(0, 100)}".`, param: "model" });
+  if (model === undefined) throw noSuchModel(body.model, "model");
   if (model.kind !== kind) {
     throw wrong(
       "model",

@@ -1,48 +1,59 @@
-import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { exactDollars } from "#money";
 import { changePassword, rename, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../people/account.ts";
 import { appsInUse, type Deletion, deleteAccount, paymentInTheWay } from "../../people/delete-account.ts";
 import { proofNeeded } from "../../people/proof-of-identity.ts";
 import { finishSignUp, startSignUp } from "../../people/sign-up.ts";
+import { AppError } from "../../platform/errors.ts";
 import { mailGoes } from "../../platform/mail.ts";
+import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
-import { givenPassword, mustProve, router, tooManyAttempts, userProcedure, visitorProcedure } from "../trpc.ts";
+import { givenPassword, mustProve, router, userProcedure, visitorProcedure } from "../trpc.ts";
 
 const token = z.string().max(200);
 
 /** What visitors ask is answered alike whether or not an address has an account. */
 export const accountRouter = router({
   /** Mails a code, with which `finishSignUp` opens the account. */
-  startSignUp: visitorProcedure.input(z.object({ email: fields.email, password: fields.password })).mutation(async ({ ctx, input }) => {
-    needsMail();
-    return startSignUp({ ...input, ip: ctx.ip });
-  }),
+  startSignUp: visitorProcedure
+    .input(z.object({ email: fields.email, password: fields.password }))
+    .output(answers.signUp)
+    .mutation(async ({ ctx, input }) => {
+      needsMail();
+      return startSignUp({ ...input, ip: ctx.ip });
+    }),
 
-  finishSignUp: visitorProcedure.input(z.object({ signUpId: z.uuid(), code: z.string().max(40) })).mutation(async ({ ctx, input }) => {
-    if (!(await finishSignUp({ ...input, ip: ctx.ip })))
-      throw new TRPCError({
-        code: "BAD_REQUEST",
-        message: "This code is not right, or it is too old. Check the newest mail; after five wrong codes start again.",
-      });
-  }),
+  finishSignUp: visitorProcedure
+    .input(z.object({ signUpId: z.uuid(), code: z.string().max(40) }))
+    .output(answers.nothing)
+    .mutation(async ({ ctx, input }) => {
+      if (!(await finishSignUp({ ...input, ip: ctx.ip })))
+        throw new AppError("bad_request", {
+          message: "This code is not right, or it is too old. Check the newest mail; after five wrong codes start again.",
+        });
+    }),
 
   /** Mails a link that sets a new password. */
-  requestReset: visitorProcedure.input(z.object({ email: fields.email })).mutation(async ({ ctx, input }) => {
-    needsMail();
-    await requestReset({ ...input, ip: ctx.ip });
-  }),
+  requestReset: visitorProcedure
+    .input(z.object({ email: fields.email }))
+    .output(answers.nothing)
+    .mutation(async ({ ctx, input }) => {
+      needsMail();
+      await requestReset({ ...input, ip: ctx.ip });
+    }),
 
   /** Sets a new password by the link from the mail; says which address it signs in with. */
-  resetPassword: visitorProcedure.input(z.object({ token, password: fields.password })).mutation(async ({ ctx, input }) => {
-    const done = await resetPassword({ ...input, ip: ctx.ip });
-    if (done === null)
-      throw new TRPCError({ code: "BAD_REQUEST", message: "This link was used already, or it is too old. Ask for a new one." });
-    return done;
-  }),
+  resetPassword: visitorProcedure
+    .input(z.object({ token, password: fields.password }))
+    .output(answers.passwordReset)
+    .mutation(async ({ ctx, input }) => {
+      const done = await resetPassword({ ...input, ip: ctx.ip });
+      if (done === null) throw new AppError("bad_request", { message: "This link was used already, or it is too old. Ask for a new one." });
+      return done;
+    }),
 
   /** How this person can sign in, and what stands in the way of deleting the account. */
-  overview: userProcedure.query(async ({ ctx }) => {
+  overview: userProcedure.output(answers.account).query(async ({ ctx }) => {
     const { id: userId, walletId } = ctx.user;
     const [ways, apps, payment] = await Promise.all([waysToSignIn(userId), appsInUse(userId), paymentInTheWay({ userId, walletId })]);
     return { ...ways, appsInUse: apps, paymentInTheWay: payment };
@@ -51,31 +62,36 @@ export const accountRouter = router({
   /** What the person is called; nothing takes the name away. */
   rename: userProcedure
     .input(z.object({ name: z.literal("").or(fields.name) }))
+    .output(answers.nothing)
     .mutation(({ ctx, input }) => rename(ctx.user.id, input.name === "" ? null : input.name)),
 
   /** Ends every session, the asking one included. */
   changePassword: userProcedure
     .input(z.object({ current: z.string().max(1024), password: fields.password }))
+    .output(answers.nothing)
     .mutation(async ({ ctx, input }) => {
       const { id: userId, email } = ctx.user;
       const outcome = await changePassword({ userId, email, current: input.current, next: input.password, ip: ctx.ip ?? "unknown" });
-      if (outcome === "too many attempts") throw tooManyAttempts("Too many attempts. Wait 15 minutes, then try again.");
-      if (outcome === "wrong password") throw new TRPCError({ code: "BAD_REQUEST", message: "This is not your current password." });
+      if (outcome === "too many attempts") throw new AppError("too_many_attempts");
+      if (outcome === "wrong password") throw new AppError("wrong_password", { message: "This is not your current password." });
     }),
 
-  signOutEverywhere: userProcedure.mutation(({ ctx }) => signOutEverywhere(ctx.user.id)),
+  signOutEverywhere: userProcedure.output(answers.nothing).mutation(({ ctx }) => signOutEverywhere(ctx.user.id)),
 
   /** What this person has to show before something that cannot be undone. */
-  proofNeeded: userProcedure.query(({ ctx }) => proofNeeded(ctx.user)),
+  proofNeeded: userProcedure.output(answers.proof).query(({ ctx }) => proofNeeded(ctx.user)),
 
   /** Ends the account for good; the person types their address to show that they mean it, and shows that it is them. */
-  delete: userProcedure.input(z.object({ confirm: z.string().max(320), password: givenPassword })).mutation(async ({ ctx, input }) => {
-    if (input.confirm.trim().toLowerCase() !== ctx.user.email)
-      throw new TRPCError({ code: "BAD_REQUEST", message: `Type ${ctx.user.email} to go on.` });
-    await mustProve(ctx, input.password);
-    const outcome = await deleteAccount(ctx.user.id);
-    if (outcome.kind !== "deleted") throw new TRPCError({ code: "PRECONDITION_FAILED", message: whyNotDeleted(outcome) });
-  }),
+  delete: userProcedure
+    .input(z.object({ confirm: z.string().max(320), password: givenPassword }))
+    .output(answers.nothing)
+    .mutation(async ({ ctx, input }) => {
+      if (input.confirm.trim().toLowerCase() !== ctx.user.email)
+        throw new AppError("bad_request", { message: `Type ${ctx.user.email} to go on.` });
+      await mustProve(ctx, input.password);
+      const outcome = await deleteAccount(ctx.user.id);
+      if (outcome.kind !== "deleted") throw new AppError("precondition_failed", { message: whyNotDeleted(outcome) });
+    }),
 });
 
 function whyNotDeleted(outcome: Exclude<Deletion, { kind: "deleted" }>): string {
@@ -94,6 +110,5 @@ function whyNotDeleted(outcome: Exclude<Deletion, { kind: "deleted" }>): string 
 }
 
 function needsMail(): void {
-  if (mailGoes() === "nowhere")
-    throw new TRPCError({ code: "PRECONDITION_FAILED", message: "This server cannot send mail yet. Ask whoever runs it to set SMTP_URL." });
+  if (mailGoes() === "nowhere") throw new AppError("mail_unavailable");
 }

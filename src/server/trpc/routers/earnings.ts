@@ -6,6 +6,7 @@ import { report } from "../../usage/dashboard.ts";
 import { longestRequestMs } from "../../usage/moments.ts";
 import { periods, periodUntil } from "../../usage/period.ts";
 import { sumsByHour, sumsByUser } from "../../usage/sums.ts";
+import * as answers from "../answers.ts";
 import { appProcedure, router } from "../trpc.ts";
 
 export const earningsRouter = router({
@@ -14,7 +15,7 @@ export const earningsRouter = router({
    * is entered in the commit that settles, so nothing waits. `pending` is what requests
    * under way may add at most; how much it will be is known when they settle.
    */
-  balance: appProcedure.query(async ({ ctx }) => {
+  balance: appProcedure.output(answers.earnings).query(async ({ ctx }) => {
     const { prisma, sql } = await database();
     const { earningsId } = await prisma.app.findUniqueOrThrow({ where: { id: ctx.app.id }, select: { earningsId: true } });
     const [{ balance }, pending] = await Promise.all([
@@ -25,16 +26,19 @@ export const earningsRouter = router({
   }),
 
   /** What was earned in a period, step by step, and by model and user, the best first. */
-  report: appProcedure.input(z.object({ period: z.enum(periods).default("30d") })).query(async ({ ctx, input }) => {
-    const { sql } = await database();
-    const period = periodUntil(input.period);
-    const of = { appId: ctx.app.id, sandbox: false, from: period.from };
-    const [chart, models, users] = await Promise.all([
-      report(sql, { appId: ctx.app.id, sandbox: false }, period),
-      sumsByHour(sql, of, "model", { limit: 10, billedOnly: true }),
-      sumsByUser(sql, of, "user", { limit: 10, billedOnly: true }),
-    ]);
-    const brief = ({ group, requests, base, markup }: (typeof models)[number]) => ({ group, requests, base, markup });
-    return { ...chart, models: models.map(brief), users: users.map(brief) };
-  }),
+  report: appProcedure
+    .input(z.object({ period: z.enum(periods).default("30d") }))
+    .output(answers.earningsReport)
+    .query(async ({ ctx, input }) => {
+      const { sql } = await database();
+      const period = periodUntil(input.period);
+      const of = { appId: ctx.app.id, sandbox: false, from: period.from };
+      const [chart, models, users] = await Promise.all([
+        report(sql, { appId: ctx.app.id, sandbox: false }, period),
+        sumsByHour(sql, of, "model", { limit: 10, billedOnly: true }),
+        sumsByUser(sql, of, "user", { limit: 10, billedOnly: true }),
+      ]);
+      const brief = ({ group, requests, base, markup }: (typeof models)[number]) => ({ group, requests, base, markup });
+      return { ...chart, models: models.map(brief), users: users.map(brief) };
+    }),
 });

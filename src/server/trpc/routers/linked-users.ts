@@ -1,23 +1,23 @@
-import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { fundLinkedUser } from "../../connect/funding.ts";
 import { unlink } from "../../connect/linked-users.ts";
 import { balancesOf } from "../../ledger/accounts.ts";
 import { limitState } from "../../ledger/limits.ts";
 import { type Database, database, type Tx, transaction } from "../../platform/db.ts";
-import { AppError } from "../../platform/errors.ts";
+import { AppError, noLinkedUser } from "../../platform/errors.ts";
 import { isUuid, newId } from "../../platform/ids.ts";
 import { hasUnseenInWords } from "../../platform/unseen.ts";
 import { type LinkItem, linkById, links } from "../../usage/links.ts";
 import { DAY_MS, periods, periodUntil } from "../../usage/period.ts";
 import { NOTHING, sumsByUser } from "../../usage/sums.ts";
+import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
 
 /** Of one person linked to one app. A stranger's link and one that does not exist look the same. */
 const linkedUserProcedure = appProcedure.input(z.object({ linkedUserId: z.string() })).use(async ({ ctx, input, next }) => {
   const link = isUuid(input.linkedUserId) ? await linkById((await database()).sql, ctx.app.id, input.linkedUserId) : null;
-  if (link === null) throw noSuchLinkedUser();
+  if (link === null) throw noLinkedUser();
   return next({ ctx: { link } });
 });
 
@@ -33,6 +33,7 @@ export const linkedUsersRouter = router({
         take: z.number().int().min(1).max(100).default(50),
       }),
     )
+    .output(answers.pageOf(answers.linkedUser))
     .query(async ({ ctx, input }) => {
       const db = await database();
       const page = await links(db.sql, {
@@ -46,13 +47,13 @@ export const linkedUsersRouter = router({
     }),
 
   /** One linked user, with what they spent in the last 30 days. `giftId` names the next gift, so that it is given once. */
-  get: linkedUserProcedure.query(async ({ ctx }) => {
+  get: linkedUserProcedure.output(answers.linkedUserWithTerms).query(async ({ ctx }) => {
     const [item] = await withUsage(await database(), ctx.app.id, [ctx.link], periodUntil("30d").from);
-    if (item === undefined) throw noSuchLinkedUser();
+    if (item === undefined) throw noLinkedUser();
     const { scope, allowedModels, agreedMarkupBps } = ctx.link;
     const { prisma } = await database();
     const link = await prisma.linkedUser.findUnique({ where: { id: ctx.link.id }, select: { userId: true } });
-    if (link === null) throw noSuchLinkedUser();
+    if (link === null) throw noLinkedUser();
     return {
       ...item,
       scopes: scope.split(" "),
@@ -65,10 +66,10 @@ export const linkedUsersRouter = router({
   }),
 
   /** Ends the link: from the next request on this user is unknown to the app, until they connect again. */
-  unlink: linkedUserProcedure.mutation(({ ctx }) =>
+  unlink: linkedUserProcedure.output(answers.nothing).mutation(({ ctx }) =>
     transaction(async (tx) => {
       await lock(tx, ctx.link.id);
-      if (!(await unlink(tx, ctx.app.id, ctx.link.externalUserId, "app"))) throw noSuchLinkedUser();
+      if (!(await unlink(tx, ctx.app.id, ctx.link.externalUserId, "app"))) throw noLinkedUser();
     }),
   ),
 
@@ -86,49 +87,36 @@ export const linkedUsersRouter = router({
           .optional(),
       }),
     )
-    .mutation(async ({ ctx, input }) => {
-      try {
-        await transaction(async (tx) => {
-          await lock(tx, ctx.link.id);
-          await fundLinkedUser(tx, {
-            id: input.giftId,
-            appId: ctx.app.id,
-            fromWalletId: ctx.user.walletId,
-            externalUserId: ctx.link.externalUserId,
-            amount: input.amount,
-            description: input.description || undefined,
+    .output(answers.nothing)
+    .mutation(({ ctx, input }) =>
+      transaction(async (tx) => {
+        const { pausedAt } = await lock(tx, ctx.link.id);
+        // The API hides a pause from apps; the dashboard shows it, so it may name it here.
+        if (pausedAt !== null)
+          throw new AppError("precondition_failed", {
+            message: "This link is paused. It takes credits again when its owner resumes it.",
           });
+        await fundLinkedUser(tx, {
+          id: input.giftId,
+          appId: ctx.app.id,
+          fromWalletId: ctx.user.walletId,
+          externalUserId: ctx.link.externalUserId,
+          amount: input.amount,
+          description: input.description || undefined,
         });
-      } catch (error) {
-        if (!(error instanceof AppError)) throw error;
-        if (error.code === "not_found") {
-          throw new TRPCError({
-            code: "PRECONDITION_FAILED",
-            message: "This link is paused. It takes credits again when its owner goes on.",
-          });
-        }
-        if (error.code === "idempotency_conflict") {
-          throw new TRPCError({
-            code: "CONFLICT",
-            message: "A gift from this form went through already, with another amount, note or person. Close it to see what is there now.",
-          });
-        }
-        throw new TRPCError({
-          code: error.code === "insufficient_credits" ? "PRECONDITION_FAILED" : "BAD_REQUEST",
-          message: error.message,
-        });
-      }
-    }),
+      }),
+    ),
 });
 
-/** Nobody else takes the place of this person meanwhile. */
-async function lock(tx: Tx, linkedUserId: string): Promise<void> {
-  const { count } = await tx.prisma.linkedUser.updateMany({ where: { id: linkedUserId }, data: { id: linkedUserId } });
-  if (count === 0) throw noSuchLinkedUser();
-}
-
-function noSuchLinkedUser(): TRPCError {
-  return new TRPCError({ code: "NOT_FOUND", message: "There is no such linked user." });
+/** Locks the link until the transaction ends, so that its external id stays this person's. */
+async function lock(tx: Tx, linkedUserId: string): Promise<{ pausedAt: Date | null }> {
+  const [link] = await tx.prisma.linkedUser.updateManyAndReturn({
+    where: { id: linkedUserId },
+    data: { id: linkedUserId },
+    select: { pausedAt: true },
+  });
+  if (link === undefined) throw noLinkedUser();
+  return link;
 }
 
 /** Ids sort by time, and statements by ids: a gift is not made to look like one of another day. */

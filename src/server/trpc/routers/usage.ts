@@ -5,6 +5,7 @@ import { lastHour, type RequestFilter, report, requests } from "../../usage/dash
 import { linksOf } from "../../usage/links.ts";
 import { periods, periodUntil } from "../../usage/period.ts";
 import { modelsAndKeys, sumsByHour, sumsByUser } from "../../usage/sums.ts";
+import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
 
@@ -17,7 +18,7 @@ const filters = z.object({ model: fields.filter.optional(), externalUserId: fiel
 
 export const usageRouter = router({
   /** Is it working, who uses it, what comes in: an hour's health, and 30 days (UTC, today included). */
-  overview: appProcedure.query(async ({ ctx }) => {
+  overview: appProcedure.output(answers.usageOverview).query(async ({ ctx }) => {
     const db = await database();
     const appId = ctx.app.id;
     const month = periodUntil("30d");
@@ -33,6 +34,7 @@ export const usageRouter = router({
   /** A chart of requests, tokens, cost and earnings, and their totals. */
   report: appProcedure
     .input(filters.extend({ period, sandbox: z.boolean().default(false) }))
+    .output(answers.usageReport)
     .query(async ({ ctx, input }) =>
       report((await database()).sql, { ...input, ...keyOf(input.apiKeyId), appId: ctx.app.id }, periodUntil(input.period)),
     ),
@@ -47,6 +49,7 @@ export const usageRouter = router({
         take: z.number().int().min(1).max(1000).default(10),
       }),
     )
+    .output(answers.usageBreakdown)
     .query(async ({ ctx, input: { by, take, ...input } }) => {
       const db = await database();
       const of = { appId: ctx.app.id, sandbox: input.sandbox, from: periodUntil(input.period).from };
@@ -80,6 +83,7 @@ export const usageRouter = router({
         take: z.number().int().min(1).max(100).default(50),
       }),
     )
+    .output(answers.pageOf(answers.request))
     .query(async ({ ctx, input }) => {
       const db = await database();
       const { cursor, take, period, apiKeyId, ...rest } = input;
@@ -93,7 +97,7 @@ export const usageRouter = router({
     }),
 
   /** The models and keys to filter by: those of the last 30 days. */
-  choices: appProcedure.query(async ({ ctx }) => {
+  choices: appProcedure.output(answers.usageChoices).query(async ({ ctx }) => {
     const db = await database();
     const [used, names] = await Promise.all([modelsAndKeys(db.sql, ctx.app.id, periodUntil("30d").from), keyNames(db, ctx.app.id)]);
     return { models: used.models, keys: [...names].map(([id, key]) => ({ id, ...key })), tokens: used.keys.includes(null) };

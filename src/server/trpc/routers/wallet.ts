@@ -1,20 +1,22 @@
-import { TRPCError } from "@trpc/server";
 import { z } from "zod";
 import { setModels, unlink } from "../../connect/linked-users.ts";
 import { availableModels } from "../../http/models-view.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
 import { lockLinks, setLimit } from "../../ledger/limits.ts";
 import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
+import { noSuchModel } from "../../platform/errors.ts";
 import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
+import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
 import { linkProcedure, noSuchLink, router, userProcedure } from "../trpc.ts";
 
 export const walletRouter = router({
-  balance: userProcedure.query(async ({ ctx }) => balanceOf((await database()).sql, ctx.user.walletId)),
+  balance: userProcedure.output(answers.balance).query(async ({ ctx }) => balanceOf((await database()).sql, ctx.user.walletId)),
 
   /** One page of what moved this wallet's credits, newest first. */
   statement: userProcedure
     .input(z.object({ appId: z.uuid().nullish(), cursor: z.uuid().nullish(), take: z.number().int().min(1).max(100).default(30) }))
+    .output(answers.pageOf(answers.statementEntry))
     .query(async ({ ctx, input }) =>
       statement(await prisma(), {
         walletId: ctx.user.walletId,
@@ -25,17 +27,17 @@ export const walletRouter = router({
     ),
 
   /** The apps to filter the statement by. */
-  appsPaid: userProcedure.query(async ({ ctx }) => appsPaid((await database()).sql, ctx.user.walletId)),
+  appsPaid: userProcedure.output(answers.appsPaid).query(async ({ ctx }) => appsPaid((await database()).sql, ctx.user.walletId)),
 
   /** The models to choose from. */
-  models: userProcedure.query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
+  models: userProcedure.output(answers.models).query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
 
   /**
    * The connections with apps that may spend from this wallet, newest first. What was
    * spent this month (UTC), limit and models are the app's, in all of its connections;
    * what was spent also in those that ended.
    */
-  connectedApps: userProcedure.query(async ({ ctx }) => {
+  connectedApps: userProcedure.output(answers.connectedApps).query(async ({ ctx }) => {
     const { prisma, sql } = await database();
     const links = await prisma.linkedUser.findMany({
       where: { userId: ctx.user.id },
@@ -63,30 +65,36 @@ export const walletRouter = router({
   }),
 
   /** Changes the monthly limit for the app, or with null removes it: of this link and of every other that the person has with it. */
-  setLimit: linkProcedure.input(z.object({ monthlyLimit: fields.monthlyLimit.nullable() })).mutation(({ ctx, input }) =>
-    transaction(async (tx) => {
-      await lockLink(tx, ctx.user.id, ctx.link);
-      await setLimit(tx, ctx.link.id, input.monthlyLimit);
-    }),
-  ),
+  setLimit: linkProcedure
+    .input(z.object({ monthlyLimit: fields.monthlyLimit.nullable() }))
+    .output(answers.nothing)
+    .mutation(({ ctx, input }) =>
+      transaction(async (tx) => {
+        await lockLink(tx, ctx.user.id, ctx.link);
+        await setLimit(tx, ctx.link.id, input.monthlyLimit);
+      }),
+    ),
 
   /** Changes the models that the app may ask for, by this link or another of the person; none given means any. */
-  setModels: linkProcedure.input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) })).mutation(async ({ ctx, input }) => {
-    const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.allowedModels]);
-    const unknown = input.allowedModels.find((id) => !known.has(id));
-    if (unknown !== undefined) throw new TRPCError({ code: "BAD_REQUEST", message: `There is no model ${unknown}.` });
-    await transaction(async (tx) => {
-      await lockLink(tx, ctx.user.id, ctx.link);
-      await setModels(tx, { appId: ctx.link.appId, userId: ctx.user.id }, [...new Set(input.allowedModels)]);
-    });
-  }),
+  setModels: linkProcedure
+    .input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) }))
+    .output(answers.nothing)
+    .mutation(async ({ ctx, input }) => {
+      const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.allowedModels]);
+      const unknown = input.allowedModels.find((id) => !known.has(id));
+      if (unknown !== undefined) throw noSuchModel(unknown, null);
+      await transaction(async (tx) => {
+        await lockLink(tx, ctx.user.id, ctx.link);
+        await setModels(tx, { appId: ctx.link.appId, userId: ctx.user.id }, [...new Set(input.allowedModels)]);
+      });
+    }),
 
   /** For the app it is as if the link were not there, until it goes on. */
-  pause: linkProcedure.mutation(({ ctx }) => change(ctx.link.id, { pausedAt: new Date() })),
-  resume: linkProcedure.mutation(({ ctx }) => change(ctx.link.id, { pausedAt: null })),
+  pause: linkProcedure.output(answers.nothing).mutation(({ ctx }) => change(ctx.link.id, { pausedAt: new Date() })),
+  resume: linkProcedure.output(answers.nothing).mutation(({ ctx }) => change(ctx.link.id, { pausedAt: null })),
 
   /** Ends the link; only a new yes makes another. */
-  disconnect: linkProcedure.mutation(({ ctx }) =>
+  disconnect: linkProcedure.output(answers.nothing).mutation(({ ctx }) =>
     transaction(async (tx) => {
       const link = await tx.prisma.linkedUser.findFirst({ where: { id: ctx.link.id }, select: { appId: true, externalUserId: true } });
       if (link === null || !(await unlink(tx, link.appId, link.externalUserId, "user"))) throw noSuchLink();

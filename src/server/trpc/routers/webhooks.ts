@@ -1,11 +1,10 @@
-import { TRPCError } from "@trpc/server";
 import { z } from "zod";
+import { endpointIsDisabled, noSuchDelivery, noSuchEndpoint, orBadRequest } from "../../http/webhooks-view.ts";
 import { deliveryStatuses, findDelivery, listDeliveries, retryDelivery } from "../../webhooks/deliveries.ts";
 import {
   createEndpoint,
   DEFAULT_LOW_THRESHOLD,
   DEFAULT_OVERLAP_MS,
-  EndpointError,
   findEndpoint,
   LONGEST_OVERLAP_MS,
   listEndpoints,
@@ -16,6 +15,7 @@ import {
   updateEndpoint,
 } from "../../webhooks/endpoints.ts";
 import { eventTable, eventType, eventTypes } from "../../webhooks/events.ts";
+import * as answers from "../answers.ts";
 import { appProcedure, router } from "../trpc.ts";
 
 const url = z.string().trim().min(1, "Write the whole address, such as https://example.com/webhooks.");
@@ -34,12 +34,14 @@ const endpointProcedure = appProcedure.input(z.object({ endpointId: z.uuid() }))
 
 export const webhooksRouter = router({
   /** The event types there are, with what they mean and a sample of their data. */
-  eventTypes: appProcedure.query(() => eventTypes.map((type) => ({ type, when: eventTable[type].when, sample: eventTable[type].sample }))),
+  eventTypes: appProcedure
+    .output(answers.webhookEventTypes)
+    .query(() => eventTypes.map((type) => ({ type, when: eventTable[type].when, sample: eventTable[type].sample }))),
 
   /** An app's endpoints, newest first, those of the sandbox included. */
-  list: appProcedure.query(({ ctx }) => listEndpoints(ctx.app.id)),
+  list: appProcedure.output(answers.endpoints).query(({ ctx }) => listEndpoints(ctx.app.id)),
 
-  get: endpointProcedure.query(async ({ ctx, input }) => found(await findEndpoint(ctx.app.id, input.endpointId))),
+  get: endpointProcedure.output(answers.endpoint).query(async ({ ctx, input }) => found(await findEndpoint(ctx.app.id, input.endpointId))),
 
   /** Makes an endpoint. `secret` is what its deliveries are signed with. */
   create: appProcedure
@@ -52,7 +54,8 @@ export const webhooksRouter = router({
         sandbox: z.boolean().default(false),
       }),
     )
-    .mutation(({ ctx, input: { appId: _, ...endpoint } }) => orFieldError(createEndpoint(ctx.app.id, endpoint))),
+    .output(answers.endpointWithSecret)
+    .mutation(({ ctx, input: { appId: _, ...endpoint } }) => orBadRequest(createEndpoint(ctx.app.id, endpoint))),
 
   /** Changes what is given and leaves the rest. `enabled: true` also ends a disabling for failing. */
   update: endpointProcedure
@@ -65,29 +68,32 @@ export const webhooksRouter = router({
         enabled: z.boolean().optional(),
       }),
     )
+    .output(answers.endpoint)
     .mutation(async ({ ctx, input: { appId: _, endpointId, ...changes } }) =>
-      found(await orFieldError(updateEndpoint(ctx.app.id, endpointId, changes))),
+      found(await orBadRequest(updateEndpoint(ctx.app.id, endpointId, changes))),
     ),
 
   /** Removes an endpoint with its deliveries. */
-  remove: endpointProcedure.mutation(async ({ ctx, input }) => {
+  remove: endpointProcedure.output(answers.nothing).mutation(async ({ ctx, input }) => {
     if (!(await removeEndpoint(ctx.app.id, input.endpointId))) throw noSuchEndpoint();
   }),
 
   /** The secret again, for its owner. A mutation, so that no cache keeps it. */
-  revealSecret: endpointProcedure.mutation(async ({ ctx, input }) => ({
-    secret: found(await orFieldError(revealSecret(ctx.app.id, input.endpointId))),
+  revealSecret: endpointProcedure.output(answers.endpointSecret).mutation(async ({ ctx, input }) => ({
+    secret: found(await orBadRequest(revealSecret(ctx.app.id, input.endpointId))),
   })),
 
   /** Makes a new secret; the one before signs too for `overlapMs`, 0 ends it at once. */
   rotateSecret: endpointProcedure
     .input(z.object({ overlapMs: z.number().int().min(0).max(LONGEST_OVERLAP_MS).default(DEFAULT_OVERLAP_MS) }))
+    .output(answers.endpointWithSecret)
     .mutation(async ({ ctx, input }) => found(await rotateSecret(ctx.app.id, input.endpointId, input.overlapMs))),
 
   /** Sends an event with sample data; the delivery can be watched with `delivery`. */
   sendTest: endpointProcedure
     .input(z.object({ type: eventType.optional() }))
-    .mutation(async ({ ctx, input }) => found(await orFieldError(sendTestEvent(ctx.app.id, input.endpointId, input.type)))),
+    .output(answers.delivery)
+    .mutation(async ({ ctx, input }) => found(await orBadRequest(sendTestEvent(ctx.app.id, input.endpointId, input.type)))),
 
   /** One page of deliveries, newest first. */
   deliveries: endpointProcedure
@@ -99,49 +105,35 @@ export const webhooksRouter = router({
         take: z.number().int().min(1).max(100).default(50),
       }),
     )
+    .output(answers.pageOf(answers.delivery))
     .query(async ({ ctx, input }) => {
       const { endpointId, cursor, take, status, type } = input;
       return listDeliveries(ctx.app.id, endpointId, { take, status, type, before: cursor ?? undefined });
     }),
 
   /** One delivery: what was sent, and how each attempt went. */
-  delivery: endpointProcedure.input(z.object({ deliveryId: z.uuid() })).query(async ({ ctx, input }) => {
-    const record = await findDelivery(ctx.app.id, input.endpointId, input.deliveryId);
-    if (record === null) throw noSuchDelivery();
-    return record;
-  }),
+  delivery: endpointProcedure
+    .input(z.object({ deliveryId: z.uuid() }))
+    .output(answers.deliveryRecord)
+    .query(async ({ ctx, input }) => {
+      const record = await findDelivery(ctx.app.id, input.endpointId, input.deliveryId);
+      if (record === null) throw noSuchDelivery();
+      return record;
+    }),
 
   /** Attempts a delivery now, whatever became of it so far. */
-  retry: endpointProcedure.input(z.object({ deliveryId: z.uuid() })).mutation(async ({ ctx, input }) => {
-    const outcome = await retryDelivery(ctx.app.id, input.endpointId, input.deliveryId);
-    if (outcome.kind === "not_found") throw noSuchDelivery();
-    if (outcome.kind === "disabled")
-      throw new TRPCError({ code: "PRECONDITION_FAILED", message: "This endpoint is disabled. Enable it first." });
-    return outcome.delivery;
-  }),
+  retry: endpointProcedure
+    .input(z.object({ deliveryId: z.uuid() }))
+    .output(answers.delivery)
+    .mutation(async ({ ctx, input }) => {
+      const outcome = await retryDelivery(ctx.app.id, input.endpointId, input.deliveryId);
+      if (outcome.kind === "not_found") throw noSuchDelivery();
+      if (outcome.kind === "disabled") throw endpointIsDisabled();
+      return outcome.delivery;
+    }),
 });
 
 function found<T>(value: T | null): T {
   if (value === null) throw noSuchEndpoint();
   return value;
-}
-
-function noSuchEndpoint(): TRPCError {
-  return new TRPCError({ code: "NOT_FOUND", message: "There is no such endpoint." });
-}
-
-function noSuchDelivery(): TRPCError {
-  return new TRPCError({ code: "NOT_FOUND", message: "There is no such delivery." });
-}
-
-/** What can't be is said at its field, as for a field that has the wrong shape. */
-async function orFieldError<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    if (!(error instanceof EndpointError)) throw error;
-    if (error.field === null) throw new TRPCError({ code: "PRECONDITION_FAILED", message: error.message });
-    const cause = new z.ZodRealError([{ code: "custom", path: [error.field], message: error.message, input: undefined }]);
-    throw new TRPCError({ code: "BAD_REQUEST", message: error.message, cause });
-  }
 }

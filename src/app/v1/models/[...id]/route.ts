@@ -2,7 +2,7 @@ import { z } from "zod";
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { availableModels, modelView } from "#server/http/models-view.ts";
 import { model } from "#server/http/shapes.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { noSuchModel } from "#server/platform/errors.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -18,7 +18,7 @@ export const GET = endpoint(
   },
   async ({ params }) => {
     const found = availableModels().find(({ id }) => id === params.id);
-    if (found === undefined) throw new AppError("model_not_found", { param: "id" });
+    if (found === undefined) throw noSuchModel(params.id, "id");
     return modelView(found);
   },
 );

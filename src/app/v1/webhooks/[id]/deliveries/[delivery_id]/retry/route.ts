@@ -1,7 +1,6 @@
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { webhookDelivery } from "#server/http/shapes.ts";
-import { deliveryParams, deliveryView, noSuchDelivery, visibleEndpoint } from "#server/http/webhooks-view.ts";
-import { AppError } from "#server/platform/errors.ts";
+import { deliveryParams, deliveryView, endpointIsDisabled, noSuchDelivery, visibleEndpoint } from "#server/http/webhooks-view.ts";
 import { retryDelivery } from "#server/webhooks/deliveries.ts";
 
 export const dynamic = "force-dynamic";
@@ -21,7 +20,7 @@ export const POST = endpoint(
     await visibleEndpoint(caller, params.id);
     const outcome = await retryDelivery(caller.appId, params.id, params.delivery_id);
     if (outcome.kind === "not_found") throw noSuchDelivery();
-    if (outcome.kind === "disabled") throw new AppError("bad_request", { message: "This endpoint is disabled. Enable it first." });
+    if (outcome.kind === "disabled") throw endpointIsDisabled();
     return deliveryView(outcome.delivery);
   },
 );
