@@ -9,37 +9,38 @@ import { forget, type ServerOptions, type ServerProcess, startServer } from "../
 import { chromiumLaunchOptions } from "./chromium.ts";
 import { expectBooksInOrder, expectCleanOutput, expectToStop } from "./in-order.ts";
 
-/** A server on a Postgres of its own, and its database for creating test data. */
+/** A server on a Postgres of its own, and the database, so that a test can make what it needs. */
 export type PostgresServer = ServerProcess & { databaseUrl: string; db: Database };
 
 type Shared = {
   upstream: FakeUpstream;
-  /** A server on the embedded database with demo data, and the fake upstream as provider. */
+  /** On the embedded database with demo data; the fake upstream answers. */
   server: ServerProcess;
-  /** A server on the embedded database without a provider, so with the simulator. */
+  /** The same without a provider: the simulator answers. */
   simulatedServer: ServerProcess;
-  /** A server on a real Postgres with demo data, and the fake upstream as provider. */
+  /** On a real Postgres with demo data; the fake upstream answers. */
   postgresServer: PostgresServer;
 };
 
 type Own = {
-  /** Functions to run after everything else of the test has ended. */
+  /** What is left to do when everything else of the test has ended. */
   atTheEnd: (() => Promise<void>)[];
-  /** An empty, migrated Postgres database for this test. */
+  /** An empty, migrated Postgres database of this test alone. */
   ownDatabase: { url: string; db: Database };
-  /** Starts a server for this test, without pages; after the test it is stopped and its books are verified. */
+  /** Starts a server for this test alone, without pages; when the test is over it is stopped and its books are checked. */
   start(options?: ServerOptions): Promise<ServerProcess>;
 };
 
 /**
- * Each worker starts its servers once, and its tests share them; each test makes users, apps and keys of
- * its own. At the end every server has to stop, with books that verify, no open hold, and a log
- * without errors or secrets.
+ * Servers are started once in a worker and shared by its tests, which keep out of
+ * each other's way by making users, apps and keys of their own. At the end of its
+ * life every server has to stop on its own, with books that verify, no hold left
+ * open, and a log without errors or secrets.
  */
 export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>({
   launchOptions: [async ({}, use) => use(chromiumLaunchOptions()), { scope: "worker" }],
 
-  // A click before a page's scripts have loaded has no effect, so navigation waits for them.
+  // What is pressed before a page's scripts are there does nothing; people wait for that, and so do tests.
   browser: [
     async ({ browser }, use) => {
       const newContext = browser.newContext.bind(browser);
@@ -98,12 +99,12 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
 
   ownDatabase: async ({ atTheEnd }, use) => {
     const own = await openFreshDatabase();
-    // Runs after the test's servers on this database have been stopped.
+    // Servers of the test that still run on it come first.
     atTheEnd.push(own.close);
     await use(own);
   },
 
-  // Depends on atTheEnd, so that it is torn down before.
+  // Named so that it ends before what is left for the end.
   start: async ({ atTheEnd: _ }, use) => {
     const started: { server: ServerProcess; options: ServerOptions }[] = [];
     await use(async (options = {}) => {
@@ -111,7 +112,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
       started.push({ server, options });
       return server;
     });
-    // The newest first: it may use the files of an older one.
+    // The youngest first: it may run on the files of an older one.
     for (const { server, options } of started.reverse()) {
       if (!server.killed()) await expectToStop(server);
       expectCleanOutput(server, options.upstream);

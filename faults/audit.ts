@@ -3,27 +3,27 @@ import type { Database } from "../src/server/platform/db.ts";
 import type { Story } from "./load.ts";
 import { orderOf, priceOf } from "./world.ts";
 
-/** Discrepancies, each with an example that names the request. */
+/** What was found wrong, each with an example that names the request. */
 export type Findings = {
-  /** Answers that had a price. */
+  /** Answers that named a price. */
   answers: number;
-  /** Answers with a price and without a usage row. */
+  /** … of which there is no usage row. */
   lost: string[];
   /** Requests that were billed more than once. */
   doubled: string[];
-  /** Answers whose price differs from the usage row's, or from the price of the tokens. */
+  /** Answers whose price is not the one in the books, or not the one that the tokens cost. */
   different: string[];
-  /** Usage rows that no client's observations explain: the client got an error, or never sent the request. */
+  /** Bills that no client can tell why it got: it had an error instead, or never asked. */
   unexplained: string[];
-  /** Usage rows that the client did not see because its connection ended. These are no faults. */
+  /** Bills that the client did not see because it hung up or its connection ended: nothing is wrong with them. */
   unseen: number;
-  /** Discrepancies that `verify` found. */
+  /** What the proof of the books says. */
   books: string[];
 };
 
 type Row = Awaited<ReturnType<typeof rowsOf>>[number];
 
-/** Matches every answer with a usage row, and every usage row with an answer. */
+/** Matches every answer with the books, and every bill with an answer. */
 export async function audit(db: Database, stories: readonly Story[]): Promise<Findings> {
   const rows = await rowsOf(db);
   const findings: Findings = { answers: 0, lost: [], doubled: [], different: [], unexplained: [], unseen: 0, books: [] };
@@ -44,7 +44,7 @@ export async function audit(db: Database, stories: readonly Story[]): Promise<Fi
   for (const { order, priced } of stories) {
     for (const { requestId, credits, balance, replayed } of priced) {
       findings.answers++;
-      // A replayed answer has a request id of its own; its usage row is that of the first request.
+      // A replay has an id of its own, and is the answer of the request that was billed.
       const row = replayed ? billed.get(order.number)?.[0] : byRequest.get(requestId);
       if (row === undefined) {
         findings.lost.push(`${requestId}: named ${credits} credits and has no usage row`);
@@ -65,12 +65,12 @@ export async function audit(db: Database, stories: readonly Story[]): Promise<Fi
   for (const [number, [row]] of billed) {
     const story = stories[number] as Story;
     const expected = priceOf(story.order, story.payer.markupBps);
-    // A bill is at most the hold, which may be less than the price for a payer with little credit.
+    // A bill is at most what was held, which those who have little may not have enough of.
     if (row !== undefined && row.base + row.markup < row.held && row.base + row.markup !== expected)
       findings.different.push(`${requestIdOf(row)}: costs ${expected} credits, the books have ${row.base + row.markup}`);
   }
 
-  /** Requests that ended before the client received their id. */
+  /** Requests that ended without the client having heard which id they had. */
   let nameless = stories.reduce(
     (sum, { cutOff, begun, priced }) => sum + Math.max(cutOff - Math.max(begun.length - priced.length, 0), 0),
     0,

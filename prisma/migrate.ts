@@ -9,9 +9,10 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const everything = { externalTables: [], externalEnums: [] };
 
 /**
- * Applies all pending migrations; returns their names. Several servers may start at once: one
- * migrates, the others wait for it. Throws, and applies no further one, when a migration fails or
- * when the database has migrations that this version does not know.
+ * Brings a database up to the newest migration; says which ones it applied.
+ * Several servers may start at once: one migrates, the others wait for it.
+ * Throws, and changes nothing more, when a migration fails or when the database
+ * has migrations that this version does not know.
  */
 export async function migrate(db: Database): Promise<string[]> {
   return db.exclusively(async (adapterFactory) => {
@@ -33,7 +34,7 @@ export async function migrate(db: Database): Promise<string[]> {
   });
 }
 
-/** The SQL that would change the migrated database to the schema; empty when they agree. */
+/** The SQL that would take the migrated database to the schema; empty when they agree. */
 export async function drift(db: Database): Promise<string> {
   const content = await readSchema();
   const engine = await schemaEngine(db.adapterFactory, content);
@@ -55,7 +56,7 @@ export async function drift(db: Database): Promise<string> {
   return (stdout ?? "").replace("-- This is an empty migration.", "").trim();
 }
 
-/** The schema that the database is read into; partial indexes are read only with this preview feature. */
+/** What the database is read into; partial indexes are read only when asked for. */
 const EMPTY_SCHEMA = `
   generator client {
     provider        = "prisma-client"

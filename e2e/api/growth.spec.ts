@@ -23,19 +23,19 @@ import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, price, settled, type World } from "../world.ts";
 
 const path = "/v1/chat/completions";
-/** Each word is one token of six bytes. */
+/** Each is one token, of six bytes. */
 const words = (count: number) => Array.from({ length: count }, () => " hello");
 
 test.describe("the hold of a stream", () => {
-  test("grows with the delivered text: an answer that costs less than the wallet has arrives whole, although the hold began as a small share", async ({
+  test("grows with what is delivered: an answer that costs less than the wallet has comes whole, from a small share", async ({
     postgresServer,
     upstream,
   }) => {
     const { db } = postgresServer;
-    // 4,000 tokens are 2,400 credits; bounded by bytes they would be 14,400, more than the wallet has.
+    // 4,000 tokens are 2,400 credits, and their bytes would be 14,400: more than there is.
     for (const [text, written] of [
       [marker(), (text: string) => upstream.on(text, sse(completionChunks(words(4_000), { usage: usage(10, 4_000) })))],
-      // The same text in one piece from the network.
+      // The same in one piece from the network.
       [
         marker(),
         (text: string) =>
@@ -61,7 +61,7 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("does not grow when the wallet has eight times the price of the longest answer, nor for a short answer", async ({
+  test("does not grow where the wallet has eight times what the answer may cost, nor for a short answer", async ({
     postgresServer,
     upstream,
   }) => {
@@ -79,7 +79,7 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("grows to a bill that the delivered text did not show: hidden tokens, or JSON in place of a stream", async ({
+  test("grows to a bill that nobody could see coming: hidden tokens, or JSON where a stream was asked for", async ({
     postgresServer,
     upstream,
   }) => {
@@ -93,10 +93,7 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("waits for credits that other requests hold before it ends the stream, and continues when they are returned", async ({
-    postgresServer,
-    upstream,
-  }) => {
+  test("waits for what others hold before it ends the stream, and goes on when it comes back", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 3_000n });
     const [other, text] = [marker(), marker()];
@@ -125,7 +122,7 @@ test.describe("the hold of a stream", () => {
     const holding = call(postgresServer, path, { ...world.as, body: chat(other, { max_tokens: 3_000 }) });
     await running.next();
     more.open();
-    // The stream has taken the rest, and needs more credits.
+    // The stream has taken the rest, and needs more.
     await expect.poll(async () => (await balanceOf(db.sql, world.user.walletId)).available).toBeLessThan(100n);
     release.open();
     expect((await holding).status).toBe(200);
@@ -134,7 +131,7 @@ test.describe("the hold of a stream", () => {
     expect(await world.balance()).toBe(3_000n - price(10, 2_501) - price(10, 5));
   });
 
-  test("does not grow after the user has paused the app: the stream ends as at a limit", async ({ postgresServer, upstream }) => {
+  test("does not grow any more once the person paused the app: the stream ends as at a limit", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 6_000n });
     const text = marker();
@@ -158,14 +155,11 @@ test.describe("the hold of a stream", () => {
     more.open();
     expect(eventsOf((await stream).text).at(-2)).toMatchObject({ choices: [{ finish_reason: "length" }] });
     const [bought] = await world.usage();
-    // An eighth of the wallet pays for this many tokens.
+    // What an eighth of the wallet pays for.
     expect(bought?.completionTokens).toBeLessThan(1_250);
   });
 
-  test("of several streams on one wallet never takes it below zero, and each stream ends with a finish_reason and [DONE]", async ({
-    postgresServer,
-    upstream,
-  }) => {
+  test("of several streams on one wallet never takes it below zero, and each ends in order", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 8_000n, monthlyLimit: 7_000n, markupBps: 1_000 });
     const text = marker();
@@ -184,11 +178,11 @@ test.describe("the hold of a stream", () => {
     const spent = bought.reduce((sum, { base, markup }) => sum + base + markup, 0n);
     expect(await world.balance()).toBe(8_000n - spent);
     expect(spent).toBeLessThanOrEqual(7_000n);
-    // The rest would not have paid for much more.
+    // What is left would not have paid for much more.
     expect(spent).toBeGreaterThan(6_000n);
   });
 
-  test("on the embedded database ends the stream too when it cannot grow", async ({ start, upstream }) => {
+  test("on the embedded database ends the stream as well when no more can be had", async ({ start, upstream }) => {
     const server = await start({ upstream });
     const key = server.demo.api_keys.developer;
     const before = await call(server, "/v1/balance", { key });
@@ -203,15 +197,15 @@ test.describe("the hold of a stream", () => {
   });
 });
 
-test.describe("a stream whose payer can pay no more", () => {
-  /** 2,000 credits for answers of gpt-4o-mini, in a stream of 5,000 tokens. */
+test.describe("a stream for which nobody pays on", () => {
+  /** 2,000 credits for answers of gpt-4o-mini, in a stream that would go on for 5,000 tokens. */
   const poor = (server: PostgresServer) => arrange(server.db, { balance: 2_000n });
 
   const expectBilled = async (server: PostgresServer, world: World, said: string, credits: number) => {
     await settled(server.db, world);
     const [bought] = await world.usage();
     const tokens = said.length / " hello".length;
-    // Exactly the delivered tokens are billed, which use up nearly the whole balance.
+    // Exactly what was delivered, and nearly all that could be paid.
     expect(bought).toMatchObject({ outcome: "completed", countedBy: "tokenizer", shortfall: 0n, completionTokens: tokens });
     expect(Number((bought?.base ?? 0n) + (bought?.markup ?? 0n))).toBe(credits);
     expect(await world.balance()).toBe(2_000n - BigInt(credits));
@@ -238,7 +232,7 @@ test.describe("a stream whose payer can pay no more", () => {
     await expectBilled(postgresServer, world, said, last.quota.credits_used);
   });
 
-  test("with several choices ends each choice that had not ended", async ({ postgresServer, upstream }) => {
+  test("with several choices ends each that had not ended", async ({ postgresServer, upstream }) => {
     const world = await poor(postgresServer);
     const text = marker();
     const both = words(3_000).flatMap((content) => [1, 2].map((index) => event(chunk([delta({ content }, { index })]))));
@@ -296,7 +290,7 @@ test.describe("a stream whose payer can pay no more", () => {
     ]);
     expect(answer.text).toContain('event: message_delta\ndata: {"type":"message_delta"');
     expect(seen.requests[0]?.body.max_tokens).toBe(64_000);
-    // The provider counted the prompt; Quota's tokenizer counted the delivered text.
+    // The provider counted the prompt, and nobody else could count what it had not sent yet.
     expect(await world.usage()).toMatchObject([
       { promptTokens: 10, completionTokens: tokens, base: BigInt(10 + tokens * 5), shortfall: 0n },
     ]);
@@ -374,7 +368,7 @@ test.describe("a stream whose payer can pay no more", () => {
     expect((await streamed.usage).outputTokens).toBeGreaterThan(2_000);
   });
 
-  test("ends when its client hangs up, and the delivered text is billed", async ({ postgresServer, upstream }) => {
+  test("is not asked for by a client that hangs up meanwhile, and what it got is billed", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 3_000n });
     const text = marker();
@@ -391,10 +385,10 @@ test.describe("a stream whose payer can pay no more", () => {
   });
 });
 
-/** The data of each named event. */
+/** The data of named events. */
 const namedEventsOf = (stream: string) => eventsOf(stream.replace(/^event: .*\n/gm, ""));
 
-/** These events without an end, so that only Quota can end the stream. */
+/** These events, and then silence: whoever wants an end has to make it. */
 function endless(pieces: readonly string[]) {
   return events(
     (async function* () {

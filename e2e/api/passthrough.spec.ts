@@ -5,7 +5,7 @@ import { arrange } from "../world.ts";
 
 const path = "/v1/chat/completions";
 
-/** Bodies that parsing and serializing would change. */
+/** Bodies that a parser and a serializer would not give back as they were. */
 const bodies: Record<string, (text: string) => string> = {
   "big integers and odd numbers": (text) =>
     `{"model":"gpt-4o-mini","seed":9223372036854775807,"temperature":1.0e0,"top_p":0.10,"max_tokens":50,"messages":[{"role":"user","content":"${text}"}]}`,
@@ -111,7 +111,7 @@ test("a lowered limit changes the limit's digits and nothing else", async ({ pos
   const text = marker();
   using seen = upstream.on(text, completion());
   const body = (limit: string) =>
-    `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}] }`;
+    `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}], "max_completion_tokens":${limit} }`;
   const answer = await call(postgresServer, path, { ...world.as, body: body("10000") });
   expect(seen.requests[0]?.rawBody).toBe(body(String(answer.headers.get("x-quota-max-tokens"))));
 });

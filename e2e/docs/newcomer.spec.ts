@@ -1,7 +1,10 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "../fixtures.ts";
 
-test("a new user who follows only the quickstart gets from no account to a billed request", async ({ page, simulatedServer: server }) => {
+test("with nothing but the quickstart, somebody new gets from no account to a billed request", async ({
+  page,
+  simulatedServer: server,
+}) => {
   test.setTimeout(90_000);
   const email = `${crypto.randomUUID()}@example.com`;
   await page.goto(server.url);
@@ -14,7 +17,7 @@ test("a new user who follows only the quickstart gets from no account to a bille
   await page.getByLabel("Password").fill("correct horse battery");
   await page.getByRole("button", { name: "Continue" }).click();
   await expect(page.getByLabel("Code")).toBeVisible();
-  // The page says: "A server without mail settings writes the code of the sign-up mail to its output."
+  // "A server without mail settings writes the code of the sign-up mail to its output."
   const code = () => /Your code is (\d{4} \d{4})/.exec(server.output().stdout.split(`Mail to ${email}:`)[1] ?? "")?.[1];
   await expect.poll(code).toBeDefined();
   await page.getByLabel("Code").fill(code() as string);
@@ -41,7 +44,7 @@ test("a new user who follows only the quickstart gets from no account to a bille
   // 4. Send a request, as it is on the page
   await page.goto(`${server.url}/docs/quickstart`);
   const command = await page.getByRole("tabpanel", { name: "curl" }).locator("pre").innerText();
-  // The page shows the address that the server is configured with.
+  // The address that the page shows is the one that the server is told it has.
   expect(command).toContain(`${server.url.replace("127.0.0.1", "localhost")}/v1/chat/completions`);
   const { stdout } = spawnSync("bash", ["-c", command], { encoding: "utf8", env: { ...process.env, QUOTA_API_KEY: key } });
   const answer = JSON.parse(stdout);

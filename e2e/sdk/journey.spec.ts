@@ -12,7 +12,7 @@ import { type Client, makeClient, makePerson, originOf, type Person } from "../o
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The example app, on a server of its own. */
+/** The example, as an app of its own beside the server. */
 type Example = { url: string; client: Client; output(): string };
 
 const test = base.extend<object, { example: Example }>({
@@ -49,7 +49,7 @@ const test = base.extend<object, { example: Example }>({
   ],
 });
 
-/** Waits until the app answers; returns a function for its output. */
+/** Waits until it answers; what it has written since. */
 async function listening(child: ChildProcess, url: string): Promise<() => string> {
   let output = "";
   child.stdout?.on("data", (text) => {
@@ -95,7 +95,7 @@ async function ask(page: Page, question: string): Promise<void> {
 
 const balanceOn = async (page: Page) => Number((await page.getByText(/^\$\d+\.\d{6}$/).innerText()).slice(1));
 
-test("a user connects, spends, reaches the limit, raises it and disconnects; webhooks report it to the app", async ({
+test("from Connect Wallet to a falling balance, the limit, more of it, and goodbye; webhooks tell the app of it", async ({
   page,
   postgresServer: server,
   example,
@@ -114,7 +114,7 @@ test("a user connects, spends, reaches the limit, raises it and disconnects; web
   const after = await balanceOn(page);
   await page.getByLabel("Model").selectOption("gpt-4o");
 
-  // The limit ends it, whatever the fake provider's answers cost.
+  // The limit ends it, whatever an answer of the fake provider costs.
   const stopped = page.getByRole("heading", { name: "You reached your monthly limit for this app" });
   const sent = page.getByRole("button", { name: "Send" });
   for (let question = 0; question < 60 && !(await stopped.isVisible()); question++) {
@@ -126,7 +126,7 @@ test("a user connects, spends, reaches the limit, raises it and disconnects; web
   expect(await balanceOn(page)).toBeGreaterThanOrEqual(1.99);
   const waiting = page.getByText("Not answered yet:");
   await expect(waiting).toHaveCount(1);
-  // A long conversation does not scroll the page around it.
+  // However long the conversation is, the page around it does not scroll.
   expect(await page.evaluate(() => document.documentElement.scrollHeight <= window.innerHeight)).toBe(true);
 
   await test.step("the question survives a reload, and is asked again once there is more to spend", async () => {
@@ -139,7 +139,7 @@ test("a user connects, spends, reaches the limit, raises it and disconnects; web
     await wallet.getByRole("button", { name: "Save limit" }).click();
     await expect(wallet.getByText("of $1.00 this month")).toBeVisible();
     await wallet.close();
-    // The event of a tab that is shown again.
+    // What a browser tells a page when its tab is in front again.
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await expect(waiting).toHaveCount(0);
     await expect(stopped).toHaveCount(0);
@@ -164,7 +164,7 @@ test("a user connects, spends, reaches the limit, raises it and disconnects; web
   });
 });
 
-test("denying consent shares nothing, and an unsigned webhook is refused", async ({ page, postgresServer: server, example }) => {
+test("saying no shares nothing, and a webhook that nobody signed is refused", async ({ page, postgresServer: server, example }) => {
   const person = await makePerson(server.db);
   await enter(page, example, "Bob");
   await page.getByRole("button", { name: "Connect Wallet" }).click();
@@ -181,7 +181,7 @@ test("denying consent shares nothing, and an unsigned webhook is refused", async
   expect(forged.status).toBe(400);
 });
 
-test("a user without credits tops up, returns, and the waiting question is answered; then the user stops an answer, and disconnects at Quota", async ({
+test("out of credits: the person tops up, comes back, and the question that waited is answered; then they stop one, and disconnect elsewhere", async ({
   page,
   postgresServer: server,
   upstream,
@@ -216,7 +216,7 @@ test("a user without credits tops up, returns, and the waiting question is answe
     await expect(page.getByText("It begins")).toBeVisible();
     await page.getByRole("button", { name: "Stop" }).click();
     expect(await (await answer.next()).ended).toBe("aborted");
-    // Later requests have the marker in their history.
+    // What follows has the marker in its history.
     answer[Symbol.dispose]();
     await ask(page, "And a short one?");
     await expect(page.getByText("And a short one?", { exact: true })).toBeVisible();

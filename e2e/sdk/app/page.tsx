@@ -1,6 +1,6 @@
 import { getQuotaUser } from "@usequota/nextjs";
 
-/** A minimal page that shows the id in the signed cookie. */
+/** The smallest page that shows whom the signed cookie names. */
 export default async function Page() {
   const user = await getQuotaUser();
   return <p>{user === null ? "nobody" : `${user.email} has ${user.balance}`}</p>;

@@ -1,13 +1,13 @@
 import type { QuotaEvent } from "@usequota/core";
 
 /**
- * Events from Quota, newest first. A real app would act on them and store them in its database;
- * this example keeps them in memory and shows them.
+ * What Quota told this app, newest first. A real app would act on it and keep it in its
+ * database; here it is kept in memory, to be looked at.
  */
 const KEPT = 200;
 const shared = globalThis as unknown as { acmeNews?: Map<string, QuotaEvent> };
 
-/** Stores an event once by its id, because a delivery may be repeated. */
+/** Each event may come more than once: by its id it is kept once. */
 export function keep(event: QuotaEvent): void {
   shared.acmeNews ??= new Map();
   shared.acmeNews.set(event.id, event);
@@ -15,7 +15,7 @@ export function keep(event: QuotaEvent): void {
   if (shared.acmeNews.size > KEPT && !oldest.done) shared.acmeNews.delete(oldest.value);
 }
 
-/** The events about one user. */
+/** What was told about one person. */
 export function newsAbout(externalUserId: string): QuotaEvent[] {
   return [...(shared.acmeNews?.values() ?? [])].filter((event) => event.data.external_user_id === externalUserId).reverse();
 }

@@ -3,6 +3,7 @@ import { env } from "#env";
 import type { Payer } from "../ledger/hold.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import { log } from "../platform/log.ts";
+import { tokenizerOf } from "../pricing/bound.ts";
 import { affordableOutput, markupOn, worstCase } from "../pricing/price.ts";
 import type { CompletionRequest } from "./dialects/dialect.ts";
 import type { EventMeter } from "./dialects/event-meter.ts";
@@ -109,7 +110,7 @@ export class GrowingHold {
   /** The bytes of a text are some four times its tokens. Whether counting them found enough to go on with. */
   async #stretch(meter: EventMeter): Promise<boolean> {
     const before = meter.outputBound();
-    await meter.count(this.#request.model.provider === "openai" ? 1.05 : 1.5);
+    await meter.count(tokenizerOf(this.#request.model));
     return before - meter.outputBound() >= LEAST_STEP_TOKENS;
   }
 

@@ -13,11 +13,8 @@ type ProviderRow = {
   defaultBaseUrl: string | null;
   key: keyof Env;
   baseUrl: keyof Env;
-  /**
-   * The member of a chat completion that limits its output, and the provider's page about it. No other is sent: Google
-   * refuses two, Mistral one that it does not know, and Ollama ignores such a one, and with it the limit.
-   */
-  outputLimit: { name: "max_tokens" | "max_completion_tokens"; page: string };
+  /** What a lowered output limit is called, when the request names none. */
+  outputLimitField: "max_tokens" | "max_completion_tokens";
   /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
   streamOptions: boolean;
   /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
@@ -32,7 +29,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.openai.com/v1",
     key: "OPENAI_API_KEY",
     baseUrl: "OPENAI_BASE_URL",
-    outputLimit: { name: "max_completion_tokens", page: "https://platform.openai.com/docs/api-reference/chat/create" },
+    outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
     responses: true,
@@ -42,7 +39,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://generativelanguage.googleapis.com/v1beta/openai",
     key: "GEMINI_API_KEY",
     baseUrl: "GEMINI_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://ai.google.dev/gemini-api/docs/openai" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
     responses: false,
@@ -52,7 +49,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.anthropic.com/v1",
     key: "ANTHROPIC_API_KEY",
     baseUrl: "ANTHROPIC_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://platform.claude.com/docs/en/api/openai-sdk" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "x-api-key",
     responses: false,
@@ -62,7 +59,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.mistral.ai/v1",
     key: "MISTRAL_API_KEY",
     baseUrl: "MISTRAL_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://docs.mistral.ai/api/endpoint/chat" },
+    outputLimitField: "max_tokens",
     streamOptions: false,
     messages: null,
     responses: false,
@@ -72,7 +69,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.groq.com/openai/v1",
     key: "GROQ_API_KEY",
     baseUrl: "GROQ_BASE_URL",
-    outputLimit: { name: "max_completion_tokens", page: "https://console.groq.com/docs/api-reference" },
+    outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
     responses: true,
@@ -82,7 +79,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.deepseek.com/v1",
     key: "DEEPSEEK_API_KEY",
     baseUrl: "DEEPSEEK_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://api-docs.deepseek.com/api/create-chat-completion" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
     responses: false,
@@ -92,7 +89,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.x.ai/v1",
     key: "XAI_API_KEY",
     baseUrl: "XAI_BASE_URL",
-    outputLimit: { name: "max_completion_tokens", page: "https://docs.x.ai/docs/api-reference" },
+    outputLimitField: "max_completion_tokens",
     streamOptions: true,
     messages: null,
     responses: true,
@@ -102,7 +99,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://openrouter.ai/api/v1",
     key: "OPENROUTER_API_KEY",
     baseUrl: "OPENROUTER_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://openrouter.ai/docs/api-reference/parameters" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: null,
     responses: true,
@@ -112,7 +109,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: null,
     key: "OLLAMA_API_KEY",
     baseUrl: "OLLAMA_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://docs.ollama.com/api/openai-compatibility" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "bearer",
     responses: true,
@@ -122,7 +119,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: null,
     key: "VLLM_API_KEY",
     baseUrl: "VLLM_BASE_URL",
-    outputLimit: { name: "max_tokens", page: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server/" },
+    outputLimitField: "max_tokens",
     streamOptions: true,
     messages: "bearer",
     responses: true,
@@ -138,9 +135,7 @@ export type Upstream = {
   headers: Readonly<Record<string, string>>;
   /** The same for Anthropic's Messages API. */
   messagesHeaders: Readonly<Record<string, string>>;
-  outputLimitField: ProviderRow["outputLimit"]["name"];
-  /** Its models that do not reason take `max_tokens` too, so that the app's own name can stay. */
-  takesMaxTokens: boolean;
+  outputLimitField: ProviderRow["outputLimitField"];
   streamOptions: boolean;
 };
 
@@ -192,11 +187,7 @@ export function simulator(): Promise<Upstream> {
   opened.simulator ??= startSimulator({
     tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
   }).then(({ url }) =>
-    openUpstream("simulator", url, {
-      outputLimit: { name: "max_completion_tokens", page: "" },
-      streamOptions: true,
-      messages: "bearer",
-    }),
+    openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true, messages: "bearer" }),
   );
   return opened.simulator;
 }
@@ -204,7 +195,7 @@ export function simulator(): Promise<Upstream> {
 function openUpstream(
   provider: Upstream["provider"],
   baseUrl: string,
-  traits: Pick<ProviderRow, "outputLimit" | "streamOptions" | "messages">,
+  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions" | "messages">,
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
@@ -223,8 +214,7 @@ function openUpstream(
     pathPrefix: url.pathname.replace(/\/+$/, ""),
     headers,
     messagesHeaders: traits.messages === "x-api-key" && key !== undefined ? { ...common, "x-api-key": key } : headers,
-    outputLimitField: traits.outputLimit.name,
-    takesMaxTokens: provider === "openai" || provider === "simulator",
+    outputLimitField: traits.outputLimitField,
     streamOptions: traits.streamOptions,
   };
 }

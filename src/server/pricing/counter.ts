@@ -116,6 +116,15 @@ export class TokenCounter {
     return Math.round((sum(await this.#run(sample, sampled, lane, purpose)) * units) / sampled);
   }
 
+  /**
+   * The tokens of all these texts at most, with a tokenizer of which o200k_base is only an indication; see `closerBound`.
+   * @throws TooBusyToCountError if there is no time for it now.
+   */
+  async bound(texts: readonly string[], margin: number, lane = ""): Promise<number> {
+    const pieces = piecesOf(texts, margin);
+    return Math.ceil(sum(await this.#run(pieces, unitsOf(pieces), lane, "ask")));
+  }
+
   /** The tokens of a text, for the simulator; pieces that can't be had are left out. */
   async encode(text: string, lane = ""): Promise<number[]> {
     const pieces = cutIntoPieces(text).map((piece): Piece => ({ kind: "encode", text: piece }));

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { closerBound, mostTokens } from "./bound.ts";
 import { bytesOf, cutIntoPieces, PIECE_UNITS, type Tokenizer, tokensOf } from "./bpe.ts";
 import type { Done, Order } from "./token-worker.ts";
 
@@ -15,10 +16,10 @@ export async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done>
   const tokens: number[] = [];
   let count = 0;
   let turnEnds = performance.now() + TURN_MS;
-  for (const text of piece.kind === "count" ? piece.texts : [piece.text]) {
-    for (const slice of tokensOf(tokenizer, text)) {
-      count += slice.length;
-      if (piece.kind === "encode") tokens.push(...slice);
+  for (const text of piece.kind === "encode" ? [piece.text] : piece.texts) {
+    for (const part of piece.kind === "bound" ? closerBound(tokenizer, text, piece.margin) : tokensOf(tokenizer, text)) {
+      count += typeof part === "number" ? part : part.length;
+      if (piece.kind === "encode" && typeof part === "object") tokens.push(...part);
       if (performance.now() < turnEnds) continue;
       await nextTurn();
       turnEnds = performance.now() + TURN_MS;
@@ -29,13 +30,14 @@ export async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done>
 
 const TURN_MS = 5;
 
-/** Texts in pieces; short ones share one. */
-export function piecesOf(texts: readonly string[]): Piece[] {
+/** Texts in pieces; short ones share one. With a margin they are bounded, without they are counted. */
+export function piecesOf(texts: readonly string[], margin?: number): Piece[] {
   const pieces: Piece[] = [];
   let together: string[] = [];
   let units = 0;
   const close = () => {
-    if (together.length > 0) pieces.push({ kind: "count", texts: together });
+    if (together.length > 0)
+      pieces.push(margin === undefined ? { kind: "count", texts: together } : { kind: "bound", texts: together, margin });
     together = [];
     units = 0;
   };
@@ -54,7 +56,7 @@ export function piecesOf(texts: readonly string[]): Piece[] {
 export function unitsOf(pieces: readonly Piece[]): number {
   let units = 0;
   for (const piece of pieces) {
-    if (piece.kind === "count") for (const text of piece.texts) units += text.length;
+    if (piece.kind === "count" || piece.kind === "bound") for (const text of piece.texts) units += text.length;
     else units += piece.kind === "encode" ? piece.text.length : piece.tokens.length;
   }
   return units;
@@ -70,8 +72,9 @@ export function someOf(pieces: readonly Piece[], many: number): Piece[] {
   return rest.slice(0, many);
 }
 
-/** A token has about four bytes, in English as in Chinese. */
+/** A token has about four bytes, in English as in Chinese. What is to be bounded has its bound by bytes. */
 export function estimate(piece: Piece): Done {
+  if (piece.kind === "bound") return { id: 0, count: piece.texts.reduce((all, text) => all + mostTokens(text), 0) };
   const bytes = piece.kind === "count" ? piece.texts.reduce((all, text) => all + Buffer.byteLength(text), 0) : 0;
   return { id: 0, count: Math.ceil(bytes / 4) };
 }

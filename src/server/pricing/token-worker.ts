@@ -1,10 +1,13 @@
 import { parentPort } from "node:worker_threads";
+import { closerBound } from "./bound.ts";
 import { bytesOf, loadTokenizer, tokensOf } from "./bpe.ts";
 
 /** The thread that tokenizes: does what it is sent, one order after the other, and answers each. */
 
 export type Order = { id: number } & (
   | { kind: "count"; texts: readonly string[] }
+  /** How many tokens the texts have at most with another tokenizer; see `closerBound`. */
+  | { kind: "bound"; texts: readonly string[]; margin: number }
   | { kind: "encode"; text: string }
   /** The UTF-8 bytes of each token; null for a number that is none. */
   | { kind: "bytes"; tokens: readonly number[] }
@@ -22,6 +25,11 @@ function carryOut(order: Order): Done {
   if (order.kind === "count") {
     let count = 0;
     for (const text of order.texts) for (const slice of tokensOf(tokenizer, text)) count += slice.length;
+    return { id, count };
+  }
+  if (order.kind === "bound") {
+    let count = 0;
+    for (const text of order.texts) for (const part of closerBound(tokenizer, text, order.margin)) count += part;
     return { id, count };
   }
   if (order.kind === "encode") return { id, tokens: Array.from(tokensOf(tokenizer, order.text)).flat() };

@@ -9,6 +9,7 @@
  */
 
 import { processWide } from "../platform/process-wide.ts";
+import { MARGINS, type TokenizerKind } from "./bound.ts";
 import { type CountOptions, TokenCounter } from "./counter.ts";
 
 export { type CountOptions, TooBusyToCountError } from "./counter.ts";
@@ -21,6 +22,15 @@ const counter = processWide("token counter", () => new TokenCounter());
  */
 export function countTextTokens(text: string | readonly string[], options?: CountOptions): Promise<number> {
   return counter.count(typeof text === "string" ? [text] : text, options);
+}
+
+/**
+ * How many tokens of a tokenizer of this kind all the texts have at most. Takes no time of the main thread.
+ * @throws TooBusyToCountError if there is no time for it now.
+ */
+export async function boundTextTokens(texts: readonly string[], kind: TokenizerKind, lane?: string): Promise<number> {
+  if (kind !== "o200k") return counter.bound(texts, MARGINS[kind], lane);
+  return Math.ceil((await counter.count(texts, { purpose: "ask", ...(lane === undefined ? {} : { lane }) })) * MARGINS.o200k);
 }
 
 /** The tokens of `text`; `decodeTokens` gives the same text back (lone surrogates become U+FFFD). */

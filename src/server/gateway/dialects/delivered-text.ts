@@ -1,4 +1,5 @@
-import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
+import type { TokenizerKind } from "../../pricing/bound.ts";
+import { boundTextTokens, countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import { eventData, parseData } from "./server-sent-events.ts";
 
 /** Hands out the texts that the model wrote in one event, each under the name of what it goes on with. */
@@ -77,17 +78,17 @@ export class DeliveredText {
     return countTextTokens([...this.#texts.values()], { lane: this.#lane });
   }
 
-  async count(margin: number): Promise<void> {
+  /** Makes the bound closer, for a tokenizer of this kind, if there is time for it. */
+  async count(tokenizer: TokenizerKind): Promise<void> {
     this.#fold();
     const [bound, texts] = [this.#textBound, this.#texts.size];
-    let counted: number;
+    let tokens: number;
     try {
-      counted = await countTextTokens([...this.#texts.values()], { lane: this.#lane, purpose: "ask" });
+      tokens = (await boundTextTokens([...this.#texts.values()], tokenizer, this.#lane)) + texts * BEGINNING_TOKENS;
     } catch (error) {
       if (error instanceof TooBusyToCountError) return;
       throw error;
     }
-    const tokens = Math.ceil(counted * margin) + texts * BEGINNING_TOKENS;
     // What was added meanwhile is in the bound by its bytes.
     this.#counted = Math.max(this.#counted, bound - tokens);
   }

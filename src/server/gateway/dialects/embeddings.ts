@@ -1,7 +1,8 @@
+import { mostTokens } from "../../pricing/bound.ts";
 import { countTextTokens } from "../../pricing/tokens.ts";
 import { ChatMeter } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
-import { countForBound, noParts, once } from "./prompt.ts";
+import { boundTokens, noParts, once } from "./prompt.ts";
 import { begin, pricedFields, wrong } from "./read.ts";
 import { readUsage } from "./usage.ts";
 
@@ -10,8 +11,8 @@ export const embeddings: Dialect = {
   upstreamPath: "/embeddings",
   read,
   closerPromptBound: once(async (request, lane) => {
-    const tokens = await countForBound(request, lane, JSON.stringify(request.body.input));
-    return tokens === null ? request.promptBound : Math.min(request.promptBound, Math.ceil(tokens * 1.5));
+    const tokens = await boundTokens(request, lane, JSON.stringify(request.body.input));
+    return tokens === null ? request.promptBound : Math.min(request.promptBound, tokens);
   }),
   countPrompt: once(({ body }, lane) => countTextTokens(JSON.stringify(body.input), { lane })),
   headers: (_request, upstream) => upstream.headers,
@@ -37,7 +38,7 @@ function read(text: string): CompletionRequest {
     parts: noParts(),
     instructions: 0,
     // Each input has a context of its own, so the model's does not bound their sum.
-    promptBound: Buffer.byteLength(text),
+    promptBound: mostTokens(text),
     cacheWrites: "none",
     predictionBytes: 0,
     onlyProviderCounts: false,

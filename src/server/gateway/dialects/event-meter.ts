@@ -1,4 +1,5 @@
 import type { AppError } from "../../platform/errors.ts";
+import type { TokenizerKind } from "../../pricing/bound.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { DeliveredText, type TextReader } from "./delivered-text.ts";
 import { isObject } from "./read.ts";
@@ -139,9 +140,9 @@ export abstract class EventMeter {
     return this.delivered.closerBound();
   }
 
-  /** Makes that bound closer, by tokenizer, if there is time for it; `margin` is for models with another tokenizer. */
-  async count(margin: number): Promise<void> {
-    await this.delivered.count(margin);
+  /** Makes that bound closer, by tokenizer, if there is time for it. */
+  async count(tokenizer: TokenizerKind): Promise<void> {
+    await this.delivered.count(tokenizer);
   }
 
   /** What the provider sent after its last whole event: a stream may end without the empty line. */

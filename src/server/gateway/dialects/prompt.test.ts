@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { dialectCases, readWith } from "#testing/dialects.ts";
 import { countTextTokens } from "../../pricing/tokens.ts";
+import { chatCompletions } from "./chat-completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { couldNotCount } from "./prompt.ts";
 
@@ -85,3 +86,25 @@ describe.each([
     expect(couldNotCount(again)).toBe(false);
   }, 20_000);
 });
+
+test.each(["gemini-3.5-flash-lite", "mistral-small-2603", "claude-haiku-4-5", "groq/openai/gpt-oss-20b", "text-embedding-3-small"])(
+  "%s has a closer bound of at least one token for each digit and each byte of Georgian, and so in its bound by bytes what NFKC adds",
+  async (model) => {
+    const digits = "3141592653".repeat(200);
+    const georgian = "მთის სოფელში ".repeat(100);
+    const armenian = "և".repeat(1_000);
+    for (const [text, least] of [
+      [digits, 2_000],
+      [georgian, Buffer.byteLength(georgian.replaceAll(" ", ""))],
+      [armenian, 4_000],
+    ] as const) {
+      const request =
+        model === "text-embedding-3-small"
+          ? embeddings.read(JSON.stringify({ model, input: text }), () => null)
+          : chatCompletions.read(JSON.stringify({ model, messages: [{ role: "user", content: text }] }), () => null);
+      const dialect = model === "text-embedding-3-small" ? embeddings : chatCompletions;
+      expect(await dialect.closerPromptBound(request, "scripts")).toBeGreaterThanOrEqual(least);
+      expect(request.promptBound).toBeGreaterThanOrEqual(least);
+    }
+  },
+);

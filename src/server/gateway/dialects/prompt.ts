@@ -1,5 +1,6 @@
+import { mostTokens, tokenizerOf } from "../../pricing/bound.ts";
 import type { Model } from "../../pricing/models.ts";
-import { countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
+import { boundTextTokens, countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import type { Body, CompletionRequest, Parts } from "./dialect.ts";
 import { withoutStrings } from "./json-text.ts";
 
@@ -19,36 +20,30 @@ export function countImage(url: unknown, parts: Parts): void {
 }
 
 /**
- * Every tokenizer in use makes at most one token of a byte, and the JSON around a
- * message is longer than what the provider adds to it. Images are not billed by
- * their bytes, so their data is taken out and their own bound put in.
+ * What `mostTokens` says of the whole body: the JSON around a message is longer than what the provider adds to it.
+ * Images are not billed by their bytes, so their data is taken out and their own bound put in.
  */
 export function boundByBytes(text: string, parts: Parts, instructions: number, model: Model): number {
   if (parts.unbounded) return model.contextLength;
   const dataBytes = parts.imageData.reduce((sum, { length }) => sum + length, 0);
-  const bytes = Buffer.byteLength(text) - dataBytes + 16;
+  const bytes = mostTokens(text) - dataBytes + 16;
   return Math.min(model.contextLength, bytes + instructions + parts.images * imageTokens(model));
 }
 
-/**
- * The same by tokenizer. Providers other than OpenAI cut text differently, so theirs
- * gets half as much again.
- */
+/** The same by tokenizer: as `closerBound` says where the model has another than the one that is here. */
 export const closerPromptBound = once(async (request, lane) => {
   const { model, parts, instructions } = request;
   if (parts.unbounded || parts.audio > 0) return request.promptBound;
-  const tokens = await countForBound(request, lane, withoutStrings(request.text, parts.imageData));
+  const tokens = await boundTokens(request, lane, withoutStrings(request.text, parts.imageData));
   if (tokens === null) return request.promptBound;
-  const margin = model.provider === "openai" ? 1.05 : 1.5;
-  const bound = Math.ceil(tokens * margin) + 16 + instructions + parts.images * imageTokens(model);
-  return Math.min(request.promptBound, bound);
+  return Math.min(request.promptBound, tokens + 16 + instructions + parts.images * imageTokens(model));
 });
 
-/** The tokens of a text that a request has not paid for yet; null when they can't be had now, or are not worth the time. */
-export async function countForBound(request: CompletionRequest, lane: string, text: string): Promise<number | null> {
+/** The tokens at most of a text that a request has not paid for yet; null when they can't be had now, or are not worth the time. */
+export async function boundTokens(request: CompletionRequest, lane: string, text: string): Promise<number | null> {
   if (Buffer.byteLength(text) > MOST_BYTES_FOR_A_BOUND) return null;
   try {
-    return await countTextTokens(text, { lane, purpose: "ask" });
+    return await boundTextTokens([text], tokenizerOf(request.model), lane);
   } catch (error) {
     // By name: a page server may have loaded the tokenizer's files a second time.
     if ((error as Error).name !== TooBusyToCountError.name) throw error;
