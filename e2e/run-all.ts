@@ -24,6 +24,7 @@ process.env.CI ??= "true";
 await check("Prisma client", () => node("prisma/generate.ts"));
 await check("lint and format", () => bin("@biomejs/biome/bin/biome", "check", "."));
 await check("import directions", () => node("lint/imports.ts"));
+await check("words of docs/style.md", () => node("lint/prose.ts"));
 await check("types", () => bin("typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"));
 await check("a PgBouncer for the tests of poolers", async () => {
   ensurePgBouncer();

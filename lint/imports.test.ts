@@ -72,7 +72,7 @@ describe("a planted import is refused", () => {
     ["a path of its own making", `const x = await import(folder + "/auth.ts");`],
     ["a test", `import { x } from "./price.test.ts";`],
     ["what has no room", `import { x } from "../../../bench/load.ts";`],
-  ])("however it is written: %s", (_, line) => {
+  ])("in any form: %s", (_, line) => {
     expect(refusals("src/server/pricing/planted.ts", `// a line before\n${line}\n`)).toEqual([
       expect.stringContaining("src/server/pricing/planted.ts:2 "),
     ]);

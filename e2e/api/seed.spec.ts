@@ -62,7 +62,7 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
     expect(body.usage.total_tokens).toBe(body.usage.prompt_tokens + body.usage.completion_tokens);
   });
 
-  await test.step("a stream is too", async () => {
+  await test.step("a stream is billed to the linked user", async () => {
     const answer = await paste(stream);
     expect([answer.status, answer.headers.get("x-quota-simulated")]).toEqual([200, "true"]);
     const events = eventsOf(answer.text);
@@ -94,7 +94,7 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
     expect([answer.status, JSON.parse(answer.text).error.code]).toEqual([402, "insufficient_credits"]);
   });
 
-  await test.step("unlinking answers as the seed says, and after it everything is 404", async () => {
+  await test.step("unlinking answers as the printed text says, and later requests for the user are 404", async () => {
     const answer = await paste(unlink);
     expect([answer.status, answer.text]).toEqual([200, '{"success":true}']);
     for (const command of commands) {

@@ -129,7 +129,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
   // However long the conversation is, the page around it does not scroll.
   expect(await page.evaluate(() => document.documentElement.scrollHeight <= window.innerHeight)).toBe(true);
 
-  await test.step("the question survives a reload, and is asked again once there is more to spend", async () => {
+  await test.step("the question survives a reload, and is sent again after the limit was raised", async () => {
     await page.reload();
     await expect(stopped).toBeVisible();
     const [wallet] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Open your wallet" }).click()]);
@@ -146,7 +146,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
     await expect(page.getByText("of $1.00 this month")).toBeVisible();
   });
 
-  await test.step("disconnecting asks once, with the keyboard too", async () => {
+  await test.step("disconnecting asks for one confirmation, by keyboard too", async () => {
     await page.getByRole("button", { name: "Disconnect" }).focus();
     await page.keyboard.press("Enter");
     await expect(page.getByRole("button", { name: "Yes, disconnect" })).toBeFocused();
@@ -155,7 +155,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
     expect(await server.db.prisma.linkedUser.count({ where: { appId: example.client.appId, externalUserId: "acme_ada" } })).toBe(0);
   });
 
-  await test.step("the app heard of all of it", async () => {
+  await test.step("the app received an event for each of these", async () => {
     await page.getByText("Webhooks that this app received about you").click();
     const news = page.getByRole("list", { name: "Webhooks" });
     await expect(news.getByText("user.connected")).toBeVisible();
@@ -201,7 +201,7 @@ test("out of credits: the person tops up, comes back, and the question that wait
   await expect(page.getByText("Not answered yet:")).toHaveCount(0);
   await expect.poll(() => balanceOn(page)).toBeGreaterThan(4.9);
 
-  await test.step("an answer that they stop is stopped at the provider, and no fault of the app", async () => {
+  await test.step("stopping an answer aborts the upstream request, and is no error in the app", async () => {
     const marker = crypto.randomUUID();
     const answer = upstream.on(
       marker,
@@ -224,7 +224,7 @@ test("out of credits: the person tops up, comes back, and the question that wait
     expect(example.output()).not.toMatch(/abort|error/i);
   });
 
-  await test.step("the app learns of a link that was ended elsewhere, says so, and keeps the question", async () => {
+  await test.step("the app finds a link that was ended at Quota, says so, and keeps the question", async () => {
     const ended = await call(server, "/v1/users/acme_cleo/link", { key: example.client.key, method: "DELETE" });
     expect(ended.json).toEqual({ success: true });
     await ask(page, "Are you still there?");

@@ -43,7 +43,7 @@ test.each([
   ["the same host over plain http, in a browser without the header", { host: "acme.example", origin: "http://acme.example" }],
   ["a page without an origin", { host: "acme.example", origin: "null" }],
   ["a program that says nothing", { host: "acme.example" }],
-])("nobody else may: %s", async (_, headers) => {
+])("other pages and programs may not post: %s", async (_, headers) => {
   expect(await post(headers, "https://acme.example")).toBe(403);
 });
 

@@ -36,7 +36,7 @@ test.each([
   ["a plain path", `/chat/${"a".repeat(1_500)}?q=1#here`],
   ["percent signs, which take three bytes each in a cookie that keeps them as they are", `/chat?q=${"%C3%A9".repeat(240)}#here`],
   ["quotes and braces", `/chat?filter=${'{"a":["b"]},'.repeat(60)}`],
-])("an attempt that began at a long address is known when the person comes back, and they end where they were: %s", async (_, returnTo) => {
+])("an attempt that began at a long address is recognized at the callback, which returns to that address: %s", async (_, returnTo) => {
   const tab = browser("ada");
   const back = await tab.comeBack(await tab.begin(returnTo));
   expect(back.searchParams.get("quota_error")).toBe("access_denied");

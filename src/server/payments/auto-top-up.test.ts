@@ -136,7 +136,7 @@ onBothDatabases("automatic top-ups", (db) => {
   test.each([
     ["declined", "Your card was declined."],
     ["authentication_required", "Your bank wants you to confirm the payment yourself."],
-  ] as const)("are stopped when the card is %s, with one mail, until the person puts them on again", async (card, problem) => {
+  ] as const)("are stopped when the card is %s, with one mail, until the user turns them on again", async (card, problem) => {
     const mara = await withCard();
     fake().setCard(mara.card, card);
     await mara.spend(9_000_000n);
@@ -352,7 +352,7 @@ onBothDatabases("automatic top-ups", (db) => {
       "the customer was deleted",
       async ({ customer }: { customer: string }) => void (await openStripe(fake().secretKey, fake().url).customers.del(customer)),
     ],
-  ] as const)("are stopped when %s at Stripe, and the next card makes them work again", async (_what, lose) => {
+  ] as const)("are stopped when %s at Stripe, and start again with the next card", async (_what, lose) => {
     const mara = await withCard();
     await lose(mara);
     await mara.spend(9_000_000n);

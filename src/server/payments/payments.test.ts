@@ -59,15 +59,18 @@ onBothDatabases("payments through Stripe", (db) => {
     test.each([
       [false, { state: "stopped", problem: "Your card is no longer on file.", card: null }],
       [true, { state: "on", problem: null, card: "Visa •••• 4242" }],
-    ])("a customer that was deleted at Stripe had the card of automatic top-ups; it is left again: %s", async (saveCard, settings) => {
-      const mara = await person();
-      await startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
-      await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
-      expect((await autoTopUpOf(mara.walletId)).state).toBe("on");
-      await db().prisma.billing.update({ where: { userId: mara.id }, data: { customerId: `cus_gone${mara.id}` } });
-      await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard })));
-      expect(await autoTopUpOf(mara.walletId)).toMatchObject(settings);
-    });
+    ])(
+      "after the customer was deleted at Stripe automatic top-ups stop, unless the next checkout saves a card: %s",
+      async (saveCard, settings) => {
+        const mara = await person();
+        await startAutoTopUp(mara.owner, { threshold: 2_000_000n, packageId: "usd_10", monthlyMaximum: 30_000_000n });
+        await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard: true })));
+        expect((await autoTopUpOf(mara.walletId)).state).toBe("on");
+        await db().prisma.billing.update({ where: { userId: mara.id }, data: { customerId: `cus_gone${mara.id}` } });
+        await deliverAll(fake().pay(await mara.checkout("usd_10", { saveCard })));
+        expect(await autoTopUpOf(mara.walletId)).toMatchObject(settings);
+      },
+    );
 
     test("is not opened when Stripe fails, and answers with an error", async () => {
       const mara = await person();

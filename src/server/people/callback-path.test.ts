@@ -9,7 +9,7 @@ describe("after signing in", () => {
     ["/dashboard", "/dashboard"],
     ["/dashboard/1/usage?model=gpt-4o#top", "/dashboard/1/usage?model=gpt-4o#top"],
     ["http://localhost:3000/dashboard", "/dashboard"],
-  ])("people return to %s on this server", (callbackUrl, path) => {
+  ])("signing in returns to %s on this server", (callbackUrl, path) => {
     expect(go(callbackUrl)).toBe(path);
   });
 
@@ -29,7 +29,7 @@ describe("after signing in", () => {
     "",
     undefined,
     ["/dashboard"],
-  ])("%j sends nobody away from this server", (callbackUrl) => {
+  ])("%j does not lead away from this server", (callbackUrl) => {
     expect(go(callbackUrl)).toBe("/wallet");
   });
 });

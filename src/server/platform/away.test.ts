@@ -37,6 +37,6 @@ test.each([
   ["a provider's code that looks like one of Postgres", Object.assign(new Error("no"), { code: "53300" })],
   ["no error", null],
   ["a text", "Connection terminated"],
-])("something else is wrong: %s", (_name, error) => {
+])("the database is not away: %s", (_name, error) => {
   expect(isDatabaseAway(error)).toBe(false);
 });

@@ -132,7 +132,7 @@ test("an owner in another container of this machine is dead when the kernel's lo
 test.each([
   ["on another machine", { machine: "another kernel", host: "elsewhere" }],
   ["in another container that has no lock of the kernel", { processes: "pid:[1]", held: false }],
-])("an owner %s keeps its folder for as long as it touches the file", async (_, differs) => {
+])("an owner %s keeps its folder while it touches the file", async (_, differs) => {
   await owned({ ...(await ownRecord()), nonce: "x", ...differs });
   await expect(take()).rejects.toThrow("in use by process");
   await untouched();
@@ -162,7 +162,7 @@ test.skipIf(process.platform === "win32").each([
       await chmod(folder, 0o755);
     },
   ],
-])("nobody but its owner may enter the folder of %s", async (_, before) => {
+])("only its owner may enter the folder of %s", async (_, before) => {
   await before();
   const db = await openDatabase({ dataDir: folder });
   expect((await stat(folder)).mode & 0o777).toBe(0o700);
@@ -193,19 +193,22 @@ test.each([
   ["ledger:mend-dates", "../ledger/mend-dates-command.ts", 2, "The dates could not be put right"],
   ["usage:refold", "../usage/refold-command.ts", 2, "The sums of usage could not be made anew"],
   ["oauth:rotate-keys", "../connect/rotate-keys-command.ts", 1, "The keys could not be rotated"],
-])("%s says in one sentence that a process has the folder, also when that is stopped", async (_, command, code, sentence) => {
-  const { pid, stopped } = await owner("kernel");
-  await stopped();
-  await untouched();
-  const child = spawn(process.execPath, [fileURLToPath(new URL(command, import.meta.url))], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH, NODE_ENV: "test", QUOTA_DATA_DIR: parent },
-  });
-  const exited = once(child, "exit");
-  const [out, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  expect((await exited)[0]).toBe(code);
-  expect(out).toBe("");
-  expect(errors.trim()).toBe(
-    `${sentence}: The embedded database beside ${folder}.lock is in use by process ${pid}: stop that one first, or set DATABASE_URL to share a Postgres.`,
-  );
-});
+])(
+  "%s fails with one sentence that names the process that has the folder, also when that process is stopped",
+  async (_, command, code, sentence) => {
+    const { pid, stopped } = await owner("kernel");
+    await stopped();
+    await untouched();
+    const child = spawn(process.execPath, [fileURLToPath(new URL(command, import.meta.url))], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { PATH: process.env.PATH, NODE_ENV: "test", QUOTA_DATA_DIR: parent },
+    });
+    const exited = once(child, "exit");
+    const [out, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    expect((await exited)[0]).toBe(code);
+    expect(out).toBe("");
+    expect(errors.trim()).toBe(
+      `${sentence}: The embedded database beside ${folder}.lock is in use by process ${pid}: stop that one first, or set DATABASE_URL to share a Postgres.`,
+    );
+  },
+);

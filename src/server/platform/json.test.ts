@@ -23,7 +23,7 @@ test.each([
   ["", null],
   ['"', null],
   ['["an end that never comes', null],
-])("%s has too much or not", (text, excess) => {
+])("the bounds are exact for %s", (text, excess) => {
   expect(excessOf(text, bounds)).toBe(excess);
 });
 

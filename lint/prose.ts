@@ -1,0 +1,73 @@
+import { globSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseSync, Visitor } from "rolldown/utils";
+import { repository } from "./imports.ts";
+
+/**
+ * `node lint/prose.ts`: refuses words of docs/style.md that hide the subject or the end of a wait, in comments and in
+ * tests' titles. Text in backticks is code and is not checked; neither are other strings, which may be interface text.
+ */
+const WORDS = /\b(whoever|whomever|nobody|somebody|anybody|everybody|meanwhile|by then)\b/gi;
+
+/** Folders that still have such words. A test fails for an entry without any, so the list only gets shorter. */
+export const NOT_YET = [
+  "src/server/connect/",
+  "src/server/gateway/",
+  "src/server/http/",
+  "src/server/ledger/",
+  "src/server/pricing/",
+  "src/server/start/",
+  "src/server/trpc/",
+  "src/server/webhooks/",
+];
+
+const TITLED = new Set(["describe", "inEveryZone", "onBothDatabases", "test"]);
+
+/** The refused words of a file, one line each. */
+export function refusals(file: string, text: string): string[] {
+  const { program, comments, errors } = parseSync(file, text);
+  if (errors[0]) throw new Error(`${file} can't be parsed: ${errors[0].message}`);
+  const prose = comments.map(({ start, value }) => ({ start, value }));
+  new Visitor({
+    CallExpression({ callee, arguments: [title] }) {
+      if (!title || !TITLED.has(rootName(callee) ?? "")) return;
+      if (title.type === "Literal" && typeof title.value === "string") prose.push({ start: title.start, value: title.value });
+      if (title.type === "TemplateLiteral") for (const { start, value } of title.quasis) prose.push({ start, value: value.cooked ?? "" });
+    },
+  }).visit(program);
+  return prose.flatMap(({ start, value }) =>
+    [...value.replace(/`[^`\n]*`/g, (code) => " ".repeat(code.length)).matchAll(WORDS)].map(({ 0: word, index }) => {
+      const line = text.slice(0, start).split("\n").length + value.slice(0, index).split("\n").length - 1;
+      return `${file}:${line} says "${word}": name who or when (docs/style.md).`;
+    }),
+  );
+}
+
+type Callee = { type: string; name?: unknown; object?: Callee; callee?: Callee; tag?: Callee };
+
+/** `test` of `test(…)`, `test.skip(…)` and `test.each(…)(…)`. */
+function rootName(callee: Callee): string | undefined {
+  if (callee.type === "Identifier") return String(callee.name);
+  const inner = callee.object ?? callee.callee ?? callee.tag;
+  return inner && rootName(inner);
+}
+
+/** The files that are checked, as paths from the repository's root. */
+export function sources(root = repository): string[] {
+  return globSync("{src,prisma,packages,bench,docs,e2e,examples,faults,lint,mutations}/**/*.{ts,tsx}", {
+    cwd: root,
+    exclude: (file) => /(^|\/)(node_modules|dist|\.next|generated|site)$/.test(file.split(path.sep).join("/")),
+  })
+    .map((file) => file.split(path.sep).join("/"))
+    .filter((file) => !file.endsWith(".d.ts"));
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const root = process.argv[2] ?? repository;
+  const files = sources(root).filter((file) => !NOT_YET.some((folder) => file.startsWith(folder)));
+  const refused = files.flatMap((file) => refusals(file, readFileSync(path.join(root, file), "utf8")));
+  for (const each of refused) console.error(each);
+  console.log(`${files.length} files, ${refused.length} words refused`);
+  process.exitCode = refused.length > 0 ? 1 : 0;
+}
