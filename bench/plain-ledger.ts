@@ -22,7 +22,7 @@ export function openPlainLedger(url: string, connections: number): PlainLedger {
     connectionTimeoutMillis: 10_000,
     // Whoever waits for its turn keeps its connections, and the plans they have made.
     idleTimeoutMillis: 0,
-    // As in ledger_post: a statement is planned once for a connection, because planning takes
+    // As in post_batch: a statement is planned once for a connection, because planning takes
     // longer than the work, and for tables that grow, although they may be empty just then.
     options: ["plan_cache_mode=force_generic_plan", "jit=off", "enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"]
       .map((setting) => `-c ${setting}`)

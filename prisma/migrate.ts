@@ -4,20 +4,22 @@ import { fileURLToPath } from "node:url";
 import type { MigrationList } from "@prisma/schema-engine-wasm";
 import type { Database } from "../src/server/platform/db.ts";
 import { schemaEngine } from "./engine.ts";
+import { readSources, refuseNewerSources, sourcesScript } from "./sources.ts";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const everything = { externalTables: [], externalEnums: [] };
 
 /**
- * Brings a database up to the newest migration; says which ones it applied.
- * Several servers may start at once: one migrates, the others wait for it.
- * Throws, and changes nothing more, when a migration fails or when the database
- * has migrations that this version does not know.
+ * Brings a database up to the newest migration, and its functions to their sources; says
+ * which of either it applied. Several servers may start at once: one migrates, the others
+ * wait for it. Throws, and changes nothing more, when a migration or the sources fail, or
+ * when the database has migrations that this version does not know, or newer functions.
+ * `upTo`: the last migration of a version before, for tests that begin with its database.
  */
-export async function migrate(db: Database): Promise<string[]> {
-  return db.exclusively(async (adapterFactory) => {
+export async function migrate(db: Database, { upTo }: { upTo?: string } = {}): Promise<string[]> {
+  return db.exclusively(async (adapterFactory, runScript) => {
     const engine = await schemaEngine(adapterFactory, await readSchema());
-    const migrationsList = await readMigrations();
+    const migrationsList = await readMigrations(upTo);
     const state = await engine.diagnoseMigrationHistory({
       migrationsList,
       optInToShadowDatabase: false,
@@ -29,8 +31,13 @@ export async function migrate(db: Database): Promise<string[]> {
     if (state.history !== null && state.history.diagnostic !== "databaseIsBehind") {
       throw new Error("This database was migrated by a newer version of Quota. Start that version instead.");
     }
+    await refuseNewerSources(db.sql);
     const { appliedMigrationNames } = await engine.applyMigrations({ migrationsList, filters: everything });
-    return appliedMigrationNames;
+    if (upTo !== undefined) return appliedMigrationNames;
+    const sources = await sourcesScript(db.sql, await readSources());
+    if (sources === null) return appliedMigrationNames;
+    await runScript(sources.text);
+    return [...appliedMigrationNames, ...sources.names];
   });
 }
 
@@ -70,11 +77,12 @@ async function readSchema(): Promise<string> {
   return readFile(path.join(here, "schema.prisma"), "utf8");
 }
 
-async function readMigrations(): Promise<MigrationList> {
+async function readMigrations(upTo?: string): Promise<MigrationList> {
   const baseDir = path.join(here, "migrations");
   const names = (await readdir(baseDir, { withFileTypes: true }))
     .filter((entry) => entry.isDirectory())
     .map((entry) => entry.name)
+    .filter((name) => upTo === undefined || name <= upTo)
     .sort();
   const migrationDirectories = await Promise.all(
     names.map(async (name) => ({

@@ -28,7 +28,7 @@ async function shop(db: Database) {
 type Shop = Awaited<ReturnType<typeof shop>>;
 type Terms = Parameters<typeof holdRequest>[1];
 
-/** The two functions that decide a request: the one for a request that came alone, and the one for batches. */
+/** The functions that decide a request: the one for a request that came alone, and the one for batches, which asks for tokens only where there are some. */
 const forms: Record<string, (db: Database, request: HoldRequest) => Promise<HoldVerdict | undefined>> = {
   "asked alone": async (db, request) => (await hold(db.sql, [request]))[0],
   "asked in a batch": async (db, request) => {
@@ -42,6 +42,19 @@ const forms: Record<string, (db: Database, request: HoldRequest) => Promise<Hold
       holdRequest(developer),
     ]);
     expect([first, second, third]).toMatchObject([paid, paid, { kind: "held", payer: { walletId: owner.walletId, linkedUserId: null } }]);
+    return verdict;
+  },
+  "asked in a batch where others have keys": async (db, request) => {
+    const { user, link, owner, developer } = await shop(db);
+    const [first, verdict, second] = await hold(db.sql, [
+      holdRequest(user, { externalUserId: link.externalUserId }),
+      request,
+      holdRequest(developer),
+    ]);
+    expect([first, second]).toMatchObject([
+      { kind: "held", payer: { linkedUserId: link.id, markupBps: 1_000 } },
+      { kind: "held", payer: { walletId: owner.walletId, linkedUserId: null } },
+    ]);
     return verdict;
   },
 };
@@ -107,7 +120,7 @@ onBothDatabases("who pays", (db) => {
 
         test("pays nothing without credits.spend", async () => {
           const at = await shop(db());
-          for (const scope of ["credits.read", "", "openid profile"]) {
+          for (const scope of ["credits.read", "", "openid profile", "credits.spendings"]) {
             await change(at, { scope });
             expect(await ask(at)).toMatchObject(refusal(byToken ? "insufficient_scope" : "not_found"));
           }
@@ -258,6 +271,9 @@ onBothDatabases("who pays", (db) => {
         expect(await ask(at.user)).toMatchObject(refusal("invalid_api_key"));
         await db().prisma.oAuthRecord.deleteMany({ where: { kind: "Grant", grantId: at.token.grantId } });
         expect(await ask(at.token)).toMatchObject(refusal("invalid_api_key"));
+        const signIn = await makeToken(db(), { id: null, appId: at.app.id, userId: at.person.id }, { scope: "openid" });
+        await db().prisma.oAuthRecord.deleteMany({ where: { kind: "Grant", grantId: signIn.grantId } });
+        expect(await ask(signIn)).toMatchObject(refusal("invalid_api_key"));
       });
 
       test("buys what the app asked for with it: nothing without credits.spend, no balance without credits.read", async () => {
@@ -271,4 +287,12 @@ onBothDatabases("who pays", (db) => {
       });
     });
   }
+
+  test("the law is inlined where it is asked: nothing of it is called for each request", async () => {
+    const asked = "unnest('{a}'::bytea[], '{t}'::bool[], '{a}'::text[], '{a}'::text[]) q(credential, by_token, named, model)";
+    const text = `EXPLAIN (VERBOSE) SELECT p.* FROM ${asked} LEFT JOIN LATERAL payer_of(q.credential, q.by_token, q.named, q.model) p ON true`;
+    const plan = (await db().sql.query({ name: "", text }, [])).map((row) => String(row["QUERY PLAN"])).join("\n");
+    expect(plan).toContain("linked_user");
+    expect(plan).not.toMatch(/payer_|verdict_of|verdict_without|scope_grants|models_allow/);
+  });
 });

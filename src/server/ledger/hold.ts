@@ -1,4 +1,5 @@
 import { v7 as uuidv7 } from "uuid";
+import { GrowthVerdict as GrowthWord, HoldVerdict as HoldWord, SettleVerdict as SettleWord } from "../../generated/prisma/enums.ts";
 import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { bytesArray, plainArray, textArray, toBigInt, toBigIntOrNull } from "../platform/sql.ts";
 
@@ -32,16 +33,8 @@ export type HoldRequest = {
   lifetimeMs: number;
 };
 
-export type HoldRefusal =
-  | "invalid_api_key"
-  | "user_required"
-  | "not_found"
-  | "model_not_allowed"
-  | "insufficient_credits"
-  | "spending_limit_reached"
-  | "insufficient_scope"
-  /** The payer has enough, but requests under way hold it: nothing has to be added. */
-  | "credits_on_hold";
+/** `credits_on_hold`: the payer has enough, but requests under way hold it, so nothing has to be added. */
+export type HoldRefusal = Exclude<HoldWord, "held" | "limit_due" | "locked">;
 
 export type HoldVerdict =
   | {
@@ -97,28 +90,21 @@ function notLocked<Verdict extends { kind: string }>(verdict: Verdict | Locked):
   return verdict as Verdict;
 }
 
-// The numbers are the function's.
-const refusals: Readonly<Record<number, HoldRefusal>> = {
-  1: "invalid_api_key",
-  2: "user_required",
-  3: "not_found",
-  4: "model_not_allowed",
-  5: "insufficient_credits",
-  6: "spending_limit_reached",
-  8: "insufficient_scope",
-  10: "credits_on_hold",
-};
-const LIMIT_DUE = 7;
-const LOCKED = 9;
+/** The word of an enum of the database. */
+function oneOf<Word extends string>(words: Readonly<Record<string, Word>>, found: unknown): Word {
+  const word = typeof found === "string" ? words[found] : undefined;
+  if (word === undefined) throw new Error(`unknown verdict ${String(found)}`);
+  return word;
+}
 
 /** What the function says of each request, one array for each column. */
 type Columns = Record<string, readonly unknown[] | null>;
 
 function readVerdict(columns: Columns, index: number, id: string): HoldVerdict | Locked {
   const at = (name: string) => columns[name]?.[index] ?? null;
-  const code = Number(at("verdict"));
-  if (code === LIMIT_DUE) return { kind: "limit_due", linkedUserId: String(at("link_ids")) };
-  if (code === LOCKED) return { kind: "locked", accountId: String(at("locked")) };
+  const verdict = oneOf(HoldWord, at("verdict"));
+  if (verdict === "limit_due") return { kind: "limit_due", linkedUserId: String(at("link_ids")) };
+  if (verdict === "locked") return { kind: "locked", accountId: String(at("locked")) };
   const text = (name: string) => (at(name) === null ? null : String(at(name)));
   const walletId = text("wallet_ids");
   const payer: Payer | null =
@@ -134,12 +120,13 @@ function readVerdict(columns: Columns, index: number, id: string): HoldVerdict |
           limitId: text("limit_ids"),
           mayReadBalance: at("may_read") === true || at("may_read") === "t",
         };
-  if (code === 0 && payer !== null) return { kind: "held", id, amount: toBigInt(at("granted")), payer };
-  const reason = refusals[code];
-  if (reason === undefined) throw new Error(`unknown verdict ${code}`);
+  if (verdict === "held") {
+    if (payer === null) throw new Error(`hold ${id} has no payer`);
+    return { kind: "held", id, amount: toBigInt(at("granted")), payer };
+  }
   return {
     kind: "refused",
-    reason,
+    reason: verdict,
     payer,
     available: toBigIntOrNull(at("can_spend")),
     needed: toBigIntOrNull(at("needed")),
@@ -210,7 +197,7 @@ export async function settle(sql: Sql, settlements: readonly Settlement[]): Prom
 /**
  * Settlements and then holds, in one commit: what the former give back is there for
  * the latter. The work is done by the function of the same name in the database
- * (prisma/migrations, ledger_post). With `skipLocked` it waits for no account: what
+ * (sql/post.sql). With `skipLocked` it waits for no account: what
  * needs one that somebody else has locked is answered `locked`, the rest is done.
  */
 export async function post(
@@ -222,8 +209,7 @@ export async function post(
   const [settlement] = settlements;
   const [request] = requests;
   if (settlement !== undefined && settlements.length === 1 && request === undefined) return settleOne(sql, settlement, skipLocked);
-  if (request !== undefined && requests.length === 1 && settlement === undefined && !request.byToken)
-    return holdOne(sql, request, skipLocked);
+  if (request !== undefined && requests.length === 1 && settlement === undefined) return holdOne(sql, request, skipLocked);
   const [columns] = (await sql.query(postStatement, [
     plainArray(settlements.map((each) => each.id)),
     plainArray(settlements.map((each) => each.base)),
@@ -260,9 +246,11 @@ export async function post(
 export type Posted = { settlements: (SettleVerdict | Locked)[]; holds: (HoldVerdict | Locked)[] };
 
 const postStatement: Statement = {
-  name: "ledger_post",
+  name: "post_batch",
   plainArrays: true,
-  text: `SELECT * FROM ledger_post($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[],
+  text: `SELECT settled::text[], charged, balance, verdict::text[], granted, can_spend, needed, app_ids, key_ids, modes::text[], markups, link_ids,
+      wallet_ids, limit_ids, may_read, released, locked, settle_locked
+    FROM post_batch($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[], $8::int[], $9::int[],
     $10::text[], $11::bool[], $12::int[], $13::int[], $14::uuid, $15::uuid[], $16::bytea[], $17::bool[], $18::text[], $19::bigint[], $20::bigint[],
     $21::text[], $22::int[], $23::bigint[], $24::bool[], $25::bool)`,
 };
@@ -292,6 +280,7 @@ async function holdOne(sql: Sql, request: HoldRequest, skipLocked: boolean): Pro
   const [row] = await sql.query(holdOneStatement, [
     request.id,
     request.credentialHash,
+    request.byToken,
     request.externalUserId,
     String(request.desiredBase),
     String(request.minimumBase),
@@ -308,30 +297,22 @@ function columnsOf(row: Row | undefined): Columns {
   return Object.fromEntries(Object.entries(row ?? {}).map(([name, value]) => [name, [value]]));
 }
 
-// With one that came alone the function need not think of others (prisma/migrations, ledger_hold_one).
+// With one that came alone the function need not think of others (sql/settle.sql, sql/reserve.sql).
 const settleOneStatement: Statement = {
-  name: "ledger_settle_one",
-  text: `SELECT * FROM ledger_settle_one($1::uuid, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::int, $8::int, $9::int, $10::text, $11::bool,
+  name: "settle_hold",
+  text: `SELECT * FROM settle_hold($1::uuid, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::int, $8::int, $9::int, $10::text, $11::bool,
     $12::int, $13::int, $14::uuid, $15::bool)`,
 };
 const holdOneStatement: Statement = {
-  name: "ledger_hold_one",
-  text: `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, $6::text, $7::int, $8::bigint, $9::bool, $10::bool)`,
+  name: "reserve_hold",
+  text: `SELECT * FROM reserve_hold($1::uuid, $2::bytea, $3::bool, $4::text, $5::bigint, $6::bigint, $7::text, $8::int, $9::bigint, $10::bool, $11::bool)`,
 };
 
 function readSettled({ settled, charged, balance, settle_locked }: Columns, index: number): SettleVerdict | Locked {
-  switch (Number(settled?.[index])) {
-    case 0:
-      return { kind: "settled", charged: toBigInt(charged?.[index]), balanceAfter: toBigInt(balance?.[index]) };
-    case 1:
-      return { kind: "already_resolved" };
-    case 2:
-      return { kind: "unknown_hold" };
-    case LOCKED:
-      return { kind: "locked", accountId: String(settle_locked?.[index]) };
-    default:
-      throw new Error(`unknown settlement ${String(settled?.[index])}`);
-  }
+  const verdict = oneOf(SettleWord, settled?.[index]);
+  if (verdict === "locked") return { kind: "locked", accountId: String(settle_locked?.[index]) };
+  if (verdict !== "settled") return { kind: verdict };
+  return { kind: "settled", charged: toBigInt(charged?.[index]), balanceAfter: toBigInt(balance?.[index]) };
 }
 
 /** More for a hold that is open, because its stream goes on. */
@@ -354,7 +335,7 @@ export type GrowthVerdict =
   | {
       kind: "refused";
       /** `resolved`: there is no such open hold. `credits_on_hold`: what others hold would be enough. `not_found`: the link is gone, paused, or has another limit by now. */
-      reason: "resolved" | "not_found" | "insufficient_credits" | "spending_limit_reached" | "credits_on_hold";
+      reason: Exclude<GrowthWord, "grown" | "limit_due" | "locked">;
     }
   /** A new month began: run `refillLimit` for the hold's linked user, then ask again. */
   | { kind: "limit_due" };
@@ -380,26 +361,15 @@ export async function grow(
 }
 
 const growStatement: Statement = {
-  name: "ledger_grow",
+  name: "grow_holds",
   plainArrays: true,
-  text: `SELECT * FROM ledger_grow($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bool)`,
+  text: `SELECT verdict::text[], granted, locked FROM grow_holds($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bool)`,
 };
 
-// The numbers are the function's.
-const growthRefusals = {
-  1: "resolved",
-  3: "not_found",
-  5: "insufficient_credits",
-  6: "spending_limit_reached",
-  10: "credits_on_hold",
-} as const satisfies Record<number, (GrowthVerdict & { kind: "refused" })["reason"]>;
-
-function readGrowth({ verdict, granted, locked }: Columns, index: number): GrowthVerdict | Locked {
-  const code = Number(verdict?.[index]);
-  if (code === 0) return { kind: "grown", amount: toBigInt(granted?.[index]) };
-  if (code === LIMIT_DUE) return { kind: "limit_due" };
-  if (code === LOCKED) return { kind: "locked", accountId: String(locked?.[index]) };
-  const reason = (growthRefusals as Record<number, (GrowthVerdict & { kind: "refused" })["reason"]>)[code];
-  if (reason === undefined) throw new Error(`unknown verdict ${code}`);
-  return { kind: "refused", reason };
+function readGrowth({ verdict: verdicts, granted, locked }: Columns, index: number): GrowthVerdict | Locked {
+  const verdict = oneOf(GrowthWord, verdicts?.[index]);
+  if (verdict === "grown") return { kind: "grown", amount: toBigInt(granted?.[index]) };
+  if (verdict === "limit_due") return { kind: "limit_due" };
+  if (verdict === "locked") return { kind: "locked", accountId: String(locked?.[index]) };
+  return { kind: "refused", reason: verdict };
 }

@@ -174,7 +174,7 @@ describe("an answer that names its price", () => {
     });
     const query: Sql["query"] = async () => {
       await spoken;
-      return [{ settled: 0, charged: 5n, balance: 95n }];
+      return [{ settled: "settled", charged: 5n, balance: 95n }];
     };
     return { db: { lane: () => ({ query }) } as unknown as Database, speak: () => speak() };
   }

@@ -17,12 +17,19 @@ function lane(query: Sql["query"], rest: Partial<Database> = {}): Database {
 
 /** What the functions in the database answer, when every settlement succeeds and every key is unknown. */
 function answer({ name }: Statement, parameters: readonly unknown[]): Row[] {
-  if (name === "ledger_settle_one") return [{ settled: 0, charged: 5n, balance: 95n }];
-  if (name === "ledger_hold_one") return [{ verdict: 1 }];
+  if (name === "settle_hold") return [{ settled: "settled", charged: 5n, balance: 95n }];
+  if (name === "reserve_hold") return [{ verdict: "invalid_api_key" }];
   const count = (array: unknown) => (array === "{}" ? 0 : String(array).split(",").length);
   const [settlements, holds] = [count(parameters[0]), count(parameters[14])];
   const each = <T>(length: number, value: T) => new Array<T>(length).fill(value);
-  return [{ settled: each(settlements, 0), charged: each(settlements, 5n), balance: each(settlements, 95n), verdict: each(holds, 1) }];
+  return [
+    {
+      settled: each(settlements, "settled"),
+      charged: each(settlements, 5n),
+      balance: each(settlements, 95n),
+      verdict: each(holds, "invalid_api_key"),
+    },
+  ];
 }
 const gone = () => new Error("Connection terminated unexpectedly");
 

@@ -522,6 +522,20 @@ describe("a limit on Postgres", () => {
       }, db());
       expect(await waiting).toMatchObject({ kind: "refused", reason: "not_found" });
     });
+
+    test(`${what} while a batch waits for the wallet: the request has to be asked again, and others of the batch are not`, async () => {
+      const [it, other] = [await limited(db(), 100n), await limited(db(), 100n)];
+      let waiting: Promise<HoldVerdict[]> | undefined;
+      await transaction(async (tx) => {
+        await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${it.link.walletId}::uuid FOR UPDATE`;
+        waiting = hold(db().sql, [it.request(40n), other.request(40n)]);
+        await until(() => someoneWaits(db().sql));
+        const where = { id: it.link.id };
+        if ("end" in change) await db().prisma.linkedUser.delete({ where });
+        else await db().prisma.linkedUser.update({ where, data: change });
+      }, db());
+      expect(await waiting).toMatchObject([{ kind: "limit_due", linkedUserId: it.link.id }, { kind: "held" }]);
+    });
   }
 
   test("changed by many beside requests never lets more through than the largest, and the books stay right", async () => {

@@ -38,8 +38,13 @@ export type Database = {
   check(): Promise<void>;
   /** For migrations only. */
   readonly adapterFactory: SqlMigrationAwareDriverAdapterFactory;
-  /** Runs `work` under a lock that all processes of this database share, on connections that are closed after it. */
-  exclusively<T>(work: (adapterFactory: SqlMigrationAwareDriverAdapterFactory) => Promise<T>): Promise<T>;
+  /**
+   * Runs `work` under a lock that all processes of this database share, on connections that are closed after it.
+   * `runScript` takes any number of statements, as one transaction.
+   */
+  exclusively<T>(
+    work: (adapterFactory: SqlMigrationAwareDriverAdapterFactory, runScript: (text: string) => Promise<unknown>) => Promise<T>,
+  ): Promise<T>;
   close(): Promise<void>;
 };
 
@@ -114,7 +119,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     jobStore: { pglite },
     check: async () => {},
     adapterFactory,
-    exclusively: (work) => work(adapterFactory),
+    exclusively: (work) => work(adapterFactory, (text) => pglite.exec(text)),
     close: async () => {
       await client.$disconnect();
       if (!pglite.closed) await pglite.close();
@@ -187,7 +192,7 @@ async function openPostgres(url: string): Promise<Database> {
         // Prisma's migration engine takes an advisory lock for the connection's lifetime and never releases it.
         const ownPool = postgresPool(url, 1, []);
         try {
-          return await work(new PrismaPg(ownPool));
+          return await work(new PrismaPg(ownPool), (text) => ownPool.query(text));
         } finally {
           await ownPool.end();
         }

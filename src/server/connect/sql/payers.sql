@@ -1,0 +1,103 @@
+-- Who pays for a request, and whether they may: from a credential, the user that it names and the model. Written
+-- once, for API keys and access tokens; reserve_hold asks for one request and post_batch for a batch. All of it
+-- is inlined into their statements, so a function here must stay a single SELECT without settings of its own, not
+-- STRICT and no more than STABLE. OFFSET 0 keeps each look-up one by index. Rules are tested in connect/payers.test.ts
+-- and each has its mutants in mutations/payers.ts.
+
+-- Whether a scope, words with spaces between them, has this word.
+CREATE OR REPLACE FUNCTION "scope_grants"(scope text, word text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$
+  SELECT word = ANY (string_to_array(scope, ' '))
+$$;
+
+-- Whether a list of models, where an empty one stands for any, has this one.
+CREATE OR REPLACE FUNCTION "models_allow"(allowed text[], model text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$
+  SELECT allowed = '{}' OR model = ANY (allowed)
+$$;
+
+-- A person pays the markup they agreed to, or less; a later rise needs their consent.
+CREATE OR REPLACE FUNCTION "payer_markup"(of_app int, agreed int) RETURNS int LANGUAGE sql IMMUTABLE AS $$
+  SELECT least(of_app, agreed)
+$$;
+
+-- Without a link: a key that spends its developer's credits, or the sandbox's. Only a test key comes here with the name of
+-- a user, of whom the sandbox has two with a lack.
+CREATE OR REPLACE FUNCTION "verdict_without_link"(mode billing_mode, named text, model text, app_models text[])
+RETURNS hold_verdict LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
+    WHEN mode = 'user' AND named IS NULL THEN 'user_required'
+    WHEN named = 'sandbox_missing' THEN 'not_found'
+    WHEN NOT models_allow(app_models, model) THEN 'model_not_allowed'
+    WHEN named = 'sandbox_empty' THEN 'insufficient_credits'
+    ELSE 'held'::hold_verdict END
+$$;
+
+-- With a link, which key and token find in their own ways, and whose lack they tell in their own words: an app's key
+-- is told that there is no such user, a token what it may not do. `asked`: the token's scope.
+CREATE OR REPLACE FUNCTION "verdict_of_link"(
+  by_token bool, asked text, model text, app_models text[],
+  link_id uuid, granted text, paused_at timestamptz, link_models text[], limit_ends_at timestamptz)
+RETURNS hold_verdict LANGUAGE sql STABLE AS $$
+  SELECT CASE
+    WHEN by_token AND scope_grants(asked, 'credits.spend') IS NOT TRUE THEN 'insufficient_scope'
+    WHEN link_id IS NULL THEN CASE WHEN by_token THEN 'invalid_api_key'::hold_verdict ELSE 'not_found' END
+    WHEN NOT scope_grants(granted, 'credits.spend') THEN CASE WHEN by_token THEN 'insufficient_scope'::hold_verdict ELSE 'not_found' END
+    WHEN paused_at IS NOT NULL THEN 'not_found'
+    WHEN NOT models_allow(app_models, model) THEN 'model_not_allowed'
+    WHEN NOT models_allow(link_models, model) THEN 'model_not_allowed'
+    WHEN limit_ends_at <= now() THEN 'limit_due'
+    ELSE 'held'::hold_verdict END
+$$;
+
+-- A key is good until it is revoked or expires. No row: there is no such key.
+CREATE OR REPLACE FUNCTION "payer_of_key"(credential bytea, named text, model text)
+RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
+  wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
+ROWS 1 LANGUAGE sql STABLE AS $$
+  SELECT
+    CASE WHEN k.billing_mode = 'test' OR named IS NULL THEN verdict_without_link(k.billing_mode, named, model, a.allowed_models)
+      ELSE verdict_of_link(false, NULL, model, a.allowed_models, l.id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at) END,
+    k.app_id, k.id, CASE WHEN k.billing_mode <> 'test' AND named IS NOT NULL THEN 'user'::billing_mode ELSE k.billing_mode END, named, l.id,
+    CASE WHEN k.billing_mode = 'test' THEN a.sandbox_wallet_id
+      WHEN named IS NULL THEN (SELECT u.wallet_id FROM "user" u WHERE u.id = a.owner_id) ELSE l.wallet_id END,
+    l.limit_id, payer_markup(a.markup_bps, l.agreed_markup_bps), l.id IS NULL OR scope_grants(l.scope, 'credits.read'), a.earnings_id
+  FROM (
+    SELECT k.id, k.app_id, k.billing_mode FROM api_key k
+    WHERE k.hash = credential AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k
+  CROSS JOIN LATERAL (
+    SELECT a.owner_id, a.markup_bps, a.allowed_models, a.earnings_id, a.sandbox_wallet_id FROM app a WHERE a.id = k.app_id OFFSET 0) a
+  LEFT JOIN LATERAL (
+    SELECT l.id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at, l.agreed_markup_bps, l.wallet_id, l.limit_id FROM linked_user l
+    WHERE l.app_id = k.app_id AND l.external_user_id = named AND k.billing_mode <> 'test' OFFSET 0) l ON true
+$$;
+
+-- A token is good until it expires, for as long as its grant is there, and the grant for as long as the link. Both say
+-- what may be done: the token what the app asked for, the link what the person agreed to last. No row: there is no such token.
+CREATE OR REPLACE FUNCTION "payer_of_token"(credential bytea, model text)
+RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
+  wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
+ROWS 1 LANGUAGE sql STABLE AS $$
+  SELECT verdict_of_link(true, t.scope, model, a.allowed_models, l.id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at),
+    l.app_id, NULL::uuid, 'user'::billing_mode, l.external_user_id, l.id, l.wallet_id, l.limit_id,
+    payer_markup(a.markup_bps, l.agreed_markup_bps),
+    coalesce(scope_grants(t.scope, 'credits.read') AND scope_grants(l.scope, 'credits.read'), false), a.earnings_id
+  FROM (
+    SELECT r.grant_id, r.payload->>'scope' AS scope FROM oauth_record r
+    WHERE r.kind = 'AccessToken' AND r.id_hash = credential AND r.expires_at > now() OFFSET 0) t
+  CROSS JOIN LATERAL (
+    SELECT r.linked_user_id FROM oauth_record r WHERE r.grant_id = t.grant_id AND r.kind = 'Grant' AND r.expires_at > now() OFFSET 0) g
+  LEFT JOIN LATERAL (
+    SELECT l.id, l.app_id, l.external_user_id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at, l.agreed_markup_bps, l.wallet_id,
+      l.limit_id
+    FROM linked_user l WHERE l.id = g.linked_user_id OFFSET 0) l ON true
+  LEFT JOIN LATERAL (SELECT a.markup_bps, a.allowed_models, a.earnings_id FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
+$$;
+
+-- Of either credential.
+CREATE OR REPLACE FUNCTION "payer_of"(credential bytea, by_token bool, named text, model text)
+RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
+  wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
+ROWS 1 LANGUAGE sql STABLE AS $$
+  SELECT k.* FROM payer_of_key(credential, named, model) k WHERE NOT by_token
+  UNION ALL
+  SELECT t.* FROM payer_of_token(credential, model) t WHERE by_token
+$$;
