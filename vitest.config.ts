@@ -12,7 +12,7 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ["src/**/*.test.ts", "prisma/**/*.test.ts", "packages/**/*.test.ts", "lint/**/*.test.ts"],
+    include: ["src/**/*.test.ts", "prisma/**/*.test.ts", "packages/**/*.test.ts", "lint/**/*.test.ts", "e2e/providers/*.test.ts"],
     globalSetup: ["src/testing/global-setup.ts"],
     pool: "forks",
     testTimeout: 60_000,

@@ -111,7 +111,7 @@ test("a lowered limit changes the limit's digits and nothing else", async ({ pos
   const text = marker();
   using seen = upstream.on(text, completion());
   const body = (limit: string) =>
-    `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}], "max_completion_tokens":${limit} }`;
+    `{ "model":"gpt-4o-mini", "seed":9223372036854775807, "max_tokens" : ${limit} , "messages":[{"role":"user","content":"${text}"}] }`;
   const answer = await call(postgresServer, path, { ...world.as, body: body("10000") });
   expect(seen.requests[0]?.rawBody).toBe(body(String(answer.headers.get("x-quota-max-tokens"))));
 });

@@ -13,8 +13,11 @@ type ProviderRow = {
   defaultBaseUrl: string | null;
   key: keyof Env;
   baseUrl: keyof Env;
-  /** What a lowered output limit is called, when the request names none. */
-  outputLimitField: "max_tokens" | "max_completion_tokens";
+  /**
+   * The member of a chat completion that limits its output, and the provider's page about it. No other is sent: Google
+   * refuses two, Mistral one that it does not know, and Ollama ignores such a one, and with it the limit.
+   */
+  outputLimit: { name: "max_tokens" | "max_completion_tokens"; page: string };
   /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
   streamOptions: boolean;
   /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
@@ -29,7 +32,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.openai.com/v1",
     key: "OPENAI_API_KEY",
     baseUrl: "OPENAI_BASE_URL",
-    outputLimitField: "max_completion_tokens",
+    outputLimit: { name: "max_completion_tokens", page: "https://platform.openai.com/docs/api-reference/chat/create" },
     streamOptions: true,
     messages: null,
     responses: true,
@@ -39,7 +42,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://generativelanguage.googleapis.com/v1beta/openai",
     key: "GEMINI_API_KEY",
     baseUrl: "GEMINI_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://ai.google.dev/gemini-api/docs/openai" },
     streamOptions: true,
     messages: null,
     responses: false,
@@ -49,7 +52,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.anthropic.com/v1",
     key: "ANTHROPIC_API_KEY",
     baseUrl: "ANTHROPIC_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://platform.claude.com/docs/en/api/openai-sdk" },
     streamOptions: true,
     messages: "x-api-key",
     responses: false,
@@ -59,7 +62,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.mistral.ai/v1",
     key: "MISTRAL_API_KEY",
     baseUrl: "MISTRAL_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://docs.mistral.ai/api/endpoint/chat" },
     streamOptions: false,
     messages: null,
     responses: false,
@@ -69,7 +72,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.groq.com/openai/v1",
     key: "GROQ_API_KEY",
     baseUrl: "GROQ_BASE_URL",
-    outputLimitField: "max_completion_tokens",
+    outputLimit: { name: "max_completion_tokens", page: "https://console.groq.com/docs/api-reference" },
     streamOptions: true,
     messages: null,
     responses: true,
@@ -79,7 +82,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.deepseek.com/v1",
     key: "DEEPSEEK_API_KEY",
     baseUrl: "DEEPSEEK_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://api-docs.deepseek.com/api/create-chat-completion" },
     streamOptions: true,
     messages: null,
     responses: false,
@@ -89,7 +92,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://api.x.ai/v1",
     key: "XAI_API_KEY",
     baseUrl: "XAI_BASE_URL",
-    outputLimitField: "max_completion_tokens",
+    outputLimit: { name: "max_completion_tokens", page: "https://docs.x.ai/docs/api-reference" },
     streamOptions: true,
     messages: null,
     responses: true,
@@ -99,7 +102,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: "https://openrouter.ai/api/v1",
     key: "OPENROUTER_API_KEY",
     baseUrl: "OPENROUTER_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://openrouter.ai/docs/api-reference/parameters" },
     streamOptions: true,
     messages: null,
     responses: true,
@@ -109,7 +112,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: null,
     key: "OLLAMA_API_KEY",
     baseUrl: "OLLAMA_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://docs.ollama.com/api/openai-compatibility" },
     streamOptions: true,
     messages: "bearer",
     responses: true,
@@ -119,7 +122,7 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
     defaultBaseUrl: null,
     key: "VLLM_API_KEY",
     baseUrl: "VLLM_BASE_URL",
-    outputLimitField: "max_tokens",
+    outputLimit: { name: "max_tokens", page: "https://docs.vllm.ai/en/latest/serving/openai_compatible_server/" },
     streamOptions: true,
     messages: "bearer",
     responses: true,
@@ -135,7 +138,9 @@ export type Upstream = {
   headers: Readonly<Record<string, string>>;
   /** The same for Anthropic's Messages API. */
   messagesHeaders: Readonly<Record<string, string>>;
-  outputLimitField: ProviderRow["outputLimitField"];
+  outputLimitField: ProviderRow["outputLimit"]["name"];
+  /** Its models that do not reason take `max_tokens` too, so that the app's own name can stay. */
+  takesMaxTokens: boolean;
   streamOptions: boolean;
 };
 
@@ -187,7 +192,11 @@ export function simulator(): Promise<Upstream> {
   opened.simulator ??= startSimulator({
     tokensPerSecond: env.QUOTA_SIMULATOR_TOKENS_PER_SECOND === 0 ? Number.POSITIVE_INFINITY : env.QUOTA_SIMULATOR_TOKENS_PER_SECOND,
   }).then(({ url }) =>
-    openUpstream("simulator", url, { outputLimitField: "max_completion_tokens", streamOptions: true, messages: "bearer" }),
+    openUpstream("simulator", url, {
+      outputLimit: { name: "max_completion_tokens", page: "" },
+      streamOptions: true,
+      messages: "bearer",
+    }),
   );
   return opened.simulator;
 }
@@ -195,7 +204,7 @@ export function simulator(): Promise<Upstream> {
 function openUpstream(
   provider: Upstream["provider"],
   baseUrl: string,
-  traits: Pick<ProviderRow, "outputLimitField" | "streamOptions" | "messages">,
+  traits: Pick<ProviderRow, "outputLimit" | "streamOptions" | "messages">,
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
@@ -214,7 +223,8 @@ function openUpstream(
     pathPrefix: url.pathname.replace(/\/+$/, ""),
     headers,
     messagesHeaders: traits.messages === "x-api-key" && key !== undefined ? { ...common, "x-api-key": key } : headers,
-    outputLimitField: traits.outputLimitField,
+    outputLimitField: traits.outputLimit.name,
+    takesMaxTokens: provider === "openai" || provider === "simulator",
     streamOptions: traits.streamOptions,
   };
 }

@@ -38,9 +38,11 @@ export function ask(
 
 /** The app's own bytes, but for what billing has to change. */
 function upstreamBody(upstream: Upstream, dialect: Dialect, request: CompletionRequest, outputLimit: number | null): string {
-  const changes = dialect.changes(request, upstream, outputLimit);
-  if (request.model.upstreamId !== request.model.id && upstream.provider !== "simulator")
-    changes.model = JSON.stringify(request.model.upstreamId);
+  const hasOtherName = request.model.upstreamId !== request.model.id && upstream.provider !== "simulator";
+  const changes = {
+    ...dialect.changes(request, upstream, outputLimit),
+    ...(hasOtherName ? { model: JSON.stringify(request.model.upstreamId) } : {}),
+  };
   return Object.keys(changes).length === 0 ? request.text : withMembers(request.text, request.members, changes);
 }
 

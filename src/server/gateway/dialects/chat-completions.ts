@@ -3,7 +3,7 @@ import { countPromptTokens, textsOfAnswer, type WrittenAnswer } from "../../pric
 import type { Upstream } from "../providers.ts";
 import { ChatMeter } from "./chat-meter.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
-import { type JsonMember, topLevelMembers, withMembers } from "./json-text.ts";
+import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
 import { isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
@@ -44,13 +44,15 @@ const PRICED = pricedFields([
   "web_search_options",
 ]);
 
+const OUTPUT_LIMITS = ["max_tokens", "max_completion_tokens"] as const;
+
 function read(text: string): CompletionRequest {
   const begun = begin(text, PRICED, "chat");
   const { body, members, model } = begun;
   const messages = readMessages(body);
   readObject(body, "stream_options");
   const choices = readInteger(body, "n", 1, 128) ?? 1;
-  const limit = readOutputLimit(begun, ["max_tokens", "max_completion_tokens"]);
+  const limit = readOutputLimit(begun, OUTPUT_LIMITS);
   const parts = lookThrough(messages);
   refuseWhatHasNoPrice(body, model, parts);
   const instructions = toolInstructions(body);
@@ -83,22 +85,29 @@ async function countPrompt(request: CompletionRequest, lane: string): Promise<nu
   return tokensOfBody(request, lane);
 }
 
-function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {
-  const changed: Record<string, string> = {};
-  const named = request.outputLimitFields;
-  if (outputLimit !== null) {
-    for (const field of named.length > 0 ? named : [upstream.outputLimitField]) changed[field] = String(outputLimit);
-  }
-  // Providers that know only `max_tokens` ignore the other name, and with it the limit.
-  if (named.length > 0 && upstream.outputLimitField === "max_tokens" && !named.includes("max_tokens")) {
-    changed.max_tokens = String(outputLimit ?? request.askedOutput);
-  }
+function changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): MemberChanges {
+  const changed: Record<string, string | null> = limitChanges(request, upstream, outputLimit);
   if (request.stream && upstream.streamOptions && !wantsUsage(request.body)) {
     const options = request.members.get("stream_options");
     const text = options === undefined ? "null" : request.text.slice(options.valueStart, options.valueEnd);
     changed.stream_options =
       text === "null" ? '{"include_usage":true}' : withMembers(text, topLevelMembers(text), { include_usage: "true" });
   }
+  return changed;
+}
+
+/** The limit that holds, under the one name that the provider takes, and no other; providers refuse a second name, or ignore it. */
+function limitChanges(
+  { body, model, askedOutput, outputLimitFields: named }: CompletionRequest,
+  { outputLimitField, takesMaxTokens }: Upstream,
+  outputLimit: number | null,
+): Record<string, string | null> {
+  const keepsName = takesMaxTokens && model.reasoning !== true && named.length === 1;
+  const name = keepsName ? (named[0] as string) : outputLimitField;
+  const changed: Record<string, string | null> = {};
+  for (const other of OUTPUT_LIMITS) if (other !== name && other in body) changed[other] = null;
+  const limit = outputLimit ?? askedOutput;
+  if (limit !== null && body[name] !== limit && (outputLimit !== null || named.length > 0)) changed[name] = String(limit);
   return changed;
 }
 

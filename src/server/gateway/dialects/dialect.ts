@@ -2,7 +2,7 @@ import type { Model } from "../../pricing/models.ts";
 import type { CacheWrites, TokenUsage } from "../../pricing/price.ts";
 import type { Upstream } from "../providers.ts";
 import type { EventMeter } from "./event-meter.ts";
-import type { JsonMember } from "./json-text.ts";
+import type { JsonMember, MemberChanges } from "./json-text.ts";
 
 /**
  * One way to ask for an answer. What is bought, held and billed is the same for
@@ -23,8 +23,8 @@ export type Dialect = {
   countPrompt(request: CompletionRequest, lane: string): Promise<number>;
   /** What goes to the provider beside the body. */
   headers(request: CompletionRequest, upstream: Upstream): Readonly<Record<string, string>>;
-  /** Members of the body that billing has to change, as JSON texts. `outputLimit` is null when the app's own stands. */
-  changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string>;
+  /** Members of the body that billing has to change. `outputLimit` is null when the app's own stands. */
+  changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): MemberChanges;
   /** Some providers report a failure with status 200. */
   isAnswer(answer: Body): boolean;
   /** What a JSON answer says was used; null when it does not say. */

@@ -39,6 +39,28 @@ test("a change of some members leaves all others as they were", () => {
   );
 });
 
+test("members that are left out go with their comma, and all others stay as they were, in any spacing", () => {
+  fc.assert(
+    fc.property(anyObject, spacing, fc.array(fc.nat()), fc.boolean(), (object, space, picks, adds) => {
+      const text = JSON.stringify(object, null, space);
+      const whole = JSON.parse(text) as Record<string, unknown>;
+      const names = Object.keys(whole);
+      const out = new Set(picks.flatMap((pick) => (names.length === 0 ? [] : [names[pick % names.length] as string])));
+      const changes = Object.fromEntries([...[...out].map((name) => [name, null]), ...(adds ? [["added", "1"]] : [])]) as Record<
+        string,
+        string | null
+      >;
+      const left = Object.entries(whole).filter(([name]) => !out.has(name) && name !== "added");
+      expect(JSON.parse(withMembers(text, topLevelMembers(text), changes))).toEqual(
+        Object.fromEntries(
+          adds ? [["added", 1], ...left] : [...left, ...Object.entries(whole).filter(([name]) => name === "added" && !out.has(name))],
+        ),
+      );
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test("integers beyond 2^53 survive a change of another member", () => {
   const text = '{"seed":9223372036854775807,"max_tokens":10}';
   expect(withMembers(text, topLevelMembers(text), { max_tokens: "5", model: '"x"' })).toBe(

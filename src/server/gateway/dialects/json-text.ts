@@ -5,7 +5,10 @@ import { endOfString } from "../../platform/json.ts";
  * the provider byte for byte as the app wrote it: big integers, number formats,
  * members that this server has never heard of.
  */
-export type JsonMember = { valueStart: number; valueEnd: number };
+export type JsonMember = { start: number; valueStart: number; valueEnd: number };
+
+/** Members to change, by name: a JSON text, or null to leave the member out. */
+export type MemberChanges = Readonly<Record<string, string | null>>;
 
 export class DuplicateMemberError extends Error {
   readonly member: string;
@@ -33,33 +36,46 @@ export function topLevelMembers(text: string): Map<string, JsonMember> {
     at = skip(SPACE, text, at);
     if (text[at] === "}") return members;
     if (text[at] === ",") at = skip(SPACE, text, at + 1);
+    const start = at;
     const nameEnd = endOfString(text, at);
     const name = JSON.parse(text.slice(at, nameEnd)) as string;
     const valueStart = skip(SPACE, text, text.indexOf(":", nameEnd) + 1);
     const valueEnd = endOfValue(text, valueStart);
     if (members.has(name)) throw new DuplicateMemberError(name);
-    members.set(name, { valueStart, valueEnd });
+    members.set(name, { start, valueStart, valueEnd });
     at = valueEnd;
   }
 }
 
-/** The text with some members replaced, or added at the front when they were absent. Values are JSON texts. */
-export function withMembers(text: string, members: ReadonlyMap<string, JsonMember>, changes: Readonly<Record<string, string>>): string {
-  const replaced: { start: number; end: number; value: string }[] = [];
-  let added = "";
-  for (const [name, value] of Object.entries(changes)) {
-    const member = members.get(name);
-    if (member === undefined) added += `${JSON.stringify(name)}:${value},`;
-    else replaced.push({ start: member.valueStart, end: member.valueEnd, value });
-  }
-  replaced.sort((a, b) => a.start - b.start);
+/** The text with some members replaced, left out, or added at the front when they were absent. */
+export function withMembers(text: string, members: ReadonlyMap<string, JsonMember>, changes: MemberChanges): string {
   const open = text.indexOf("{") + 1;
+  const all = [...members];
+  // A map, because a member may be called `__proto__`.
+  const changed = new Map(Object.entries(changes));
+  const isLeftOut = ([name]: (typeof all)[number]) => changed.get(name) === null;
+  const added = [...changed].filter(([name, value]) => value !== null && !members.has(name));
+  let result = text.slice(0, open) + added.map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(",");
   // An object without members has no member for the comma to part from.
-  let result = text.slice(0, open) + (members.size === 0 ? added.slice(0, -1) : added);
+  if (added.length > 0 && !all.every(isLeftOut)) result += ",";
   let at = open;
-  for (const change of replaced) {
-    result += text.slice(at, change.start) + change.value;
-    at = change.end;
+  for (const [index, member] of all.entries()) {
+    const [name, { start, valueStart, valueEnd }] = member;
+    const value = changed.get(name);
+    if (value === undefined) continue;
+    if (value !== null) {
+      result += text.slice(at, valueStart) + value;
+      at = valueEnd;
+      continue;
+    }
+    if (all.slice(index).every(isLeftOut)) {
+      // The last members go with the comma before them.
+      result += text.slice(at, Math.max(at, all[index - 1]?.[1].valueEnd ?? at));
+      at = all.at(-1)?.[1].valueEnd ?? at;
+      break;
+    }
+    result += text.slice(at, start);
+    at = all[index + 1]?.[1].start ?? at;
   }
   return result + text.slice(at);
 }

@@ -3,6 +3,7 @@ import type { CacheWrites } from "../../pricing/price.ts";
 import { countPromptTokens } from "../../pricing/tokens.ts";
 import { type Body, type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
+import type { MemberChanges } from "./json-text.ts";
 import { MessagesMeter } from "./messages-meter.ts";
 import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
@@ -15,8 +16,7 @@ export const messages: Dialect = {
   closerPromptBound,
   countPrompt: once(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
-  changes: (_request, _upstream, outputLimit) =>
-    outputLimit === null ? ({} as Record<string, string>) : { max_tokens: String(outputLimit) },
+  changes: (_request, _upstream, outputLimit): MemberChanges => (outputLimit === null ? {} : { max_tokens: String(outputLimit) }),
   isAnswer: ({ type, content }) => type !== "error" && Array.isArray(content),
   readUsage: ({ usage }) => readMessagesUsage(usage),
   countAnswer: countTexts(textsOf),

@@ -1,0 +1,54 @@
+import { describe, expect, test } from "vitest";
+import { completion, usage } from "../../../src/testing/fake-upstream.ts";
+import { buy } from "../stage.ts";
+import { anthropic } from "../ways/anthropic.ts";
+import { deepseek } from "../ways/deepseek.ts";
+import { google } from "../ways/google.ts";
+import { groq } from "../ways/groq.ts";
+import { mistral } from "../ways/mistral.ts";
+import { ollama } from "../ways/ollama.ts";
+import { openai } from "../ways/openai.ts";
+import { openrouter } from "../ways/openrouter.ts";
+import { vllm } from "../ways/vllm.ts";
+import { xai } from "../ways/xai.ts";
+
+const answer = completion({ usage: usage(1_000, 100) });
+const limitsOf = (body: Record<string, unknown> = {}) =>
+  Object.fromEntries(Object.entries(body).filter(([name]) => name.startsWith("max_")));
+
+describe("one output limit", () => {
+  test.each([
+    [openai, "max_completion_tokens", 540],
+    [google, "max_tokens", 660],
+    [anthropic, "max_tokens", 5_400],
+    [mistral, "max_tokens", 780],
+    [groq, "max_completion_tokens", 126],
+    [deepseek, "max_tokens", 504],
+    [xai, "max_completion_tokens", 1_800],
+    [openrouter, "max_tokens", 5_400],
+    [ollama, "max_tokens", 1_440],
+    [vllm, "max_tokens", 1_440],
+  ] as const)("$0.id gets it as $1 and by no other name, with the lower value of two", async (provider, name, credits) => {
+    for (const asked of [
+      { max_completion_tokens: 150 },
+      { max_tokens: 150 },
+      { max_tokens: 200, max_completion_tokens: 150 },
+      { max_completion_tokens: 150, max_tokens: null },
+      { max_tokens: 150, max_completion_tokens: 200 },
+    ]) {
+      const bought = await buy(provider, answer, { body: asked });
+      expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, { [name]: 150 }]);
+      expect([bought.told, bought.credits]).toEqual([credits, credits]);
+    }
+    const without = await buy(provider, answer);
+    expect(without.answer.status).toBe(200);
+    expect(Object.keys(limitsOf(without.requests[0]?.body)).every((each) => each === name)).toBe(true);
+  });
+
+  test("goes by the app's own name to a model of OpenAI's that does not reason", async () => {
+    for (const body of [{ max_tokens: 50 }, { max_completion_tokens: 50 }]) {
+      const bought = await buy({ ...openai, model: "gpt-4o-mini" }, answer, { body });
+      expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, body]);
+    }
+  });
+});

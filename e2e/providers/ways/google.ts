@@ -1,0 +1,17 @@
+import { type Behaviour, json } from "../../../src/testing/fake-upstream.ts";
+import type { Provider } from "../far-end.ts";
+
+/** Google Gemini, by its OpenAI-compatible endpoint: https://ai.google.dev/gemini-api/docs/openai */
+export const google: Provider = {
+  id: "google",
+  model: "gemini-2.5-flash",
+  refusal: ({ body }) =>
+    "max_tokens" in body && "max_completion_tokens" in body
+      ? googleError(400, "max_tokens and max_completion_tokens cannot both be set", "INVALID_ARGUMENT")
+      : null,
+};
+
+/** An error stands in a list: https://github.com/p32929/rotato/issues/22 */
+export function googleError(code: number, message: string, status: string, details?: object[]): Behaviour {
+  return json([{ error: { code, message, status, ...(details === undefined ? {} : { details }) } }], { status: code });
+}

@@ -1,0 +1,4 @@
+import type { Provider } from "../far-end.ts";
+
+/** Ollama, which knows `max_tokens` only and ignores what it does not know: https://docs.ollama.com/api/openai-compatibility */
+export const ollama: Provider = { id: "ollama", model: "own-ollama", refusal: () => null };

@@ -1,0 +1,15 @@
+import { json } from "../../../src/testing/fake-upstream.ts";
+import { type Provider, unknownLimits } from "../far-end.ts";
+
+/** vLLM: https://docs.vllm.ai/en/latest/serving/openai_compatible_server/ */
+export const vllm: Provider = {
+  id: "vllm",
+  model: "own-vllm",
+  /** Versions of before 0.6.4 refuse the new name: https://github.com/voideditor/void/issues/128 */
+  refusal(request) {
+    const [name] = unknownLimits(request, ["max_tokens"]);
+    if (name === undefined) return null;
+    const message = `[{'type': 'extra_forbidden', 'loc': ('body', '${name}'), 'msg': 'Extra inputs are not permitted', 'input': ${request.body[name]}}]`;
+    return json({ object: "error", message, type: "BadRequestError", param: null, code: 400 }, { status: 400 });
+  },
+};
