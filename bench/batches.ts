@@ -7,8 +7,8 @@ import { freshDatabase, startPostgres } from "../src/testing/postgres.ts";
 import { cpuMs, postgresPids } from "./cpu.ts";
 
 /**
- * `npm run bench:batches`: what a hold and a settlement cost in batches of several
- * sizes, without a gateway around them.
+ * `npm run bench:batches`: the time of a hold and a settlement in batches of several sizes,
+ * without a gateway.
  */
 const WALLETS = 200;
 const PAIRS = 3_000;

@@ -18,18 +18,18 @@ import type { LoadOrder, LoadReport } from "./load.ts";
 import { seedUsage } from "./seed-usage.ts";
 
 /**
- * `npm run bench`: what billing costs. The same load goes to a raw pass-through and
- * to Quota on a real Postgres with durable commits, in turns within one run; the
- * figures that count are the ratios between them. Others take part in the same turns:
+ * `npm run bench`: what billing costs. The same load goes to a raw pass-through and to Quota on a
+ * real Postgres with durable commits, in turns within one run; the result is the ratio between
+ * them. Further targets take part in the same turns:
  *
- * - `+hooks`: an app with a webhook endpoint for everything its requests make known
- *   (`--no-hooks` leaves it out, and with it the waiting until all is delivered);
- * - `--beside DIR`: the server of another checkout, with its dependencies and its build
- *   there, on a database of its own: what a change costs or gains;
- * - `--full 10000000,1000000`: a second server on a database with so many requests
- *   and linked users in it already;
- * - `--with-portkey`: another gateway, without billing, at the version below. It is
- *   installed into a temporary folder, and needs the package registry for that.
+ * - `+hooks`: an app with a webhook endpoint for all events that its requests emit (`--no-hooks`
+ *   leaves it out, and with it the wait until everything is delivered);
+ * - `--beside DIR`: the server of another checkout, with its own dependencies and build, on a
+ *   database of its own: what a change costs or gains;
+ * - `--full 10000000,1000000`: a second server on a database that has this many requests and
+ *   linked users;
+ * - `--with-portkey`: another gateway, without billing, at the version below. It is installed into
+ *   a temporary folder, which needs the package registry.
  */
 const PORTKEY = { "@portkey-ai/gateway": "1.15.2", hono: "4.9.7", "@hono/node-server": "1.13.8" };
 
@@ -56,7 +56,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const children: ChildProcess[] = [];
 const folder = await mkdtemp(path.join(tmpdir(), "quota-bench-"));
 const postgres = await startPostgres();
-// A build from before connections named their zone must be able to run beside this one.
+// UTC, so that a build from before connections set their time zone can run beside this one.
 const fresh = await freshDatabase(postgres.url, "UTC");
 const second = await freshDatabase(postgres.url, "UTC");
 const third = await freshDatabase(postgres.url, "UTC");
@@ -75,7 +75,7 @@ try {
 
 type Makers = Pick<typeof makers, "makeApp" | "makeKey" | "makeLink" | "makeUser">;
 
-/** Whom the load goes to. */
+/** A server that gets the load. */
 type Target = { name: string; key: string; port: number; pid: number; headers?: string; afterwards?: () => Promise<void> };
 
 async function main(): Promise<void> {
@@ -95,9 +95,9 @@ async function main(): Promise<void> {
   const raw: Target = { name: "raw", key: keys.plain, port: rawPort, pid: children.at(-1)?.pid ?? 0 };
   const server = await startQuota(fresh.url, upstreamPort);
   const quota: Target = { name: "quota", key: keys.plain, ...server };
-  // In every database, or in none: a settlement costs more where there is any endpoint, of whichever app.
+  // In every database or in none: a settlement costs more in a database with any endpoint.
   const receivers = options.hooks ? [await subscribe(quota.port, keys.listening)] : [];
-  // The next one begins with nothing left to deliver, so that each pays for its own news.
+  // The next target starts after all deliveries, so that they count for this one.
   const told: Target = { ...quota, name: "+hooks", key: keys.listening, afterwards: () => allDelivered(db.sql) };
   const targets = options.hooks ? [raw, quota, told] : [raw, quota];
 
@@ -118,7 +118,7 @@ async function main(): Promise<void> {
   }
   let besideDb: Database | null = null;
   if (options.beside !== undefined) {
-    // All that makes its data comes from there too: its tables are not ours.
+    // Its data is made by its own code, because its tables may differ.
     const from = <Module>(file: string) => import(path.resolve(options.beside as string, file)) as Promise<Module>;
     const theirs = {
       ...(await from<typeof import("../prisma/migrate.ts")>("prisma/migrate.ts")),
@@ -152,7 +152,7 @@ async function main(): Promise<void> {
       for (const target of targets) if (target !== told) await measure(target, 1);
       for (let round = 0; round < rounds; round++) {
         for (const target of inOrderOf(round, targets)) {
-          // Caches that whoever went before has filled.
+          // Fills the caches that the target before has displaced.
           if (target !== told) await measure(target, WARM_UP_SECONDS);
           results.get(target.name)?.push(await measure(target, seconds));
         }
@@ -184,8 +184,8 @@ async function main(): Promise<void> {
 }
 
 /**
- * Each round begins with another target, and every second one goes backwards: with one order for all rounds a server
- * measured against itself came out at 0.92, because who comes after a server without a database finds it idle.
+ * Each round begins with another target, and every second one runs backwards: with one order for all rounds a server
+ * measured against itself came out at 0.92, because a target after a server without a database finds the database idle.
  */
 function inOrderOf<Item>(round: number, items: readonly Item[]): Item[] {
   const begin = Math.floor(round / 2) % items.length;
@@ -193,7 +193,7 @@ function inOrderOf<Item>(round: number, items: readonly Item[]): Item[] {
   return round % 2 === 0 ? turned : turned.reverse();
 }
 
-/** Two apps with a key each, linked to the same people; nobody listens to the news of the first. */
+/** Two apps with a key each, linked to the same users; only the second app has webhook endpoints. */
 async function openShops(
   db: Database,
   { makeApp, makeKey, makeLink, makeUser }: Makers = makers,
@@ -251,7 +251,7 @@ async function startQuota(databaseUrl: string, upstreamPort: number, entry = opt
   return { port, pid: server.pid ?? 0 };
 }
 
-/** A receiver that takes everything, and an endpoint that has it told. */
+/** Starts a receiver that accepts every delivery, and creates an endpoint for it. */
 async function subscribe(port: number, key: string): Promise<{ delivered(): number; close(): void }> {
   let delivered = 0;
   const receiver = createServer((incoming, outgoing) => {
@@ -375,7 +375,7 @@ async function waitUntil(port: number, path: string): Promise<void> {
     try {
       if ((await fetch(`http://127.0.0.1:${port}${path}`)).ok) return;
     } catch {
-      // Not listening yet.
+      // The server does not listen yet.
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

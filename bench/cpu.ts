@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 
-/** Milliseconds of CPU that these processes, and those they started that have ended, have used; null where /proc does not tell. */
+/** CPU time in milliseconds of these processes and of their children that have ended; null without /proc. */
 export function cpuMs(pids: readonly number[]): number | null {
   let ticks = 0;
   for (const pid of pids) {
@@ -9,11 +9,11 @@ export function cpuMs(pids: readonly number[]): number | null {
     if (fields === null) return null;
     for (const field of fields.slice(11, 15)) ticks += Number(field);
   }
-  // A tick is a hundredth of a second.
+  // A tick is a hundredth of a second (USER_HZ).
   return pids.length === 0 ? null : ticks * 10;
 }
 
-/** The PostgreSQL server of a data folder, and its processes; none when they can't be told. */
+/** The process ids of the PostgreSQL server with this data folder; none when they are not known. */
 export function postgresPids(dataDir: string | undefined): number[] {
   if (dataDir === undefined) return [];
   try {
@@ -27,7 +27,7 @@ export function postgresPids(dataDir: string | undefined): number[] {
   }
 }
 
-/** The fields of /proc/PID/stat after the name, which may have spaces in it. */
+/** The fields of /proc/PID/stat after the name, which may contain spaces. */
 function statOf(pid: number): string[] | null {
   try {
     return readFileSync(`/proc/${pid}/stat`, "utf8")

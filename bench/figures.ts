@@ -1,4 +1,4 @@
-/** The middle one, as it was measured: the upper of two. */
+/** The median as a measured value: of an even number, the upper of the middle two. */
 export function median(list: readonly number[]): number {
   return quantile(list, 0.5);
 }
@@ -13,7 +13,7 @@ export function spread(list: readonly number[], digits = 2): string {
   return `${median(list).toFixed(digits)} [${Math.min(...list).toFixed(digits)} to ${Math.max(...list).toFixed(digits)}]`;
 }
 
-/** The median in milliseconds; `unknown` where one could not be measured. */
+/** The median in milliseconds; `unknown` when any value is missing. */
 export function milliseconds(list: readonly (number | null)[]): string {
   return list.some((each) => each === null) ? "unknown" : `${median(list as number[]).toFixed(3)} ms`;
 }

@@ -13,14 +13,13 @@ import { median, milliseconds, quantile, spread } from "./figures.ts";
 import { openPlainLedger } from "./plain-ledger.ts";
 
 /**
- * `npm run bench:ledger`: the ledger alone, without a gateway around it. Callers hold
- * and settle, each its next request when the one before is settled, on a real Postgres
- * with durable commits. In turns within one run:
+ * `npm run bench:ledger`: the ledger without a gateway. Each caller holds and settles one request
+ * after the other, on a real Postgres with durable commits. In turns within one run:
  *
  * - `plain`: a hold and a settlement are a commit each (`plain-ledger.ts`);
  * - `batched`: the ledger as the gateway uses it.
  *
- * Ends with 1 when the books are not in order afterwards.
+ * Exits with 1 when the books do not balance afterwards.
  */
 const CONNECTIONS = 16;
 const WALLETS = 1_000;
@@ -87,7 +86,7 @@ async function main(): Promise<void> {
       ]);
       for (const each of measured.keys()) pairs += (await run(each, key, load.users, callers, 0.5)).pairs;
       for (let round = 0; round < rounds; round++) {
-        // Whoever comes first in one round comes last in the next.
+        // The order alternates between rounds.
         for (const each of round % 2 === 0 ? [plain, batched] : [batched, plain]) {
           const result = await run(each, key, load.users, callers, seconds);
           measured.get(each)?.push(result);
@@ -125,7 +124,7 @@ async function run(
   await Promise.all(
     Array.from({ length: callers }, async () => {
       while (performance.now() < endAt) {
-        // In steps, so that neighbours in time are not neighbours in the tables.
+        // In steps of 7, so that successive requests are not neighbours in the tables.
         turn += 7;
         const request = holdRequest(key, { externalUserId: users[turn % users.length] as string, desiredBase: 100n, minimumBase: 10n });
         const startedAt = performance.now();

@@ -1,9 +1,8 @@
 import { connect, type Socket } from "node:net";
 
 /**
- * The load: as many connections as asked, each sending its next request when it
- * has the answer to the one before. Speaks HTTP by hand, so that it takes as
- * little of the machine as it can.
+ * The load: a given number of connections, each of which sends its next request when it has the
+ * answer to the one before. HTTP is written by hand, so that the load takes little CPU.
  */
 export type LoadOrder = { port: number; concurrency: number; seconds: number; requests: string[] };
 export type LoadReport = { requests: number; failures: number; seconds: number; latenciesMs: number[] };
@@ -42,7 +41,7 @@ async function run(order: LoadOrder): Promise<LoadReport> {
       socket.on("error", reject);
       socket.on("close", () => resolve());
       socket.on("data", (part) => {
-        // Of a stream only the first and the last bytes matter.
+        // Of a stream only the first and the last bytes are kept.
         answer = answer === null ? part : Buffer.concat([answer.subarray(0, 2_048), answer.subarray(2_048).subarray(-16), part]);
         if (!isComplete(answer)) return;
         report.requests++;

@@ -13,16 +13,15 @@ import { quantile } from "./figures.ts";
 import type { LoadOrder, LoadReport } from "./load.ts";
 
 /**
- * `npm run bench:locked`: what it costs everybody else when another session keeps one
- * wallet locked. The same load before, during and after the lock, with a few requests a
- * second of the locked wallet's own beside it. Ends with 1 when others keep less than 0.9
- * of their throughput or wait more than twice as long (p99), or when the books are not in
- * order.
+ * `npm run bench:locked`: what a session that keeps one wallet locked costs requests of other
+ * wallets. The same load runs before, during and after the lock, with a few requests a second of
+ * the locked wallet beside it. Exits with 1 when the others keep less than 0.9 of their throughput or
+ * wait more than twice as long (p99), or when the books do not balance.
  *
- * The same load also runs beside an open transaction that locks nothing. PostgreSQL keeps
- * every row version that such a transaction could still read, and the versions of a wallet
- * lengthen each look at it, so with few wallets and many requests for each any open
- * transaction slows everything. That phase tells this cost from the lock's own.
+ * The same load also runs beside an open transaction that locks nothing. PostgreSQL keeps every row
+ * version that such a transaction could still read, and each look at a wallet passes its versions,
+ * so with few wallets and many requests for each any open transaction slows all of them. That phase
+ * separates this cost from the lock's.
  */
 const { values: options } = parseArgs({
   options: {
@@ -80,7 +79,7 @@ async function main(): Promise<void> {
   await first(load);
   const requests = users.map((user) => request(port, secret, user));
 
-  /** The load, and beside it the locked wallet's own requests. */
+  /** Runs the load, and beside it the locked wallet's requests. */
   const measure = async (seconds: number) => {
     const order: LoadOrder = { port, concurrency: Number(options.concurrency), seconds, requests };
     const statuses = new Map<number, number>();
@@ -97,7 +96,7 @@ async function main(): Promise<void> {
   const before = await measure(SECONDS / 2);
   const other = new pg.Client({ connectionString: fresh.url });
   await other.connect();
-  // With a transaction id, as one that locks a row has, but without a lock on anything.
+  // With a transaction id, like a transaction that locks a row, but without a lock.
   await other.query("BEGIN");
   await other.query("SELECT pg_current_xact_id()");
   const open = await measure(SECONDS);
@@ -158,7 +157,7 @@ function start(file: string): ChildProcess {
   return child;
 }
 
-/** The next thing that a process of the benchmark says. */
+/** The next message of a process of the benchmark. */
 function first(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const ended = (code: number | null) => reject(new Error(`a process of the benchmark ended with ${code}`));

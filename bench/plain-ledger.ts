@@ -2,15 +2,14 @@ import pg from "pg";
 import type { HoldRequest, Settlement } from "../src/server/ledger/hold.ts";
 
 /**
- * What the ledger is measured against: a straightforward durable one. Every hold and
- * every settlement is one statement and one commit of its own, over a pool of
- * connections. It enters the same rows into the same tables, so the books have to be
- * in order after it as well.
+ * The reference for the ledger: a straightforward durable one. Every hold and every settlement
+ * is one statement and one commit, over a pool of connections. It inserts the same rows into the
+ * same tables, so `verify` applies to it too.
  */
 export type PlainLedger = {
-  /** The credits that are held; null when the request is refused. For requests with an API key for a linked user. */
+  /** The credits on hold; null when the request is refused. For requests with an API key for a linked user. */
   hold(request: HoldRequest): Promise<bigint | null>;
-  /** What was billed; null when there is no such hold, or it was settled before. */
+  /** The credits billed; null when there is no such hold, or it was settled before. */
   settle(settlement: Settlement): Promise<bigint | null>;
   close(): Promise<void>;
 };
@@ -20,15 +19,15 @@ export function openPlainLedger(url: string, connections: number): PlainLedger {
     connectionString: url,
     max: connections,
     connectionTimeoutMillis: 10_000,
-    // Whoever waits for its turn keeps its connections, and the plans they have made.
+    // Idle connections stay open, because they have prepared plans.
     idleTimeoutMillis: 0,
-    // As in post_batch: a statement is planned once for a connection, because planning takes
-    // longer than the work, and for tables that grow, although they may be empty just then.
+    // As in post_batch: each connection plans a statement once, because planning takes longer than
+    // the work, and plans for tables that grow, although they may be empty at that time.
     options: ["plan_cache_mode=force_generic_plan", "jit=off", "enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off"]
       .map((setting) => `-c ${setting}`)
       .join(" "),
   });
-  // The database may be dropped while the last of them say good-bye.
+  // The database may be dropped while the last connections close.
   pool.on("error", () => {});
   const amount = async (query: pg.QueryConfig, field: string) => {
     const value: unknown = (await pool.query<Record<string, unknown>>(query)).rows[0]?.[field] ?? null;
@@ -77,8 +76,8 @@ export function openPlainLedger(url: string, connections: number): PlainLedger {
   };
 }
 
-// In both, accounts are locked in id order and written as absolute values from the
-// locked row: `available - x` would be checked against the row as it was before the lock.
+// Both lock accounts in the order of ids and write absolute values from the locked
+// row: `available - x` would be checked against the row before the lock.
 
 const holdStatement = {
   name: "plain_hold",

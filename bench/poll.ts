@@ -1,13 +1,13 @@
 import { Agent, get } from "node:http";
 import { parentPort, workerData } from "node:worker_threads";
 
-/** A thread that asks /healthz again and again and tells, when it is asked, how long the answers took since the last time. */
+/** A thread that requests /healthz repeatedly; on a message it answers with the response times since the last one. */
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 let times: number[] = [];
 let since = performance.now();
 
 parentPort?.on("message", () => {
-  // One that has not been answered yet has waited too.
+  // The request under way counts with the time that it has waited.
   parentPort?.postMessage([...times, performance.now() - since]);
   times = [];
 });

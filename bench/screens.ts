@@ -13,9 +13,9 @@ import { median } from "./figures.ts";
 import { seedUsage } from "./seed-usage.ts";
 
 /**
- * `npm run bench:screens`: how long the server takes for what each screen of the
- * dashboard asks, with a million requests of one app in the database. The requests are
- * entered as the ledger would have entered them, and the books are proved at the end.
+ * `npm run bench:screens`: the time of the queries of each dashboard screen, with a million requests
+ * of one app in the database. The rows are those that the ledger would have written; `verify` runs at
+ * the end.
  */
 const { values: options } = parseArgs({
   options: {
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
   await timed("folding them", () => refoldUsage(db));
   await db.unhurried((sql) => sql.query({ name: "analyze", text: "VACUUM ANALYZE" }, []));
 
-  // What `database()` finds instead of opening one of its own.
+  // `database()` returns this one.
   theDatabase.opened = Promise.resolve(db);
   const { createCaller } = (await import("../src/server/trpc/root.ts")) as { createCaller: typeof CreateCaller };
   const me = createCaller({ user: { id: owner.id, email: owner.email, walletId: owner.walletId } });
@@ -141,13 +141,13 @@ async function main(): Promise<void> {
   }
 }
 
-/** What this process and PostgreSQL have worked so far: unlike a clock it does not see what else the machine does. */
+/** CPU time of this process and PostgreSQL so far: other processes of the machine do not count. */
 function bothCpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000 + (cpuMs(postgresPids(postgres.dataDir)) ?? Number.NaN);
 }
 
-/** An id of halfway back. */
+/** An id of the middle of the period. */
 function middle(): string {
   return firstIdAt(Date.now() - (days / 2) * 86_400_000);
 }

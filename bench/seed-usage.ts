@@ -3,9 +3,9 @@ import type { Database } from "../src/server/platform/db.ts";
 import { newId } from "../src/server/platform/ids.ts";
 
 /**
- * Holds and settlements as the hot path writes them, spread over the days up to now:
- * gifts first, then a hold and a usage row for each request, then the balances that
- * follow from them. Every hundredth fails; one model is seldom used.
+ * Inserts holds and settlements as the ledger writes them, spread over the last `days`: grants first,
+ * then a hold and a usage row for each request, then the balances that follow from them. Every
+ * hundredth request fails; one model is rare.
  */
 export async function seedUsage(
   db: Database,
@@ -14,7 +14,7 @@ export async function seedUsage(
 ): Promise<void> {
   const run = (text: string) => db.unhurried((sql) => sql.query({ name: newId(), text }, []));
   const mark = randomUUID().slice(0, 8);
-  // A UUIDv7 of a moment, with the row's number in place of chance.
+  // A UUIDv7 with the row's number in place of the random bits.
   const idAt = (moment: string, n: string) => `(
     lpad(to_hex((extract(epoch FROM ${moment}) * 1000)::bigint), 12, '0') || '7000' || '8000' || lpad(to_hex(${n}), 12, '0'))::uuid`;
   await run(`
@@ -59,7 +59,7 @@ export async function seedUsage(
       CASE WHEN failed THEN 0 ELSE 300 END, 0, CASE WHEN failed THEN 0 ELSE price END, CASE WHEN failed THEN NULL ELSE 'provider' END, n % 2 = 0,
       CASE WHEN failed THEN 503 ELSE 200 END, 800, at + interval '800 milliseconds'
     FROM seed_request ORDER BY n`);
-  // Balances are what the journal says.
+  // Balances are the sums of the journal.
   await run(`
     UPDATE account a SET available = j.total FROM (SELECT account_id, sum(amount)::bigint AS total FROM ledger_entry GROUP BY account_id) j
     WHERE j.account_id = a.id AND a.id <> '00000000-0000-7000-8000-000000000006' AND a.available <> j.total`);

@@ -13,15 +13,13 @@ import { forget, type ServerProcess, startServer } from "../src/testing/server-p
 import { quantile } from "./figures.ts";
 
 /**
- * `npm run bench:share`: whether parallel requests on one wallet run. As many as asked,
- * all at once and without an output limit of their own (the Messages API makes them name
- * one), on a wallet with $1, and on one with more under a limit of $1. Each really costs
- * $0.0005, markup included, and the provider takes 0.2 to 1 s to answer. The server runs
- * on a real Postgres.
+ * `npm run bench:share`: whether parallel requests of one wallet run. All requests start at once and
+ * without an output limit of their own (the Messages API requires one), on a wallet with $1, and on
+ * one with more under a limit of $1. Each costs $0.0005, markup included, and the provider takes 0.2
+ * to 1 s to answer. The server runs on a real Postgres.
  *
- * Ends with 1 when fewer than 99 % pass, when another answer than 429 came, when wallet or
- * limit were below zero or overdrawn, when the platform bore anything, or when the books
- * are not in order.
+ * Exits with 1 when fewer than 99 % succeed, when an error other than 429 came, when wallet or limit
+ * were below zero or overdrawn, when the platform bore a cost, or when the books do not balance.
  */
 const { values: options } = parseArgs({ options: { requests: { type: "string", default: "200" } } });
 const REQUESTS = Number(options.requests);
@@ -32,7 +30,7 @@ const MARKUP_BPS = 2_500;
 /** 400 credits without markup. */
 const CHAT = { model: "gpt-4o-mini", input: 40, output: 656 };
 const MESSAGES = { model: "claude-haiku-4-5", input: 50, output: 70 };
-/** What clients of the Messages API name when nobody thought of it. */
+/** A common default of clients of the Messages API. */
 const MAX_TOKENS = 8_192;
 const CHUNKS = 20;
 
@@ -140,7 +138,7 @@ async function run({ url }: ServerProcess, { api, stream, limited }: { api: "cha
   if (borne !== 0n) wrong.push(`${name}: the platform bore ${borne} credits`);
 }
 
-/** Answers at Anthropic's and OpenAI's addresses, in 0.2 to 1 s, as JSON or bit by bit. */
+/** Answers at Anthropic's and OpenAI's paths, after 0.2 to 1 s, as JSON or streamed over that time. */
 async function startProvider() {
   let count = 0;
   const http = createServer((request, response) => {
@@ -149,7 +147,7 @@ async function startProvider() {
     request.on("end", () => {
       const body = JSON.parse(Buffer.concat(parts).toString("utf8")) as { stream?: boolean };
       const isMessages = request.url?.endsWith("/messages") === true;
-      // The same in every run: from the shortest to the longest and again.
+      // A fixed sequence between the shortest and the longest time, the same in every run.
       const ms = 200 + ((count++ * 37) % 800);
       response.on("error", () => {});
       void (body.stream === true ? stream(response, isMessages ? messageChunks() : chatChunks(), ms) : json(response, isMessages, ms));
@@ -167,7 +165,7 @@ async function startProvider() {
   };
 }
 
-/** So many tokens of text. */
+/** A text of this many tokens. */
 function words(tokens: number): string {
   return " hello".repeat(tokens);
 }
@@ -248,7 +246,7 @@ function messageChunks(): string[] {
   return events.map((each) => `event: ${each.type}\ndata: ${JSON.stringify(each)}\n\n`);
 }
 
-/** Of so many tokens, those of one chunk. */
+/** How many of `tokens` are in chunk number `index`. */
 function share(tokens: number, index: number): number {
   return Math.floor((tokens * (index + 1)) / CHUNKS) - Math.floor((tokens * index) / CHUNKS);
 }

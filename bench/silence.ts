@@ -15,10 +15,11 @@ import { freePort, freshDatabase, startPostgres } from "../src/testing/postgres.
 import { quantile } from "./figures.ts";
 
 /**
- * `npm run bench:silence`: what one key can do to everybody else. Each case sends the worst that is known of its kind, all
- * at once, to a server with a scripted provider, while /healthz is asked every 10 ms. It prints how long that
- * waited and the longest that the server's main thread was busy without a pause. `--entry` names the main.ts
- * of another build with the same migrations (in an older one run a copy of this file), `--only` a part of a case's name. Ends with 1 when a turn was longer than 250 ms.
+ * `npm run bench:silence`: how much one key can delay other clients. Each case sends the worst known requests of its
+ * kind, all at once, to a server with a scripted provider, while /healthz is requested every 10 ms. Prints the times
+ * of /healthz and the longest time that the server's main thread was busy without a pause. `--entry` is the main.ts
+ * of another build with the same migrations (for an older one run a copy of this file there), `--only` a part of a
+ * case's name. Exits with 1 when the main thread was busy for more than 250 ms.
  */
 const { values: options } = parseArgs({
   options: {
@@ -72,7 +73,7 @@ async function main(): Promise<void> {
   const app = await makeApp(db);
   const key = (await makeKey(db, app.id, "user")).secret;
   const test = (await makeKey(db, app.id, "test")).secret;
-  // Enough for a closer look at what a prompt costs, and not for the prompt.
+  // Enough that the prompt's tokens are counted, and not enough to pay for them.
   const poor = (await makeLink(db, app.id, await makeUser(db, { credits: 5_000n }), { externalUserId: "poor" })).externalUserId;
   const rich = (await makeLink(db, app.id, await makeUser(db, { credits: 1_000_000_000n }), { externalUserId: "rich" })).externalUserId;
   await ready();
@@ -163,7 +164,7 @@ async function figures(poll: Worker): Promise<{ times: number[]; worstTurnMs: nu
   poll.postMessage("times");
   const turns = new Promise<{ worstTurnMs: number }>((resolve) => {
     const hear = (said: unknown) => {
-      // It says other things too.
+      // The server sends other messages too.
       if (typeof said !== "object" || said === null || !("worstTurnMs" in said)) return;
       server.off("message", hear);
       resolve(said as { worstTurnMs: number });
@@ -174,7 +175,7 @@ async function figures(poll: Worker): Promise<{ times: number[]; worstTurnMs: nu
   return { times: await times, ...(await turns) };
 }
 
-/** How often each status came. */
+/** How often each status occurred. */
 function tally(statuses: readonly number[]): string {
   const counts = new Map<number, number>();
   for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1);
@@ -204,7 +205,7 @@ function post(door: string, key: string, user: string | null, body: string): Pro
   });
 }
 
-/** Streams that are all under way before the first is left; ends when all are billed. */
+/** Starts all streams, then hangs up; resolves when all are billed. */
 async function hangUp(count: number, key: string, user: string, body: string): Promise<string> {
   const streams = Array.from({ length: count }, () => ask("/v1/chat/completions", key, user, body));
   await Promise.all(
@@ -234,7 +235,7 @@ async function balance(key: string, user: string): Promise<{ statusCode: number;
   return { statusCode: response.status, held };
 }
 
-/** Ends when the server has ended all of them. */
+/** Resolves when the server has ended all connections. */
 async function halfSent(count: number, key: string): Promise<string> {
   const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n`;
   const sockets: Socket[] = Array.from({ length: count }, (_, at) => {
@@ -248,7 +249,7 @@ async function halfSent(count: number, key: string): Promise<string> {
   return "all ended";
 }
 
-/** A provider that reports no usage, and whose streams go on until they are left. */
+/** A provider that reports no usage, and whose streams last until the client hangs up. */
 async function answer(incoming: IncomingMessage): Promise<(outgoing: import("node:http").ServerResponse) => void> {
   const parts: Buffer[] = [];
   for await (const part of incoming as AsyncIterable<Buffer>) parts.push(part);

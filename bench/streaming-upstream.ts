@@ -2,27 +2,27 @@ import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /**
- * A provider whose streams last for as long as the benchmark wants. What a request
- * gets is the first word of its message:
+ * A provider whose streams last as long as the benchmark wants. The first word of a request's
+ * message selects the answer:
  *
  * - `short`: twenty chunks at once;
  * - `steady`: about 200 bytes every 250 ms, until `endSteady`;
- * - `flood`: as much as it was told, as fast as the server takes it.
+ * - `flood`: `floodBytes`, as fast as the server takes them.
  */
 export type StreamingUpstream = {
   url: string;
   key: string;
-  /** By the request's message. */
+  /** By the message of the request. */
   readonly streams: ReadonlyMap<string, UpstreamStream>;
-  /** The steady streams say how they ended, all at once. */
+  /** Ends all steady streams at once, each with its last chunks. */
   endSteady(): void;
   close(): void;
 };
 
 export type UpstreamStream = {
-  /** Bytes before the chunk that says how it ended. */
+  /** Bytes before the chunk with the usage. */
   sent: number;
-  /** What it said the answer was long, in tokens. */
+  /** The output tokens that it reported. */
   tokens: number;
   state: "open" | "answered" | "aborted";
 };
@@ -73,7 +73,7 @@ export async function startStreamingUpstream(options: { floodBytes: number }): P
   }
 
   async function flood(response: ServerResponse, stream: UpstreamStream): Promise<void> {
-    // Little text in many bytes, as of a provider that pads its chunks.
+    // Little text in many bytes, like a provider that pads its chunks.
     const padded = chunk({ content: " word" }, "x".repeat(FLOOD_CHUNK_BYTES));
     while (stream.sent < options.floodBytes) {
       if (!write(response, stream, padded)) await drained(response);
@@ -106,7 +106,7 @@ function event(data: object): Buffer {
   return Buffer.from(`data: ${JSON.stringify(data)}\n\n`);
 }
 
-/** There is room again, or nobody is left to send to. */
+/** Resolves when the socket has room again or is closed. */
 function drained(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {

@@ -12,25 +12,24 @@ import { forgetPeak, memoryOf } from "./memory.ts";
 import { startStreamingUpstream } from "./streaming-upstream.ts";
 
 /**
- * `npm run bench:streams`: what open streams take of the server's memory, and what
- * clients that do not read can make it keep. The built server, on a real Postgres:
+ * `npm run bench:streams`: how much of the server's memory open streams take, and how much clients
+ * that do not read can make it buffer. The built server, on a real Postgres:
  *
- * - as many streams as asked, open at once and each on a connection of its own, with
- *   about 200 bytes every 250 ms;
- * - clients that read nothing of what a provider sends as fast as it can. Half of them
- *   read on later, the others hang up.
+ * - a number of open streams, each on a connection of its own, with about 200 bytes every 250 ms;
+ * - clients that do not read, of a provider that sends as fast as it can. Half of them read later,
+ *   the others hang up.
  *
- * Provider and clients are in this process, which knows what either has sent and got.
- * Ends with 1 when a stream was cut short, not billed or billed wrongly, when a provider
- * was not made to wait, or when the books are not in order.
+ * Provider and clients run in this process, which compares what they sent and received. Exits with
+ * 1 when a stream was cut short, not billed or billed wrongly, when the server did not pause a
+ * provider (back-pressure), or when the books do not balance.
  */
 const { values: options } = parseArgs({
   options: {
     streams: { type: "string", default: "2000" },
-    /** Long enough for what is kept of each stream to reach its most. */
+    /** Long enough for each stream's buffers to reach their maximum. */
     seconds: { type: "string", default: "90" },
     stalled: { type: "string", default: "200" },
-    /** What the provider would send to each of those, in MiB. */
+    /** MiB that the provider would send to each of those. */
     flood: { type: "string", default: "32" },
   },
 });
@@ -41,7 +40,7 @@ const FLOOD_MIB = Number(options.flood);
 const WALLETS = 200;
 const WARM_UP = 500;
 const MIB = 1024 * 1024;
-/** Enough for the chunk that says how a stream ended, and `[DONE]`. */
+/** Enough for the chunk with the usage, and `[DONE]`. */
 const TAIL_BYTES = 1_024;
 
 const upstream = await startStreamingUpstream({ floodBytes: FLOOD_MIB * MIB });
@@ -113,7 +112,7 @@ async function main({ pid, stop }: ServerProcess): Promise<void> {
   const unread = await openAll("flood", 0, STALLED, { reading: false });
   const sent = () => unread.reduce((sum, each) => sum + upstreamOf(each).sent, 0) / MIB;
   let taken = sent();
-  // The server takes a client that reads nothing for a minute for gone, so this may not take so long.
+  // Less than a minute in total, after which the server drops a client that reads nothing.
   for (let still = 0; still < 3; ) {
     await seconds(1);
     still = sent() === taken ? still + 1 : 0;
@@ -168,10 +167,10 @@ async function makeShop(): Promise<void> {
   }
 }
 
-/** One stream, as its client sees it. */
+/** One stream on the client's side. */
 type Client = {
   message: string;
-  /** Bytes of the answer, and the last of them. */
+  /** Bytes received, and the last of them. */
   got: number;
   tail: string;
   ended: Promise<void>;
@@ -179,7 +178,7 @@ type Client = {
   hangUp(): void;
 };
 
-/** All of them are open when this resolves. */
+/** Resolves when all streams are open. */
 async function openAll(kind: string, first: number, count: number, { reading }: { reading: boolean }): Promise<Client[]> {
   const clients: Client[] = [];
   while (clients.length < count) {
@@ -201,7 +200,7 @@ function openStream(message: string, user: string): Promise<Client> {
       port,
       path: "/v1/chat/completions",
       method: "POST",
-      // A connection of its own.
+      // A connection for each stream.
       agent: false,
       headers: { authorization: `Bearer ${app.key}`, "x-quota-user": user, "content-type": "application/json" },
     });
@@ -236,7 +235,7 @@ function upstreamOf({ message }: Client) {
   return stream;
 }
 
-/** Every byte that the provider sent, and then the end with its price. */
+/** Checks that the client received every byte, and then the end with its price. */
 function expectWhole(client: Client): void {
   const end = client.tail.slice(client.tail.lastIndexOf("data: {", client.tail.lastIndexOf('"finish_reason":"stop"')));
   const priced = end.includes('"quota":{"credits_used":') && end.endsWith("data: [DONE]\n\n");
@@ -249,7 +248,7 @@ async function allBilled(count: number): Promise<void> {
   while ((await db.prisma.usage.count({ where: { appId: app.id } })) < count && performance.now() < giveUpAt) await seconds(0.25);
 }
 
-/** As many requests as streams, and as many tokens as the provider said; of those that hung up, as many as were counted. */
+/** Checks that each stream was billed once: whole ones with the provider's tokens, the others with counted ones. */
 async function expectBilled(): Promise<void> {
   const billed = await db.prisma.usage.groupBy({
     by: ["outcome"],

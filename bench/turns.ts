@@ -1,7 +1,7 @@
 /**
- * `node --import` this in front of a server, which then answers the message `turns` with the worst since the last time:
- * how long its main thread was busy without a pause, by its own clock of processor time. What other processes
- * take of the machine does not count.
+ * A module for `node --import` before a server, which then answers the message `turns` with the longest time since the
+ * last one that its main thread was busy without a pause. Measured in CPU time of the thread, so that other processes
+ * of the machine do not count.
  */
 const EVERY_MS = 5;
 

@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 
 /**
- * The far end of the benchmark: an OpenAI-compatible provider that answers at once,
- * so that all the time that is measured is the gateway's.
+ * The benchmark's provider: OpenAI-compatible, and it answers at once, so that the measured time
+ * is the gateway's.
  */
 const answer = JSON.stringify({
   id: "chatcmpl-bench",
@@ -45,7 +45,7 @@ const server = createServer((request, response) => {
     }
     response.writeHead(200, { "content-type": "text/event-stream" });
     let next = 0;
-    // One chunk a turn, as a model's tokens arrive one by one.
+    // One chunk for each turn of the event loop, as tokens arrive one by one.
     const write = () => {
       const piece = chunks[next++];
       if (piece === undefined) return void response.end();

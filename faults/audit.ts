@@ -3,27 +3,27 @@ import type { Database } from "../src/server/platform/db.ts";
 import type { Story } from "./load.ts";
 import { orderOf, priceOf } from "./world.ts";
 
-/** What was found wrong, each with an example that names the request. */
+/** Discrepancies, each with an example that names the request. */
 export type Findings = {
-  /** Answers that named a price. */
+  /** Answers that had a price. */
   answers: number;
-  /** … of which there is no usage row. */
+  /** Answers with a price and without a usage row. */
   lost: string[];
   /** Requests that were billed more than once. */
   doubled: string[];
-  /** Answers whose price is not the one in the books, or not the one that the tokens cost. */
+  /** Answers whose price differs from the usage row's, or from the price of the tokens. */
   different: string[];
-  /** Bills that no client can tell why it got: it had an error instead, or never asked. */
+  /** Usage rows that no client's observations explain: the client got an error, or never sent the request. */
   unexplained: string[];
-  /** Bills that the client did not see because it hung up or its connection ended: nothing is wrong with them. */
+  /** Usage rows that the client did not see because its connection ended. These are no faults. */
   unseen: number;
-  /** What the proof of the books says. */
+  /** Discrepancies that `verify` found. */
   books: string[];
 };
 
 type Row = Awaited<ReturnType<typeof rowsOf>>[number];
 
-/** Matches every answer with the books, and every bill with an answer. */
+/** Matches every answer with a usage row, and every usage row with an answer. */
 export async function audit(db: Database, stories: readonly Story[]): Promise<Findings> {
   const rows = await rowsOf(db);
   const findings: Findings = { answers: 0, lost: [], doubled: [], different: [], unexplained: [], unseen: 0, books: [] };
@@ -44,7 +44,7 @@ export async function audit(db: Database, stories: readonly Story[]): Promise<Fi
   for (const { order, priced } of stories) {
     for (const { requestId, credits, balance, replayed } of priced) {
       findings.answers++;
-      // A replay has an id of its own, and is the answer of the request that was billed.
+      // A replayed answer has a request id of its own; its usage row is that of the first request.
       const row = replayed ? billed.get(order.number)?.[0] : byRequest.get(requestId);
       if (row === undefined) {
         findings.lost.push(`${requestId}: named ${credits} credits and has no usage row`);
@@ -65,12 +65,12 @@ export async function audit(db: Database, stories: readonly Story[]): Promise<Fi
   for (const [number, [row]] of billed) {
     const story = stories[number] as Story;
     const expected = priceOf(story.order, story.payer.markupBps);
-    // A bill is at most what was held, which those who have little may not have enough of.
+    // A bill is at most the hold, which may be less than the price for a payer with little credit.
     if (row !== undefined && row.base + row.markup < row.held && row.base + row.markup !== expected)
       findings.different.push(`${requestIdOf(row)}: costs ${expected} credits, the books have ${row.base + row.markup}`);
   }
 
-  /** Requests that ended without the client having heard which id they had. */
+  /** Requests that ended before the client received their id. */
   let nameless = stories.reduce(
     (sum, { cutOff, begun, priced }) => sum + Math.max(cutOff - Math.max(begun.length - priced.length, 0), 0),
     0,

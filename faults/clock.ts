@@ -2,15 +2,15 @@ import { existsSync, readdirSync } from "node:fs";
 import { chmod, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
 
-/** A wall clock that processes can be given, and that can be moved while they run. */
+/** A wall clock for processes, which can be moved while they run. */
 export type Clock = {
-  /** For the environment of a process that is to live by it. */
+  /** The environment of a process that uses the clock. */
   env: Record<string, string>;
-  /** How far it is ahead of the real one, in seconds; below 0: behind. Takes effect at once. */
+  /** Sets how far the clock is ahead of real time, in seconds; negative is behind. Takes effect at once. */
   set(aheadSeconds: number): Promise<void>;
 };
 
-/** libfaketime's library for programs with threads, or null where it is not installed. */
+/** The path of libfaketime's library for multi-threaded programs; null when it is not installed. */
 export function fakeTimeLibrary(): string | null {
   const folders = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].filter(existsSync);
   for (const folder of folders.flatMap((each) => [each, ...readdirSync(each).map((name) => path.join(each, name))])) {
@@ -20,13 +20,13 @@ export function fakeTimeLibrary(): string | null {
   return null;
 }
 
-/** Timers go on as they did: what moves is the clock on the wall, as by an administrator or a time server. */
+/** Monotonic timers are not changed: only the wall clock moves, as when an administrator or NTP sets it. */
 export async function makeClock(library: string, folder: string, name: string, aheadSeconds: number): Promise<Clock> {
   const file = path.join(folder, `clock-${name}`);
   const set = async (aheadSeconds: number) => {
     await writeFile(`${file}.new`, `${aheadSeconds < 0 ? "" : "+"}${aheadSeconds}\n`);
     await chmod(`${file}.new`, 0o644);
-    // Whoever reads it finds the old time or the new one, and never half of it.
+    // Renamed into place, so that a reader gets the old time or the new one, never a part.
     await rename(`${file}.new`, file);
   };
   await set(aheadSeconds);
@@ -34,7 +34,7 @@ export async function makeClock(library: string, folder: string, name: string, a
     env: {
       LD_PRELOAD: library,
       FAKETIME_TIMESTAMP_FILE: file,
-      // PostgreSQL's processes would each notice a move when they next look, some much later than others.
+      // Without a cache, because PostgreSQL's processes would notice a move at different times.
       FAKETIME_NO_CACHE: "1",
       FAKETIME_DONT_FAKE_MONOTONIC: "1",
       FAKETIME_DONT_RESET: "1",

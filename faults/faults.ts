@@ -4,14 +4,14 @@ import { type Result, Stage } from "./stage.ts";
 import { startProvider } from "./world.ts";
 
 /**
- * `npm run faults`: what answers and the books say of each other after a fault. Servers under
- * load meet a fault; then every answer that named a price is matched with its usage row by
- * request id, every bill with an answer or with a client that can't have seen one, and the
- * books are proved. Ends with 1 when anything is lost, billed twice or different.
+ * `npm run faults`: whether answers and the books agree after a fault. A fault hits servers under
+ * load; then every answer with a price is matched with its usage row by request id, every usage row
+ * with an answer or with a client whose connection ended, and the books are verified. Exits with 1
+ * when a bill is lost, doubled or different.
  *
- * - `--only server,failover`: these scenarios; `--list` names them;
- * - `--answers 4000`: so many answers in each;
- * - `--clients 48`: so many clients at once.
+ * - `--only server,failover`: only these scenarios; `--list` prints their names;
+ * - `--answers 4000`: the number of answers in each;
+ * - `--clients 48`: the number of concurrent clients.
  */
 const { values: options } = parseArgs({
   options: {
@@ -22,7 +22,7 @@ const { values: options } = parseArgs({
   },
 });
 
-/** A scenario that hangs is a fault that was found, and must not keep the others. */
+/** A scenario that takes longer counts as a fault, and must not keep the others from running. */
 const SCENARIO_WITHIN_MS = 6 * 60_000;
 
 if (options.list) for (const { name, title } of scenarios) console.log(`${name.padEnd(20)} ${title}`);
@@ -45,7 +45,7 @@ async function main(): Promise<number> {
   const startedAt = performance.now();
   const skipped: string[] = [];
   const results: Promise<Result>[] = [];
-  // While one waits for what was left on hold to be returned, the next one plays.
+  // While one scenario waits for its holds to be swept, the next one runs.
   for (const scenario of scenarios.filter(({ name }) => names?.includes(name) ?? true)) {
     const missing = scenario.missing?.() ?? null;
     if (missing !== null) skipped.push(`Not played: ${scenario.title}: ${missing}.`);

@@ -2,26 +2,26 @@ import { createWriteStream, type WriteStream } from "node:fs";
 import { Agent, request } from "undici";
 import { bodyOf, MOST_ORDERS, type Order, type Payer, pathOf, pause, type Script, type World } from "./world.ts";
 
-/** An answer that named a price, as the client wrote it down when the price arrived. */
+/** An answer with a price, recorded by the client when the price arrived. */
 export type Priced = { order: Order; requestId: string; credits: bigint; balance: bigint | null; replayed: boolean };
 
-/** What a client knows of one request that it meant. */
+/** What a client recorded about one intended request. */
 export type Story = {
   order: Order;
   payer: Payer;
   isScarce: boolean;
-  /** Sent again with the same key until there is an answer. */
+  /** Repeated with this key until there is an answer. */
   idempotencyKey: string | null;
   priced: Priced[];
-  /** Ids of answers that began; the server may have billed them although the client saw no price. */
+  /** Request ids of answers that began; they may be billed although the client saw no price. */
   begun: string[];
-  /** Times that it got an error instead. */
+  /** How often the client got an error. */
   refusals: number;
-  /** Times that it hung up, or its connection ended, before the price came. */
+  /** How often the client hung up, or its connection ended, before the price came. */
   cutOff: number;
-  /** How long the server asked to wait before it is asked again. */
+  /** Retry-After of the last error. */
   retryAfterMs: number;
-  /** A client that means to hang up: before the answer, or within it. */
+  /** Whether the client hangs up: before the answer, or during it. */
   hangsUp: "no" | "early" | "late";
 };
 
@@ -34,18 +34,18 @@ export type Counts = {
   hungUp: number;
 };
 
-/** Longer than any fault lasts, so that who waits is answered and not cut off by himself. */
+/** The client's time limit: longer than any fault, so that waiting requests get an answer. */
 const PATIENCE_MS = 60_000;
-/** After a failure: who is gone refuses at once, and the load must not be of refusals alone. */
+/** Pause after a failure, because a stopped server refuses at once and the load would consist of refusals. */
 const BREATH_MS = 50;
 const FINAL = [400, 401, 402, 403, 404, 429, 502];
 const RETRY_MS = 300;
 const LONGEST_RETRY_MS = 5_000;
 
 /**
- * Clients that ask one server after the other, again and again: chat and messages, JSON and
- * streams, with keys and access tokens, some with an Idempotency-Key, some that hang up. Each
- * price is written to `file` the moment it arrives.
+ * Clients that send requests to random servers: chat and messages, JSON and streams, with API keys and
+ * access tokens, some with an Idempotency-Key, some that hang up. Each price is written to `file`
+ * when it arrives.
  */
 export class Load {
   readonly stories: Story[] = [];
@@ -74,7 +74,7 @@ export class Load {
     this.#clients = Array.from({ length: options.clients }, () => this.#client());
   }
 
-  /** Resolves when so many answers have named a price; throws when it takes too long. */
+  /** Resolves when this many answers have had a price; throws after `withinMs`. */
   async reach(answers: number, withinMs: number): Promise<void> {
     const deadline = performance.now() + withinMs;
     while (this.counts.priced < answers) {
@@ -84,8 +84,8 @@ export class Load {
   }
 
   /**
-   * Does this while no request with an Idempotency-Key is under way: an answer is kept for a
-   * day, and who asks again after a clock was moved by that asks for something new.
+   * Runs `work` while no request with an Idempotency-Key is under way. The server keeps an answer for
+   * a day, so after a move of the clock a repeated key would start a new request.
    */
   async withoutKeys(work: () => Promise<void>, withinMs: number): Promise<void> {
     this.#keysUsed = false;
@@ -98,13 +98,13 @@ export class Load {
     this.#keysUsed = true;
   }
 
-  /** Begins nothing new; resolves when every request has ended one way or the other. */
+  /** Starts no further request; resolves when all under way have ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#clients);
   }
 
-  /** Waits for those with an Idempotency-Key that still ask. True when all have been answered. */
+  /** Waits for requests with an Idempotency-Key that are still repeated. True when all have been answered. */
   async settled(withinMs: number): Promise<boolean> {
     const waiting = Promise.all(this.#again).then(() => true);
     const answered = await Promise.race([waiting, pause(withinMs).then(() => false)]);
@@ -121,7 +121,7 @@ export class Load {
       if (story.idempotencyKey !== null) this.#keyed++;
       const isAnswered = await this.#ask(story);
       if (story.idempotencyKey === null) continue;
-      // Answered ones ask once more, as a client that lost the answer does.
+      // Some answered requests are repeated, like those of a client that lost the answer.
       const again = isAnswered ? (Math.random() < 0.3 ? this.#ask(story).then(() => {}) : Promise.resolve()) : this.#insist(story);
       this.#again.add(again);
       void again.finally(() => {
@@ -161,7 +161,7 @@ export class Load {
     return story;
   }
 
-  /** Asks once. True when nothing is left to ask for. */
+  /** Sends the request once. True when it need not be repeated. */
   async #ask(story: Story): Promise<boolean> {
     const targets = this.#targets();
     const target = targets[Math.floor(Math.random() * targets.length)];
@@ -192,7 +192,7 @@ export class Load {
       for await (const part of answer.body.setEncoding("utf8")) {
         text += part;
         if (answer.statusCode === 200 && !isPriced) isPriced = this.#notePrice(story, requestId, replayed, text);
-        // Reads no further, which ends the connection.
+        // Leaving the loop ends the connection.
         if (story.hangsUp === "late") break;
       }
       if (answer.statusCode === 200) {
@@ -203,7 +203,7 @@ export class Load {
       }
       this.#refuse(story, `${answer.statusCode} ${/"code":\s*"(\w+)"/.exec(text)?.[1] ?? ""}`);
       if (answer.statusCode >= 500) await pause(BREATH_MS);
-      // What is about the request itself, its payer or the provider does not change by asking again at once.
+      // Errors about the request, its payer or the provider are the same when repeated at once.
       return story.idempotencyKey === null || FINAL.includes(answer.statusCode);
     } catch {
       this.#cutOff(story);

@@ -1,9 +1,9 @@
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
-/** An address that stays the same while the database behind it changes, as a failover's virtual address does. */
+/** A TCP proxy whose target can change, like a failover's virtual IP address. */
 export type Proxy = {
   port: number;
-  /** Ends every connection and leads new ones to this port; null refuses them. */
+  /** Ends every connection and forwards new ones to this port; null refuses them. */
   pointTo(port: number | null): void;
   close(): Promise<void>;
 };

@@ -14,9 +14,9 @@ import { pause } from "./world.ts";
 export type Scenario = {
   name: string;
   title: string;
-  /** Why it can't be played on this machine; null when it can. */
+  /** Why the scenario cannot run on this machine; null when it can. */
   missing?: () => string | null;
-  /** Opens the stage and does the damage, under load; leaves everything repaired. */
+  /** Starts servers and load, causes the fault, and repairs everything. */
   play(stage: Stage): Promise<void>;
 };
 
@@ -150,7 +150,7 @@ export const scenarios: readonly Scenario[] = [
       await stage.open({ databaseUrl: made.url });
       await stage.reach(0.5);
       signalAll(made, "SIGSTOP");
-      // Longer than an answer waits for its bill to be written.
+      // Longer than an answer waits for its settlement.
       await pause(13_000);
       await stage.kill(0, 1);
       await pause(2_000);
@@ -247,11 +247,11 @@ export const scenarios: readonly Scenario[] = [
         try {
           execFileSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=64k"], { stdio: "ignore" });
         } catch {
-          // It ends when there is no more room.
+          // The write fails when the disk is full.
         }
         await stage.hurt(() => pause(10_000));
         execFileSync("rm", [filler]);
-        // It ends by itself when it has nowhere to write its log.
+        // PostgreSQL stops when it cannot write its log.
         if (made.pid() === undefined) await startAgain(made, settings);
       }
       await stage.reach(1);
@@ -309,8 +309,8 @@ export const scenarios: readonly Scenario[] = [
 ];
 
 /**
- * Begins shortly before a month's end. Moves these clocks under load, and kills a server after
- * each move, so that the next start is by the new time; the other clocks go on as they did.
+ * Begins shortly before the end of a month. Moves these clocks under load, and kills a server after
+ * each move, so that its next start is at the new time; the other clocks stay.
  */
 async function moveClocks(stage: Stage, who: { postgres: boolean; servers: readonly number[] }): Promise<void> {
   const home = await postgresHome();
@@ -337,18 +337,18 @@ async function moveClocks(stage: Stage, who: { postgres: boolean; servers: reado
     await stage.start(killed);
   }
   await stage.reach(1);
-  // What servers leave on hold whose clocks are behind the database's, the daily proof returns.
+  // Holds of servers whose clocks are behind the database's are returned by the daily proof.
   if (who.postgres && !together) stage.afterwards(() => moved.set(start + 2 * DAY_S + HOUR_S));
 }
 
 const HOUR_S = 3_600;
 const DAY_S = 24 * HOUR_S;
-/** Longer than it takes to open the stage, and less than the first move. */
+/** Longer than starting the servers takes, and shorter than the first move. */
 const BEFORE_MONTHS_END_S = 20 * 60;
 
 function mayMount(): boolean {
   try {
-    // Containers have a root that may not.
+    // In containers root may lack the right to mount.
     execFileSync("unshare", ["--mount", "true"], { stdio: "ignore" });
     return true;
   } catch {

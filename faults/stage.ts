@@ -16,20 +16,20 @@ export type Sizes = { answers: number; clients: number };
 
 export type Result = { name: string; findings: Findings; counts: Counts; problems: string[]; seconds: number };
 
-/** Longest request of the servers on the stage; what they leave on hold is returned this long and a minute later. */
+/** The request time limit of the servers; their orphaned holds are swept a minute after it. */
 const REQUEST_TIMEOUT_MS = 20_000;
 const ORPHANS_RETURNED_WITHIN_MS = REQUEST_TIMEOUT_MS + 60_000 + 45_000;
-/** Servers look every minute whether the daily proof is due. */
+/** Servers check every minute whether the daily proof is due. */
 const PROVED_WITHIN_MS = 90_000;
 const REACHED_WITHIN_MS = 150_000;
 
-/** Servers on a database, clients that load them, and what a scenario does to them. */
+/** Servers on a database, clients that load them, and operations for scenarios. */
 export class Stage {
-  /** What went wrong that the books can't tell: a server that ended by itself, a load that stood still. */
+  /** Faults that the books do not show: a server that exited, a load that stalled. */
   readonly problems: string[] = [];
   readonly folder: string;
   readonly servers: (ServerProcess | null)[] = [];
-  /** All that ever ran, for what they wrote. */
+  /** All servers that ran, for their output. */
   readonly #started: { index: number; server: ServerProcess }[] = [];
   readonly #upstream: FakeUpstream;
   readonly #sizes: Sizes;
@@ -50,12 +50,12 @@ export class Stage {
     return new Stage(upstream, sizes, await mkdtemp(path.join(tmpdir(), "quota-faults-")));
   }
 
-  /** Undone in reverse order when the scenario is over. */
+  /** Runs `clean` when the scenario has ended; several run in reverse order. */
   onEnd(clean: () => Promise<unknown>): void {
     this.#cleanings.push(clean);
   }
 
-  /** Starts this many servers, and the clients. Without a `databaseUrl` there is one server on an embedded database. */
+  /** Starts this many servers, and the clients. Without a `databaseUrl` one server on an embedded database. */
   async open(options: { databaseUrl?: string; servers?: number; env?: (index: number) => Record<string, string> } = {}): Promise<void> {
     this.#databaseUrl = options.databaseUrl;
     this.#env = options.env;
@@ -71,7 +71,7 @@ export class Stage {
     this.#load = new Load(world, targets, { clients: this.#sizes.clients, file: path.join(this.folder, "answers.log") });
   }
 
-  /** Starts that server, again or for the first time, on the files that it had. */
+  /** Starts a server, again or for the first time, on its data folder. */
   async start(index: number, env: Record<string, string> = {}): Promise<void> {
     const server = await startServer({
       databaseUrl: this.#databaseUrl,
@@ -93,7 +93,7 @@ export class Stage {
     return path.join(this.folder, `server-${index}`);
   }
 
-  /** The server, which the clients then know to be gone. */
+  /** Removes the server from the clients' targets and returns it. */
   take(index: number): ServerProcess {
     const server = this.servers[index];
     if (server == null) throw new Error(`server ${index} is not running`);
@@ -105,7 +105,7 @@ export class Stage {
     await Promise.all(indexes.map((index) => this.take(index).kill9()));
   }
 
-  /** Does what has to hurt: it is a problem when no request failed or was cut off by it. */
+  /** Runs `damage`; records a problem when no request failed or was cut off by it. */
   async hurt(damage: () => Promise<unknown>): Promise<void> {
     const { counts } = this.#load as Load;
     const suffered = () => counts.cutOff + [...counts.refused].reduce((sum, [what, times]) => sum + (/^50[03] /.test(what) ? times : 0), 0);
@@ -114,28 +114,28 @@ export class Stage {
     if (suffered() === before) this.problems.push("the damage was not felt by any client, so nothing was tested");
   }
 
-  /** Moves clocks by a day or more, or back, which lets the keys of a server that was killed wait as long. */
+  /** Moves clocks by a day or more, while no Idempotency-Key is in use (see `withoutKeys`). */
   async moveFar(move: () => Promise<void>): Promise<void> {
     await (this.#load as Load).withoutKeys(move, REACHED_WITHIN_MS);
   }
 
-  /** What is to be done when the holds that the scenario has left are over. */
+  /** Sets work to run when the scenario's orphaned holds have expired. */
   afterwards(work: () => Promise<void>): void {
     this.#afterwards = work;
   }
 
-  /** Resolves when this share of the answers has come. */
+  /** Resolves when this share of the answers has arrived. */
   async reach(share: number): Promise<void> {
     await (this.#load as Load).reach(Math.round(this.#sizes.answers * share), REACHED_WITHIN_MS);
   }
 
-  /** Ends the load, and starts what a scenario that failed half-way has left ended. */
+  /** Stops the load, and starts servers that a failed scenario left stopped. */
   async close(): Promise<void> {
     await this.#load?.stop();
     for (const [index, server] of this.servers.entries()) if (server === null) await this.start(index);
   }
 
-  /** Waits until nothing is on hold any more, and matches all answers with the books. */
+  /** Waits until nothing is on hold, and matches all answers with the books. */
   async judge(name: string): Promise<Result> {
     const load = this.#load as Load;
     const deadline = performance.now() + ORPHANS_RETURNED_WITHIN_MS + (this.#afterwards === undefined ? 0 : PROVED_WITHIN_MS);
@@ -144,7 +144,7 @@ export class Stage {
       if (!(await load.settled(left()))) this.problems.push("a request with an Idempotency-Key never got its answer");
       if (this.#databaseUrl === undefined) {
         await pause(500);
-        // The one process that may open its files is this one, then.
+        // Only one process may open the embedded database, so the server is stopped first.
         const end = await this.take(0).stop();
         if (end !== 0) this.problems.push(`the server ended with ${end} when it was told to stop`);
         return this.#withDatabase((db) => audit(db, load.stories));
@@ -161,7 +161,7 @@ export class Stage {
     return { name, findings, counts: load.counts, problems: this.problems, seconds: (performance.now() - this.#startedAt) / 1_000 };
   }
 
-  /** Ends everything that the scenario has started. `keep` leaves what clients and servers wrote, and says where. */
+  /** Stops everything that the scenario started. `keep` leaves the records of clients and servers, and prints their folder. */
   async end({ keep }: { keep: boolean }): Promise<void> {
     await this.#load?.stop();
     await this.#load?.settled(0);
@@ -187,7 +187,7 @@ export class Stage {
   }
 }
 
-/** SIGSTOP or SIGCONT to all processes of a PostgreSQL server; again until none has come that was not told. */
+/** Sends SIGSTOP or SIGCONT to all processes of a PostgreSQL server; repeats until no new process appears. */
 export function signalAll(cluster: Cluster, signal: "SIGSTOP" | "SIGCONT"): void {
   const told = new Set<number>();
   for (let again = true; again; ) {
@@ -197,14 +197,14 @@ export function signalAll(cluster: Cluster, signal: "SIGSTOP" | "SIGCONT"): void
       try {
         process.kill(pid, signal);
       } catch {
-        // It has ended.
+        // The process has ended.
       }
     }
     again = pids.length > 0;
   }
 }
 
-/** Starts a server that crashed: what is left of its processes may hold its memory for a moment. */
+/** Starts a crashed server; retries, because processes of the crash may hold its shared memory for a moment. */
 export async function startAgain(cluster: Cluster, settings: readonly string[], env: Record<string, string> = {}): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {

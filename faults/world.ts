@@ -21,41 +21,41 @@ import { makeApp, makeKey, makeLink, makeToken, makeUser } from "../src/testing/
 
 export type Door = "chat" | "messages";
 
-/** What the provider does with a request; the client writes it into its prompt. */
+/** The provider's behaviour for a request, named in the prompt. */
 export type Script = "plain" | "slow" | "long" | "fail" | "cut";
 
-/** One request as a client means it, however often it has to be sent. */
+/** One intended request, which may be sent several times. */
 export type Order = { number: number; door: Door; stream: boolean; script: Script };
 
-/** How many completion tokens there are to tell requests apart by; a prime, so that short patterns in the load don't meet it. */
+/** The number of distinct completion token counts; a prime, so that it has no common period with patterns of the load. */
 const COMPLETIONS = 3_989;
 const FEWEST_PROMPT_TOKENS = 10;
-/** A prompt has at least this many bytes, so that this many prompt tokens are within what was held. */
+/** The least bytes of a prompt, so that this many prompt tokens are within the hold. */
 const PROMPT_BYTES = 420;
 const PROMPTS = 380;
 export const MOST_ORDERS = COMPLETIONS * PROMPTS;
 
 /**
- * The tokens that the provider reports for a request. No two requests have the same, so
- * a usage row tells which request it bills, also when the client never learnt its id.
+ * The tokens that the provider reports for a request. They differ for each request, so a usage
+ * row tells which request it bills, also when the client never received its id.
  */
 export function tokensOf(number: number): { prompt: number; completion: number } {
   return { prompt: FEWEST_PROMPT_TOKENS + Math.floor(number / COMPLETIONS), completion: 1 + (number % COMPLETIONS) };
 }
 
-/** The request that these tokens are of, or null when they are no request's. */
+/** The request with these token counts; null when no request has them. */
 export function orderOf(prompt: number, completion: number): number | null {
   const number = (prompt - FEWEST_PROMPT_TOKENS) * COMPLETIONS + completion - 1;
   return completion >= 1 && completion <= COMPLETIONS && number >= 0 && number < MOST_ORDERS ? number : null;
 }
 
-/** Credits for a million tokens, in and out, of the models that are asked. Said once more, so that a wrong catalogue is seen. */
+/** Credits for a million tokens, in and out, of the models in use. Repeated here, so that a wrong catalogue is found. */
 const PRICES: Record<Door, { model: string; input: bigint; output: bigint }> = {
   chat: { model: "gpt-4o-mini", input: 150_000n, output: 600_000n },
   messages: { model: "claude-haiku-4-5", input: 1_000_000n, output: 5_000_000n },
 };
 
-/** What a request has to cost whoever pays for it, in credits. */
+/** The price of a request in credits, with this markup. */
 export function priceOf(order: Order, markupBps: bigint): bigint {
   const { prompt, completion } = tokensOf(order.number);
   const { input, output } = PRICES[order.door];
@@ -79,7 +79,7 @@ export function bodyOf(order: Order): string {
 
 export const pathOf: Record<Door, string> = { chat: "/v1/chat/completions", messages: "/v1/messages" };
 
-/** A provider that does what the prompt says, over real HTTP. */
+/** A fake provider that behaves as the prompt says. */
 export async function startProvider(): Promise<FakeUpstream> {
   const upstream = await startFakeUpstream();
   upstream.on("fault-order:", answer);
@@ -104,7 +104,7 @@ async function answer({ path, rawBody, body }: SeenRequest): Promise<Behaviour> 
   return events(inTime(pieces, script as Script));
 }
 
-/** As a model's tokens come, one after the other; "long" takes a second or two, "cut" breaks off in the middle. */
+/** Sends pieces one after the other with pauses; "long" takes one to two seconds, "cut" breaks off. */
 async function* inTime(pieces: readonly string[], script: Script): AsyncGenerator<Piece> {
   for (const [index, piece] of pieces.entries()) {
     if (script === "cut" && index === 3) yield BREAK_OFF;
@@ -113,12 +113,13 @@ async function* inTime(pieces: readonly string[], script: Script): AsyncGenerato
   }
 }
 
-/** Who asks, and who pays for it. */
+/** The headers of a payer, and the markup that applies. */
 export type Payer = { headers: Record<string, string>; markupBps: bigint };
 
 /**
- * People, apps, keys and access tokens. `plenty` can pay for everything; `scarce` run out
- * of credits or of their month's limit while the load goes on.
+ /**
+ * Users, apps, keys and access tokens. Payers in `plenty` can pay for everything; those in `scarce`
+ * run out of credits or of their monthly limit during the load.
  */
 export type World = { plenty: Payer[]; scarce: Payer[] };
 
@@ -135,12 +136,12 @@ export async function makeWorld(db: Database): Promise<World> {
     const app = await makeApp(db, { ownerId: developer.id, markupBps: Number(markupBps) });
     const key = await makeKey(db, app.id, "developer");
     shops.push({ app, markupBps, key, userKey: await makeKey(db, app.id, "user") });
-    // A developer pays the markup too, to their own earnings.
+    // A developer who pays for their own app pays the markup too, into their earnings.
     world.plenty.push({ headers: bearer(key.secret), markupBps });
   }
   for (let person = 0; person < PEOPLE + SCARCE_PEOPLE; person++) {
     const isScarce = person >= PEOPLE;
-    // Of those who run out, every second has few credits, the others a low limit.
+    // Of the scarce users, every second has few credits, the others a low limit.
     const credits = isScarce && person % 2 === 0 ? 150_000n : PLENTY;
     const limit = isScarce && person % 2 === 1 ? 150_000n : person % 3 === 0 ? PLENTY / 2n : undefined;
     const user = await makeUser(db, { credits });

@@ -6,9 +6,9 @@ import { functionsOf, type Mutant } from "../src/testing/mutant.ts";
 import { startPostgres } from "../src/testing/postgres.ts";
 
 /**
- * `npm run mutate:payers`: breaks each rule about who pays, wherever the database's functions state it, one
- * place at a time, and runs the tests of the room that the rule belongs to. Fails when one of these passes
- * all the same, or when a rule is not found any more. Words behind the command choose rules by their names.
+ * `npm run mutate:payers`: breaks each rule about who pays, at each place where a function of the database states
+ * it, one at a time, and runs the tests of the rule's room. Fails when those pass with a broken rule, or when a
+ * rule's text is not found. Arguments select rules by name.
  */
 type Rule = { name: string; from: string; to: string; tests: string };
 
@@ -131,7 +131,7 @@ async function definitions() {
   }
 }
 
-/** Whether a test fails in a database that has this mutant; throws when the run ends for another reason. */
+/** Whether a test fails with this mutant; throws when the test run ends for another reason. */
 async function failsWith(mutant: Mutant, tests: string): Promise<boolean> {
   const child = spawn(process.execPath, ["node_modules/vitest/vitest.mjs", "run", "--bail=1", "--reporter=json", "-t", "Postgres", tests], {
     cwd: root,
