@@ -24,7 +24,7 @@ describe("a decision", () => {
     expect(lines[4]).toBe("");
   });
 
-  test("that another supersedes says so, and the other names it; the later one wins", () => {
+  test("that is superseded names the later decision, and the later one names it", () => {
     const superseded = decisions.flatMap((file) =>
       numbersAfter(file, "superseded (?:in part )?by").map((by) => `${by} supersedes ${numberOf(file)}`),
     );
@@ -49,7 +49,7 @@ test.each(documents)("the links of %s lead somewhere", (file) => {
     const [target = "", anchor] = link.split("#");
     const there = target === "" ? file : path.posix.join(path.posix.dirname(file), target);
     if (!existsSync(path.join(repository, there))) return true;
-    // Pages of the site get their anchors when they are shown: e2e/docs/site.spec.ts follows those.
+    // The site makes anchors of its pages when it renders them; e2e/docs/site.spec.ts checks those.
     if (anchor === undefined || !there.endsWith(".md") || there.startsWith("docs/site/")) return false;
     return !anchorsOf(there).includes(anchor);
   });
@@ -60,7 +60,7 @@ function numberOf(file: string): number {
   return Number.parseInt(path.posix.basename(file), 10);
 }
 
-/** The decisions linked behind these words of a status. */
+/** The numbers of the decisions linked after these words in a status. */
 function numbersAfter(file: string, words: string): number[] {
   const status = read(file).split("\n")[3] ?? "";
   return [...status.matchAll(new RegExp(`\\b${words} ((?:\\[\\d+\\]\\([^)]+\\)(?:, | and )?)+)`, "g"))].flatMap(([, links = ""]) =>
@@ -68,7 +68,7 @@ function numbersAfter(file: string, words: string): number[] {
   );
 }
 
-/** The ids that GitHub gives to headings. */
+/** The anchors that GitHub makes for headings. */
 function anchorsOf(file: string): string[] {
   const headings = [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => heading);
   return headings.map((heading) =>

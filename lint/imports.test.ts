@@ -17,12 +17,12 @@ function relative(folder: string, file: string): string {
 }
 
 describe("the list of rooms", () => {
-  test("names what exists", () => {
+  test("names only paths that exist", () => {
     const missing = rooms.filter(({ path: room }) => room !== "src/generated" && !existsSync(path.join(repository, room)));
     expect(missing).toEqual([]);
   });
 
-  test("has no circle: a room uses only what stands above it", () => {
+  test("has no cycle: a room uses only rooms above it", () => {
     const upwards = rooms.flatMap(({ path: room, uses }, index) =>
       uses.filter((used) => !rooms.slice(0, index).some((above) => above.path === used)).map((used) => `${room} uses ${used}`),
     );
@@ -36,7 +36,7 @@ describe("the list of rooms", () => {
 });
 
 describe("a planted import is refused", () => {
-  test.each(folders)("in %s, of every room that it may not use", (folder) => {
+  test.each(folders)("in %s, from every room that it may not use", (folder) => {
     const planted = `${folder}/planted.ts`;
     const own = roomOf(planted);
     const strange = rooms.filter((room) => room !== own && !own?.uses.includes(room.path));
@@ -49,7 +49,7 @@ describe("a planted import is refused", () => {
     }
   });
 
-  test.each(rooms.filter(({ uses }) => uses.length > 0))("and in $path what it may use is not", ({ path: room, uses }) => {
+  test.each(rooms.filter(({ uses }) => uses.length > 0))("and an allowed one in $path is not", ({ path: room, uses }) => {
     const file = fileOf(room);
     for (const used of uses) {
       expect(refusals(file, `import { x } from "${relative(path.posix.dirname(file), fileOf(used))}";`)).toEqual([]);
@@ -78,7 +78,7 @@ describe("a planted import is refused", () => {
     ]);
   });
 
-  test("and packages, comments and strings are no imports", () => {
+  test("and packages, comments and strings are ignored", () => {
     const text = `import fs from "node:fs";\nimport { z } from "zod";\n// import "../people/auth.ts"\nconst x = 'import "../people/auth.ts"';\n`;
     expect(refusals("src/server/pricing/planted.ts", text)).toEqual([]);
   });

@@ -16,9 +16,9 @@ const TEST = /\.test\.tsx?$/;
 const manifest = JSON.parse(readFileSync(path.join(repository, "package.json"), "utf8")) as { imports: Record<string, string> };
 const aliases = Object.entries(manifest.imports);
 
-type Import = { line: number /** undefined: put together when the program runs. */; target: string | undefined };
+type Import = { line: number /** undefined: computed at run time. */; target: string | undefined };
 
-/** Everything that the text names as a module: imports, types too, re-exports, `import()`, `require` and `new URL("./a.ts", import.meta.url)`. */
+/** All module specifiers in the text: imports, type imports, re-exports, `import()`, `require` and `new URL("./a.ts", import.meta.url)`. */
 export function importsOf(file: string, text: string): Import[] {
   const { program, errors } = parseSync(file, text);
   if (errors[0]) throw new Error(`${file} can't be parsed: ${errors[0].message}`);
@@ -65,7 +65,7 @@ export function resolve(from: string, target: string): string | undefined {
   }
 }
 
-/** What is wrong with a file's imports, a line each. */
+/** The faults of a file's imports, one line each. */
 export function refusals(file: string, text: string): string[] {
   const room = roomOf(file);
   if (!room) return [`${file} is in no room: name its folder in lint/rooms.ts.`];
@@ -80,7 +80,7 @@ export function refusals(file: string, text: string): string[] {
   });
 }
 
-/** The files that have rules, as paths from the repository's root. */
+/** The files that the rules apply to, as paths from the repository's root. */
 export function sources(root = repository): string[] {
   return globSync("{src,prisma}/**/*.{ts,tsx,mts,js,mjs,cjs}", { cwd: root })
     .map((file) => file.split(path.sep).join("/"))

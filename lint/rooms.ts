@@ -1,8 +1,8 @@
 /**
- * Which folder may import which. A file belongs to the longest `path` that it is under, and may import its own
- * room and those in `uses`. Each name in `uses` stands above it in this list, so no two rooms can import each
- * other. `npm run lint` checks every import against it (`imports.ts`); docs/architecture.md draws it.
- * `loadsByPath`: may also load modules whose paths are put together at run time, which can't be checked.
+ * Which folder may import which. A file belongs to the room with the longest `path` that contains it, and may import
+ * its own room and those in `uses`. Each room in `uses` is above it in this list, so no two rooms can import each
+ * other. `npm run lint` checks every import (`imports.ts`); docs/architecture.md has a drawing.
+ * `loadsByPath`: may also import modules whose paths are computed at run time, which cannot be checked.
  */
 export type Room = { path: string; uses: readonly string[]; loadsByPath?: true };
 
@@ -17,36 +17,36 @@ export const rooms: readonly Room[] = [
   { path: "src/database-url.ts", uses: [] },
   { path: "src/env.ts", uses: ["src/database-url.ts"] },
   { path: "src/generated", uses: [] },
-  // How amounts are shown, on pages and in what the server says.
+  // Formats amounts, for pages and for texts of the server.
   { path: money, uses: [] },
   { path: "src/server/platform", uses: settings },
 
-  // Facts don't import each other: what needs two of them is a use case.
+  // Facts don't import each other: code that needs two of them is a use case.
   ...facts.map((path) => ({ path, uses: platform })),
 
-  // Use cases don't import each other: a door composes them.
+  // Use cases don't import each other: a door combines them.
   { path: "src/server/gateway/simulator", uses: [...platform, "src/server/pricing"] },
   { path: "src/server/gateway", uses: [...platform, ...facts, "src/server/gateway/simulator"] },
   { path: "src/server/connect", uses: [...platform, ...facts] },
   { path: "src/server/payments", uses: [...platform, ...facts] },
 
-  // Deleting an account ends what use cases keep, so `people` is above them.
+  // Deleting an account deletes rows of use cases, so `people` is above them.
   { path: "src/server/people", uses: belowDoors },
   { path: "src/server/http", uses: belowDoors },
   { path: "src/server/trpc", uses: [...belowDoors, "src/server/people", "src/server/http"] },
   { path: "src/server/jobs", uses: [...belowDoors, "src/server/people", "src/server/http"] },
   { path: "prisma", uses: [...belowDoors, "src/server/people"] },
 
-  // Components only take props.
+  // Components get all data as props.
   { path: "src/ui", uses: [money] },
   { path: "src/trpc", uses: ["src/server/trpc"] },
   { path: "src/app", uses: [...belowDoors, "src/server/people", "src/server/http", "src/server/trpc", "src/ui", "src/trpc"] },
 
-  // Mounts the doors of src/app by their paths on disk, so it imports none of them.
+  // Loads the doors of src/app by their paths on disk, so it imports none of them.
   { path: "src/server/start", uses: [...belowDoors, "src/server/http", "prisma"], loadsByPath: true },
   { path: "src/server/main.ts", uses: [...belowDoors, "src/server/jobs", "src/server/start", "prisma"] },
 
-  // The product does not import its tests; they may import all of it but the process's entry and the screens.
+  // The product does not import test helpers; those may import all of it except main.ts and the pages.
   {
     path: "src/testing",
     uses: [...belowDoors, "src/server/people", "src/server/http", "src/server/start", "src/app", "prisma"],

@@ -16,28 +16,28 @@ const manifest = JSON.parse(read("package.json")) as Manifest;
 describe("the Node that everything runs on is the one that npm ci installs", () => {
   const installed = manifest.dependencies.node ?? "";
 
-  test("and is pinned", () => {
+  test("is pinned", () => {
     expect(installed).toMatch(/^\d+\.\d+\.\d+$/);
     const { packages } = JSON.parse(read("package-lock.json")) as { packages: Record<string, { version?: string; engines?: object }> };
     expect(packages["node_modules/node"]?.version).toBe(installed);
     expect(packages[""]?.engines).toEqual(manifest.engines);
   });
 
-  test("in package.json's engines", () => {
+  test("is that of package.json's engines", () => {
     expect(manifest.engines.node).toBe(`>=${installed}`);
   });
 
-  test("in the image", () => {
+  test("is that of the image", () => {
     const images = [...read("Dockerfile").matchAll(/^FROM (\S+)/gm)].map(([, image]) => image);
     expect(new Set(images)).toEqual(new Set([`node:${installed}-slim`]));
   });
 
-  test("in the types, by its major version", () => {
+  test("has the major version of the types", () => {
     expect(manifest.devDependencies["@types/node"]?.split(".")[0]).toBe(installed.split(".")[0]);
   });
 });
 
-describe("the Node that a reader has to have is the one that devEngines asks for", () => {
+describe("the Node that a reader needs is that of devEngines", () => {
   const { version } = manifest.devEngines.runtime;
   const inWords = `Node ${[...version.matchAll(/(\d+\.\d+)\.0/g)].map(([, each]) => `${each}+`).join(" or ")}`;
 
@@ -45,7 +45,7 @@ describe("the Node that a reader has to have is the one that devEngines asks for
     expect(read(file)).toContain(inWords);
   });
 
-  test("in every other document that names a version to have", () => {
+  test("in every other document that names a required version", () => {
     const documents = globSync(["*.md", "docs/**/*.md", "packages/*/*.md", "examples/*/*.md"], { cwd: repository });
     expect(documents.length).toBeGreaterThan(30);
     const named = documents.flatMap((file) =>

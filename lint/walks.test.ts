@@ -25,13 +25,13 @@ describe.each([...walks])("%s", (_, steps) => {
     }
   });
 
-  test.each(steps)("$file has what its line names", ({ file, says }) => {
+  test.each(steps)("$file contains the names in its line", ({ file, says }) => {
     const files = steps.map((step) => path.posix.basename(step.file));
     const names = [...says.matchAll(/`([^`]+)`/g)]
       .map(([, name = ""]) => name.replace(/^(GET|POST) /, ""))
       .filter((name) => !files.includes(name));
     const text = read(file);
-    // The address of a door is the path of its file, and in no file's text.
+    // A door's address is the path of its file, so it is not in any file's text.
     expect(names.filter((name) => !text.includes(name) && !(name.startsWith("/") && isAddressOf(name, steps)))).toEqual([]);
   });
 });
@@ -58,7 +58,7 @@ function targetsOf(file: string): (string | undefined)[] {
   return importsOf(file, read(file)).map(({ target }) => (target === undefined ? undefined : resolve(file, target)));
 }
 
-/** The numbered lines under each heading of "Three walks": a file each, and what happens there. */
+/** The numbered lines under each heading of "Three walks": a file, and what it does. */
 function readWalks(markdown: string): Map<string, Step[]> {
   const [, section = ""] = /^## Three walks\n(.*?)^## /ms.exec(markdown) ?? [];
   return new Map(

@@ -6,7 +6,7 @@ import {
   type SqlMigrationAwareDriverAdapterFactory,
 } from "@prisma/driver-adapter-utils";
 import type { SchemaEngine } from "@prisma/schema-engine-wasm";
-// The package's entry expects a bundler that loads WebAssembly; this half of it does not.
+// The package's main entry needs a bundler that loads WebAssembly; this entry does not.
 import * as bindings from "../node_modules/@prisma/schema-engine-wasm/schema_engine_bg.js";
 
 /**
@@ -32,9 +32,10 @@ async function loadBindings(): Promise<void> {
 }
 
 /**
- * The Postgres adapter splits a script at every semicolon, which breaks function
- * bodies. Sent as one simple query, the server does the splitting, and the whole
- * migration is one transaction.
+ /**
+ * Prisma's Postgres adapter splits a script at every semicolon, which breaks function bodies.
+ * Sent as one simple query, the script is split by the server, and the whole migration is one
+ * transaction.
  */
 function wholeScripts(factory: SqlMigrationAwareDriverAdapterFactory): SqlMigrationAwareDriverAdapterFactory {
   const wrap = (adapter: SqlDriverAdapter): SqlDriverAdapter => {

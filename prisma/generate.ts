@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..");
 
-/** Makes Prisma's client when it is missing or older than the schema; says whether it did. */
+/** Generates Prisma's client when it is missing or older than the schema; returns whether it did. */
 export function generateClient(): boolean {
   const schema = path.join(root, "prisma/schema.prisma");
   const client = path.join(root, "src/generated/prisma/client.ts");
@@ -18,8 +18,8 @@ export function generateClient(): boolean {
       ...process.env,
       CHECKPOINT_DISABLE: "1",
       PRISMA_HIDE_UPDATE_MESSAGE: "1",
-      // Generating needs no native engine, but the command looks for one and would
-      // download it; any program that exists keeps it from doing so.
+      // `prisma generate` does not use the native engine, but looks for it and would download
+      // it; the path of any existing program prevents that.
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
     },
   });

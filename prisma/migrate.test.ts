@@ -11,7 +11,7 @@ describe("the schema", () => {
     expect(await drift(db())).toBe("");
   });
 
-  test("drift is seen: what the schema has and the database lacks is named", async () => {
+  test("drift names what the schema has and the database lacks", async () => {
     await db().prisma.$executeRawUnsafe(`ALTER TABLE "setting" RENAME COLUMN "value" TO "worth"`);
     try {
       expect(await drift(db())).toContain(`"value"`);
@@ -45,7 +45,7 @@ describe("migrating", () => {
     );
   }
 
-  test("several servers may migrate at once: one applies everything, the others nothing", async () => {
+  test("of several servers that migrate at once, one applies everything and the others nothing", async () => {
     const applied = await Promise.all((await servers(3)).map((db) => migrate(db)));
     expect(applied.filter((names) => names.length > 0)).toHaveLength(1);
     const [db] = await servers(1);
@@ -53,16 +53,16 @@ describe("migrating", () => {
     expect(await migrate(db)).toEqual(applied.find((names) => names.length > 0));
   });
 
-  test("a server that has migrated keeps no lock, so that the next one can start beside it", async () => {
+  test("a server that has migrated keeps no lock, so that another server can start beside it", async () => {
     const [db] = await servers(1);
     if (db === undefined) throw new Error("no server");
     await migrate(db);
     const text = `SELECT l.objid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'`;
-    // Postgres lets go of a connection's locks a moment after it was told good-bye.
+    // Postgres releases a connection's locks shortly after the client has closed it.
     await expect.poll(() => db.sql.query({ name: "", text }, []), { timeout: 10_000 }).toEqual([]);
   });
 
-  test("a database of a newer version is left alone", async () => {
+  test("a database of a newer version is not changed", async () => {
     const [db] = await servers(1);
     if (db === undefined) throw new Error("no server");
     await migrate(db);

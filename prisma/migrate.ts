@@ -41,7 +41,7 @@ export async function migrate(db: Database, { upTo }: { upTo?: string } = {}): P
   });
 }
 
-/** The SQL that would take the migrated database to the schema; empty when they agree. */
+/** The SQL that would change the migrated database to the schema; empty when they agree. */
 export async function drift(db: Database): Promise<string> {
   const content = await readSchema();
   const engine = await schemaEngine(db.adapterFactory, content);
@@ -63,7 +63,7 @@ export async function drift(db: Database): Promise<string> {
   return (stdout ?? "").replace("-- This is an empty migration.", "").trim();
 }
 
-/** What the database is read into; partial indexes are read only when asked for. */
+/** The schema that the database is read into; partial indexes are read only with this preview feature. */
 const EMPTY_SCHEMA = `
   generator client {
     provider        = "prisma-client"

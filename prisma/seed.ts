@@ -13,7 +13,7 @@ import { hashPassword } from "../src/server/people/passwords.ts";
 import { type Database, type Tx, transaction } from "../src/server/platform/db.ts";
 import { emit } from "../src/server/webhooks/outbox.ts";
 
-/** What a first try needs: a developer with an app and keys, and a person who linked their wallet to it. */
+/** The demo data: a developer with an app and keys, and a user who linked their wallet to it. */
 const demoShape = z.object({
   base_url: z.string(),
   developer: z.object({ email: z.string(), password: z.string() }),
@@ -30,13 +30,12 @@ const EXTERNAL_USER_ID = "user_123";
 export const demoFile = path.join(env.QUOTA_DATA_DIR, "demo.json");
 
 /**
- * Makes the demo data, or finds the one made before by what demo.json says of it.
- * The file is written anew each time, readable by its owner only, because it has
- * secrets in it that exist nowhere else. `user_123` is linked again when a try of
- * the unlink endpoint has removed it.
+ * Makes the demo data, or finds what demo.json names. The file is written at each start, readable
+ * by its owner only, because it has secrets that are stored nowhere else. `user_123` is linked again
+ * when the unlink endpoint was tried out on it.
  */
 export function seedDemo(db: Database): Promise<Demo> {
-  // Servers that start together on one Postgres make it one after the other.
+  // Servers that start together on one Postgres run this one after the other.
   return db.exclusively(() => seed(db));
 }
 
@@ -45,7 +44,7 @@ async function seed(db: Database): Promise<Demo> {
   const demo = earlier !== null && (await isAlive(db, earlier)) ? { ...earlier, base_url: publicUrl() } : await makeDemo(db);
   await transaction((tx) => linkDemoUser(tx, demo), db);
   await mkdir(path.dirname(demoFile), { recursive: true });
-  // Written beside and renamed: a reader never sees half of it.
+  // Written to another file and renamed, so that a reader never gets a part.
   await writeFile(`${demoFile}.new`, `${JSON.stringify(demo, null, 2)}\n`, { mode: 0o600 });
   await rename(`${demoFile}.new`, demoFile);
   return demo;
@@ -62,7 +61,7 @@ async function readDemo(): Promise<Demo | null> {
 async function isAlive(db: Database, demo: Demo): Promise<boolean> {
   const hash = keyHash(demo.api_keys.developer);
   const app = await db.prisma.app.findUnique({ where: { clientId: demo.app.client_id, deletedAt: null }, select: { id: true } });
-  // One of the two may have deleted their account.
+  // One of the two may have deleted the account.
   const people = await db.prisma.user.count({ where: { email: { in: [demo.developer.email, demo.user.email] } } });
   return (
     people === 2 &&
@@ -104,7 +103,7 @@ async function makeDemo(db: Database): Promise<Demo> {
   }, db);
 }
 
-/** The person, or the one who has that address already, with the new password. */
+/** Creates the user, or sets the new password of the user with that address. */
 async function makePerson(tx: Tx, person: { email: string; name: string; password: string; credits: bigint }) {
   const passwordHash = await hashPassword(person.password);
   const there = await tx.prisma.user.findUnique({ where: { email: person.email } });
