@@ -1,12 +1,12 @@
 import AxeBuilder from "@axe-core/playwright";
 import { expect, type Page } from "@playwright/test";
 
-/** axe finds nothing at all on the page as it is now. */
+/** Expects that axe finds no violation on the page. */
 export async function expectNoViolation(page: Page): Promise<void> {
   expect(await violationsOf(page), page.url()).toEqual([]);
 }
 
-/** axe finds nothing serious on the page as it is now. */
+/** Expects that axe finds no serious violation on the page. */
 export async function expectNothingSerious(page: Page): Promise<void> {
   const violations = await violationsOf(page);
   expect(
@@ -16,7 +16,7 @@ export async function expectNothingSerious(page: Page): Promise<void> {
 }
 
 async function violationsOf(page: Page) {
-  // It comes a moment after the rest of a page.
+  // The title is set shortly after the page's content.
   await expect(page).toHaveTitle(/./);
   return (await new AxeBuilder({ page }).analyze()).violations;
 }

@@ -3,16 +3,16 @@ import { existsSync } from "node:fs";
 import { chromium, type LaunchOptions } from "@playwright/test";
 
 /**
- * The Chromium to test with, in this order: PLAYWRIGHT_CHROMIUM_PATH, Playwright's
- * own, the system's. Throws with what to do when there is none.
+ * Launch options for the first of: PLAYWRIGHT_CHROMIUM_PATH, Playwright's Chromium, the system's.
+ * Throws an error that says what to do when there is none.
  */
 export function chromiumLaunchOptions(): LaunchOptions {
   return { executablePath: chromiumPath(), args: process.getuid?.() === 0 ? [...ROOT_FLAGS] : [] };
 }
 
 /**
- * The same Chromium, after trying to install one where there is none: Playwright's
- * own, or as root the system's. Throws with what to do when neither works.
+ * The path of that Chromium; tries to install Playwright's, or as root the system's, when there is
+ * none. Throws an error that says what to do when neither works.
  */
 export async function ensureChromium(): Promise<string> {
   const attempts = [
@@ -45,7 +45,7 @@ function chromiumPath(): string {
 
 const SYSTEM_PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/usr/bin/google-chrome-stable"];
 
-/** Chromium's sandbox refuses to run as root, which is who runs in a container. */
+/** Chromium's sandbox refuses to run as root, the user of containers. */
 const ROOT_FLAGS = [
   "--no-sandbox",
   "--disable-gpu",

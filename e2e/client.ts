@@ -8,17 +8,17 @@ type Target = Pick<ServerProcess, "url">;
 
 export type Call = {
   method?: string;
-  /** An API key, sent as Bearer. */
+  /** An API key or access token, sent as Bearer. */
   key?: string | undefined;
-  /** X-Quota-User. */
+  /** The value of X-Quota-User. */
   user?: string | undefined;
   headers?: Record<string, string>;
-  /** Text goes out as it is, anything else as JSON. */
+  /** Text is sent as it is, other values as JSON. */
   body?: unknown;
   signal?: AbortSignal;
 };
 
-/** One request to the server; the reply is checked against the contract, whatever the test is about. */
+/** Sends a request and checks the answer against openapi.json. */
 export async function call(server: Target, path: string, options: Call = {}): Promise<Answer> {
   const method = options.method ?? (options.body === undefined ? "GET" : "POST");
   const response = await send(server, path, options);
@@ -28,7 +28,7 @@ export async function call(server: Target, path: string, options: Call = {}): Pr
   return answer;
 }
 
-/** One request whose reply the test reads itself. */
+/** Sends a request; the test reads the answer. */
 export function send(server: Target, path: string, options: Call = {}): Promise<Response> {
   return fetch(server.url + path, {
     method: options.method ?? (options.body === undefined ? "GET" : "POST"),
@@ -38,7 +38,7 @@ export function send(server: Target, path: string, options: Call = {}): Promise<
   });
 }
 
-/** Asks for all of these streams at once, and leaves all of them once each has said `until`. */
+/** Starts all these streams, and hangs up when each has sent `until`. */
 export async function hangUpAfter(server: Target, path: string, as: Call, bodies: object[], until: string): Promise<void> {
   const hangUp = new AbortController();
   for (const body of bodies) {
@@ -66,7 +66,7 @@ export async function callRaw(server: Target, path: string, options: Call = {}):
       });
     });
     outgoing.once("error", reject);
-    // As bytes: with a text node:http would encode the headers like the text, in UTF-8.
+    // As bytes: with a string node:http would encode the headers in UTF-8 too.
     outgoing.end(
       options.body === undefined ? undefined : Buffer.from(typeof options.body === "string" ? options.body : JSON.stringify(options.body)),
     );
@@ -92,12 +92,12 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The smallest chat request, with what a test adds to it. */
+/** A minimal chat request; `rest` adds parameters. */
 export function chat(content: string, rest: object = {}) {
   return { model: "gpt-4o-mini", messages: [{ role: "user", content }], ...rest };
 }
 
-/** A text that no other test sends, for the upstream to know the request by. */
+/** A unique text, by which the fake upstream recognizes a request. */
 export function marker(): string {
   return `marker-${crypto.randomUUID()}`;
 }

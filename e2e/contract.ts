@@ -2,7 +2,7 @@ import { expect } from "@playwright/test";
 import { errorTable } from "../src/server/platform/errors.ts";
 import { documented, problemsWith, schemaOf } from "./openapi.ts";
 
-/** A reply, read to its end. */
+/** An answer with its body. */
 export type Answer = {
   status: number;
   headers: Headers;
@@ -12,9 +12,8 @@ export type Answer = {
 };
 
 /**
- * What is true of every reply of /v1, whatever the test is about: it has a request
- * id, allows any origin, and its status and body are those that openapi.json has for
- * this operation, without a field beyond them.
+ * Checks what holds for every answer of /v1: a request id, CORS for any origin, and a status and
+ * body as in openapi.json, without undocumented fields.
  */
 export async function expectContract(method: string, url: string, answer: Answer): Promise<void> {
   const operation = (await documented(method, new URL(url).pathname))?.operation;
@@ -39,7 +38,7 @@ function expectError(
   const { code, type, docs_url } = answer.json.error as { code: string; type: string; docs_url: string };
   const row = new URL(docs_url).hash.slice(1) as keyof typeof errorTable;
   expect(errorTable[row]?.type, `docs_url names the error's row: ${docs_url}`).toBe(type);
-  // A provider's refusal keeps the provider's status and code.
+  // A refusal of the provider keeps the provider's status and code.
   if (code === row && row !== "bad_request") expect(answer.status).toBe(errorTable[row].status);
   if (operation === undefined) return;
   const described = operation.responses[errorTable[row].status]?.description ?? "";

@@ -9,38 +9,37 @@ import { forget, type ServerOptions, type ServerProcess, startServer } from "../
 import { chromiumLaunchOptions } from "./chromium.ts";
 import { expectBooksInOrder, expectCleanOutput, expectToStop } from "./in-order.ts";
 
-/** A server on a Postgres of its own, and the database, so that a test can make what it needs. */
+/** A server on a Postgres of its own, and its database for creating test data. */
 export type PostgresServer = ServerProcess & { databaseUrl: string; db: Database };
 
 type Shared = {
   upstream: FakeUpstream;
-  /** On the embedded database with demo data; the fake upstream answers. */
+  /** A server on the embedded database with demo data, and the fake upstream as provider. */
   server: ServerProcess;
-  /** The same without a provider: the simulator answers. */
+  /** A server on the embedded database without a provider, so with the simulator. */
   simulatedServer: ServerProcess;
-  /** On a real Postgres with demo data; the fake upstream answers. */
+  /** A server on a real Postgres with demo data, and the fake upstream as provider. */
   postgresServer: PostgresServer;
 };
 
 type Own = {
-  /** What is left to do when everything else of the test has ended. */
+  /** Functions to run after everything else of the test has ended. */
   atTheEnd: (() => Promise<void>)[];
-  /** An empty, migrated Postgres database of this test alone. */
+  /** An empty, migrated Postgres database for this test. */
   ownDatabase: { url: string; db: Database };
-  /** Starts a server for this test alone, without pages; when the test is over it is stopped and its books are checked. */
+  /** Starts a server for this test, without pages; after the test it is stopped and its books are verified. */
   start(options?: ServerOptions): Promise<ServerProcess>;
 };
 
 /**
- * Servers are started once in a worker and shared by its tests, which keep out of
- * each other's way by making users, apps and keys of their own. At the end of its
- * life every server has to stop on its own, with books that verify, no hold left
- * open, and a log without errors or secrets.
+ * Each worker starts its servers once, and its tests share them; each test makes users, apps and keys of
+ * its own. At the end every server has to stop, with books that verify, no open hold, and a log
+ * without errors or secrets.
  */
 export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>({
   launchOptions: [async ({}, use) => use(chromiumLaunchOptions()), { scope: "worker" }],
 
-  // What is pressed before a page's scripts are there does nothing; people wait for that, and so do tests.
+  // A click before a page's scripts have loaded has no effect, so navigation waits for them.
   browser: [
     async ({ browser }, use) => {
       const newContext = browser.newContext.bind(browser);
@@ -99,12 +98,12 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
 
   ownDatabase: async ({ atTheEnd }, use) => {
     const own = await openFreshDatabase();
-    // Servers of the test that still run on it come first.
+    // Runs after the test's servers on this database have been stopped.
     atTheEnd.push(own.close);
     await use(own);
   },
 
-  // Named so that it ends before what is left for the end.
+  // Depends on atTheEnd, so that it is torn down before.
   start: async ({ atTheEnd: _ }, use) => {
     const started: { server: ServerProcess; options: ServerOptions }[] = [];
     await use(async (options = {}) => {
@@ -112,7 +111,7 @@ export const test = base.extend<Own, Shared & { launchOptions: LaunchOptions }>(
       started.push({ server, options });
       return server;
     });
-    // The youngest first: it may run on the files of an older one.
+    // The newest first: it may use the files of an older one.
     for (const { server, options } of started.reverse()) {
       if (!server.killed()) await expectToStop(server);
       expectCleanOutput(server, options.upstream);

@@ -4,9 +4,8 @@ import { openDatabase } from "../src/server/platform/db.ts";
 import type { ServerProcess } from "../src/testing/server-process.ts";
 
 /**
- * What has to be true of every server at the end of its life: it stops when it is
- * told to, its books verify with no hold left open, and its log has neither errors
- * nor secrets.
+ * Checks a server at its end: it stops on SIGTERM, its books verify without an open hold, and its log
+ * has neither errors nor secrets.
  */
 export async function expectToStop(server: ServerProcess): Promise<void> {
   const ended = await server.stop();
@@ -27,7 +26,7 @@ export async function expectBooksInOrder(where: { url?: string; dataDir?: string
 
 export function expectCleanOutput(server: ServerProcess, upstream?: { key: string }): void {
   const { stdout, stderr } = server.output();
-  // The log is one JSON object a line; anything else is a warning or a crash that nobody meant to print.
+  // The log is one JSON object a line; other lines are warnings or crashes.
   const lines = stderr.split("\n").filter((line) => line !== "");
   expect(
     lines.filter((line) => !line.startsWith('{"time":')),
@@ -36,7 +35,7 @@ export function expectCleanOutput(server: ServerProcess, upstream?: { key: strin
   const errors = lines.filter((line) => (JSON.parse(line) as { level: string }).level === "error");
   expect(errors, "errors in the log").toEqual([]);
 
-  // The welcome shows the demo data on purpose. Nothing else may.
+  // Only the welcome text may show the demo data.
   const [before = "", ...rest] = stdout.split("\n  Quota is ready at ");
   const after = rest.join("").split("Stop with Ctrl+C.").slice(1).join("");
   const written = [before, after, stderr].join("\n");

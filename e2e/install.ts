@@ -10,9 +10,9 @@ const run = promisify(execFile);
 const WRITTEN = /npm install((?: \.\.\/quota\/packages\/(?:core|nextjs)\.tgz)+)/;
 
 /**
- * Installs the packages in a folder as a page tells its readers to: the command is
- * taken from the text, and `../quota` is where they were packed. Nothing comes from a
- * network. Another package that is wanted there has to be put there afterwards.
+ * Installs the packages in a folder by the command in a page's text, where `../quota` is replaced by
+ * the folder of the packed packages. No network is used. Other packages have to be put there
+ * afterwards.
  */
 export async function installAsWritten(text: string, folder: string): Promise<void> {
   const files = WRITTEN.exec(text)?.[1]?.trim().split(" ");
@@ -21,7 +21,7 @@ export async function installAsWritten(text: string, folder: string): Promise<vo
   try {
     packPackages(path.join(quota, "packages"));
     const manifest = path.join(folder, "package.json");
-    // Without one, npm would look for it further up.
+    // Without a package.json, npm would use one of a parent folder.
     if (!existsSync(manifest)) await writeFile(manifest, JSON.stringify({ name: "reader", private: true }));
     const options = ["--offline", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"];
     await run("npm", ["install", ...options, ...files.map((file) => path.join(quota, file.replace("../quota/", "")))], { cwd: folder });

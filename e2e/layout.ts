@@ -1,8 +1,8 @@
 import type { Page } from "@playwright/test";
 
 /**
- * Texts and controls that reach over the side of a box around them, or of the page, and
- * can't be scrolled to. What ends in an ellipsis does so on purpose.
+ * Texts and controls that extend beyond a box around them, or beyond the page, and cannot be scrolled
+ * to. Text with an ellipsis is cut on purpose.
  */
 export async function outsideOfTheirBox(page: Page): Promise<string[]> {
   return page.evaluate(() => {
@@ -25,7 +25,7 @@ export async function outsideOfTheirBox(page: Page): Promise<string[]> {
       const right = Math.max(...rects.map((rect) => rect.right));
       const left = Math.min(...rects.map((rect) => rect.left));
       const what = node instanceof Text ? node.data : `<${(node as Element).tagName.toLowerCase()}> ${parent.textContent}`;
-      // Where it reaches out of a box first; whoever can scroll there sees it all the same.
+      // The first box that it extends beyond decides; text in a scrollable box can be reached.
       let by = 0;
       for (let box: Element | null = shown; box !== null; box = box.parentElement) {
         const style = getComputedStyle(box);

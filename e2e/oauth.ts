@@ -5,14 +5,14 @@ import { mintSecret } from "../src/server/platform/secrets.ts";
 import { makeApp, makeKey, makeUser } from "../src/testing/makers.ts";
 import type { ServerProcess } from "../src/testing/server-process.ts";
 
-/** The address that the server calls itself, which cookies and redirects belong to. */
+/** The server's configured address, for cookies and redirects. */
 export function originOf(server: Pick<ServerProcess, "url">): string {
   return server.url.replace("127.0.0.1", "localhost");
 }
 
 export type Person = { id: string; email: string; password: string; walletId: string };
 
-/** Somebody who can sign in. */
+/** A user with a password. */
 export async function makePerson(db: Database, options: { credits?: bigint } = {}): Promise<Person> {
   const password = randomBytes(12).toString("hex");
   const user = await makeUser(db, { credits: options.credits ?? 1_000_000n, passwordHash: await hashPassword(password) });
@@ -47,7 +47,7 @@ export function pkce(): { verifier: string; challenge: string } {
   return { verifier, challenge: createHash("sha256").update(verifier).digest("base64url") };
 }
 
-/** What an app puts into its link; `over` replaces, and undefined leaves out. */
+/** An app's authorization link; `over` replaces parameters, and undefined removes one. */
 export function authorizeUrl(
   server: ServerProcess,
   client: Client,
@@ -68,7 +68,7 @@ export function authorizeUrl(
   return url.href;
 }
 
-/** A browser without a screen: cookies with their paths, and no redirect followed by itself. */
+/** A browser without a screen: it keeps cookies by path, and does not follow redirects. */
 export class Visitor {
   readonly #cookies = new Map<string, { name: string; value: string; path: string }>();
   readonly #origin: string;
@@ -106,25 +106,25 @@ export class Visitor {
       throw new Error(`no session: ${answer.status} ${await answer.text()}`);
   }
 
-  /** Another browser with the same cookies, as somebody would have it who copied them. */
+  /** Another browser with a copy of the cookies. */
   copy(): Visitor {
     const other = new Visitor({ url: this.#origin });
     for (const [key, cookie] of this.#cookies) other.#cookies.set(key, { ...cookie });
     return other;
   }
 
-  /** Presses Sign out: the server ends the session, and the browser forgets its cookie. */
+  /** Signs out as the button does: the server ends the session, and the browser deletes its cookie. */
   async endSession(): Promise<Response> {
     const { csrfToken } = (await (await this.get("/api/auth/csrf")).json()) as { csrfToken: string };
     return this.post("/api/auth/signout", { csrfToken, json: "true", callbackUrl: this.#origin });
   }
 
-  /** Forgets the cookie; the server does not hear of it. */
+  /** Deletes the cookie without a request. */
   signOut(): void {
     for (const [key, { name }] of this.#cookies) if (name.includes("session-token")) this.#cookies.delete(key);
   }
 
-  /** Opens an app's link; the address of the consent page. */
+  /** Opens an app's link; returns the path of the consent page. */
   async begin(url: string): Promise<string> {
     const answer = await this.get(url);
     const location = answer.headers.get("location");
@@ -133,7 +133,7 @@ export class Visitor {
     return location;
   }
 
-  /** What the form on the consent page would send. */
+  /** The token in the consent page's form. */
   async token(page: string): Promise<string> {
     const answer = await this.get(page);
     const html = await answer.text();
@@ -142,14 +142,14 @@ export class Visitor {
     return token;
   }
 
-  /** Presses a button on the consent page; where the app gets them back. */
+  /** Submits the consent page's form; returns the address at the app. */
   async decide(page: string, form: Record<string, string> | [string, string][] = { decision: "allow", limited: "no" }): Promise<URL> {
     const fields = Array.isArray(form) ? form : Object.entries(form);
     const answer = await this.post(`${page}/decision`, [...fields, ["token", await this.token(page)]]);
     return this.resume(answer);
   }
 
-  /** Follows the redirect after a decision, to the app. */
+  /** Follows the redirects after a decision, to the app. */
   async resume(answer: Response): Promise<URL> {
     const location = answer.headers.get("location");
     if (answer.status !== 303 || !location?.includes("/oauth/authorize/"))
@@ -181,7 +181,7 @@ export class Visitor {
   }
 }
 
-/** A code, as an app gets it: consent given by `person` in a browser of their own. */
+/** A code for an app, after `person` consented in a new browser. */
 export async function codeFor(
   server: ServerProcess,
   person: Person,
@@ -207,7 +207,7 @@ export async function codeFor(
 // biome-ignore lint/suspicious/noExplicitAny: a test asserts on whatever came
 export type TokenAnswer = { status: number; headers: Headers; json: any };
 
-/** One request of an app to the authorization server, with HTTP Basic when the client has a secret. */
+/** A request of an app to the authorization server, with HTTP Basic when the client has a secret. */
 export async function formPost(
   server: ServerProcess,
   path: string,
@@ -234,7 +234,7 @@ export async function formPost(
   return { status: answer.status, headers: answer.headers, json: text === "" ? null : JSON.parse(text) };
 }
 
-/** Redeems a code; `over` adds to the form. */
+/** Redeems a code; `over` adds form fields. */
 export function redeem(
   server: ServerProcess,
   client: Client,
@@ -253,10 +253,10 @@ export function redeem(
 
 export const HOSTED = { storage_mode: "hosted" };
 
-/** All that introspection says of a token that is not good, or not the asking app's. */
+/** Introspection's whole answer for an invalid token or another app's. */
 export const INACTIVE = { active: false };
 
-/** Tokens of an app that keeps them itself. */
+/** The tokens of an app that keeps them itself. */
 export async function tokens(
   server: ServerProcess & { db: Database },
   scope = "openid email credits.read credits.spend",
@@ -279,7 +279,7 @@ export const introspect = async (server: ServerProcess, client: Client, token: s
 export const userinfo = (server: ServerProcess, token: string) =>
   fetch(`${originOf(server)}/oauth/userinfo`, { headers: { authorization: `Bearer ${token}` } });
 
-/** What the server answers to an app's link that nobody has looked at yet. */
+/** The server's answer to an app's link in a browser without cookies. */
 export async function opened(server: ServerProcess, url: string) {
   const answer = await new Visitor(server).get(url);
   return { status: answer.status, location: answer.headers.get("location"), html: await answer.text() };

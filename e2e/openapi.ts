@@ -6,14 +6,14 @@ import { matchPath } from "../src/server/http/endpoint.ts";
 // biome-ignore lint/suspicious/noExplicitAny: a document of many shapes, read by path
 type Any = any;
 
-/** What the server says of itself, made by the code that answers GET /v1/openapi.json. */
+/** The document of GET /v1/openapi.json, from the code that answers it. */
 export async function openApiDocument(): Promise<Any> {
   return (await GET(new Request("http://localhost/v1/openapi.json"))).json();
 }
 
 const document = openApiDocument();
 
-/** What is documented of a request, by its method and path; null when nothing is. */
+/** The documented operation of a method and path; null when there is none. */
 export async function documented(method: string, pathname: string): Promise<{ template: string; operation: Any } | null> {
   const { paths } = await document;
   const asked = method === "HEAD" ? "get" : method.toLowerCase();
@@ -27,18 +27,18 @@ export async function documented(method: string, pathname: string): Promise<{ te
   return null;
 }
 
-/** What is documented of an answer's JSON body: of its status, or else of its class. */
+/** The documented schema of an answer's body, by its status or its class of statuses. */
 export function schemaOf(operation: Any, status: number, type = "application/json"): Any {
   const response = operation.responses[status] ?? operation.responses[`${Math.floor(status / 100)}XX`];
   return response?.content?.[type]?.schema ?? null;
 }
 
 const ajv = new Ajv2020({ strict: false, allErrors: true });
-// ajv-formats is CommonJS, and its types say so.
+// The types of ajv-formats, which is CommonJS, are of another module shape.
 (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
 let resolved: Promise<void> | undefined;
 
-/** What is wrong with a value, in a sentence each; fields that are not documented are wrong where the document says so. */
+/** The errors of a value by its schema, a sentence each, with undocumented fields where the schema excludes them. */
 export async function problemsWith(schema: Any, value: unknown): Promise<string[]> {
   resolved ??= document.then((whole) => void ajv.addSchema({ ...whole, $id: "openapi" }, "openapi"));
   await resolved;

@@ -7,8 +7,8 @@ import { ensurePgBouncer } from "../src/testing/pgbouncer.ts";
 import { ensureChromium } from "./chromium.ts";
 
 /**
- * `npm test`: everything that must hold before a change lands. Each step runs even
- * when one before it failed, and the last line counts tests and checks together.
+ * `npm test`: everything that must hold before a change lands. Each step runs even when an earlier one
+ * failed, and the last line counts tests and checks.
  */
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), "..");
 const reports = mkdtempSync(path.join(tmpdir(), "quota-reports-"));
@@ -49,16 +49,16 @@ for (const failure of failures) console.log(`failed: ${failure}`);
 console.log(`${tally.passed} passed, ${tally.failed} failed`);
 process.exit(tally.failed === 0 ? 0 : 1);
 
-/** A step that counts as one. */
+/** Runs a step that counts as one check. */
 async function check(name: string, run: () => Promise<number>): Promise<void> {
   const code = await announced(name, run);
   count(name, code === 0 ? { passed: 1, failed: 0, names: [] } : { passed: 0, failed: 1, names: [] });
 }
 
-/** `names`: of what failed, to be read where only the end of the output is kept. */
+/** `names`: names of failed tests, printed at the end for a log that is cut. */
 type Result = { passed: number; failed: number; names: string[] };
 
-/** A step that counts its tests; one that ends badly without a failed test, or runs none, counts as failed. */
+/** Runs a step that counts its tests; a step that fails without a failed test, or runs none, counts as failed. */
 async function suite(name: string, run: () => Promise<number>, read: () => Result): Promise<void> {
   const code = await announced(name, run);
   let result: Result = { passed: 0, failed: 0, names: [] };
@@ -98,7 +98,7 @@ function readVitest(): Result {
   const names = report.testResults.flatMap(({ name, status, assertionResults }) => {
     const file = path.relative(root, name);
     const failed = assertionResults.filter((each) => each.status === "failed").map(({ fullName }) => `${file} › ${fullName}`);
-    // A file that could not be loaded has no tests to name.
+    // A file that could not be loaded has no tests.
     return failed.length === 0 && status === "failed" ? [file] : failed;
   });
   return { passed: report.numPassedTests, failed: Math.max(report.numFailedTests, names.length), names };
@@ -114,7 +114,7 @@ function readPlaywright(): Result {
     stats: { expected: number; unexpected: number; flaky: number };
     suites: PlaywrightSuite[];
   };
-  // A test that passes only when repeated does not hold.
+  // A test that passes only when repeated counts as failed.
   const didNotHold = ({ suites = [], specs = [] }: PlaywrightSuite): string[] => [
     ...specs
       .filter(({ tests }) => tests.some(({ status }) => status === "unexpected" || status === "flaky"))

@@ -8,9 +8,8 @@ import { call } from "./client.ts";
 import { originOf, pkce } from "./oauth.ts";
 
 /**
- * `npm run screenshots`: starts the built server with its demo data, uses it, and
- * photographs what people see, light and dark, for the landing page. Run it when a
- * screen has changed, and look at what it made.
+ * `npm run screenshots`: starts the built server with its demo data, uses it, and takes the landing
+ * page's screenshots, light and dark. Run it when a screen has changed, and look at the pictures.
  */
 const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), "../public/screenshots");
 const SHOTS = [
@@ -21,11 +20,11 @@ const SHOTS = [
 
 const server = await startServer();
 
-/** How each picture is come by. */
+/** How to get to the screen of each picture. */
 const open: Record<(typeof SHOTS)[number]["name"], (page: Page) => Promise<void>> = {
   async consent(page) {
     const { demo } = server;
-    // Somebody who has not connected this app yet.
+    // A user who has not connected this app.
     await signIn(page, "/wallet", demo.developer);
     const parameters = new URLSearchParams({
       response_type: "code",
@@ -79,7 +78,7 @@ try {
   await forget(server);
 }
 
-/** Requests of several people's kind, so that there is something to see. */
+/** Sends requests of several kinds, so that the screens have data. */
 async function someUse({ demo }: ServerProcess): Promise<void> {
   const questions = [
     "Plan three days in Lisbon.",
@@ -106,7 +105,7 @@ async function signIn(page: Page, to: string, person: { email: string; password:
   await page.waitForURL(originOf(server) + to);
 }
 
-/** A browser is also a converter: WebP is a third of the size. */
+/** Converts PNG to WebP in the browser, to a third of the size. */
 async function webp(from: Browser, png: Buffer): Promise<Buffer> {
   const page = await from.newPage();
   const made = await page.evaluate(

@@ -11,9 +11,9 @@ const run = promisify(execFile);
 const bin = (file: string) => path.join(root, "node_modules", file);
 
 /**
- * An app as `create-next-app` writes it today, in a folder of its own. Only two lines are
- * changed, because it stands in this repository and nothing is fetched for it: the folder
- * that the bundler may read, and the dependencies, which are found above.
+ * An app as `create-next-app` writes it, in a folder of this repository. Two lines are changed, so that
+ * nothing is downloaded: the folder that the bundler may read, and the dependencies, which are found
+ * in a parent folder.
  */
 export async function appOfTemplate(): Promise<{ folder: string; remove(): Promise<void> }> {
   await mkdir(path.join(root, "test-results"), { recursive: true });
@@ -21,7 +21,7 @@ export async function appOfTemplate(): Promise<{ folder: string; remove(): Promi
   const chosen = ["--ts", "--app", "--empty", "--no-tailwind", "--no-eslint", "--no-src-dir", "--use-npm", "--yes"];
   await run(process.execPath, [bin("create-next-app/dist/index.js"), "app", ...chosen, "--skip-install", "--disable-git"], {
     cwd: parent,
-    // It keeps what was chosen last, and that is nothing of a test's.
+    // A HOME of its own, because create-next-app stores earlier choices.
     env: { PATH: process.env.PATH, HOME: parent, CI: "1" } as unknown as NodeJS.ProcessEnv,
   });
   const folder = path.join(parent, "app");
@@ -47,7 +47,7 @@ export async function writeFiles(folder: string, files: Iterable<readonly [strin
   }
 }
 
-/** Builds the app and serves it; what it and the build have written is in `output`. */
+/** Builds the app and serves it; `output` returns what both printed. */
 export async function buildAndServe(
   folder: string,
   port: number,

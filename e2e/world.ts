@@ -34,11 +34,11 @@ export async function arrange(
     user,
     link,
     key,
-    /** What a request needs to be paid by the linked user. */
+    /** The credentials of a request that the linked user pays for. */
     as: { key: key.secret, user: link.externalUserId },
     balance: () => spendable(db, user.walletId),
     developerBalance: () => spendable(db, developer.walletId),
-    /** Requests of the app, with their outcome and price. */
+    /** The app's usage rows. */
     usage: () =>
       db.prisma.usage.findMany({
         where: { appId: app.id },
@@ -68,7 +68,7 @@ async function spendable(db: Database, walletId: string): Promise<bigint> {
   return (await balanceOf(db.sql, walletId)).balance;
 }
 
-/** Waits until nothing of this app is on hold any more: a client that left is billed after it left. */
+/** Waits until the app has no open hold: a client that hung up is billed afterwards. */
 export async function settled(db: Database, world: World): Promise<void> {
   await expect
     .poll(async () => {
@@ -78,7 +78,7 @@ export async function settled(db: Database, world: World): Promise<void> {
     .toBe(0n);
 }
 
-/** gpt-4o-mini: 150,000 credits for a million tokens in, 75,000 cached, 600,000 out; rounded up once. */
+/** gpt-4o-mini costs 150,000 credits for a million input tokens, 75,000 for cached ones, 600,000 for output; the sum is rounded up once. */
 export function price(promptTokens: number, completionTokens: number, options: { cached?: number; markupBps?: number } = {}): bigint {
   const cached = BigInt(options.cached ?? 0);
   const base = roundUp((BigInt(promptTokens) - cached) * 150_000n + cached * 75_000n + BigInt(completionTokens) * 600_000n, 1_000_000n);
@@ -89,7 +89,7 @@ function roundUp(dividend: bigint, divisor: bigint): bigint {
   return (dividend + divisor - 1n) / divisor;
 }
 
-/** As if the longest request's time had passed: holds are insert-only, so the guard is off for this one statement. */
+/** Makes holds expire. They are insert-only, so the trigger is off for this statement. */
 export async function letHoldsExpire(db: Database): Promise<void> {
   await db.prisma.$transaction([
     db.prisma.$executeRawUnsafe("SET LOCAL session_replication_role = replica"),

@@ -7,7 +7,7 @@ import { marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";
 
-// Its hints on stderr are not about the server under test.
+// The AI SDK prints warnings to stderr that are not about the server under test.
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
 
 function provider(server: Pick<ServerProcess, "url">, as: { key: string; user: string }) {

@@ -15,10 +15,10 @@ import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";
 
-/** Ways that somebody might try to get inference for nothing, or money for nothing. */
+/** Attempts to get inference or credits without paying. */
 const path = "/v1/chat/completions";
 
-test("a provider that reports more than was held makes nobody rich: markup is earned as far as it was paid", async ({
+test("when a provider reports more than was held, the developer earns only the markup that the payer paid", async ({
   postgresServer,
   upstream,
 }) => {
@@ -35,7 +35,7 @@ test("a provider that reports more than was held makes nobody rich: markup is ea
   expect((earned._sum.amount ?? 0n) + folded.available).toBe(bought?.markup);
 });
 
-test("hidden reasoning is billed as the provider counts it, also when the client leaves right after the visible answer", async ({
+test("hidden reasoning is billed as the provider counts it, also when the client hangs up right after the visible answer", async ({
   postgresServer,
   upstream,
 }) => {
@@ -71,11 +71,11 @@ test("hidden reasoning is billed as the provider counts it, also when the client
   goOn.open();
   expect(await (await seen.next()).ended).toBe("answered");
   await settled(db, world);
-  // Whether the server had noticed by then that the client was gone does not matter to the bill.
+  // The bill is the same whether or not the server had noticed that the client hung up.
   expect(await world.usage()).toMatchObject([{ countedBy: "provider", completionTokens: 20_006 }]);
 });
 
-test("a document in `functions` is counted, also for a wallet that can only just pay", async ({ postgresServer, upstream }) => {
+test("a document in `functions` is counted, also for a wallet that can barely pay", async ({ postgresServer, upstream }) => {
   const world = await arrange(postgresServer.db, { balance: 4_000n });
   const text = marker();
   using seen = upstream.on(text, completion({ usage: usage(30_000, 1) }));
@@ -118,7 +118,7 @@ for (const [what, answered] of [
   });
 }
 
-test("a key of the sandbox never answers for the live one: the same Idempotency-Key moves real credits", async ({ postgresServer }) => {
+test("a `test` key and a live one have separate Idempotency-Keys: the same one moves real credits", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const { makeKey } = await import("../../src/testing/makers.ts");
   const world = await arrange(db, { developerBalance: 1_000n });
@@ -142,7 +142,7 @@ for (const [field, extra] of [
   ["search_parameters", { search_parameters: { mode: "on" } }],
   ["modalities", { modalities: ["text", "audio"] }],
 ] as const) {
-  test(`\`${field}\` can't change the price behind the ledger's back`, async ({ postgresServer }) => {
+  test(`\`${field}\` is refused as a field that changes the price`, async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const answer = await call(postgresServer, path, { ...world.as, body: { ...chat(marker()), ...extra } });
     expect([answer.status, answer.json.error.param]).toEqual([400, field]);
@@ -150,7 +150,7 @@ for (const [field, extra] of [
   });
 }
 
-test("a markup that is raised after the person's yes does not bill them more", async ({ postgresServer, upstream }) => {
+test("a markup that is raised after the user's consent does not raise the user's price", async ({ postgresServer, upstream }) => {
   const { db } = postgresServer;
   const world = await arrange(db, { markupBps: 2_000 });
   await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { agreedMarkupBps: 2_000 } });
@@ -161,7 +161,7 @@ test("a markup that is raised after the person's yes does not bill them more", a
   expect(answer.json.quota.credits_used).toBe(Number(price(20, 500, { markupBps: 2_000 })));
 });
 
-test("a test key can't make the simulator eat the server", async ({ postgresServer }) => {
+test("a test key can't make the simulator use up the server's memory or time", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { billingMode: "test" });
   const body = { model: "gpt-4o-mini", n: 64, messages: [{ role: "user", content: "simulate: long 16000" }] };
   const answer = await call(postgresServer, path, { key: world.as.key, body });
@@ -171,7 +171,7 @@ test("a test key can't make the simulator eat the server", async ({ postgresServ
   expect([dear.status, dear.json.error.message]).toEqual([400, expect.stringContaining("log probabilities")]);
 });
 
-test("an endless event of a provider ends in a failure, not in an endless buffer", async ({ postgresServer, upstream }) => {
+test("an endless event of a provider ends in a failure, with bounded memory", async ({ postgresServer, upstream }) => {
   const world = await arrange(postgresServer.db);
   const text = marker();
   using _ = upstream.on(
@@ -189,7 +189,7 @@ test("an endless event of a provider ends in a failure, not in an endless buffer
   expect(await world.balance()).toBe(1_000_000n);
 });
 
-test("usage that came before the end of a stream that then broke is what is billed", async ({ postgresServer, upstream }) => {
+test("usage that a provider reported before its stream broke off is billed", async ({ postgresServer, upstream }) => {
   const { db } = postgresServer;
   const world = await arrange(db);
   const text = marker();

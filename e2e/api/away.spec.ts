@@ -3,7 +3,7 @@ import { forget, startServer } from "../../src/testing/server-process.ts";
 import { expect, test } from "../fixtures.ts";
 import { makePerson, Visitor } from "../oauth.ts";
 
-test("while the database is away pages, sign-in, sign-out and the dashboard are 503 with Retry-After, and all is well when it is back", async ({
+test("while the database is away pages, sign-in, sign-out and the dashboard are 503 with Retry-After, and everything works when it is back", async ({
   ownDatabase,
 }) => {
   const gate = await startPostgresGate(ownDatabase.url);
@@ -34,7 +34,7 @@ test("while the database is away pages, sign-in, sign-out and the dashboard are 
       if (name === "the wallet") expect(body).toContain("Quota is not available right now");
     }
     await gate.open();
-    // Nobody was signed out, and signing out works now.
+    // All users are still signed in, and signing out works now.
     expect((await copy.get("/wallet")).status).toBe(200);
     expect((await visitor.endSession()).status).toBe(200);
     expect((await copy.get("/wallet")).status).not.toBe(200);

@@ -6,7 +6,7 @@ import { arrange, type World } from "../world.ts";
 
 const path = "/v1/chat/completions";
 
-/** What must be the same before and after a refused request. */
+/** Balances and rows that must be the same before and after a refused request. */
 async function books({ db }: PostgresServer, world: World) {
   return {
     balance: await world.balance(),
@@ -155,7 +155,7 @@ test("text that is not UTF-8 is 400", async ({ postgresServer }) => {
 test.describe("a body of 20 MB", () => {
   const huge = JSON.stringify(chat("x".repeat(20 * 1024 * 1024)));
 
-  test("is 413 for a client that says its length, and the server lives on", async ({ postgresServer }) => {
+  test("is 413 for a client that sends its length, and the server keeps serving", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const before = await books(postgresServer, world);
     for (let repeat = 0; repeat < 3; repeat++) {
@@ -188,8 +188,8 @@ test.describe("a body of 20 MB", () => {
   });
 });
 
-test("a body of nine megabytes is let through", async ({ postgresServer, upstream }) => {
-  // By the bytes of its text it could cost the whole context.
+test("a body of nine megabytes is accepted", async ({ postgresServer, upstream }) => {
+  // The bound by bytes of its text is the whole context.
   const world = await arrange(postgresServer.db, { balance: 10_000_000n });
   const image = { type: "image_url", image_url: { url: `data:image/png;base64,${"A".repeat(9 * 1024 * 1024)}` } };
   const answer = await call(postgresServer, path, {
@@ -200,7 +200,7 @@ test("a body of nine megabytes is let through", async ({ postgresServer, upstrea
   expect(upstream.key).toBeTruthy();
 });
 
-test("bytes that are not HTTP are answered 400 and hurt nobody", async ({ postgresServer }) => {
+test("bytes that are not HTTP are answered 400, and other requests are served", async ({ postgresServer }) => {
   const { port } = new URL(postgresServer.url);
   for (const bytes of [
     "GET\r\n\r\n",

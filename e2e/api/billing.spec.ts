@@ -18,15 +18,15 @@ test.describe("the price of a request", () => {
     ["markup is rounded up on the rounded base", usage(10, 5), { markupBps: 2_000 }, 6],
     ["the smallest markup is one credit", usage(10, 5), { markupBps: 1 }, 6],
     ["a markup of 100 % doubles", usage(2_000, 1_000), { markupBps: 10_000 }, 1_800],
-    // Some providers leave hidden reasoning out of completion_tokens but not out of total_tokens.
-    ["tokens that only the total counts are output", { ...usage(100, 10), total_tokens: 510 }, {}, 261],
+    // Some providers count hidden reasoning in total_tokens and not in completion_tokens.
+    ["tokens that are only in the total are output", { ...usage(100, 10), total_tokens: 510 }, {}, 261],
   ] as const) {
     for (const stream of [false, true]) {
       test(`${name}${stream ? ", as a stream" : ""}`, async ({ postgresServer, upstream }) => {
         const world = await arrange(postgresServer.db, { balance: 20_000_000n, ...options });
         const text = marker();
         using _ = upstream.on(text, stream ? sse(completionChunks(["x"], { usage: reported })) : completion({ usage: reported }));
-        // Enough is held for whatever this provider reports.
+        // The hold covers all usage that this provider reports.
         const answer = await call(postgresServer, path, {
           ...world.as,
           body: chat(text + "x".repeat(reported.prompt_tokens > 100_000 ? 1_000_000 : reported.prompt_tokens), {
@@ -60,7 +60,7 @@ test.describe("the price of a request", () => {
     expect((await balanceOf(db.sql, world.app.earningsId)).balance).toBe(30n);
   });
 
-  test("what a provider reports above the hold is borne by the platform, never by the payer", async ({ postgresServer, upstream }) => {
+  test("the platform, never the payer, bears usage above the hold", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 100n });
     const text = marker();
     using _ = upstream.on(text, completion({ usage: usage(1_000_000, 1_000) }));
@@ -72,7 +72,7 @@ test.describe("the price of a request", () => {
     expect(await world.balance()).toBe(100n - (bought?.held ?? 0n));
   });
 
-  test("a provider that reports no usage is counted by tokenizer", async ({ postgresServer, upstream }) => {
+  test("an answer without usage is counted by tokenizer", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using _ = upstream.on(text, completion({ text: "hello world", usage: null }));
@@ -86,7 +86,7 @@ test.describe("the price of a request", () => {
 
   test("embeddings are billed for their input", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { markupBps: 2_000 });
-    // text-embedding-3-small: 20,000 credits for a million tokens.
+    // text-embedding-3-small costs 20,000 credits for a million tokens.
     const answer = await call(postgresServer, "/v1/embeddings", {
       ...world.as,
       body: { model: "text-embedding-3-small", input: ["one", "two"] },
@@ -106,7 +106,7 @@ test.describe("a wallet that can pay for a part", () => {
   test("lowers max_tokens to what it can pay, upstream and in X-Quota-Max-Tokens", async ({ postgresServer, upstream }) => {
     const body = chat(content(), { max_tokens: ASKED });
     const prompt = BigInt(bytes(body));
-    // The prompt and exactly 50 tokens.
+    // Enough for the prompt and exactly 50 tokens.
     const world = await arrange(postgresServer.db, { balance: price(Number(prompt), 50) });
     using seen = upstream.on(body.messages[0]?.content ?? "", completion({ usage: usage(10, 50) }));
     const answer = await call(postgresServer, path, { ...world.as, body });
@@ -118,7 +118,7 @@ test.describe("a wallet that can pay for a part", () => {
     expect(await world.balance()).toBe(price(Number(prompt), 50) - price(10, 50));
   });
 
-  test("names a limit where the request had none", async ({ postgresServer, upstream }) => {
+  test("sets a limit on a request without one", async ({ postgresServer, upstream }) => {
     const body = chat(content());
     const world = await arrange(postgresServer.db, { balance: price(bytes(body), 100) });
     using seen = upstream.on(body.messages[0]?.content ?? "", completion());
@@ -127,7 +127,7 @@ test.describe("a wallet that can pay for a part", () => {
     expect(seen.requests[0]?.body.max_tokens).toBeUndefined();
   });
 
-  test("shares what it can pay among several choices", async ({ postgresServer, upstream }) => {
+  test("divides what it can pay between several choices", async ({ postgresServer, upstream }) => {
     const body = chat(content(), { max_completion_tokens: ASKED, n: 4 });
     const world = await arrange(postgresServer.db, { balance: price(bytes(body), 400) });
     using seen = upstream.on(body.messages[0]?.content ?? "", completion());
@@ -137,7 +137,7 @@ test.describe("a wallet that can pay for a part", () => {
 
   test("is refused with 402 when fewer than 16 tokens fit", async ({ postgresServer, upstream }) => {
     const body = { ...chat("x".repeat(500), { max_tokens: ASKED }), user: marker() };
-    // 500 bytes of x are 63 tokens or so: even counted closely, 16 more do not fit.
+    // 500 bytes of x are about 63 tokens: also when the tokens are counted, 16 more are too expensive.
     const world = await arrange(postgresServer.db, { balance: 20n });
     using seen = upstream.on(body.user, completion());
     const answer = await call(postgresServer, path, { ...world.as, body });
@@ -162,7 +162,7 @@ test.describe("a wallet that can pay for a part", () => {
     }
   });
 
-  test("a used-up limit is 402 spending_limit_reached, and what is left of it lowers max_tokens", async ({ postgresServer, upstream }) => {
+  test("a used-up limit is 402 spending_limit_reached, and a partly used one lowers max_tokens", async ({ postgresServer, upstream }) => {
     const body = chat(content(), { max_tokens: ASKED });
     const limit = price(bytes(body), 40);
     const world = await arrange(postgresServer.db, { balance: 1_000_000n, monthlyLimit: limit });
@@ -241,7 +241,7 @@ test.describe("many at once", () => {
     const key = server.demo.api_keys.developer;
     const body = JSON.stringify(chat(marker(), { max_tokens: 100 }));
     const prompt = Buffer.byteLength(body) + 16;
-    // The demo app adds 20 %, and its developer pays here, after giving all but ten requests' worth away.
+    // The demo app adds 20 %, and its developer pays here, after giving away all but the price of ten requests.
     const each = price(prompt, 100, { markupBps: 2_000 });
     const before = await call(server, "/v1/balance", { key });
     const gift = await call(server, "/v1/funding/credit", {
@@ -263,7 +263,7 @@ test.describe("many at once", () => {
     expect(new Set(answers.filter(({ status }) => status !== 200).map(({ status }) => status))).toEqual(new Set([402]));
     expect(Math.min(...lowest)).toBeGreaterThanOrEqual(0);
     expect((await call(server, "/v1/balance", { key })).json).toMatchObject({ balance: 0, available: 0, held: 0 });
-    // Nobody is left out of the books by a client that did not wait for them.
+    // Requests whose client did not wait for the answer are in the books too.
     expect((await (await send(server, "/v1/usage?group_by=model", { key })).json()).data).toMatchObject([
       { requests: 10, credits_used: Number(each) * 10 },
     ]);

@@ -11,7 +11,7 @@ import { arrange, letHoldsExpire, price, settled } from "../world.ts";
 const path = "/v1/chat/completions";
 const CLIENTS = 32;
 
-/** Clients that ask again and again, half of them for streams, until the server dies. Says what each answer that arrived whole was billed. */
+/** Clients that send requests until the server dies, half of them for streams. Returns what each complete answer was billed. */
 async function load(
   server: ServerProcess,
   as: { key: string; user?: string },
@@ -39,7 +39,7 @@ async function load(
   return paid;
 }
 
-/** Some answers take a few turns, so that a crash meets requests at every stage. */
+/** Some answers take several turns of the event loop, so that a crash meets requests at every stage. */
 function uneven(body: Record<string, unknown>) {
   if (body.stream !== true) return completion({ usage: usage(20, 10) });
   return events(
@@ -54,7 +54,7 @@ function uneven(body: Record<string, unknown>) {
 }
 
 test.describe("kill -9 under load", () => {
-  test("on the embedded database: the next start returns what was held, and every answer that arrived is billed", async ({
+  test("on the embedded database: the next start returns held credits, and every answer that arrived is billed", async ({
     start,
     upstream,
   }) => {
@@ -62,7 +62,7 @@ test.describe("kill -9 under load", () => {
     const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
     const text = marker();
     using seen = upstream.on(text, ({ body }) => uneven(body));
-    // One that is certainly under way when the server dies.
+    // A request that is certainly under way when the server dies.
     const stuck = marker();
     using hanging = upstream.on(stuck, silence);
     void send(first, path, { ...as, body: chat(stuck) }).catch(() => {});
@@ -89,7 +89,7 @@ test.describe("kill -9 under load", () => {
     expect((await call(second, path, { ...as, body: chat(text) })).status).toBe(200);
   });
 
-  test("on Postgres: the sweeper returns what was held, and every answer that arrived is billed", async ({
+  test("on Postgres: the sweeper returns held credits, and every answer that arrived is billed", async ({
     start,
     upstream,
     ownDatabase,
@@ -112,7 +112,7 @@ test.describe("kill -9 under load", () => {
 
     await letHoldsExpire(db);
     await start({ upstream, databaseUrl: url });
-    // A sweep that comes after a silence rests for a minute first.
+    // After a silence of the database's clock the first sweep waits for a minute.
     test.setTimeout(240_000);
     await expect.poll(async () => (await verify(db.sql)).openHolds, { timeout: 120_000 }).toBe(0);
     const report = await verify(db.sql);
@@ -124,7 +124,7 @@ test.describe("kill -9 under load", () => {
     expect((await balanceOf(db.sql, world.link.limitId as string)).held).toBe(0n);
   });
 
-  test("a server that is alive keeps the holds of its long requests", async ({ postgresServer, upstream }) => {
+  test("the sweeper leaves the holds of long requests of a living server", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -143,7 +143,7 @@ test.describe("kill -9 under load", () => {
   });
 });
 
-/** "before", and when it is time the rest, for 5 credits in all. */
+/** A stream of "before" and, after `time` has resolved, the rest; 5 credits in total. */
 function halfStream(time: Promise<void>) {
   return events(
     (async function* () {
@@ -157,7 +157,7 @@ function halfStream(time: Promise<void>) {
   );
 }
 
-/** A server that stops takes no new connection. */
+/** A stopping server accepts no new connection. */
 async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
   await expect
     .poll(() =>
@@ -169,7 +169,7 @@ async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
     .toBe("refused");
 }
 
-/** Comes on a connection of its own, and resolves when that has ended, however it did. */
+/** Opens a connection of its own, and resolves when that has ended in any way. */
 function visit(server: ServerProcess, onConnect = () => {}): Promise<void> {
   const { hostname, port } = new URL(server.url);
   return new Promise((resolve) => {
@@ -181,7 +181,7 @@ function visit(server: ServerProcess, onConnect = () => {}): Promise<void> {
   });
 }
 
-/** Visitors that come one after another until the first is refused. */
+/** Opens connections one after the other until the first is refused. */
 function knock(server: ServerProcess): { readonly waiting: number } {
   const visitors = { waiting: 0 };
   const next = async () => {
@@ -193,7 +193,7 @@ function knock(server: ServerProcess): { readonly waiting: number } {
   return visitors;
 }
 
-/** The process ids of what a server has started. */
+/** The process ids of a server's child processes. */
 function workersOf(server: ServerProcess): string[] {
   return execFileSync("pgrep", ["-P", String(server.pid)], { encoding: "utf8" })
     .split("\n")
@@ -201,13 +201,13 @@ function workersOf(server: ServerProcess): string[] {
 }
 
 test.describe("SIGTERM", () => {
-  test("as soon as it answers: the process ends in order, with 0", async ({ start, ownDatabase }) => {
+  test("right after the first answer: the process exits with 0", async ({ start, ownDatabase }) => {
     const server = await start({ databaseUrl: ownDatabase.url });
     server.terminate();
     expect(await server.exited).toBe(0);
   });
 
-  test("while a stream runs: it completes and is billed, then the process ends with 0", async ({ start, upstream, ownDatabase }) => {
+  test("while a stream runs: it completes and is billed, then the process exits with 0", async ({ start, upstream, ownDatabase }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db);
     const server = await start({ upstream, databaseUrl: url });
@@ -232,7 +232,7 @@ test.describe("SIGTERM", () => {
   });
 
   for (const stream of [false, true]) {
-    test(`while a client reads ${stream ? "a stream" : "an answer"} slowly: it gets all of it`, async ({
+    test(`while a client reads ${stream ? "a stream" : "an answer"} slowly: the client gets all of it`, async ({
       start,
       upstream,
       ownDatabase,
@@ -241,7 +241,7 @@ test.describe("SIGTERM", () => {
       const world = await arrange(db);
       const server = await start({ upstream, databaseUrl: url });
       const text = marker();
-      // More than the kernel takes off the server's hands, and billed before it is sent.
+      // More than the kernel's socket buffers hold, and billed before it is sent.
       const long = "x".repeat(14 * 1024 * 1024);
       using _ = upstream.on(
         text,
@@ -254,7 +254,7 @@ test.describe("SIGTERM", () => {
         await expect.poll(() => world.usage()).toHaveLength(1);
         server.terminate();
         await expect.poll(() => server.output().stdout).toContain("Stopping");
-        // As long as it takes a server that does not wait to end.
+        // A server that did not wait would have ended by the time it refuses connections.
         await expectNobodyLetIn(server);
         await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 500))]);
       });
@@ -265,7 +265,7 @@ test.describe("SIGTERM", () => {
   }
 });
 
-/** Sends a request and reads nothing of the answer until the work is done. */
+/** Sends a request and reads nothing of the answer until `work` is done. */
 function readSlowly(server: ServerProcess, asked: { key: string; user: string; body: object }, work: () => Promise<void>): Promise<string> {
   const { hostname, port } = new URL(server.url);
   return new Promise((resolve, reject) => {
@@ -284,12 +284,12 @@ function readSlowly(server: ServerProcess, asked: { key: string; user: string; b
 }
 
 test.describe("two servers on one Postgres", () => {
-  test("may start at the same moment, demo data and all", async ({ start, ownDatabase }) => {
+  test("may start at the same moment, with demo data", async ({ start, ownDatabase }) => {
     const servers = await Promise.all(Array.from({ length: 3 }, () => start({ databaseUrl: ownDatabase.url })));
     for (const server of servers) expect((await call(server, "/v1/me", { key: server.demo.api_keys.developer })).status).toBe(200);
   });
 
-  test("share a wallet and a limit: together they never spend more than there is", async ({ start, upstream, ownDatabase }) => {
+  test("share a wallet and a limit: together they never spend more than it has", async ({ start, upstream, ownDatabase }) => {
     const { db, url } = ownDatabase;
     const text = marker();
     const body = JSON.stringify(chat(text, { max_tokens: 100 }));
@@ -316,7 +316,7 @@ test.describe("two servers on one Postgres", () => {
     expect((await verify(db.sql)).discrepancies).toEqual([]);
   });
 
-  test("know of each other's revoked keys, unlinked users and idempotency keys at the next request", async ({
+  test("respect each other's revoked keys, unlinked users and idempotency keys at the next request", async ({
     start,
     upstream,
     ownDatabase,
@@ -347,7 +347,7 @@ test.describe("two servers on one Postgres", () => {
   });
 });
 
-test("a server that npm started ends in order when npm is told to stop", async () => {
+test("a server that npm started shuts down in order when npm gets SIGTERM", async () => {
   const server = await startServer({ npm: true });
   await server.stop();
   expect(server.output().stdout).toContain("Stopping");
@@ -357,7 +357,7 @@ test("a server that npm started ends in order when npm is told to stop", async (
 test.describe("QUOTA_PROCESSES", () => {
   test.skip(process.platform === "darwin", "macOS does not let processes share a port");
 
-  test("serve on one port as one server does; one that dies is replaced, and all of them stop in order", async ({
+  test("serve on one port as one server does; a dead one is replaced, and all of them stop with code 0", async ({
     start,
     upstream,
     ownDatabase,
@@ -377,13 +377,17 @@ test.describe("QUOTA_PROCESSES", () => {
     await expect.poll(() => processes().length).toBe(2);
     const [one, other] = processes();
     process.kill(Number(one), "SIGKILL");
-    // Nobody is left standing, also right after that: who came to the dead one is turned away.
+    // Connections right after the crash are served or closed, also those that the dead process had accepted.
     await Promise.all(Array.from({ length: 50 }, () => visit(server)));
     await expect.poll(() => processes().filter((pid) => pid !== one && pid !== other).length, { timeout: 60_000 }).toBe(1);
     expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(200);
   });
 
-  test("stop once when all are told at once, as by a terminal: a stream under way completes", async ({ start, upstream, ownDatabase }) => {
+  test("stop once when all get the signal at once, as from a terminal: a stream under way completes", async ({
+    start,
+    upstream,
+    ownDatabase,
+  }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db);
     const server = await start({ upstream, databaseUrl: url, env: { QUOTA_PROCESSES: "2" } });
@@ -396,7 +400,7 @@ test.describe("QUOTA_PROCESSES", () => {
     const visitors = knock(server);
     for (const pid of [server.pid, ...workersOf(server).map(Number)]) process.kill(pid, "SIGTERM");
     await expectNobodyLetIn(server);
-    // While the stream goes on: whoever came is answered or turned away, and nobody is left standing.
+    // While the stream runs, every connection is served or closed.
     await expect.poll(() => visitors.waiting).toBe(0);
     release.open();
     expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
@@ -411,7 +415,7 @@ test.describe("QUOTA_PROCESSES", () => {
     );
   });
 
-  test("is refused on the embedded database, which has one", async ({ start }) => {
+  test("is refused on the embedded database, which belongs to one process", async ({ start }) => {
     await expect(start({ env: { QUOTA_PROCESSES: "2" } })).rejects.toThrow("the embedded database serves one process");
   });
 });

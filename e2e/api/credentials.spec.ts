@@ -7,7 +7,7 @@ import { arrange } from "../world.ts";
 const path = "/v1/chat/completions";
 const unknown = `sk-quota-${"0".repeat(32)}`;
 
-test("whatever is wrong with a credential looks alike", async ({ postgresServer }) => {
+test("all faults of a credential get the same answer", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db);
   const revoked = await makeKey(db, world.app.id);

@@ -7,14 +7,14 @@ const path = "/v1/chat/completions";
 const user = ({ demo }: ServerProcess) => ({ key: demo.api_keys.user, user: demo.user.external_user_id });
 const balanceOf = async (server: ServerProcess): Promise<number> => (await call(server, "/v1/balance", user(server))).json.balance;
 
-/** What holds on Postgres holds on the embedded database too; this is the part of it that the database has a hand in. */
+/** Guarantees on Postgres hold on the embedded database too; these tests cover those that depend on the database. */
 test.describe("on the embedded database, with pages", () => {
   test("a completion is billed, with the demo app's markup", async ({ server, upstream }) => {
     const text = marker();
     using _ = upstream.on(text, sse(completionChunks(["hi"], { usage: usage(1_000, 100, { cached_tokens: 500 }) })));
     const before = await balanceOf(server);
     const answer = await call(server, path, { ...user(server), body: chat(`${text} ${"word ".repeat(1_000)}`, { stream: true }) });
-    // 112.5 + 60 are 173, and a fifth of it is 35.
+    // 112.5 + 60 credits are rounded up to 173, and a fifth of that to 35.
     expect(eventsOf(answer.text).at(-2).quota).toEqual({
       credits_used: 208,
       balance_after: before - 208,
@@ -56,7 +56,7 @@ test.describe("on the embedded database, with pages", () => {
     expect(await balanceOf(server)).toBe(before - bought.credits_used);
   });
 
-  test("an Idempotency-Key sent ten times at once is bought once", async ({ server }) => {
+  test("an Idempotency-Key sent ten times at once is carried out once", async ({ server }) => {
     const before = await balanceOf(server);
     const headers = { "idempotency-key": marker() };
     const answers = await Promise.all(Array.from({ length: 10 }, () => call(server, path, { ...user(server), headers, body: chat("hi") })));
@@ -64,7 +64,7 @@ test.describe("on the embedded database, with pages", () => {
     expect(await balanceOf(server)).toBe(before - 6);
   });
 
-  test("a gift moves credits from the developer to the user, once", async ({ server }) => {
+  test("giving credits moves them from the developer to the user, once", async ({ server }) => {
     const key = server.demo.api_keys.developer;
     const developer = (await call(server, "/v1/balance", { key })).json.balance;
     const before = await balanceOf(server);

@@ -23,19 +23,19 @@ import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, price, settled, type World } from "../world.ts";
 
 const path = "/v1/chat/completions";
-/** Each is one token, of six bytes. */
+/** Each word is one token of six bytes. */
 const words = (count: number) => Array.from({ length: count }, () => " hello");
 
 test.describe("the hold of a stream", () => {
-  test("grows with what is delivered: an answer that costs less than the wallet has comes whole, from a small share", async ({
+  test("grows with the delivered text: an answer that costs less than the wallet has arrives whole, although the hold began as a small share", async ({
     postgresServer,
     upstream,
   }) => {
     const { db } = postgresServer;
-    // 4,000 tokens are 2,400 credits, and their bytes would be 14,400: more than there is.
+    // 4,000 tokens are 2,400 credits; bounded by bytes they would be 14,400, more than the wallet has.
     for (const [text, written] of [
       [marker(), (text: string) => upstream.on(text, sse(completionChunks(words(4_000), { usage: usage(10, 4_000) })))],
-      // The same in one piece from the network.
+      // The same text in one piece from the network.
       [
         marker(),
         (text: string) =>
@@ -61,7 +61,7 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("does not grow where the wallet has eight times what the answer may cost, nor for a short answer", async ({
+  test("does not grow when the wallet has eight times the price of the longest answer, nor for a short answer", async ({
     postgresServer,
     upstream,
   }) => {
@@ -79,7 +79,7 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("grows to a bill that nobody could see coming: hidden tokens, or JSON where a stream was asked for", async ({
+  test("grows to a bill that the delivered text did not show: hidden tokens, or JSON in place of a stream", async ({
     postgresServer,
     upstream,
   }) => {
@@ -93,7 +93,10 @@ test.describe("the hold of a stream", () => {
     }
   });
 
-  test("waits for what others hold before it ends the stream, and goes on when it comes back", async ({ postgresServer, upstream }) => {
+  test("waits for credits that other requests hold before it ends the stream, and continues when they are returned", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 3_000n });
     const [other, text] = [marker(), marker()];
@@ -122,7 +125,7 @@ test.describe("the hold of a stream", () => {
     const holding = call(postgresServer, path, { ...world.as, body: chat(other, { max_tokens: 3_000 }) });
     await running.next();
     more.open();
-    // The stream has taken the rest, and needs more.
+    // The stream has taken the rest, and needs more credits.
     await expect.poll(async () => (await balanceOf(db.sql, world.user.walletId)).available).toBeLessThan(100n);
     release.open();
     expect((await holding).status).toBe(200);
@@ -131,7 +134,7 @@ test.describe("the hold of a stream", () => {
     expect(await world.balance()).toBe(3_000n - price(10, 2_501) - price(10, 5));
   });
 
-  test("does not grow any more once the person paused the app: the stream ends as at a limit", async ({ postgresServer, upstream }) => {
+  test("does not grow after the user has paused the app: the stream ends as at a limit", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 6_000n });
     const text = marker();
@@ -155,11 +158,14 @@ test.describe("the hold of a stream", () => {
     more.open();
     expect(eventsOf((await stream).text).at(-2)).toMatchObject({ choices: [{ finish_reason: "length" }] });
     const [bought] = await world.usage();
-    // What an eighth of the wallet pays for.
+    // An eighth of the wallet pays for this many tokens.
     expect(bought?.completionTokens).toBeLessThan(1_250);
   });
 
-  test("of several streams on one wallet never takes it below zero, and each ends in order", async ({ postgresServer, upstream }) => {
+  test("of several streams on one wallet never takes it below zero, and each stream ends with a finish_reason and [DONE]", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 8_000n, monthlyLimit: 7_000n, markupBps: 1_000 });
     const text = marker();
@@ -178,11 +184,11 @@ test.describe("the hold of a stream", () => {
     const spent = bought.reduce((sum, { base, markup }) => sum + base + markup, 0n);
     expect(await world.balance()).toBe(8_000n - spent);
     expect(spent).toBeLessThanOrEqual(7_000n);
-    // What is left would not have paid for much more.
+    // The rest would not have paid for much more.
     expect(spent).toBeGreaterThan(6_000n);
   });
 
-  test("on the embedded database ends the stream as well when no more can be had", async ({ start, upstream }) => {
+  test("on the embedded database ends the stream too when it cannot grow", async ({ start, upstream }) => {
     const server = await start({ upstream });
     const key = server.demo.api_keys.developer;
     const before = await call(server, "/v1/balance", { key });
@@ -197,15 +203,15 @@ test.describe("the hold of a stream", () => {
   });
 });
 
-test.describe("a stream for which nobody pays on", () => {
-  /** 2,000 credits for answers of gpt-4o-mini, in a stream that would go on for 5,000 tokens. */
+test.describe("a stream whose payer can pay no more", () => {
+  /** 2,000 credits for answers of gpt-4o-mini, in a stream of 5,000 tokens. */
   const poor = (server: PostgresServer) => arrange(server.db, { balance: 2_000n });
 
   const expectBilled = async (server: PostgresServer, world: World, said: string, credits: number) => {
     await settled(server.db, world);
     const [bought] = await world.usage();
     const tokens = said.length / " hello".length;
-    // Exactly what was delivered, and nearly all that could be paid.
+    // Exactly the delivered tokens are billed, which use up nearly the whole balance.
     expect(bought).toMatchObject({ outcome: "completed", countedBy: "tokenizer", shortfall: 0n, completionTokens: tokens });
     expect(Number((bought?.base ?? 0n) + (bought?.markup ?? 0n))).toBe(credits);
     expect(await world.balance()).toBe(2_000n - BigInt(credits));
@@ -232,7 +238,7 @@ test.describe("a stream for which nobody pays on", () => {
     await expectBilled(postgresServer, world, said, last.quota.credits_used);
   });
 
-  test("with several choices ends each that had not ended", async ({ postgresServer, upstream }) => {
+  test("with several choices ends each choice that had not ended", async ({ postgresServer, upstream }) => {
     const world = await poor(postgresServer);
     const text = marker();
     const both = words(3_000).flatMap((content) => [1, 2].map((index) => event(chunk([delta({ content }, { index })]))));
@@ -290,7 +296,7 @@ test.describe("a stream for which nobody pays on", () => {
     ]);
     expect(answer.text).toContain('event: message_delta\ndata: {"type":"message_delta"');
     expect(seen.requests[0]?.body.max_tokens).toBe(64_000);
-    // The provider counted the prompt, and nobody else could count what it had not sent yet.
+    // The provider counted the prompt; Quota's tokenizer counted the delivered text.
     expect(await world.usage()).toMatchObject([
       { promptTokens: 10, completionTokens: tokens, base: BigInt(10 + tokens * 5), shortfall: 0n },
     ]);
@@ -368,7 +374,7 @@ test.describe("a stream for which nobody pays on", () => {
     expect((await streamed.usage).outputTokens).toBeGreaterThan(2_000);
   });
 
-  test("is not asked for by a client that hangs up meanwhile, and what it got is billed", async ({ postgresServer, upstream }) => {
+  test("ends when its client hangs up, and the delivered text is billed", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 3_000n });
     const text = marker();
@@ -385,10 +391,10 @@ test.describe("a stream for which nobody pays on", () => {
   });
 });
 
-/** The data of named events. */
+/** The data of each named event. */
 const namedEventsOf = (stream: string) => eventsOf(stream.replace(/^event: .*\n/gm, ""));
 
-/** These events, and then silence: whoever wants an end has to make it. */
+/** These events without an end, so that only Quota can end the stream. */
 function endless(pieces: readonly string[]) {
   return events(
     (async function* () {

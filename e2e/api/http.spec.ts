@@ -9,7 +9,7 @@ import { arrange } from "../world.ts";
 const path = "/v1/chat/completions";
 
 test.describe("rate limits", () => {
-  test("are told in headers, and 429 says when to come back", async ({ start, upstream }) => {
+  test("are in headers, and 429 has Retry-After", async ({ start, upstream }) => {
     const server = await start({ upstream, env: { QUOTA_RATE_LIMIT_PER_MINUTE: "3" } });
     const { developer, user } = server.demo.api_keys;
     const as = { key: developer, user: server.demo.user.external_user_id };
@@ -36,14 +36,14 @@ test.describe("rate limits", () => {
       expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
       expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(60);
     }
-    // Each key has its own.
+    // Each key has a limit of its own.
     expect((await call(server, "/v1/balance", { ...as, key: user })).status).toBe(200);
     expect((await call(server, "/v1/usage", { key: user })).json.data).toHaveLength(1);
-    // What needs no key is not counted.
+    // Requests that need no key are not counted.
     for (let repeat = 0; repeat < 5; repeat++) expect((await call(server, "/v1/models")).status).toBe(200);
   });
 
-  test("one user of an app, linked or not, cannot use up what its key has for the others", async ({ start, upstream }) => {
+  test("one user of an app, linked or not, cannot use up the key's limit for the other users", async ({ start, upstream }) => {
     const env = { QUOTA_RATE_LIMIT_PER_MINUTE: "12", QUOTA_RATE_LIMIT_PER_USER_PER_MINUTE: "4" };
     const server = await start({ upstream, env });
     const key = server.demo.api_keys.developer;
@@ -61,7 +61,7 @@ test.describe("rate limits", () => {
       expect(refused.json.error).toMatchObject({ code: "rate_limit_exceeded", message: "Too many requests for this user." });
       expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
     }
-    // The others have all that the key has left, which is nearer in the end.
+    // Other users get the rest of the key's limit, which is below their own.
     for (const left of ["3", "2", "1", "0"]) expect(told(await ask(linked))).toEqual([200, "4", left]);
     expect((await call(server, "/v1/balance", { key, user: linked })).status).toBe(429);
     for (const left of ["3", "2", "1", "0"]) expect(told(await ask(undefined))).toEqual([200, "12", left]);
@@ -86,7 +86,7 @@ test.describe("CORS", () => {
     "/v1/openapi.json",
   ];
   for (const target of paths) {
-    test(`a browser may ask ${target}`, async ({ postgresServer }) => {
+    test(`a browser may request ${target}`, async ({ postgresServer }) => {
       const answer = await call(postgresServer, target, {
         method: "OPTIONS",
         headers: {
@@ -162,7 +162,7 @@ test.describe("paths and methods", () => {
     ["PATCH", "/v1/balance", ["GET"]],
     ["GET", "/v1/funding/credit", ["POST"]],
   ] as const) {
-    test(`${method} ${target} is 405 and says what is allowed`, async ({ postgresServer }) => {
+    test(`${method} ${target} is 405 and lists the allowed methods`, async ({ postgresServer }) => {
       const answer = await callRaw(postgresServer, target, { method });
       expect([answer.status, answer.json.error.code]).toEqual([405, "method_not_allowed"]);
       expect(answer.headers.get("allow")?.split(", ")).toEqual(expect.arrayContaining([...allow, "OPTIONS"]));
@@ -209,14 +209,14 @@ test.describe("paths and methods", () => {
     }
   });
 
-  test("a NUL in a filter is 400, not a fault of the database", async ({ postgresServer }) => {
+  test("a NUL in a filter is 400 and not 500", async ({ postgresServer }) => {
     const { key } = (await arrange(postgresServer.db)).as;
     for (const target of ["/v1/usage?model=%00", "/v1/users?starting_after=%00"]) {
       expect((await call(postgresServer, target, { key })).status).toBeLessThan(500);
     }
   });
 
-  test("a date beyond the database's years is not a fault of ours", async ({ postgresServer }) => {
+  test("a date beyond the database's years is not a 500", async ({ postgresServer }) => {
     const { key } = (await arrange(postgresServer.db)).as;
     for (const target of ["/v1/usage?start=%2B275760-09-12", "/v1/usage?end=-271821-04-20", "/v1/usage?group_by=day&start=-271821-04-21"]) {
       expect((await call(postgresServer, target, { key })).status).toBeLessThan(500);
@@ -247,9 +247,9 @@ test.describe("paths and methods", () => {
 });
 
 test.describe("with the pages behind the same port", () => {
-  test("a request that asks for an upgrade is answered as if it had not", async ({ postgresServer }) => {
+  test("a request that asks for an upgrade is answered as without that header", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
-    // From the first page on they could have a say.
+    // Next adds a listener for upgrades when it serves the first page.
     expect((await send(postgresServer, "/sign-in")).status).toBe(200);
     for (const upgrade of ["h2c", "websocket"]) {
       const headers = { connection: "Upgrade", upgrade };
@@ -273,7 +273,7 @@ test.describe("with the pages behind the same port", () => {
     }
   });
 
-  test("a procedure takes a body in chunks, and 413 for one of more than a megabyte", async ({ postgresServer }) => {
+  test("a procedure accepts a chunked body, and answers 413 to more than a megabyte", async ({ postgresServer }) => {
     const ask = (text: string) =>
       fetch(`${postgresServer.url}/api/trpc/account.resetPassword`, {
         method: "POST",
@@ -300,7 +300,7 @@ test.describe("with the pages behind the same port", () => {
 });
 
 test.describe("/v1/models", () => {
-  test("lists models with prices as decimal dollars, and each can be asked for", async ({ postgresServer }) => {
+  test("lists models with prices as decimal dollars, and each can be retrieved", async ({ postgresServer }) => {
     const list = await call(postgresServer, "/v1/models");
     const mini = list.json.data.find((each: { id: string }) => each.id === "gpt-4o-mini");
     expect(mini).toMatchObject({
@@ -311,7 +311,7 @@ test.describe("/v1/models", () => {
       max_output_tokens: 16_384,
     });
     expect((await call(postgresServer, "/v1/models/gpt-4o-mini")).json).toEqual(mini);
-    // Two providers are configured here.
+    // Two providers are configured on this server.
     expect(new Set(list.json.data.map((each: { owned_by: string }) => each.owned_by))).toEqual(new Set(["openai", "anthropic"]));
     const unknown = await call(postgresServer, "/v1/models/gpt-99");
     expect([unknown.status, unknown.json.error.code]).toEqual([404, "model_not_found"]);
@@ -328,7 +328,7 @@ test.describe("/v1/models", () => {
 });
 
 test.describe("/v1/openapi.json", () => {
-  test("lists every door and no other, and each of its operations answers", async ({ postgresServer }) => {
+  test("lists exactly the doors, and each of its operations answers", async ({ postgresServer }) => {
     const document = (await call(postgresServer, "/v1/openapi.json")).json;
     expect(document.openapi).toBe("3.1.0");
     const routes = await loadRoutes();
@@ -346,7 +346,7 @@ test.describe("/v1/openapi.json", () => {
       }
     }
     expect(ids.size).toBe(Object.values<object>(document.paths).flatMap((each) => Object.keys(each)).length);
-    // Every route file there is, but for the document itself, in OpenAPI's way to write it.
+    // Every route file except the document's own, with OpenAPI's notation of parameters.
     const files: string[] = [];
     for await (const file of glob("src/app/v1/**/route.ts")) files.push(file);
     const paths = files

@@ -7,7 +7,7 @@ const path = "/v1/chat/completions";
 const keyed = (key: string) => ({ headers: { "idempotency-key": key } });
 
 test.describe("a completion with an Idempotency-Key", () => {
-  test("is answered again from memory, and billed once", async ({ postgresServer, upstream }) => {
+  test("is replayed, and billed once", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, completion());
@@ -23,7 +23,7 @@ test.describe("a completion with an Idempotency-Key", () => {
     expect(await world.usage()).toHaveLength(1);
   });
 
-  test("keeps the headers that belong to the answer", async ({ postgresServer }) => {
+  test("is replayed with the answer's headers", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db, { balance: 100n });
     const text = marker();
     const body = chat(text, { max_tokens: 5_000 });
@@ -71,7 +71,7 @@ test.describe("a completion with an Idempotency-Key", () => {
     expect(seen.requests).toHaveLength(1);
   });
 
-  test("sent twenty times at once is bought once", async ({ postgresServer, upstream }) => {
+  test("sent twenty times at once is carried out once", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, completion());
@@ -108,7 +108,7 @@ test.describe("a completion with an Idempotency-Key", () => {
     expect((await call(postgresServer, path, { ...world.as, ...keyed(text), body: chat(text) })).status).toBe(402);
   });
 
-  test("runs to its end when its client is gone, and the answer is kept", async ({ postgresServer, upstream }) => {
+  test("runs to its end after its client has hung up, and the answer is kept", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -131,7 +131,7 @@ test.describe("a completion with an Idempotency-Key", () => {
     expect(await world.balance()).toBe(999_995n);
   });
 
-  test("does not meet another app's key of the same name", async ({ postgresServer }) => {
+  test("does not match another app's equal key", async ({ postgresServer }) => {
     const text = marker();
     for (let app = 0; app < 2; app++) {
       const world = await arrange(postgresServer.db);
@@ -156,13 +156,13 @@ test.describe("a completion with an Idempotency-Key", () => {
 });
 
 test.describe("an Idempotency-Key whose server", () => {
-  /** Behaves in this way the first time, and answers after that. */
+  /** Behaves in this way at the first request, and answers after that. */
   function first(behave: () => Promise<Behaviour>, text = "hello") {
     let asked = 0;
     return async () => (asked++ === 0 ? behave() : completion({ text }));
   }
 
-  /** The key's answers until one is not "still running"; none of them may ask to wait for longer than a lease. */
+  /** Repeats the request until the answer is not "still running"; checks that Retry-After is no longer than a lease. */
   async function untilFree(ask: () => ReturnType<typeof call>) {
     let answer = await ask();
     await expect
@@ -180,7 +180,7 @@ test.describe("an Idempotency-Key whose server", () => {
     return answer;
   }
 
-  test("was killed is free within seconds on the embedded database: the request runs anew and is billed once", async ({
+  test("was killed is free within seconds on the embedded database: the request runs again and is billed once", async ({
     start,
     upstream,
   }) => {
@@ -223,7 +223,7 @@ test.describe("an Idempotency-Key whose server", () => {
       .toEqual(["completed", "swept"]);
   });
 
-  test("was stopped and goes on after another took the key over: there is exactly one bill, and one answer", async ({
+  test("was stopped and continues after another server took the key over bills once, and there is one answer", async ({
     start,
     upstream,
     ownDatabase,
@@ -263,7 +263,7 @@ test.describe("an Idempotency-Key whose server", () => {
     expect(seen.requests).toHaveLength(2);
   });
 
-  test("still runs it after many leases is not free: it is 409 until the answer is there", async ({ start, upstream, ownDatabase }) => {
+  test("still runs the request after many leases keeps the key: 409 until the answer is kept", async ({ start, upstream, ownDatabase }) => {
     const { db, url } = ownDatabase;
     const world = await arrange(db);
     const [one, two] = await Promise.all([start({ upstream, databaseUrl: url }), start({ upstream, databaseUrl: url })]);
@@ -277,7 +277,7 @@ test.describe("an Idempotency-Key whose server", () => {
     await seen.next();
     const leased = async () => (await db.prisma.idempotencyRecord.findFirstOrThrow()).expiresAt.getTime();
     const end = await leased();
-    // The lease that the claim began with is over.
+    // The claim's first lease has ended.
     await expect.poll(leased, { timeout: 60_000 }).toBeGreaterThan(end + 10_000);
     const meanwhile = await call(two, path, { ...world.as, ...keyed(text), body: chat(text) });
     expect([meanwhile.status, meanwhile.json.error.code]).toEqual([409, "idempotency_conflict"]);
@@ -291,7 +291,7 @@ test.describe("an Idempotency-Key whose server", () => {
 test.describe("giving credits to a linked user", () => {
   const fund = "/v1/funding/credit";
 
-  test("moves exactly the amount, once, and says so", async ({ postgresServer }) => {
+  test("moves exactly the amount, once, and returns it", async ({ postgresServer }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 10n, developerBalance: 1_000n });
     const body = { external_user_id: world.as.user, amount: 300, description: "Thank you" };
@@ -355,7 +355,7 @@ test.describe("giving credits to a linked user", () => {
       expect([answer.status, answer.json.error.code, answer.json.error.param]).toEqual(expected);
     }
     expect([await world.balance(), await world.developerBalance()]).toEqual([0n, 1_000n]);
-    // None of those errors used the key up.
+    // Errors do not use the key up.
     expect((await call(postgresServer, fund, { key: world.as.key, ...keyed("a"), body })).status).toBe(200);
   });
 

@@ -16,7 +16,7 @@ for (const [end, name] of [
   ["kill9", "killed"],
   ["stop", "told to stop"],
 ] as const) {
-  test(`Postgres is silent when requests end, and the server is ${name} after it named their prices: the next start bills exactly those`, async ({
+  test(`Postgres is silent when requests end, and the server is ${name} after it named their prices: the next start bills exactly those prices`, async ({
     start,
     upstream,
     ownDatabase,
@@ -58,7 +58,7 @@ for (const [end, name] of [
     expect((await unbilled(first.dataDir)).length).toBeGreaterThan(0);
     if (end === "kill9") await first.kill9();
     else expect(await first.stop()).toBe(0);
-    // What was under way to Postgres never arrives.
+    // Data under way to Postgres is lost.
     relay.cut();
 
     const second = await start({ upstream, databaseUrl: url, dataDir: first.dataDir });
@@ -71,7 +71,7 @@ for (const [end, name] of [
   });
 }
 
-test("when Postgres is silent and the provider counted more than was on hold, the price that is named is the one that is billed", async ({
+test("when Postgres is silent and the provider counted more than was on hold, the price in the answer is the one that is billed", async ({
   start,
   upstream,
   ownDatabase,
@@ -80,7 +80,7 @@ test("when Postgres is silent and the provider counted more than was on hold, th
   const { db, url } = ownDatabase;
   const relay = await openRelay(url);
   atTheEnd.push(relay.close);
-  // Too little for what is asked, so the hold is all there is.
+  // The wallet has less than the requested output costs, so the hold is the whole wallet.
   const worlds = [await arrange(db, { balance: 60n }), await arrange(db, { balance: 60n })];
   const server = await start({ upstream, databaseUrl: relay.url });
   const text = marker();
@@ -109,7 +109,7 @@ test("when Postgres is silent and the provider counted more than was on hold, th
   }
 });
 
-test("when Postgres speaks again the server enters what it kept by itself, once, and removes the file", async ({
+test("when Postgres answers again the server enters the settlements on disk, once, and removes the file", async ({
   start,
   upstream,
   ownDatabase,
@@ -137,7 +137,7 @@ test("when Postgres speaks again the server enters what it kept by itself, once,
   expect(await world.balance()).toBe(999_995n);
 });
 
-test("on the embedded database a start enters what was kept before it returns what else was on hold", async ({ start, upstream }) => {
+test("on the embedded database a start enters the settlements on disk before it returns other holds", async ({ start, upstream }) => {
   const first = await start({ upstream });
   const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
   const text = marker();
@@ -148,7 +148,7 @@ test("on the embedded database a start enters what was kept before it returns wh
   const db = await openDatabase({ dataDir: path.join(first.dataDir, "db") });
   const [answered, lost] = await db.prisma.hold.findMany({ orderBy: { id: "asc" } });
   await db.close();
-  // As if its answer had gone out while the database failed.
+  // As if the answer had been sent while the database failed.
   await new KeptSettlements(path.join(first.dataDir, "unbilled")).keep(settlement(answered?.id as string, 7n));
 
   const second = await start({ upstream, dataDir: first.dataDir });

@@ -14,7 +14,7 @@ test("a lookup has exactly the seed's fields", async ({ postgresServer }) => {
   });
 });
 
-test("a lookup tells the limit and what is spent of it, when the person set one", async ({ postgresServer }) => {
+test("a lookup has the limit and the spending of a user who set one", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { monthlyLimit: 1_000n });
   const look = () => call(postgresServer, `/v1/users/${world.as.user}`, { key: world.as.key });
   expect((await look()).json).toMatchObject({ limit: 1_000, spent: 0, user: { balance: 1_000_000 } });
@@ -23,7 +23,7 @@ test("a lookup tells the limit and what is spent of it, when the person set one"
   expect((await call(postgresServer, "/v1/balance", world.as)).json).toMatchObject({ limit: 1_000, spent: 5 });
 });
 
-test("a limit that is due is filled at the next request, less what the books say was spent this month", async ({ postgresServer }) => {
+test("a limit that is due is refilled at the next request, less what was spent this month", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db, { monthlyLimit: 1_000n });
   for (const spent of [5, 10]) {
@@ -34,7 +34,7 @@ test("a limit that is due is filled at the next request, less what the books say
   }
 });
 
-test("pages give every linked user once, newest first", async ({ postgresServer }) => {
+test("the pages of a list have every linked user once, newest first", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db, { externalUserId: "first" });
   for (let number = 0; number < 6; number++)
@@ -55,13 +55,13 @@ test("pages give every linked user once, newest first", async ({ postgresServer 
     }
     expect(seen).toEqual(everybody);
   }
-  // Another app sees none of them.
+  // Another app does not see them.
   const other = await arrange(db, { externalUserId: "only" });
   expect((await call(postgresServer, "/v1/users", { key: other.as.key })).json.data).toHaveLength(1);
   expect((await call(postgresServer, "/v1/users?starting_after=first", { key: other.as.key })).status).toBe(400);
 });
 
-test("unlinking tells the app once, also when asked twice at once", async ({ postgresServer }) => {
+test("unlinking emits one event, also with two concurrent calls", async ({ postgresServer }) => {
   const { db } = postgresServer;
   const world = await arrange(db);
   const answers = await Promise.all(
@@ -95,7 +95,7 @@ test("a balance is the wallet that the same headers would bill", async ({ postgr
   expect((await call(postgresServer, "/v1/balance", { key: world.as.key, user: "" })).status).toBe(400);
 });
 
-test("/v1/me says whose key it is and what its app used", async ({ postgresServer }) => {
+test("/v1/me has the key, its app and the app's usage", async ({ postgresServer }) => {
   const world = await arrange(postgresServer.db, { billingMode: "user", markupBps: 2_000 });
   for (let repeat = 0; repeat < 3; repeat++) await call(postgresServer, path, { ...world.as, body: chat("hi") });
   const me = await call(postgresServer, "/v1/me", { key: world.as.key });
@@ -137,7 +137,7 @@ test.describe("usage", () => {
       expect(answer.status).toBe(200);
       ids.unshift(answer.headers.get("x-request-id") as string);
     }
-    // What failed is not in it.
+    // Failed requests are not listed.
     await call(postgresServer, path, { key: world.as.key, user: "nobody", body: chat("hi") });
 
     const list = async (query: string): Promise<Item[]> =>
@@ -188,7 +188,7 @@ test.describe("usage", () => {
     });
   });
 
-  test("of another app is not to be seen, not even by its request ids", async ({ postgresServer }) => {
+  test("of another app is not visible, not even by its request ids", async ({ postgresServer }) => {
     const [mine, theirs] = [await arrange(postgresServer.db), await arrange(postgresServer.db)];
     const bought = await call(postgresServer, path, { ...theirs.as, body: chat("hi") });
     await call(postgresServer, path, { ...mine.as, body: chat("hi") });
@@ -199,7 +199,7 @@ test.describe("usage", () => {
 });
 
 test.describe("a test key", () => {
-  test("spends play credits only, and sees only the sandbox", async ({ postgresServer }) => {
+  test("spends sandbox credits only, and sees only the sandbox", async ({ postgresServer }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { billingMode: "test", developerBalance: 1_000n, markupBps: 5_000 });
     const { key } = world.as;
@@ -214,7 +214,7 @@ test.describe("a test key", () => {
       email: "sandbox@example.com",
       balance: bought.json.quota.balance_after,
     });
-    // Also the real linked user's id means the sandbox here.
+    // A real linked user's id means the sandbox user for a `test` key.
     expect((await call(postgresServer, `/v1/users/${world.as.user}`, { key })).json.user.email).toBe("sandbox@example.com");
     expect((await call(postgresServer, "/v1/users/sandbox_empty", { key })).json.user.balance).toBe(0);
     expect((await call(postgresServer, "/v1/users/sandbox_missing", { key })).status).toBe(404);
@@ -230,7 +230,7 @@ test.describe("a test key", () => {
     expect(earnings).toBe(0);
   });
 
-  test("never runs out of play credits", async ({ postgresServer }) => {
+  test("never runs out of sandbox credits", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db, { billingMode: "test" });
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => call(postgresServer, path, { key: world.as.key, body: chat("hi", { max_tokens: 5 }) })),

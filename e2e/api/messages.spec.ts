@@ -17,7 +17,7 @@ import { arrange, settled, type World } from "../world.ts";
 
 const path = "/v1/messages";
 
-/** Anthropic's own client; all that differs from their server is the address, the key and one header. */
+/** Anthropic's client with another address, another key and X-Quota-User. */
 function client(server: Pick<ServerProcess, "url">, as: { key: string; user?: string }) {
   return new Anthropic({
     baseURL: server.url,
@@ -30,7 +30,7 @@ function client(server: Pick<ServerProcess, "url">, as: { key: string; user?: st
 const ask = (content: string) => ({ model: "claude-haiku-4-5", max_tokens: 1_000, messages: [{ role: "user" as const, content }] });
 type WithQuota = { quota?: { credits_used: number; balance_after: number; billing_mode: string; external_user_id?: string } };
 
-/** claude-haiku-4-5: a credit for a token in, 5 for one out. */
+/** claude-haiku-4-5 costs 1 credit for an input token and 5 for an output token. */
 const USED = messageUsage(10, 5);
 const COST = 35;
 
@@ -49,7 +49,7 @@ async function records({ db }: PostgresServer, world: World) {
 }
 
 test.describe("the Anthropic package", () => {
-  test("gets a message, with quota, and the provider gets its own kind of key", async ({ postgresServer, upstream }) => {
+  test("gets a message, with quota, and the provider gets the key in x-api-key", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { markupBps: 2_000 });
     const text = marker();
     using seen = upstream.on(text, message());
@@ -132,7 +132,7 @@ test.describe("the Anthropic package", () => {
     expect(await world.balance()).toBe(1_000_000n - 2n * BigInt(COST));
   });
 
-  test("is told what is wrong by status and message", async ({ postgresServer, upstream }) => {
+  test("gets an error with status and message", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const poor = await arrange(postgresServer.db, { balance: 20n });
     const text = marker();
@@ -183,7 +183,7 @@ test.describe("the Anthropic package", () => {
     });
   }
 
-  test("talks to the simulator with a sandbox key: text, a stream, a tool and its result", async ({ postgresServer }) => {
+  test("works with the simulator and a `test` key: text, a stream, a tool and its result", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const sandbox = client(postgresServer, { key: (await makeKey(postgresServer.db, world.app.id, "test")).secret });
     const { data, response } = await sandbox.messages.create(ask("What is a volcano?")).withResponse();
@@ -220,7 +220,10 @@ test.describe("the Anthropic package", () => {
 });
 
 test.describe("a message", () => {
-  test("reaches the provider byte for byte, and its answer comes back so, with quota appended", async ({ postgresServer, upstream }) => {
+  test("reaches the provider byte for byte, and its answer returns byte for byte, with quota appended", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const body = `{ "model":"claude-haiku-4-5", "max_tokens" : 50 ,"x_new":{"big":9223372036854775807}, "temperature":1.0e0, "metadata":{"user_id":"u"},
@@ -240,13 +243,13 @@ test.describe("a message", () => {
     expect(answer.text).toBe(answered.replace(" }\n", ` ,"quota":${quota}}\n`));
   });
 
-  test("is billed for what the prompt cache read and wrote, each at its price", async ({ postgresServer, upstream }) => {
+  test("is billed for tokens read from and written to the prompt cache, each at its price", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const cached = [{ type: "text", text: text.repeat(300), cache_control: { type: "ephemeral", ttl: "1h" } }];
     const usage = messageUsage(10, 5, { read: 1_000, written: 200, long: 300 });
     using _ = upstream.on(text, [message({ usage }), namedEvents(messageEvents(["Hello"], { usage }))]);
-    // 10 plain, 1,000 at a tenth, 200 at 1.25, 300 at 2, and 5 out at 5.
+    // 10 plain input tokens, 1,000 at a tenth, 200 at 1.25, 300 at 2, and 5 output tokens at 5.
     const cost = 10 + 100 + 250 + 600 + 25;
     const json = await call(postgresServer, path, { ...world.as, body: { ...ask("hi"), system: cached } });
     expect(json.json.quota.credits_used).toBe(cost);
@@ -258,10 +261,7 @@ test.describe("a message", () => {
     ]);
   });
 
-  test("has its limit lowered to what the wallet pays for, and is refused when that is too little", async ({
-    postgresServer,
-    upstream,
-  }) => {
+  test("has its limit lowered to what the wallet can pay, and is refused when that is too little", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 400n });
     const text = marker();
     using seen = upstream.on(text, message());
@@ -271,7 +271,7 @@ test.describe("a message", () => {
     expect(lowered).toBeGreaterThanOrEqual(16);
     expect(lowered).toBeLessThan(80);
     expect(seen.requests.map(({ rawBody }) => rawBody)).toEqual([JSON.stringify(body({ max_tokens: lowered }))]);
-    // A budget for thinking that the lowered limit could not hold.
+    // A thinking budget above the lowered limit.
     const thinking = { type: "enabled", budget_tokens: 1_024 };
     const refused = await call(postgresServer, path, { ...world.as, body: body({ thinking }) });
     expect([refused.status, refused.json.error.code]).toEqual([402, "insufficient_credits"]);
@@ -279,12 +279,12 @@ test.describe("a message", () => {
     expect(await world.balance()).toBe(400n - BigInt(COST));
   });
 
-  test("is paid within the person's limit, from allowed models only, by key or by token", async ({ postgresServer, upstream }) => {
+  test("is paid within the user's limit, for allowed models only, by key or by token", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const text = marker();
     using _ = upstream.on(text, message());
     const limited = await arrange(db, { monthlyLimit: 60n, userAllows: ["claude-haiku-4-5"] });
-    // The bytes of the body and 16 tokens more than the limit.
+    // Bounded by bytes, with 16 tokens of output, this body costs more than the limit.
     const over = await call(postgresServer, path, { ...limited.as, body: ask(text) });
     expect([over.status, over.json.error.code]).toEqual([402, "spending_limit_reached"]);
     const world = await arrange(db, { userAllows: ["claude-haiku-4-5"] });
@@ -296,7 +296,7 @@ test.describe("a message", () => {
     expect((answer as WithQuota).quota).toMatchObject({ credits_used: COST, balance_after: 1_000_000 - COST });
   });
 
-  test("with an Idempotency-Key is answered again from memory, and billed once", async ({ postgresServer, upstream }) => {
+  test("with an Idempotency-Key is replayed, and billed once", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, message());
@@ -320,7 +320,7 @@ test.describe("a message", () => {
     expect(answer.json.quota.credits_used).toBe((bought?.promptTokens ?? 0) + 10);
   });
 
-  test("that is no message is not billed", async ({ postgresServer, upstream }) => {
+  test("whose answer is no message is not billed", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     for (const body of ['{"type":"error","error":{"type":"api_error","message":"secret"}}', '{"type":"message"}', "<html>", "[]"]) {
       const text = marker();
@@ -333,7 +333,7 @@ test.describe("a message", () => {
 });
 
 test.describe("a client that hangs up on a message", () => {
-  test("pays for the prompt as the provider counted it and for what was delivered; the provider is stopped", async ({
+  test("pays for the prompt as the provider counted it and for the delivered text; the provider is stopped", async ({
     postgresServer,
     upstream,
   }) => {
@@ -352,7 +352,7 @@ test.describe("a client that hangs up on a message", () => {
     await hangUpAfter(postgresServer, path, world.as, [{ ...ask(text), stream: true }], "hello world");
     expect(await (await seen.next()).ended).toBe("aborted");
     await settled(postgresServer.db, world);
-    // 10 plain, 100 at a tenth, and two out.
+    // 10 plain input tokens, 100 at a tenth, and two output tokens.
     expect(await world.usage()).toMatchObject([
       { outcome: "interrupted", countedBy: "tokenizer", promptTokens: 110, cachedTokens: 100, completionTokens: 2, base: 30n },
     ]);
@@ -373,7 +373,7 @@ test.describe("a client that hangs up on a message", () => {
         })(),
       ),
     );
-    // The one that doesn't think, left at the same moment, says when the server has noticed.
+    // A client without thinking that hung up at the same moment: once it is billed, the server has noticed both.
     const plain = marker();
     using stopped = upstream.on(
       plain,
@@ -406,7 +406,7 @@ test.describe("a client that hangs up on a message", () => {
   });
 });
 
-test("what a message costs is what the books say, whichever way it was asked for", async ({ postgresServer, upstream }) => {
+test("a message's price is the one in the books, as JSON and as a stream", async ({ postgresServer, upstream }) => {
   const world = await arrange(postgresServer.db);
   const text = marker();
   using _ = upstream.on(text, (request) =>

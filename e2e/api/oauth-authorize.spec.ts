@@ -1,7 +1,7 @@
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, codeFor, HOSTED, makeClient, makePerson, opened, originOf, pkce, redeem, Visitor } from "../oauth.ts";
 
-/** The security checklist, up to the redirect that carries the code. One clause, one test. */
+/** A security checklist up to the redirect with the code. Each test is one requirement. */
 
 const allow = { decision: "allow", limited: "no" };
 
@@ -73,7 +73,7 @@ test.describe("the redirect URI", () => {
 test.describe("no endpoint is an open redirector", () => {
   const elsewhere = "https://evil.example/";
 
-  test("not the way back after signing in, nor the ones of signing in and out themselves", async ({ postgresServer: server }) => {
+  test("not the return after signing in, nor next-auth's own redirects", async ({ postgresServer: server }) => {
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
     for (const target of [elsewhere, "//evil.example/", "/\\evil.example/", "https:evil.example", "javascript:alert(1)"]) {
@@ -89,7 +89,7 @@ test.describe("no endpoint is an open redirector", () => {
     expect(new URL(out.headers.get("location") as string, originOf(server)).origin).toBe(originOf(server));
   });
 
-  test("not the way back after a decision, for a request that is over or never was", async ({ postgresServer: server }) => {
+  test("not the return after a decision, for a request that has ended or never existed", async ({ postgresServer: server }) => {
     const visitor = new Visitor(server);
     for (const path of ["/oauth/authorize/nobody", `/oauth/authorize/${encodeURIComponent(elsewhere)}`, "/oauth/authorize/..%2f..%2f"]) {
       const answer = await visitor.get(`${path}?redirect_uri=${encodeURIComponent(elsewhere)}`);
@@ -117,7 +117,7 @@ test.describe("no endpoint is an open redirector", () => {
       await signedIn.signIn(await makePerson(server.db));
       for (const visitor of [new Visitor(server), signedIn]) {
         const answer = await visitor.get(url);
-        // A prompt that names none besides others is nobody's silent request.
+        // `none` together with another prompt is invalid (OpenID Connect Core §3.1.2.1), so it is not answered as a silent request.
         expect([answer.status, answer.headers.get("location")]).toEqual([400, null]);
         expect(await answer.text()).toContain(error);
       }
@@ -141,7 +141,7 @@ test.describe("PKCE", () => {
     });
   }
 
-  test("`plain` is refused, also when it is meant by saying nothing", async ({ postgresServer: server }) => {
+  test("`plain` is refused, also as the default without code_challenge_method", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     for (const method of ["plain", undefined, "s256", "S512"]) {
       const answer = await opened(server, authorizeUrl(server, client, pkce().challenge, { code_challenge_method: method }));
@@ -201,7 +201,7 @@ test.describe("iss and state", () => {
       });
       for (const back of [granted, denied]) {
         expect(back.searchParams.getAll("state")).toEqual([state]);
-        // What the app's own address says stays.
+        // The redirect URI's own query stays.
         expect(back.searchParams.get("own")).toBe("1");
       }
     });
@@ -228,7 +228,7 @@ test.describe("redirects after a form use 303", () => {
     }
   });
 
-  test("Allow, Cancel, a wrong form, and each step on the way back", async ({ postgresServer: server }) => {
+  test("Allow, Cancel, a wrong form, and each redirect back to the app", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
@@ -244,7 +244,7 @@ test.describe("redirects after a form use 303", () => {
 });
 
 test.describe("CORS", () => {
-  test("never on authorize, its way back, or the consent page, preflights included", async ({ postgresServer: server }) => {
+  test("never on authorize, its resume path, or the consent page, preflights included", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
@@ -293,7 +293,7 @@ test.describe("consent", () => {
     expect([...(await answer.text()).matchAll(/(?:src|srcset|href)="(https?:)?\/\//g)]).toEqual([]);
   });
 
-  test("sends Referrer-Policy: no-referrer, and is kept by no cache", async ({ postgresServer: server }) => {
+  test("sends Referrer-Policy: no-referrer, and Cache-Control: no-store", async ({ postgresServer: server }) => {
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
     const page = await visitor.begin(authorizeUrl(server, await makeClient(server.db), pkce().challenge));
@@ -328,7 +328,7 @@ test.describe("consent", () => {
     expect((await visitor.get(`${page}/decision?decision=allow&limited=no&token=${token}`)).status, "by GET").toBe(405);
     const grants = { kind: "Grant", payload: { path: ["accountId"], equals: person.id } };
     expect(await server.db.prisma.oAuthRecord.count({ where: grants })).toBe(0);
-    // And the form itself still works.
+    // The form itself still works.
     expect((await visitor.decide(page)).searchParams.has("code")).toBe(true);
   });
 
@@ -338,19 +338,19 @@ test.describe("consent", () => {
     await visitor.signIn(person);
     const page = await visitor.begin(authorizeUrl(server, await makeClient(server.db), pkce().challenge));
     const token = await visitor.token(page);
-    // The same person, even, in another browser.
+    // The same user in another browser.
     const elsewhere = new Visitor(server);
     await elsewhere.signIn(person);
     expect(await (await elsewhere.get(page)).text()).toContain("This request is over");
     const answer = await elsewhere.post(`${page}/decision`, { ...allow, token });
     expect(answer.headers.get("location")).toBe(page);
-    // Nor can another browser carry out what was decided here.
+    // Nor can another browser resume the request after this decision.
     const decided = await visitor.post(`${page}/decision`, { ...allow, token });
     const carried = await elsewhere.get(decided.headers.get("location") as string);
     expect([carried.status, carried.headers.get("location")]).toEqual([400, null]);
   });
 
-  test("denied is access_denied, without a code, and links nobody", async ({ postgresServer: server }) => {
+  test("denied is access_denied, without a code or a link", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));
@@ -363,7 +363,7 @@ test.describe("consent", () => {
 });
 
 test.describe("another user signs in in the same browser", () => {
-  test("before the decision: the form of the first one decides nothing, and the grant goes to the new user", async ({
+  test("before the decision: the first user's form has no effect, and the grant goes to the new user", async ({
     postgresServer: server,
   }) => {
     const [first, second] = [await makePerson(server.db), await makePerson(server.db)];
@@ -380,7 +380,7 @@ test.describe("another user signs in in the same browser", () => {
     expect(answer.json.user.id).toBe(second.id);
   });
 
-  test("after it: what the first one decided is not carried out, and the grant goes to the new user", async ({
+  test("after the decision: the first user's decision is not carried out, and the grant goes to the new user", async ({
     postgresServer: server,
   }) => {
     const [first, second] = [await makePerson(server.db), await makePerson(server.db)];
@@ -396,12 +396,12 @@ test.describe("another user signs in in the same browser", () => {
     const back = await visitor.decide(page);
     const answer = await redeem(server, client, { code: back.searchParams.get("code") as string, verifier }, HOSTED);
     expect(answer.json.user.id).toBe(second.id);
-    // The back button: the request is over.
+    // Opened again with the back button, the request has ended.
     expect(await (await visitor.get(page)).text()).toContain("This request is over");
     expect((await visitor.post(`${page}/decision`, allow)).headers.get("location")).toBe(page);
   });
 
-  test("nobody is signed in any more: the decision is not carried out either", async ({ postgresServer: server }) => {
+  test("when the user has signed out, the decision is not carried out either", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const visitor = new Visitor(server);
     await visitor.signIn(await makePerson(server.db));

@@ -4,7 +4,7 @@ import * as oidc from "openid-client";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, INACTIVE, makeClient, makePerson, originOf, pkce, Visitor } from "../oauth.ts";
 
-test.describe("other people's libraries", () => {
+test.describe("third-party libraries", () => {
   test("openid-client completes the flow: discovery, PKCE, nonce, id_token, userinfo, refresh, introspection, revocation", async ({
     postgresServer: server,
   }) => {
@@ -113,7 +113,7 @@ test.describe("other people's libraries", () => {
     });
   }
 
-  test("@badgateway/oauth2-client hears of a denied consent", async ({ postgresServer: server }) => {
+  test("@badgateway/oauth2-client gets access_denied after a denied consent", async ({ postgresServer: server }) => {
     const registered = await makeClient(server.db);
     const client = new OAuth2Client({ server: originOf(server), clientId: registered.clientId });
     const visitor = new Visitor(server);

@@ -5,8 +5,8 @@ import { call, chat, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, codeFor, formPost, HOSTED, makeClient, makePerson, originOf, pkce, redeem } from "../oauth.ts";
 
-test.describe("how often one address may come", () => {
-  test("to /oauth/authorize and /oauth/token is limited, each for itself: 429 with Retry-After, and nothing is used up", async ({
+test.describe("the rate limit of one IP address", () => {
+  test("applies to /oauth/authorize and /oauth/token separately: 429 with Retry-After, and a code is not used up", async ({
     start,
     ownDatabase,
   }) => {
@@ -20,14 +20,14 @@ test.describe("how often one address may come", () => {
     const url = authorizeUrl(server, client, pkce().challenge);
     const open = (headers: Record<string, string> = {}) => fetch(url, { redirect: "manual", headers });
 
-    // Two of the five went to getting the code.
+    // Getting the code took two of the five requests.
     for (let request = 0; request < 3; request++) expect((await open()).status).toBe(303);
     const refused = await open();
     expect([refused.status, refused.headers.get("location"), refused.headers.get("cache-control")]).toEqual([429, null, "no-store"]);
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(Number(refused.headers.get("retry-after"))).toBeLessThanOrEqual(60);
     expect(await refused.text()).toContain("Too many requests");
-    // Whom the proxy names as somebody else is.
+    // Another client's address behind the proxy has a limit of its own.
     expect((await open({ "x-forwarded-for": "192.0.2.7" })).status).toBe(303);
 
     for (let request = 0; request < 4; request++)
@@ -37,7 +37,7 @@ test.describe("how often one address may come", () => {
     expect([busy.status, busy.json.error]).toEqual([429, "temporarily_unavailable"]);
     expect(Number(busy.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(busy.headers.get("cache-control")).toBe("no-store");
-    // The code is still good, and so is everything else.
+    // The code still works.
     const later = await redeem(server, client, issued, HOSTED, { headers: { "x-forwarded-for": "192.0.2.7" } });
     expect(later.status).toBe(200);
     for (let request = 0; request < 6; request++) {
@@ -47,7 +47,7 @@ test.describe("how often one address may come", () => {
   });
 });
 
-test("of 100 parallel requests through a limit made by consent, exactly what it covers goes through", async ({
+test("of 100 parallel requests through a limit made by consent, exactly as many succeed as it covers", async ({
   postgresServer: server,
   upstream,
 }) => {
@@ -61,11 +61,11 @@ test("of 100 parallel requests through a limit made by consent, exactly what it 
   const text = marker();
   const ask = (user: string, maxTokens: number) =>
     call(server, "/v1/chat/completions", { key: client.key, user, body: chat(text, { max_tokens: maxTokens }) });
-  // The provider reports more than there can be, so that each request costs its worst case to the credit.
+  // The provider reports more than any hold, so each request costs exactly its worst case.
   using seen = upstream.on(text, completion({ usage: usage(1_000_000, 1_000_000) }));
 
   // A token is 0.6 credits, so some number of tokens costs a seventh of the limit, rounded down.
-  // By somebody else, because what the app took from a person this month counts against a limit they set later.
+  // With another user, because what the app took from a user this month counts against a limit set later.
   await connect("measure", [["limited", "no"]], await makePerson(db, { credits: 1_000_000_000n }));
   const seventh = Math.floor(50_000 / 7);
   let maxTokens = 16;

@@ -1,12 +1,12 @@
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { authorizeUrl, type Client, makeClient, makePerson, originOf, type Person, pkce, redeem, Visitor } from "../oauth.ts";
 
-/** What apps can ask of signing in: OpenID Connect Core §3.1.2.1. */
+/** What apps can request of the sign-in (OpenID Connect Core §3.1.2.1). */
 
 const allow = { decision: "allow", limited: "no" };
 const again = (page: string) => `/sign-in?again=1&callbackUrl=${encodeURIComponent(page)}`;
 
-/** Somebody who has been signed in for a while. */
+/** A user who signed in a while ago. */
 async function signedIn(server: PostgresServer): Promise<{ person: Person; client: Client; visitor: Visitor }> {
   const person = await makePerson(server.db);
   const visitor = new Visitor(server);
@@ -14,7 +14,7 @@ async function signedIn(server: PostgresServer): Promise<{ person: Person; clien
   return { person, visitor, client: await makeClient(server.db) };
 }
 
-/** The request behind a consent page, as if it had begun at another time. */
+/** Moves the time at which a consent page's request began. */
 async function beganLater(server: PostgresServer, client: Client, seconds: number): Promise<void> {
   const records = await server.db.prisma.oAuthRecord.findMany({
     where: { kind: "Interaction", payload: { path: ["params", "client_id"], equals: client.clientId } },
@@ -36,14 +36,12 @@ for (const [what, over] of [
   ["prompt=login consent", { prompt: "login consent" }],
   ["max_age=0", { max_age: "0" }],
 ] as const) {
-  test(`${what} forces a fresh sign-in, on the page and for its form, and auth_time is when that was`, async ({
-    postgresServer: server,
-  }) => {
+  test(`${what} forces a fresh sign-in, on the page and for its form, and auth_time is its time`, async ({ postgresServer: server }) => {
     const { person, client, visitor } = await signedIn(server);
     const { verifier, challenge } = pkce();
     const page = await visitor.begin(authorizeUrl(server, client, challenge, { scope: "openid", ...over }));
     expect((await visitor.get(page)).headers.get("location")).toBe(again(page));
-    // Nor does the sign-in page send those on who are signed in already.
+    // The sign-in page does not redirect users who are signed in back to the request.
     const door = await visitor.get(again(page));
     expect(door.status).toBe(200);
     expect(await door.text()).toContain("Sign in again");
@@ -58,7 +56,7 @@ for (const [what, over] of [
   });
 }
 
-test("a form whose page was shown before a sign-in became too old decides nothing", async ({ postgresServer: server }) => {
+test("a form has no effect once the sign-in has become too old after its page was shown", async ({ postgresServer: server }) => {
   const { client, visitor } = await signedIn(server);
   const page = await visitor.begin(authorizeUrl(server, client, pkce().challenge, { scope: "openid", max_age: "3600" }));
   const token = await visitor.token(page);
@@ -71,7 +69,7 @@ test("a form whose page was shown before a sign-in became too old decides nothin
   expect(await server.db.prisma.oAuthRecord.count({ where: grants })).toBe(0);
 });
 
-test("a sign-in that is young enough for max_age is good, and auth_time is when it was", async ({ postgresServer: server }) => {
+test("a sign-in within max_age is accepted, and auth_time is its time", async ({ postgresServer: server }) => {
   const before = Math.floor(Date.now() / 1000);
   const { client, visitor } = await signedIn(server);
   const after = Math.floor(Date.now() / 1000);
@@ -82,7 +80,7 @@ test("a sign-in that is young enough for max_age is good, and auth_time is when 
   expect(auth_time).toBeLessThanOrEqual(after);
 });
 
-test("a fresh sign-in counts for the request that it was for, and not for the next one", async ({ postgresServer: server }) => {
+test("a fresh sign-in counts for the request that asked for it, and not for the next one", async ({ postgresServer: server }) => {
   const { person, client, visitor } = await signedIn(server);
   const url = authorizeUrl(server, client, pkce().challenge, { scope: "openid", prompt: "login" });
   const first = await visitor.begin(url);
@@ -90,12 +88,12 @@ test("a fresh sign-in counts for the request that it was for, and not for the ne
   expect((await visitor.get(first)).status).toBe(200);
   const second = await visitor.begin(url);
   expect((await visitor.get(second)).headers.get("location")).toBe(again(second));
-  // What time the request says it began at is what decides.
+  // The request's time of beginning decides.
   await beganLater(server, client, 60);
   expect((await visitor.get(first)).headers.get("location")).toBe(again(first));
 });
 
-test("Cancel takes no sign-in", async ({ postgresServer: server }) => {
+test("Cancel needs no sign-in", async ({ postgresServer: server }) => {
   const { person, client, visitor } = await signedIn(server);
   const page = await visitor.begin(authorizeUrl(server, client, pkce().challenge, { scope: "openid", prompt: "login" }));
   await visitor.signIn(person);
@@ -105,7 +103,7 @@ test("Cancel takes no sign-in", async ({ postgresServer: server }) => {
   expect(back.searchParams.get("error")).toBe("access_denied");
 });
 
-test("prompt=none answers login_required to the app when nobody is signed in", async ({ postgresServer: server }) => {
+test("prompt=none answers login_required to the app when no user is signed in", async ({ postgresServer: server }) => {
   const client = await makeClient(server.db);
   for (const over of [{}, { scope: "openid" }, { scope: "openid", max_age: "0" }]) {
     const answer = await new Visitor(server).get(authorizeUrl(server, client, pkce().challenge, { prompt: "none", ...over }));
@@ -115,7 +113,7 @@ test("prompt=none answers login_required to the app when nobody is signed in", a
   }
 });
 
-test("prompt=none answers consent_required when somebody is, and login_required when their sign-in is too old", async ({
+test("prompt=none answers consent_required when a user is signed in, and login_required when the sign-in is too old", async ({
   postgresServer: server,
 }) => {
   const { client, visitor } = await signedIn(server);
@@ -129,12 +127,14 @@ test("prompt=none answers consent_required when somebody is, and login_required 
   expect(await silent({})).toBe("consent_required");
   expect(await silent({ max_age: "3600" })).toBe("consent_required");
   expect(await silent({ max_age: "0" })).toBe("login_required");
-  // Also after consent was given: each connection is asked for anew.
+  // Also after consent was given: every request needs consent.
   await visitor.decide(await visitor.begin(authorizeUrl(server, client, pkce().challenge, { scope: "openid" })));
   expect(await silent({})).toBe("consent_required");
 });
 
-test("prompt=select_account lets the person choose first, and goes on with whom they chose", async ({ postgresServer: server }) => {
+test("prompt=select_account lets the user choose an account first, and continues with the chosen one", async ({
+  postgresServer: server,
+}) => {
   const { person, client, visitor } = await signedIn(server);
   const { verifier, challenge } = pkce();
   const page = await visitor.begin(authorizeUrl(server, client, challenge, { scope: "openid", prompt: "select_account" }));
@@ -142,7 +142,7 @@ test("prompt=select_account lets the person choose first, and goes on with whom 
   expect(choice).toContain("Which account should");
   expect(choice).toContain(person.email);
   expect(choice).not.toContain('name="token"');
-  // Somebody else's choice is none.
+  // Another account's id in the address is no choice.
   expect(await (await visitor.get(`${page}?as=${crypto.randomUUID()}`)).text()).toContain("Which account should");
 
   const token = await visitor.token(`${page}?as=${person.id}`);
@@ -153,6 +153,6 @@ test("prompt=select_account lets the person choose first, and goes on with whom 
   const second = pkce();
   const next = await visitor.begin(authorizeUrl(server, client, second.challenge, { scope: "openid", prompt: "select_account" }));
   await visitor.signIn(other);
-  // Who has just signed in for it has chosen.
+  // A user who has just signed in for the request has chosen.
   expect((await claimsOf(server, client, await visitor.decide(next), second.verifier)).sub).toBe(other.id);
 });

@@ -21,11 +21,11 @@ import {
   Visitor,
 } from "../oauth.ts";
 
-/** The security checklist, from the code on. One clause, one test. */
+/** A security checklist from the code on. Each test is one requirement. */
 
 const METADATA = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
 
-/** A code of a new person for a new app. */
+/** A code of a new user for a new app. */
 async function issue(server: PostgresServer, options: Parameters<typeof makeClient>[1] = {}, scope?: string) {
   const client = await makeClient(server.db, options);
   const person = await makePerson(server.db);
@@ -33,11 +33,11 @@ async function issue(server: PostgresServer, options: Parameters<typeof makeClie
   return { client, person, issued };
 }
 
-/** What is kept of a person's codes or tokens of one kind. */
+/** Stored records of a user's codes or tokens of one kind. */
 const recordsOf = (server: PostgresServer, kind: string, personId: string) =>
   server.db.prisma.oAuthRecord.findMany({ where: { kind, payload: { path: ["accountId"], equals: personId } } });
 
-/** Makes what a person was given of one kind a thing of the past. */
+/** Makes a user's records of one kind expire. */
 async function expire(server: PostgresServer, kind: string, personId: string): Promise<void> {
   const records = await recordsOf(server, kind, personId);
   expect(records).not.toEqual([]);
@@ -98,7 +98,7 @@ test.describe("the verifier", () => {
   });
 });
 
-test("no password grant, no client credentials, no implicit one", async ({ postgresServer: server }) => {
+test("no password, client credentials or implicit grant", async ({ postgresServer: server }) => {
   const client = await makeClient(server.db);
   const person = await makePerson(server.db);
   for (const grant of ["password", "client_credentials", "implicit", "urn:ietf:params:oauth:grant-type:device_code"]) {
@@ -128,7 +128,7 @@ test.describe("a code", () => {
       const answers = await Promise.all(Array.from({ length: 10 }, () => redeem(server, client, issued, over)));
       expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
       expect(answers.filter(({ json }) => json.error === "invalid_grant")).toHaveLength(9);
-      // A code that is used again ends the grant that it made, and with its last grant a connection by tokens.
+      // Reusing a code ends its grant, and with the last grant a link that keeps tokens.
       expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe("storage_mode" in over ? 1 : 0);
     });
   }
@@ -151,7 +151,7 @@ test.describe("a code", () => {
     expectRefused(await redeem(server, stranger, issued), "invalid_grant");
     const spa = await makeClient(server.db, { publicClient: true });
     expectRefused(await redeem(server, spa, issued, {}, { auth: "none" }), "invalid_grant");
-    // A stranger's attempt takes nothing from its owner.
+    // Another client's attempt does not use the code up.
     expect((await redeem(server, client, issued)).status).toBe(200);
   });
 
@@ -186,7 +186,7 @@ test.describe("refresh tokens", () => {
     expect((await refresh(server, client, renewed.json.refresh_token)).status).toBe(200);
   });
 
-  test("of which an old one is used again: the live one is revoked", async ({ postgresServer: server }) => {
+  test("reused after rotation: the current one is revoked", async ({ postgresServer: server }) => {
     const { client, refresh_token } = await tokens(server);
     const second = (await refresh(server, client, refresh_token)).json;
     const live = (await refresh(server, client, second.refresh_token)).json;
@@ -248,7 +248,7 @@ test.describe("a client", () => {
     });
   }
 
-  test("has its Basic credentials form-decoded", async ({ postgresServer: server }) => {
+  test("may form-encode its Basic credentials", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     // RFC 6749 §2.3.1: every character may be encoded before Base64.
     const encoded = (text: string) => [...text].map((letter) => `%${letter.charCodeAt(0).toString(16).padStart(2, "0")}`).join("");
@@ -264,7 +264,7 @@ test.describe("a client", () => {
     expect((await ask(client.clientId)).status).toBeGreaterThanOrEqual(400);
   });
 
-  test("that is public has no secret to show, and another's name opens nothing", async ({ postgresServer: server }) => {
+  test("that is public needs no secret, and cannot act under another client's id", async ({ postgresServer: server }) => {
     const { client, issued } = await issue(server, { publicClient: true });
     expectRefused(await redeem(server, client, issued), "invalid_client");
     expect((await redeem(server, client, issued, {}, { auth: "none" })).status).toBe(200);
@@ -272,14 +272,14 @@ test.describe("a client", () => {
 });
 
 test.describe("the token endpoint", () => {
-  test("takes POST only", async ({ postgresServer: server }) => {
+  test("accepts POST only", async ({ postgresServer: server }) => {
     for (const method of ["GET", "HEAD", "PUT", "PATCH", "DELETE"]) {
       const answer = await fetch(`${originOf(server)}/oauth/token?grant_type=authorization_code`, { method });
       expect(answer.status, method).toBe(405);
     }
   });
 
-  test("takes a form only", async ({ postgresServer: server }) => {
+  test("accepts a form only", async ({ postgresServer: server }) => {
     const { client, issued } = await issue(server);
     const form = { grant_type: "authorization_code", code: issued.code, code_verifier: issued.verifier, redirect_uri: client.redirectUri };
     const authorization = `Basic ${btoa(`${client.clientId}:${client.secret}`)}`;
@@ -316,7 +316,7 @@ test.describe("the token endpoint", () => {
     expect((await formPost(server, "/oauth/token", client, form)).status).toBe(200);
   });
 
-  test("answers with Cache-Control: no-store, to good and bad requests", async ({ postgresServer: server }) => {
+  test("answers with Cache-Control: no-store, to accepted and refused requests", async ({ postgresServer: server }) => {
     const { client, issued } = await issue(server);
     const good = await redeem(server, client, issued);
     expect([good.status, good.headers.get("cache-control")]).toEqual([200, "no-store"]);
@@ -376,7 +376,7 @@ test.describe("tokens are never accepted from the query string", () => {
 });
 
 test.describe("CORS", () => {
-  test("on the metadata and the JWKS, for everybody", async ({ postgresServer: server }) => {
+  test("on the metadata and the JWKS, for any origin", async ({ postgresServer: server }) => {
     for (const path of [...METADATA, "/.well-known/jwks.json"]) {
       const answer = await fetch(originOf(server) + path, { headers: { origin: "https://any.example" } });
       expect(answer.status).toBe(200);
@@ -385,7 +385,7 @@ test.describe("CORS", () => {
     }
   });
 
-  test("on the token endpoint, for a browser app on its own origin and nobody else", async ({ postgresServer: server }) => {
+  test("on the token endpoint, for a browser app on its own origin only", async ({ postgresServer: server }) => {
     const { client, issued } = await issue(server, { publicClient: true, redirectUris: ["https://spa.example/callback"] });
     const preflight = await fetch(`${originOf(server)}/oauth/token`, {
       method: "OPTIONS",
@@ -418,7 +418,7 @@ test.describe("the metadata", () => {
       expect([code, verifier, back.searchParams.get("iss")]).toEqual([code, verifier, metadata.issuer]);
     });
 
-    test(`advertises endpoints that all answer, on this server: ${path}`, async ({ postgresServer: server }) => {
+    test(`lists endpoints that all answer, on this server: ${path}`, async ({ postgresServer: server }) => {
       const metadata = (await (await fetch(originOf(server) + path)).json()) as Record<string, unknown>;
       const urls = Object.entries(metadata).filter(([name]) => name.endsWith("_endpoint") || name === "jwks_uri");
       expect(urls.map(([name]) => name).sort()).toEqual([
@@ -438,7 +438,7 @@ test.describe("the metadata", () => {
     });
   }
 
-  test("leads to keys without their private halves", async ({ postgresServer: server }) => {
+  test("links to keys without private parts", async ({ postgresServer: server }) => {
     const { keys } = (await (await fetch(`${originOf(server)}/.well-known/jwks.json`)).json()) as { keys: Record<string, unknown>[] };
     expect(keys).toHaveLength(1);
     expect(Object.keys(keys[0] ?? {}).filter((name) => ["d", "p", "q", "dp", "dq", "qi", "k"].includes(name))).toEqual([]);
@@ -520,7 +520,7 @@ test.describe('introspection says exactly {"active":false}', () => {
     expect(await introspect(server, client, refresh_token)).toEqual(INACTIVE);
   });
 
-  test("and of a good one what an app may know", async ({ postgresServer: server }) => {
+  test("and of a valid one only what an app may know", async ({ postgresServer: server }) => {
     const { client, person, access_token } = await tokens(server, "credits.read");
     expect(await introspect(server, client, access_token)).toMatchObject({
       active: true,
@@ -535,7 +535,7 @@ test.describe('introspection says exactly {"active":false}', () => {
 test.describe("codes, tokens and secrets", () => {
   test("have 128 bits or more", async ({ postgresServer: server }) => {
     const { issued, access_token, refresh_token } = await tokens(server);
-    // 64 kinds of letters carry 6 bits each.
+    // A character of base64url has 6 bits.
     for (const secret of [issued.code, access_token, refresh_token]) {
       expect(secret).toMatch(/^[\w-]+$/);
       expect(secret.length * 6).toBeGreaterThanOrEqual(128);
@@ -548,7 +548,7 @@ test.describe("codes, tokens and secrets", () => {
     await visitor.signIn(developer);
     const made = await visitor.postJson("/api/trpc/apps.create", { json: { name: "Strong" } });
     const { clientSecret } = ((await made.json()) as { result: { data: { json: { clientSecret: string } } } }).result.data.json;
-    // 62 kinds of letters carry a little less than 6.
+    // A character of base62 has a little less than 6 bits.
     expect(clientSecret.replace(/^quota_secret_/, "").length * Math.log2(62)).toBeGreaterThanOrEqual(128);
   });
 
@@ -582,7 +582,7 @@ test.describe("codes, tokens and secrets", () => {
 });
 
 test.describe("an id_token", () => {
-  /** Its claims, after the signature was checked with the published key. */
+  /** The claims of an id_token whose signature was verified with the published key. */
   async function verified(server: PostgresServer, token: string) {
     const [head = "", body = "", signature = ""] = token.split(".");
     const header = JSON.parse(Buffer.from(head, "base64url").toString()) as { alg: string; kid: string };
@@ -608,13 +608,13 @@ test.describe("an id_token", () => {
     expect(Math.abs(Number(claims.iat) - Date.now() / 1000)).toBeLessThan(60);
   });
 
-  test("has no nonce that nobody sent, and none at all is made without openid", async ({ postgresServer: server }) => {
+  test("has no nonce when none was sent, and is not issued without openid", async ({ postgresServer: server }) => {
     const { id_token } = await tokens(server, "openid");
     expect(await verified(server, String(id_token))).not.toHaveProperty("nonce");
     expect((await tokens(server, "credits.read")).id_token).toBeUndefined();
   });
 
-  test("has the sub that userinfo has, which tells what was granted and no more", async ({ postgresServer: server }) => {
+  test("has the sub of userinfo, which has only what was granted", async ({ postgresServer: server }) => {
     const { person, access_token, id_token } = await tokens(server, "openid email");
     const { sub } = await verified(server, String(id_token));
     expect(await (await userinfo(server, access_token)).json()).toEqual({ sub, email: person.email });
@@ -623,7 +623,7 @@ test.describe("an id_token", () => {
     expect((await userinfo(server, "x".repeat(43))).status).toBe(401);
   });
 
-  test("of a refresh is as good, for the same person and sign-in", async ({ postgresServer: server }) => {
+  test("of a refresh verifies too, for the same user and sign-in", async ({ postgresServer: server }) => {
     const { client, person, id_token, refresh_token } = await tokens(server, "openid", { authorize: { max_age: "3600" } });
     const renewed = (await refresh(server, client, refresh_token)).json;
     const [before, after] = [await verified(server, String(id_token)), await verified(server, renewed.id_token)];
@@ -642,7 +642,7 @@ test.describe("hosted storage", () => {
     expect(await server.db.prisma.oAuthRecord.count({ where: records }), "tokens and grants left").toBe(0);
   });
 
-  test("refuses an unknown storage_mode, and the code is still good", async ({ postgresServer: server }) => {
+  test("refuses an unknown storage_mode, and the code still works", async ({ postgresServer: server }) => {
     const { client, issued } = await issue(server);
     for (const mode of ["somewhere", "HOSTED", "hosted "]) {
       expectRefused(await redeem(server, client, issued, { storage_mode: mode }), "invalid_request", mode);
@@ -656,7 +656,7 @@ test.describe("hosted storage", () => {
     expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
   });
 
-  test("refuses a new external_user_id with invisible characters, in words, and takes one that the app has used before", async ({
+  test("refuses a new external_user_id with invisible characters, with a sentence, and accepts one that the app has used before", async ({
     postgresServer: server,
   }) => {
     const { client, person, issued } = await issue(server);
@@ -673,13 +673,13 @@ test.describe("hosted storage", () => {
     expect(emoji.status).toBe(200);
   });
 
-  test("makes an external_user_id that is only ever visible to the app that owns it", async ({ postgresServer: server }) => {
+  test("makes an external_user_id that only its app can see", async ({ postgresServer: server }) => {
     const { client, person, issued } = await issue(server);
     const id = `private-${crypto.randomUUID()}`;
     await redeem(server, client, issued, { ...HOSTED, external_user_id: id });
     expect((await call(server, `/v1/users/${id}`, { key: client.key })).status).toBe(200);
 
-    // To another app it is as if it were nowhere, also when the same person is linked there.
+    // For another app the id does not exist, also when that app is linked to the same user.
     const stranger = await makeClient(server.db);
     await redeem(server, stranger, await codeFor(server, person, stranger), { ...HOSTED, external_user_id: "other" });
     const nowhere = `private-${crypto.randomUUID()}`;
@@ -703,7 +703,7 @@ test.describe("hosted storage", () => {
   });
 });
 
-test("a link given to an app names no scope that was not asked for", async ({ postgresServer: server }) => {
+test("an app's link has no scope that was not requested", async ({ postgresServer: server }) => {
   const client = await makeClient(server.db);
   const url = new URL(authorizeUrl(server, client, pkce().challenge, { scope: "openid nothing.known credits.read" }));
   const issued = await codeFor(server, await makePerson(server.db), client, {

@@ -20,7 +20,7 @@ import {
 } from "../oauth.ts";
 
 test.describe("the consent page", () => {
-  test("asks who is signed out to sign in first", async ({ postgresServer: server }) => {
+  test("asks a signed-out user to sign in first", async ({ postgresServer: server }) => {
     const visitor = new Visitor(server);
     const page = await visitor.begin(authorizeUrl(server, await makeClient(server.db), pkce().challenge));
     expect((await visitor.get(page)).headers.get("location")).toBe(`/sign-in?callbackUrl=${encodeURIComponent(page)}`);
@@ -28,7 +28,7 @@ test.describe("the consent page", () => {
     expect(answer.headers.get("location")).toBe(`/sign-in?callbackUrl=${encodeURIComponent(page)}`);
   });
 
-  test("refuses a limit that is none, and asks again when the markup has changed since it was shown", async ({
+  test("refuses an invalid limit, and asks again when the markup has changed since the page was shown", async ({
     postgresServer: server,
   }) => {
     const client = await makeClient(server.db, { markupBps: 100 });
@@ -41,7 +41,7 @@ test.describe("the consent page", () => {
       expect(answer.headers.get("location")).toBe(page);
       expect(await (await visitor.get(page)).text()).toContain("Write an amount above zero");
     }
-    // What else was filled in is not lost.
+    // The other fields stay filled in.
     await visitor.post(`${page}/decision`, { decision: "allow", limited: "yes", limit: "x", model: "gpt-4o-mini", token });
     expect(tickedOn(await (await visitor.get(page)).text())).toEqual(["gpt-4o-mini"]);
     const gone = await visitor.post(`${page}/decision`, { decision: "allow", limited: "no", model: "no-such-model", token });
@@ -52,7 +52,7 @@ test.describe("the consent page", () => {
     expect(answer.headers.get("location")).toBe(`${page}?again=1`);
   });
 
-  test("shows what was filled in again to whom it was shown, in that browser, and to nobody else", async ({ postgresServer: server }) => {
+  test("shows a filled-in form again only to the same user in the same browser", async ({ postgresServer: server }) => {
     const [person, other] = [await makePerson(server.db), await makePerson(server.db)];
     const visitor = new Visitor(server);
     await visitor.signIn(person);
@@ -68,7 +68,7 @@ test.describe("the consent page", () => {
       visitor.signOut();
       await visitor.post(`${page}/decision`, { ...form, ...over }, headers);
     };
-    // Without the cookie of the request, from another site, or with a token that is not of this page.
+    // Without the request's cookie, from another site, or with a token of another page.
     await new Visitor(server).post(`${page}/decision`, form);
     await sendSignedOut({}, { "sec-fetch-site": "cross-site" });
     await visitor.signIn(person);
@@ -91,7 +91,7 @@ function tickedOn(html: string): string[] {
 }
 
 test.describe("hosted storage", () => {
-  test("a code becomes a linked user with what the person decided, and no token leaves the server", async ({ postgresServer: server }) => {
+  test("a code becomes a linked user with the user's decision, and no token leaves the server", async ({ postgresServer: server }) => {
     const { db } = server;
     const person = await makePerson(db);
     const client = await makeClient(db, { markupBps: 2_000 });
@@ -134,19 +134,19 @@ test.describe("hosted storage", () => {
     expect(
       (await call(server, "/v1/chat/completions", { key: client.key, user: "their-7", body: chat("Hello", { model: "gpt-4o" }) })).status,
     ).toBe(403);
-    // Another app's id, and another app's person, are nobody's business.
+    // Another app's id, and another app's user, are not visible.
     const stranger = await makeClient(db);
     expect((await call(server, "/v1/users/their-7", { key: stranger.key })).status).toBe(404);
   });
 
-  test("makes up an id when the app names none", async ({ postgresServer: server }) => {
+  test("makes an id when the app names none", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const answer = await redeem(server, client, await codeFor(server, await makePerson(server.db), client), HOSTED);
     expect(answer.json.external_user_id).toMatch(/^user_[0-9a-f-]{36}$/);
     expect((await call(server, `/v1/users/${answer.json.external_user_id}`, { key: client.key })).status).toBe(200);
   });
 
-  test("refuses what it can't do, and the code is still good", async ({ postgresServer: server }) => {
+  test("refuses unsupported parameters, and the code still works", async ({ postgresServer: server }) => {
     const { db } = server;
     const person = await makePerson(db);
     const client = await makeClient(db);
@@ -176,7 +176,7 @@ test.describe("hosted storage", () => {
     expect((await redeem(server, client, reading, HOSTED)).json.error).toBe("invalid_scope");
   });
 
-  test("the same wallet again changes what was agreed; another wallet takes its place, and the app hears of it", async ({
+  test("the same wallet again changes what was agreed; another wallet replaces it and emits user.disconnected", async ({
     postgresServer: server,
   }) => {
     const { db } = server;
@@ -208,7 +208,7 @@ test.describe("hosted storage", () => {
     ]);
   });
 
-  test("connecting and unlinking at the same time ends in one of both", async ({ postgresServer: server }) => {
+  test("connecting and unlinking at the same time ends in one of the two", async ({ postgresServer: server }) => {
     const person = await makePerson(server.db);
     const client = await makeClient(server.db);
     const over = { ...HOSTED, external_user_id: "both" };
@@ -224,7 +224,7 @@ test.describe("hosted storage", () => {
     }
   });
 
-  test("nobody is linked whose account was deleted after they said yes", async ({ postgresServer: server }) => {
+  test("a user whose account was deleted after consent is not linked", async ({ postgresServer: server }) => {
     const person = await makePerson(server.db);
     const client = await makeClient(server.db);
     const issued = await codeFor(server, person, client);
@@ -260,7 +260,7 @@ test.describe("tokens", () => {
     }
   });
 
-  test("refreshed, revoked and unlinked all at once end in peace, and nothing is left alive", async ({ postgresServer: server }) => {
+  test("refreshed, revoked and unlinked at once cause no error, and no token stays valid", async ({ postgresServer: server }) => {
     const first = await tokens(server);
     const second = await tokens(server, undefined, first);
     const { externalUserId } = await server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: first.client.appId } });
@@ -280,9 +280,7 @@ test.describe("tokens", () => {
   });
 });
 
-test("on the embedded database the whole journey works too, ten redemptions at the same time included", async ({
-  simulatedServer: server,
-}) => {
+test("on the embedded database the whole flow works too, with ten redemptions at once", async ({ simulatedServer: server }) => {
   const { demo } = server;
   const client: Client = {
     appId: "",

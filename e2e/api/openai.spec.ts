@@ -7,7 +7,7 @@ import { marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";
 
-/** OpenAI's own client; all that differs from their server is the address, the key and one header. */
+/** OpenAI's client with another address, another key and X-Quota-User. */
 function client(server: Pick<ServerProcess, "url">, as: { key: string; user?: string }, options: { maxRetries?: number } = {}) {
   return new OpenAI({
     baseURL: `${server.url}/v1`,
@@ -225,7 +225,7 @@ test.describe("the openai package", () => {
     expect(await world.balance()).toBe(1_000_000n);
   });
 
-  test("retries on its own, and only the answer that it got is billed", async ({ postgresServer, upstream }) => {
+  test("retries, and only the answer that it received is billed", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, [

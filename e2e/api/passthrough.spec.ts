@@ -5,7 +5,7 @@ import { arrange } from "../world.ts";
 
 const path = "/v1/chat/completions";
 
-/** Bodies that a parser and a serializer would not give back as they were. */
+/** Bodies that parsing and serializing would change. */
 const bodies: Record<string, (text: string) => string> = {
   "big integers and odd numbers": (text) =>
     `{"model":"gpt-4o-mini","seed":9223372036854775807,"temperature":1.0e0,"top_p":0.10,"max_tokens":50,"messages":[{"role":"user","content":"${text}"}]}`,

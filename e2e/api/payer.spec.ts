@@ -4,7 +4,7 @@ import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";
 
 const path = "/v1/chat/completions";
-const PRICE = 5n; // ten tokens in, five out, without markup
+const PRICE = 5n; // ten input and five output tokens, without markup
 
 test.describe("who pays", () => {
   test("a developer key without a user bills the developer", async ({ postgresServer }) => {
@@ -31,7 +31,7 @@ test.describe("who pays", () => {
       expect(await world.developerBalance()).toBe(1_000n);
     });
 
-    test(`a ${billingMode} key with an unknown user is 404 and bills nobody`, async ({ postgresServer }) => {
+    test(`a ${billingMode} key with an unknown user is 404 and not billed`, async ({ postgresServer }) => {
       const world = await arrange(postgresServer.db, { billingMode, developerBalance: 1_000n });
       const answer = await call(postgresServer, path, { key: world.key.secret, user: "nobody", body: chat("hi") });
       expect([answer.status, answer.json.error.code]).toEqual([404, "not_found"]);
@@ -48,7 +48,7 @@ test.describe("who pays", () => {
   });
 
   for (const user of [undefined, "anybody"]) {
-    test(`a test key ${user === undefined ? "without" : "with"} a user bills play credits, whatever the user`, async ({
+    test(`a test key ${user === undefined ? "without" : "with"} a user bills sandbox credits, whatever the user`, async ({
       postgresServer,
     }) => {
       const world = await arrange(postgresServer.db, { billingMode: "test", developerBalance: 1_000n });
@@ -62,7 +62,7 @@ test.describe("who pays", () => {
     });
   }
 
-  test("a test key meets 404 and 402 under the sandbox's ids", async ({ postgresServer }) => {
+  test("a test key gets 404 and 402 for the sandbox's ids", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db, { billingMode: "test" });
     const missing = await call(postgresServer, path, { key: world.key.secret, user: "sandbox_missing", body: chat("hi") });
     expect([missing.status, missing.json.error.code]).toEqual([404, "not_found"]);
@@ -70,7 +70,7 @@ test.describe("who pays", () => {
     expect([empty.status, empty.json.error.code]).toEqual([402, "insufficient_credits"]);
   });
 
-  test("another app's external id and no link at all cannot be told apart", async ({ postgresServer }) => {
+  test("another app's external id and an unknown one get the same answer", async ({ postgresServer }) => {
     const mine = await arrange(postgresServer.db);
     const theirs = await arrange(postgresServer.db);
     const untold = (answer: { json: unknown; status: number }) => ({ status: answer.status, body: JSON.stringify(answer.json) });
@@ -103,7 +103,7 @@ test.describe("who pays", () => {
     expect(wallet.available).toBe(990n);
   });
 
-  test("a model that the app or the person did not allow is 403", async ({ postgresServer }) => {
+  test("a model that the app or the user did not allow is 403", async ({ postgresServer }) => {
     for (const world of [
       await arrange(postgresServer.db, { allowedModels: ["gpt-4.1"] }),
       await arrange(postgresServer.db, { userAllows: ["gpt-4.1"] }),
@@ -151,7 +151,7 @@ test.describe("external user ids", () => {
     }) => {
       const world = await arrange(postgresServer.db, { externalUserId: id });
       const key = world.key.secret;
-      // Header values have no character set; what is not ASCII says in which it is (RFC 8187).
+      // Header values have no character set; text beyond ASCII names its own (RFC 8187).
       const user = /^[\x20-\x7e]+$/.test(id) ? id : `UTF-8''${encodeURIComponent(id)}`;
       const paid = await callRaw(postgresServer, path, { key, user, body: chat("hi") });
       expect([paid.status, paid.json.quota?.external_user_id]).toEqual([200, id]);
@@ -166,9 +166,9 @@ test.describe("external user ids", () => {
     });
   }
 
-  test("the bytes of one person's id never name another: beyond ASCII the spelling has to be explicit", async ({ postgresServer }) => {
+  test("the bytes of one user's id never name another user: ids beyond ASCII need the encoding of RFC 8187", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db, { externalUserId: "élodie" });
-    // Sent by fetch, the id `Ã©lodie` has the bytes that `élodie` has in UTF-8.
+    // fetch sends the id `Ã©lodie` with the bytes of `élodie` in UTF-8.
     const answer = await call(postgresServer, path, { key: world.key.secret, user: "Ã©lodie", body: chat("hi") });
     expect([answer.status, answer.json.error.param]).toEqual([400, "X-Quota-User"]);
     expect(await world.usage()).toEqual([]);
@@ -189,7 +189,7 @@ test.describe("external user ids", () => {
   }
 
   for (const segment of ["x".repeat(300), "a%00b", "a%09b", "%ff", "%zz", "%ED%A0%80"]) {
-    test(`/v1/users/${segment.slice(0, 12)} names nobody: 404`, async ({ postgresServer }) => {
+    test(`/v1/users/${segment.slice(0, 12)} is 404`, async ({ postgresServer }) => {
       const world = await arrange(postgresServer.db);
       for (const [method, tail] of [
         ["GET", ""],

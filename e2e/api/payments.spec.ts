@@ -8,7 +8,7 @@ import { arrange } from "../world.ts";
 
 const FIVE = { package_id: "usd_5" };
 
-test("packages are what the server is configured with, for everybody", async ({ start }) => {
+test("packages are those of the server's configuration, for every user", async ({ start }) => {
   const server = await start({ env: { QUOTA_PACKAGES: "20, 2.50" } });
   expect((await call(server, "/v1/packages")).json.data).toEqual([
     { id: "usd_2.50", credits: 2_500_000, price_cents: 250, currency: "usd" },
@@ -23,7 +23,7 @@ test("without Stripe there is no checkout in production on Postgres, unless the 
   expect([answer.status, answer.json.error.code]).toEqual([503, "payments_unavailable"]);
 });
 
-test("a checkout fills the wallet that the credential pays with, and returns only to addresses of the app", async ({
+test("a checkout fills the wallet that the credential pays from, and returns only to addresses of the app", async ({
   start,
   ownDatabase,
 }) => {
@@ -39,7 +39,7 @@ test("a checkout fills the wallet that the credential pays with, and returns onl
   const ownerOf = async (checkout: string) =>
     (await db.prisma.payment.findUniqueOrThrow({ where: { id: checkout.split("/").at(-1) as string } })).userId;
 
-  // Whose wallet.
+  // The wallet.
   const { token } = await makeToken(db, world.link);
   expect(await ownerOf((await open(world.as)).json.url)).toBe(world.user.id);
   expect(await ownerOf((await open({ key: userKey.secret, user: world.as.user })).json.url)).toBe(world.user.id);
@@ -51,7 +51,7 @@ test("a checkout fills the wallet that the credential pays with, and returns onl
   expect(await code(open({ key: world.as.key, user: "nobody" }))).toBe("not_found");
   expect(await code(open({ key: (await makeToken(db, world.link, { scope: "credits.read" })).token }))).toBe("insufficient_scope");
 
-  // What, and where to.
+  // The package and the return address.
   expect((await open(world.as, { package_id: "usd_6" })).json.error.param).toBe("package_id");
   expect((await open(world.as, { ...FIVE, amount: 1 })).json.error.param).toBe("amount");
   for (const return_url of ["https://acme.chat/back?x=1", "https://app.acme.chat/", `${originOf(server)}/wallet`, "/wallet"])
@@ -69,12 +69,12 @@ test("a checkout fills the wallet that the credential pays with, and returns onl
   ])
     expect((await open(world.as, { ...FIVE, return_url })).json.error?.param, return_url).toBe("return_url");
 
-  // Once for one Idempotency-Key.
+  // One Idempotency-Key opens one checkout.
   const once = { ...world.as, headers: { "idempotency-key": crypto.randomUUID() } };
   expect((await open(once)).json.url).toBe((await open(once)).json.url);
 });
 
-test("the sandbox checkout is its owner's alone, credits once, and takes no form but its own", async ({ start, ownDatabase }) => {
+test("the sandbox checkout is open to its user only, credits once, and accepts only its own form", async ({ start, ownDatabase }) => {
   const { db, url } = ownDatabase;
   const server = await start({ databaseUrl: url, pages: true, env: { QUOTA_SANDBOX_CHECKOUT: "on" } });
   const world = await arrange(db);
@@ -121,7 +121,7 @@ test("the sandbox checkout is its owner's alone, credits once, and takes no form
 });
 
 for (const home of ["the embedded database", "Postgres"]) {
-  test(`on ${home}, what Stripe tells while the server is killed and starts again is credited exactly once`, async ({
+  test(`on ${home}, payments whose events come while the server is killed and starts again are credited exactly once`, async ({
     start,
     ownDatabase,
     atTheEnd,
@@ -143,7 +143,7 @@ for (const home of ["the embedded database", "Postgres"]) {
         }),
       )
     ).flat();
-    // One is refunded before anything else is told.
+    // One payment's refund comes before its payment.
     events.unshift(...stripe.refund(idIn(events[0]), 200).events);
 
     let taken = 0;
@@ -151,7 +151,7 @@ for (const home of ["the embedded database", "Postgres"]) {
     const restarted = new Promise<void>((resolve) => {
       again = resolve;
     });
-    /** As Stripe does: until it is taken, and sometimes once more. */
+    /** Sends an event until it is accepted, and in some cases once more, as Stripe does. */
     async function tell(event: (typeof events)[number], times: number): Promise<void> {
       for (let told = 0; told < times; ) {
         const answer = await stripe.deliver(event, `${server.url}/api/stripe/webhook`).catch(() => null);
@@ -174,7 +174,7 @@ for (const home of ["the embedded database", "Postgres"]) {
   });
 }
 
-test("a frozen wallet says why it pays nothing", async ({ start, ownDatabase, atTheEnd, upstream }) => {
+test("a request of a frozen wallet is refused with the reason", async ({ start, ownDatabase, atTheEnd, upstream }) => {
   const { db, url } = ownDatabase;
   const stripe = await startFakeStripe();
   atTheEnd.push(() => stripe.close());

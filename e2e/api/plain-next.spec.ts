@@ -9,7 +9,10 @@ import { arrange, price, settled } from "../world.ts";
 const path = "/v1/chat/completions";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-test("the doors of /v1 work alike under plain `next start`: JSON, stream, errors, hanging up", async ({ ownDatabase, upstream }) => {
+test("the doors of /v1 work in the same way under plain `next start`: JSON, stream, errors, hanging up", async ({
+  ownDatabase,
+  upstream,
+}) => {
   const { url, db } = ownDatabase;
   const world = await arrange(db);
   const port = await freePort();

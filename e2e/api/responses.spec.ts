@@ -43,7 +43,7 @@ async function failure(work: PromiseLike<unknown>): Promise<APIError> {
 }
 
 test.describe("the openai package, asking for a response,", () => {
-  test("gets it with quota, and nothing of it is kept at the provider", async ({ postgresServer, upstream }) => {
+  test("gets it with quota, and the provider does not store it", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { markupBps: 2_000 });
     const text = marker();
     using seen = upstream.on(text, response());
@@ -85,7 +85,7 @@ test.describe("the openai package, asking for a response,", () => {
     });
   });
 
-  test("reads a stream that its own limit ended, and one of a call", async ({ postgresServer, upstream }) => {
+  test("reads a stream that ends at its limit, and one with a call", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const made = {
@@ -130,7 +130,7 @@ test.describe("the openai package, asking for a response,", () => {
     expect(await world.balance()).toBe(999_985n);
   });
 
-  test("is told what is wrong by status, code and param", async ({ postgresServer, upstream }) => {
+  test("gets an error with status, code and param", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const poor = await arrange(postgresServer.db, { balance: 5n });
     const text = marker();
@@ -184,7 +184,7 @@ test.describe("the openai package, asking for a response,", () => {
     });
   }
 
-  test("talks to the simulator with a sandbox key: text, a stream, a call and its result", async ({ postgresServer }) => {
+  test("works with the simulator and a `test` key: text, a stream, a call and its result", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const sandbox = client(postgresServer, { key: (await makeKey(postgresServer.db, world.app.id, "test")).secret });
     const { data, response: raw } = await sandbox.responses.create(ask("What is a volcano?")).withResponse();
@@ -212,7 +212,7 @@ test.describe("the openai package, asking for a response,", () => {
 });
 
 test.describe("a response", () => {
-  test("is asked for byte for byte, and comes back so, with quota appended", async ({ postgresServer, upstream }) => {
+  test("reaches the provider byte for byte, and returns byte for byte, with quota appended", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const body = `{ "model":"gpt-4o-mini", "store" : false ,"x_new":{"big":9223372036854775807}, "temperature":1.0e0, "max_output_tokens":50,
@@ -226,7 +226,7 @@ test.describe("a response", () => {
     expect(answer.text).toBe(answered.replace(" }\n", ` ,"quota":${quota}}\n`));
   });
 
-  test("has its limit lowered to what the wallet pays for", async ({ postgresServer, upstream }) => {
+  test("has its limit lowered to what the wallet can pay", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 100n });
     const text = marker();
     using seen = upstream.on(text, response());
@@ -240,7 +240,7 @@ test.describe("a response", () => {
     expect(await world.balance()).toBe(90n);
   });
 
-  test("is billed for what was read from the prompt cache, and by tokenizer where the provider does not count", async ({
+  test("is billed for tokens read from the prompt cache, and by tokenizer when the provider reports no usage", async ({
     postgresServer,
     upstream,
   }) => {
@@ -261,7 +261,7 @@ test.describe("a response", () => {
     ]);
   });
 
-  test("is paid by token too, within the allowed models, and kept for an Idempotency-Key", async ({ postgresServer, upstream }) => {
+  test("is paid by access token too, for allowed models, and replayed for an Idempotency-Key", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { userAllows: ["gpt-4o-mini"] });
     const text = marker();
@@ -281,7 +281,7 @@ test.describe("a response", () => {
     expect(await world.balance()).toBe(999_990n);
   });
 
-  test("that is none is not billed", async ({ postgresServer, upstream }) => {
+  test("that is no response is not billed", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const failed = responseObject({ status: "failed", rest: { error: { code: "server_error", message: "secret" } } });
     for (const body of [JSON.stringify(failed), JSON.stringify(responseObject({ status: "queued" })), '{"object":"response"}', "<html>"]) {
@@ -296,7 +296,7 @@ test.describe("a response", () => {
 });
 
 test.describe("a client that hangs up on a response", () => {
-  test("pays for the prompt and for what was delivered; the provider is stopped", async ({ postgresServer, upstream }) => {
+  test("pays for the prompt and for the delivered text; the provider is stopped", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(
@@ -331,7 +331,7 @@ test.describe("a client that hangs up on a response", () => {
         })(),
       ),
     );
-    // The one that doesn't reason, left at the same moment, says when the server has noticed.
+    // A client without reasoning that hung up at the same moment: once it is billed, the server has noticed both.
     const plain = marker();
     using stopped = upstream.on(
       plain,

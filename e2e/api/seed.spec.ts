@@ -7,7 +7,7 @@ import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { call, eventsOf } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 
-/** The lines that the server prints, each whole and as it stands. */
+/** The commands that the server prints, each whole. */
 function printedCommands(server: ServerProcess): string[] {
   const commands: string[] = [];
   let command: string[] = [];
@@ -15,7 +15,7 @@ function printedCommands(server: ServerProcess): string[] {
     if (command.length === 0 && !line.startsWith("curl ")) continue;
     command.push(line);
     const text = command.join("\n");
-    // A command goes on after a backslash and within quotes.
+    // A command continues after a backslash and within quotes.
     if (line.endsWith("\\") || (text.match(/'/g)?.length ?? 0) % 2 === 1) continue;
     commands.push(text);
     command = [];
@@ -23,7 +23,7 @@ function printedCommands(server: ServerProcess): string[] {
   return commands;
 }
 
-/** Pastes a command into a shell. What curl is told besides stands in its own settings file. */
+/** Runs a command in a shell. Further options of curl are in a settings file of the test. */
 async function paste(command: string): Promise<{ status: number; headers: Map<string, string>; text: string }> {
   const home = await mkdtemp(path.join(tmpdir(), "quota-curl-"));
   try {
@@ -40,7 +40,7 @@ async function paste(command: string): Promise<{ status: number; headers: Map<st
   }
 }
 
-test("the printed curl lines, pasted as they are, do what the seed says", async ({ start }) => {
+test("the printed curl commands run unchanged and do what the text says", async ({ start }) => {
   const server = await start();
   const commands = printedCommands(server);
   expect(commands).toHaveLength(4);
@@ -104,7 +104,7 @@ test("the printed curl lines, pasted as they are, do what the seed says", async 
   });
 });
 
-test("the next start finds the demo data, links the user again, and keeps balances and keys", async ({ start }) => {
+test("the next start finds the demo data, links the user again, with unchanged balances and keys", async ({ start }) => {
   const first = await start();
   const as = { key: first.demo.api_keys.developer, user: first.demo.user.external_user_id };
   const bought = await call(first, "/v1/chat/completions", {

@@ -7,7 +7,7 @@ async function signedIn(server: { url: string }, person: Person): Promise<Visito
   return visitor;
 }
 
-/** Whether a browser's cookie opens the wallet, a procedure of the dashboard, a download and next-auth's own answer about the session. */
+/** Whether a browser's cookie is accepted by the wallet page, a procedure, a download and next-auth's session endpoint. */
 async function opens(visitor: Visitor): Promise<boolean[]> {
   const wallet = await visitor.get("/wallet");
   const procedure = await visitor.get("/api/trpc/account.proofNeeded");
@@ -19,7 +19,7 @@ async function opens(visitor: Visitor): Promise<boolean[]> {
 const EVERYTHING = [true, true, true, true];
 const NOTHING = [false, false, false, false];
 
-test("signing out ends the session: a copy of its cookie opens nothing, and the person's other browser goes on", async ({
+test("signing out ends the session: a copy of its cookie no longer works, and the user's other browser stays signed in", async ({
   postgresServer: server,
 }) => {
   const person = await makePerson(server.db);
@@ -27,13 +27,13 @@ test("signing out ends the session: a copy of its cookie opens nothing, and the 
   const [copy, still] = [desk.copy(), desk.copy()];
   expect(await opens(copy)).toEqual(EVERYTHING);
   expect((await desk.endSession()).status).toBe(200);
-  // The first thing that it is used for is not what makes a new cookie of it either.
+  // Nor is the ended session's cookie renewed at its first use.
   expect((await still.get("/api/auth/session")).headers.getSetCookie().join(" ")).not.toMatch(/session-token=[^;]/);
   for (const visitor of [copy, still, desk]) expect(await opens(visitor)).toEqual(NOTHING);
   expect(await opens(phone)).toEqual(EVERYTHING);
 });
 
-test("a session that is left without signing out ends with all others, and so does one that is signed in anew", async ({
+test("a session whose cookie was only deleted ends with all others, and so does a session begun later", async ({
   postgresServer: server,
 }) => {
   const person = await makePerson(server.db);

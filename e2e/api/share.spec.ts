@@ -15,7 +15,7 @@ import { arrange, price, settled } from "../world.ts";
 const path = "/v1/chat/completions";
 
 test.describe("one wallet serves several requests at once", () => {
-  test("12 requests of a model that may answer for $1.28 each run together under a limit of $5", async ({ postgresServer, upstream }) => {
+  test("12 requests whose longest answers cost $1.28 each run together under a limit of $5", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 20_000_000n, monthlyLimit: 5_000_000n });
     const text = marker();
     const all = gate();
@@ -28,14 +28,14 @@ test.describe("one wallet serves several requests at once", () => {
       Array.from({ length: 12 }, () => call(postgresServer, path, { ...world.as, body: chat(text, { model: "gpt-5" }) })),
     );
     expect(answers.map(({ status, json }) => [status, json.quota?.credits_used])).toEqual(Array(12).fill([200, 500]));
-    // What was left to each is what it was told, and what the provider was told.
+    // Each request was told the limit that it got, and so was the provider.
     const limits = answers.map(({ headers }) => Number(headers.get("x-quota-max-tokens"))).sort((a, b) => a - b);
     expect(limits[0]).toBeGreaterThan(4_000);
     expect(seen.requests.map(({ body }) => body.max_completion_tokens as number).sort((a, b) => a - b)).toEqual(limits);
     expect(await world.balance()).toBe(20_000_000n - 12n * 500n);
   });
 
-  test("a short request passes while a long one runs, on a wallet with $1 that the long one could use up", async ({
+  test("a short request succeeds while a long one runs, on a wallet with $1 that the long one could use up", async ({
     postgresServer,
     upstream,
   }) => {
@@ -74,7 +74,7 @@ test.describe("one wallet serves several requests at once", () => {
     expect((await call(server, "/v1/balance", { key })).json).toMatchObject({ balance: 1_000_000 - spent, held: 0 });
   });
 
-  test("a message takes a share too, although its API makes every client name a limit", async ({ postgresServer, upstream }) => {
+  test("a message holds a share too, although its API requires a limit", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const all = gate();
@@ -90,7 +90,7 @@ test.describe("one wallet serves several requests at once", () => {
     expect(await world.usage()).toMatchObject(Array(12).fill({ shortfall: 0n }));
   });
 
-  test("a wallet with much to spare lowers nothing", async ({ postgresServer, upstream }) => {
+  test("a wallet with enough credits lowers no limit", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 20_000_000n });
     const text = marker();
     using seen = upstream.on(text, ({ path: asked }) => (asked.endsWith("/messages") ? message() : completion()));
@@ -108,7 +108,7 @@ test.describe("one wallet serves several requests at once", () => {
     ]);
   });
 
-  test("a limit that the client named is held in full, as long as the wallet has so much", async ({ postgresServer, upstream }) => {
+  test("a client's own limit is held in full when the wallet can pay it", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 11_000n });
     const text = marker();
     using seen = upstream.on(text, completion());
@@ -118,9 +118,9 @@ test.describe("one wallet serves several requests at once", () => {
   });
 });
 
-test.describe("a request that needs what others hold", () => {
+test.describe("a request that needs credits which other requests hold", () => {
   for (const stream of [false, true]) {
-    test(`waits for it, and is answered when it comes back${stream ? ", as a stream" : ""}`, async ({ postgresServer, upstream }) => {
+    test(`waits for them, and is answered when they are returned${stream ? ", as a stream" : ""}`, async ({ postgresServer, upstream }) => {
       const { db } = postgresServer;
       const world = await arrange(db, { balance: 1_000n });
       using all = await holdAll(postgresServer, world, upstream);
@@ -136,7 +136,7 @@ test.describe("a request that needs what others hold", () => {
     });
   }
 
-  test("waits on the embedded database as well, whoever the credential belongs to", async ({ start, upstream }) => {
+  test("waits on the embedded database too, for every kind of credential", async ({ start, upstream }) => {
     const server = await start({ upstream });
     const key = server.demo.api_keys.developer;
     const before = await call(server, "/v1/balance", { key });
@@ -149,7 +149,7 @@ test.describe("a request that needs what others hold", () => {
     expect((await Promise.all([all.running, ...waiting])).map(({ status }) => status)).toEqual(Array(6).fill(200));
   });
 
-  test("is 429 credits_on_hold once it has waited, with what is held and when to come back, and never 402", async ({
+  test("is 429 credits_on_hold after the wait, with the held credits and Retry-After, and never 402", async ({
     start,
     ownDatabase,
     upstream,
@@ -168,7 +168,7 @@ test.describe("a request that needs what others hold", () => {
     });
     expect([refused.status, refused.headers.get("x-should-retry")]).toEqual([429, null]);
     expect(refused.headers.get("retry-after")).toMatch(/^[1-9]\d?$/);
-    // What others hold would not be enough for this one.
+    // For this request, the held credits would not be enough.
     const dear = await call(server, path, { ...world.as, body: chat("word ".repeat(20_000), { model: "gpt-5" }) });
     expect([dear.status, dear.json.error.code, dear.json.error.held]).toEqual([402, "insufficient_credits", undefined]);
     all.release();
@@ -176,7 +176,7 @@ test.describe("a request that needs what others hold", () => {
     expect((await call(server, path, { ...world.as, body: chat(marker()) })).status).toBe(200);
   });
 
-  test("is told no figures by a payer who did not grant credits.read, and waits not at all where the operator wants no waiting", async ({
+  test("gets no figures when its payer did not grant credits.read, and does not wait with QUOTA_HOLD_WAIT_MS=0", async ({
     start,
     ownDatabase,
     upstream,
@@ -192,7 +192,10 @@ test.describe("a request that needs what others hold", () => {
     await all.running;
   });
 
-  test("whose client hangs up while it waits is not bought, with an Idempotency-Key or without", async ({ postgresServer, upstream }) => {
+  test("whose client hangs up while it waits is not carried out, with an Idempotency-Key or without", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const world = await arrange(db, { balance: 1_000n });
     using all = await holdAll(postgresServer, world, upstream);
@@ -212,7 +215,7 @@ test.describe("a request that needs what others hold", () => {
     expect(await world.balance()).toBe(1_000n - price(10, 5));
   });
 
-  test("with an Idempotency-Key is billed once, and its replay waits for nobody", async ({ postgresServer, upstream }) => {
+  test("with an Idempotency-Key is billed once, and its replay does not wait", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db, { balance: 1_000n });
     const body = chat(marker());
     const headers = { "idempotency-key": marker() };
@@ -231,16 +234,16 @@ test.describe("a request that needs what others hold", () => {
     expect(await world.balance()).toBe(1_000n - 3n * price(10, 5));
   });
 
-  test("with a test key waits for nobody: play credits are made when they are wanted", async ({ simulatedServer }) => {
+  test("with a test key does not wait: the sandbox wallet is refilled when needed", async ({ simulatedServer }) => {
     const key = simulatedServer.demo.api_keys.test;
-    // Each of them may cost $30, and a sandbox wallet is filled up to $100.
+    // Each request may cost $30, and a sandbox wallet is refilled to $100.
     const body = chat("Hello!", { model: "gpt-5.5", n: 8, max_tokens: 128_000 });
     const answers = await Promise.all(Array.from({ length: 12 }, () => call(simulatedServer, path, { key, body })));
     expect(answers.map(({ status, headers }) => [status, headers.get("x-quota-max-tokens")])).toEqual(Array(12).fill([200, null]));
   });
 });
 
-/** Has one request hold all that a small wallet has, until it is released. */
+/** A request that holds all credits of a small wallet until it is released. */
 async function holdAll(server: Parameters<typeof call>[0], { as }: { as: Call }, upstream: FakeUpstream) {
   const text = marker();
   const end = gate();

@@ -46,11 +46,11 @@ test.describe("a stream", () => {
       expect(await request.ended).toBe("answered");
       ports.add(request.port);
     }
-    // A connection may have ended for another reason, but not each.
+    // Single connections may end for other reasons.
     expect(ports.size).toBeLessThan(3);
   });
 
-  test("carries quota on the chunk with finish_reason, and no chunk has empty choices", async ({ postgresServer, upstream }) => {
+  test("has quota on the chunk with finish_reason, and no chunk has empty choices", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     using seen = upstream.on(text, sse(whole));
@@ -77,7 +77,7 @@ test.describe("a stream", () => {
     expect(chunks.at(-3)).toMatchObject({ choices: [{ finish_reason: "stop" }], quota: { credits_used: 5 } });
   });
 
-  test("passes what comes before the end on byte for byte, as it comes", async ({ postgresServer, upstream }) => {
+  test("passes everything before the end on byte for byte, as it arrives", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const [first, second] = [gate(), gate()];
@@ -125,7 +125,7 @@ test.describe("a stream", () => {
       const streams = await Promise.all(cuts.map((cut) => told([bytes.subarray(0, cut), bytes.subarray(cut)])));
       expect([...new Set(streams)]).toEqual([uncut]);
     }
-    // Every byte on its own.
+    // Each byte in a write of its own.
     expect(await told([...bytes].map((byte) => Uint8Array.of(byte)))).toBe(uncut);
   });
 
@@ -232,7 +232,7 @@ test.describe("a stream", () => {
     expect(chunks.map((each) => each.quota?.credits_used)).toEqual([undefined, undefined, undefined, undefined, 5]);
   });
 
-  test("of a tool call goes through", async ({ postgresServer, upstream }) => {
+  test("of a tool call is passed on", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const made = toolCall("get_weather", { city: "Oslo" });
@@ -307,7 +307,7 @@ test.describe("a broken stream", () => {
       expect(answer.status).toBe(200);
       expect(last.error.code).toBe(name.includes("429") ? "rate_limit" : "upstream_error");
       expect(answer.text).not.toContain("10.0.0.7");
-      // Nor in the log: what a provider says may repeat the prompt.
+      // Nor is it logged: a provider's error may repeat the prompt.
       expect(postgresServer.output().stderr).not.toMatch(/10\.0\.0\.7|slow down/);
       expect(answer.text).not.toContain("[DONE]");
       await settled(db, world);
@@ -318,7 +318,10 @@ test.describe("a broken stream", () => {
 });
 
 test.describe("a client that hangs up", () => {
-  test("in the middle of a stream: the provider is told, what was delivered is billed", async ({ postgresServer, upstream }) => {
+  test("in the middle of a stream: the upstream request is aborted, and the delivered text is billed", async ({
+    postgresServer,
+    upstream,
+  }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -347,7 +350,7 @@ test.describe("a client that hangs up", () => {
     expect(await world.balance()).toBe(1_000_000n - price(bought?.promptTokens ?? 0, 2));
   });
 
-  test("before the provider answered: the provider is told, nothing is billed", async ({ postgresServer, upstream }) => {
+  test("before the provider answered: the upstream request is aborted, and nothing is billed", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     for (const stream of [false, true]) {
       const world = await arrange(db);
@@ -365,10 +368,7 @@ test.describe("a client that hangs up", () => {
     }
   });
 
-  test("after the provider began and before it said anything: the prompt is billed, and no answer", async ({
-    postgresServer,
-    upstream,
-  }) => {
+  test("after the provider's headers and before any text: only the prompt is billed", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -392,7 +392,7 @@ test.describe("a client that hangs up", () => {
     expect(bought?.base).toBe(price(bought?.promptTokens ?? 0, 0));
   });
 
-  test("in the middle of its own request body: nothing is billed, and the log has no fault of ours", async ({ postgresServer }) => {
+  test("in the middle of its own request body: nothing is billed, and the log has no error", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     const { connect } = await import("node:net");
     const { port } = new URL(postgresServer.url);
@@ -450,7 +450,7 @@ test.describe("a client that hangs up", () => {
 });
 
 test.describe("a client that stops reading", () => {
-  test("has the provider wait, nobody else, and gets every byte when it reads on", async ({ postgresServer, upstream }) => {
+  test("makes only its own provider wait, and gets every byte when it reads again", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db);
     const text = marker();
@@ -463,7 +463,7 @@ test.describe("a client that stops reading", () => {
       all.update(piece(number));
       bytes += piece(number).length;
     }
-    // Of each stream, what the provider got rid of: a piece counts when the connection has taken it.
+    // Bytes that the provider sent of each stream: a piece counts when the connection has accepted it.
     const sent: number[] = [];
     using seen = upstream.on(text, () => {
       const which = sent.push(0) - 1;
@@ -492,10 +492,10 @@ test.describe("a client that stops reading", () => {
     };
 
     const unread = await send(postgresServer, path, { ...world.as, body });
-    // As much as would have gone to the first one, had the server not made its provider wait.
+    // Runs for as long as the first stream would have needed without back-pressure.
     await isWhole(await send(postgresServer, path, { ...world.as, body }));
     expect(sent[1]).toBe(bytes);
-    // What fits into the system's buffers on the way is under way; the rest is still the provider's.
+    // What fits into the socket buffers was sent; the provider still has the rest.
     expect(sent[0]).toBeLessThan(bytes / 2);
 
     await isWhole(unread);
@@ -509,7 +509,7 @@ test.describe("a client that stops reading", () => {
   });
 });
 
-/** Like eventsOf, for events that a provider wrote over several lines. */
+/** Like eventsOf, for events whose data is on several lines. */
 // biome-ignore lint/suspicious/noExplicitAny: a test asserts on whatever came
 function eventsOfLines(stream: string): any[] {
   return stream

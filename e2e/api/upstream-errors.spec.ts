@@ -7,7 +7,7 @@ import { arrange, settled } from "../world.ts";
 
 const path = "/v1/chat/completions";
 
-test.describe("what the provider refuses", () => {
+test.describe("an error of the provider", () => {
   for (const [name, answer, expected] of [
     [
       "400 is passed on with message, param and code",
@@ -30,7 +30,7 @@ test.describe("what the provider refuses", () => {
       { status: 400, code: "bad_request", message: "bad temperature", param: "temperature" },
     ],
     [
-      "400 with a page instead of JSON is the provider's failure",
+      "400 with HTML is 502",
       { status: 400, body: ["<html>secret backend 10.0.0.7</html>"] },
       { status: 502, code: "upstream_error", param: null },
     ],
@@ -45,7 +45,7 @@ test.describe("what the provider refuses", () => {
       { status: 502, code: "upstream_error", param: null },
     ],
     [
-      "404 is the operator's catalogue, not the app's request",
+      "404 is not the app's 404",
       refusal(404, { message: "The model does not exist in org-secret" }),
       { status: 502, code: "upstream_error", param: null },
     ],
@@ -70,7 +70,7 @@ test.describe("what the provider refuses", () => {
     ["200 with a JSON list", { body: ["[]"] }, { status: 502, code: "upstream_error", param: null }],
     ["200 with half an answer", { body: ['{"id":"x","choices":['] }, { status: 502, code: "upstream_error", param: null }],
     [
-      "200 with an answer larger than any may be",
+      "200 with an answer above the largest size",
       json({
         id: "x",
         choices: [{ index: 0, message: { role: "assistant", content: "secret".repeat(6_000_000) }, finish_reason: "stop" }],
@@ -86,7 +86,7 @@ test.describe("what the provider refuses", () => {
     test(`${name}; nothing is billed`, async ({ postgresServer, upstream }) => {
       const { db } = postgresServer;
       for (const stream of [false, true]) {
-        // A provider that streams sends its errors before the stream; a broken 200 is only found in JSON.
+        // Providers send errors before a stream; a broken 200 is only found in JSON.
         if (stream && (("status" in answer && answer.status === undefined) || !("status" in answer))) continue;
         const world = await arrange(db);
         const text = marker();
@@ -111,7 +111,7 @@ test.describe("what the provider refuses", () => {
     expect([answer.headers.get("content-type"), answer.json.quota.credits_used]).toEqual(["application/json; charset=utf-8", 5]);
   });
 
-  test("a slow answer is still an answer", async ({ postgresServer, upstream }) => {
+  test("a slow answer is passed on", async ({ postgresServer, upstream }) => {
     const world = await arrange(postgresServer.db);
     const text = marker();
     const release = gate();
@@ -130,7 +130,7 @@ test.describe("what the provider refuses", () => {
   });
 });
 
-test.describe("a provider that is not there", () => {
+test.describe("a provider that cannot be reached", () => {
   const user = (server: ServerProcess) => ({ key: server.demo.api_keys.developer, user: server.demo.user.external_user_id });
   const balance = async (server: ServerProcess) => (await call(server, "/v1/balance", user(server))).json;
 
@@ -143,12 +143,12 @@ test.describe("a provider that is not there", () => {
     }
     expect(await balance(server)).toMatchObject({ balance: 10_000_000, held: 0 });
 
-    // Of a provider that this server has no key for.
+    // A provider without a key on this server.
     const unavailable = await call(server, path, { ...user(server), body: chat("hi", { model: "mistral-small-2603" }) });
     if (unavailable.status !== 404) expect([unavailable.status, unavailable.json.error.code]).toEqual([503, "provider_unavailable"]);
   });
 
-  test("is silent: 504, nothing billed, and the provider is told to stop", async ({ start, upstream }) => {
+  test("is silent: 504, nothing billed, and the upstream request is aborted", async ({ start, upstream }) => {
     const server = await start({
       upstream,
       env: { QUOTA_UPSTREAM_HEADERS_TIMEOUT_MS: "300", QUOTA_UPSTREAM_IDLE_TIMEOUT_MS: "300", QUOTA_REQUEST_TIMEOUT_MS: "4000" },
@@ -192,7 +192,7 @@ test.describe("a provider that is not there", () => {
     expect((await call(server, path, { ...user(server), body: chat("hi") })).status).toBe(200);
   });
 
-  test("never ends: the stream is cut at this server's own limit, and what was delivered is billed", async ({ start, upstream }) => {
+  test("never ends: the stream is cut at the server's time limit, and the delivered text is billed", async ({ start, upstream }) => {
     const server = await start({ upstream, env: { QUOTA_REQUEST_TIMEOUT_MS: "1500" } });
     const text = marker();
     const [first, more] = completionChunks(["hi", " there"]).map(event);

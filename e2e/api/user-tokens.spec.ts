@@ -7,9 +7,9 @@ import { type Client, codeFor, formPost, makeClient, makePerson, originOf, type 
 import { arrange } from "../world.ts";
 
 const path = "/v1/chat/completions";
-const PRICE = 5; // ten tokens in, five out, without markup
+const PRICE = 5; // ten input and five output tokens, without markup
 
-/** A person connects an app that keeps tokens itself. */
+/** Connects a user with an app that keeps tokens itself. */
 async function connect(
   server: PostgresServer,
   options: { scope?: string; person?: Person; client?: Client; form?: [string, string][] } = {},
@@ -26,8 +26,8 @@ async function connect(
   return { person, client, token: tokens.access_token, refreshToken: tokens.refresh_token };
 }
 
-test.describe("a person's access token on /v1", () => {
-  test("pays for JSON, streams and embeddings from the person's wallet", async ({ postgresServer: server }) => {
+test.describe("a user's access token on /v1", () => {
+  test("pays for JSON, streams and embeddings from the user's wallet", async ({ postgresServer: server }) => {
     const { person, token, client } = await connect(server);
     const answer = await call(server, path, { key: token, body: chat("hi") });
     expect(answer.status, answer.text).toBe(200);
@@ -53,7 +53,7 @@ test.describe("a person's access token on /v1", () => {
     });
   });
 
-  test("works with OpenAI's client from a browser's origin, and says who it is", async ({ postgresServer: server }) => {
+  test("works with OpenAI's client from a browser's origin, and /v1/me has its user", async ({ postgresServer: server }) => {
     const { person, token, client } = await connect(server, { scope: "openid email credits.read credits.spend" });
     const openai = new OpenAI({ apiKey: token, baseURL: `${server.url}/v1`, maxRetries: 0 });
     const completion = await openai.chat.completions.create({ model: "gpt-4o-mini", messages: [{ role: "user", content: "hi" }] });
@@ -71,7 +71,7 @@ test.describe("a person's access token on /v1", () => {
     expect((await call(server, "/v1/me", { key: withoutEmail.token })).json).not.toHaveProperty("email");
   });
 
-  test("does only what its scopes say: anything else is 403 insufficient_scope", async ({ postgresServer: server }) => {
+  test("allows only what its scopes grant: anything else is 403 insufficient_scope", async ({ postgresServer: server }) => {
     const [reads, spends, signsIn] = [
       await connect(server, { scope: "credits.read" }),
       await connect(server, { scope: "credits.spend" }),
@@ -89,7 +89,7 @@ test.describe("a person's access token on /v1", () => {
     await refused(spends.token, "/v1/me");
     expect((await call(server, "/v1/balance", { key: reads.token })).status).toBe(200);
     expect((await call(server, path, { key: spends.token, body: chat("hi") })).status).toBe(200);
-    // What belongs to the app is for the app's key.
+    // The app's own data needs the app's key.
     for (const where of ["/v1/users", "/v1/users/anybody", "/v1/usage"]) await refused(reads.token, where);
     await refused(spends.token, "/v1/funding/credit", { external_user_id: "anybody", amount: 1 });
   });
@@ -111,7 +111,7 @@ test.describe("a person's access token on /v1", () => {
     expect(asKey.status).toBe(401);
   });
 
-  test("obeys the limit and the models that the person set, from the very next request on", async ({ postgresServer: server }) => {
+  test("is bound by the user's limit and models from the next request on", async ({ postgresServer: server }) => {
     const { person, token, client } = await connect(server, { form: Object.entries({ decision: "allow", limited: "yes", limit: "0.01" }) });
     const link = await server.db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId, userId: person.id } });
     expect(link).toMatchObject({ monthlyLimit: 10_000n, byToken: true });
@@ -130,7 +130,9 @@ test.describe("a person's access token on /v1", () => {
     }
   });
 
-  test("ends with the link, whoever ends it; a refreshed one goes on, the revoked one does not", async ({ postgresServer: server }) => {
+  test("ends with the link, whether user or app ends it; a refreshed token works, the revoked one does not", async ({
+    postgresServer: server,
+  }) => {
     const first = await connect(server);
     const balanceOf = async (key: string) => (await call(server, "/v1/balance", { key })).status;
     const refreshed = await formPost(server, "/oauth/token", first.client, {
@@ -154,7 +156,7 @@ test.describe("a person's access token on /v1", () => {
     expect((await call(server, path, { key: second.token, body: chat("hi") })).status).toBe(401);
   });
 
-  test("that only reads is among the person's connected apps as well", async ({ postgresServer: server }) => {
+  test("with credits.read only is listed among the user's connected apps too", async ({ postgresServer: server }) => {
     const { person, client } = await connect(server, { scope: "credits.read" });
     const visitor = new Visitor(server);
     await visitor.signIn(person);
@@ -162,7 +164,7 @@ test.describe("a person's access token on /v1", () => {
     expect(await (await visitor.get(`${originOf(server)}/wallet`)).text()).toContain(app.name);
   });
 
-  test("has Idempotency-Keys of its own: one person's answer is never another's", async ({ postgresServer: server }) => {
+  test("has Idempotency-Keys of its own: one user's answer is never replayed to another", async ({ postgresServer: server }) => {
     const client = await makeClient(server.db);
     const [one, two] = [await connect(server, { client }), await connect(server, { client })];
     const headers = { "idempotency-key": crypto.randomUUID() };
@@ -174,7 +176,7 @@ test.describe("a person's access token on /v1", () => {
     expect(await server.db.prisma.usage.count({ where: { appId: client.appId } })).toBe(2);
   });
 
-  test("and an API key, without credits.read, learn nothing of the balance", async ({ postgresServer: server }) => {
+  test("and an API key get no balance without credits.read", async ({ postgresServer: server }) => {
     const { token, client, person } = await connect(server, {
       scope: "credits.spend",
       person: await makePerson(server.db, { credits: 5_000n }),
@@ -189,7 +191,7 @@ test.describe("a person's access token on /v1", () => {
     }
   });
 
-  test("replays a kept answer only as long as it may still ask", async ({ postgresServer: server }) => {
+  test("replays a kept answer only while it is valid", async ({ postgresServer: server }) => {
     const { token, client } = await connect(server);
     const ask = () => call(server, path, { key: token, headers: { "idempotency-key": "once" }, body: chat("hi") });
     expect((await ask()).status).toBe(200);
@@ -197,8 +199,8 @@ test.describe("a person's access token on /v1", () => {
     expect((await ask()).status).toBe(404);
   });
 
-  test("and an API key together never pass a wallet's last credits", async ({ postgresServer: server }) => {
-    // Seven requests of this size can be held at once.
+  test("and an API key together never overdraw a wallet", async ({ postgresServer: server }) => {
+    // The wallet can hold seven requests of this size at once.
     const world = await arrange(server.db, { balance: 7n * 12n });
     const person = { id: world.user.id, walletId: world.user.walletId };
     const other = await makeLink(server.db, world.app.id, person, { externalUserId: "by-token" });

@@ -39,7 +39,7 @@ for (const home of ["embedded", "Postgres"] as const) {
     const server = await start({ upstream, ...(home === "Postgres" ? { databaseUrl: ownDatabase.url } : {}) });
     const key = server.demo.api_keys.user;
     const user = server.demo.user.external_user_id;
-    // That the demo's user connected may still be on its way when the endpoint is made.
+    // The demo user's user.connected may still be pending when the endpoint is created.
     const events = ALL.filter((type) => type !== "user.connected");
     const { secret } = await subscribe(server, key, { url: `${receiver.url}/hook`, events, balance_low_threshold: 10_000_000 });
     const text = marker();
@@ -69,12 +69,12 @@ for (const home of ["embedded", "Postgres"] as const) {
     });
     expect(bodies.get("balance.low")).toEqual({ ...who, current_balance: balance_after, threshold: 10_000_000 });
     expect(bodies.get("user.disconnected")).toEqual({ ...who, disconnected_at: expect.any(String), reason: "app" });
-    // A person's address is nowhere in what was sent.
+    // No delivery has a user's email.
     expect(receiver.received.filter(({ body }) => body.includes("@"))).toEqual([]);
   });
 }
 
-test("endpoints are made, listed, changed and removed; the secret is in the first answer alone", async ({
+test("endpoints are created, listed, changed and deleted; only the first answer has the secret", async ({
   postgresServer: server,
   receiver,
 }) => {
@@ -185,7 +185,7 @@ test("bad input is refused with the field's name, and addresses that are not pub
   expect(made.map(({ status }) => status).sort()).toEqual([...Array(20).fill(200), 400, 400]);
 });
 
-test("nobody sees or touches another app's endpoints, and a test key only those of the sandbox", async ({
+test("a key sees and changes only its own app's endpoints, and a test key only those of the sandbox", async ({
   postgresServer: server,
   receiver,
 }) => {
@@ -219,7 +219,7 @@ test("nobody sees or touches another app's endpoints, and a test key only those 
   expect((await call(server, "/v1/webhooks")).status).toBe(401);
 });
 
-test("a test event arrives, is in the log with request and answer, and can be sent again", async ({ postgresServer: server, receiver }) => {
+test("a test event arrives, is logged with request and answer, and can be sent again", async ({ postgresServer: server, receiver }) => {
   const { key } = (await arrange(server.db)).as;
   receiver.behave("/hook", answer(418, "no\u0000teapot"));
   const { id, secret } = await subscribe(server, key, { url: `${receiver.url}/hook`, events: ["balance.low"] });
@@ -256,7 +256,7 @@ test("a test event arrives, is in the log with request and answer, and can be se
   await expect.poll(() => receiver.received.length).toBe(3);
 });
 
-/** Buys so many completions at once; says which requests they were. */
+/** Completes this many requests at once; returns their request ids. */
 async function buy(server: ServerProcess, as: { key: string; user: string }, text: string, many: number): Promise<string[]> {
   const answers = await Promise.all(
     Array.from({ length: many }, () => call(server, "/v1/chat/completions", { ...as, body: chat(text, { max_tokens: 100 }) })),
@@ -268,7 +268,7 @@ async function buy(server: ServerProcess, as: { key: string; user: string }, tex
 test.describe("kill -9 of the server", () => {
   const requestIds = (receiver: Receiver) => new Set(receiver.received.map(({ body }) => JSON.parse(body).data.request_id as string));
 
-  test("on the embedded database: what was billed is told after the next start, while the receiver was down or slow", async ({
+  test("on the embedded database: events of billed requests are delivered after the next start, also to a receiver that was down or slow", async ({
     start,
     upstream,
     receiver,
@@ -282,7 +282,7 @@ test.describe("kill -9 of the server", () => {
     using _ = upstream.on(text, completion());
     receiver.behave("/hook", hang);
     const bought = await buy(first, as, text, 20);
-    // Some are being delivered at this moment, the others wait.
+    // Some deliveries are under way, the others wait.
     await expect.poll(() => receiver.received.length).toBeGreaterThan(0);
     bought.push(...(await buy(first, as, text, 20)));
     await first.kill9();
@@ -295,7 +295,7 @@ test.describe("kill -9 of the server", () => {
     expect((await call(second, "/v1/me", { key: as.key })).status).toBe(200);
   });
 
-  test("of one of two on a Postgres: the other one delivers all, and twice only what was under way", async ({
+  test("of one of two on a Postgres: the other one delivers all events, and only those under way twice", async ({
     start,
     upstream,
     receiver,
@@ -318,7 +318,7 @@ test.describe("kill -9 of the server", () => {
     receiver.received.length = 0;
     receiver.behave("/hook", answer(204));
     bought.push(...(await buy(two, world.as, text, 50)));
-    // As if the time of the dead server's lease had passed.
+    // As if the dead server's lease had ended.
     await db.prisma.$executeRawUnsafe(`UPDATE pgboss.job SET started_on = started_on - interval '1 hour' WHERE state = 'active'`);
     await expect.poll(() => bought.filter((id) => !requestIds(receiver).has(id)), { timeout: 90_000 }).toEqual([]);
     const count = new Map<string, number>();
@@ -330,7 +330,7 @@ test.describe("kill -9 of the server", () => {
   });
 });
 
-test("two servers that are alive tell everything once", async ({ start, upstream, receiver, ownDatabase }) => {
+test("two running servers deliver every event once", async ({ start, upstream, receiver, ownDatabase }) => {
   const { db, url } = ownDatabase;
   const world = await arrange(db);
   const one = await start({ upstream, databaseUrl: url });

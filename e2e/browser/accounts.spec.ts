@@ -11,7 +11,7 @@ const password = "correct horse battery";
 const newEmail = () => `${crypto.randomUUID()}@example.com`;
 
 test.describe("an account", () => {
-  test("a person signs up, types the code from the mail, and has a wallet with welcome credits", async ({
+  test("a user signs up, types the code from the mail, and has a wallet with welcome credits", async ({
     page,
     simulatedServer: server,
   }) => {
@@ -20,7 +20,7 @@ test.describe("an account", () => {
     await page.getByRole("link", { name: "Make an account" }).click();
     await expect(page.getByRole("heading", { name: "Make an account" })).toBeVisible();
     await startSignUp(page, email);
-    // Nothing is said to have been sent that was not.
+    // Without mail settings the page says that no mail was sent.
     await expect(page.getByRole("status")).toHaveText(
       `This server sends no mail yet: its output has the one to ${email}. Type the code that is in it.`,
     );
@@ -32,7 +32,7 @@ test.describe("an account", () => {
     await expect(page.getByRole("dialog", { name: "Receipt" })).toContainText("Welcome credits");
   });
 
-  test("a code works also when its page was loaded anew, and nothing keeps the password", async ({ page, simulatedServer: server }) => {
+  test("a code works after a reload of its page, and the password is not stored", async ({ page, simulatedServer: server }) => {
     const email = newEmail();
     await page.goto(`${server.url}/sign-up?callbackUrl=/wallet/security`);
     await startSignUp(page, email);
@@ -46,11 +46,11 @@ test.describe("an account", () => {
     await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await expect(page).toHaveURL(`${server.url}/wallet/security`);
-    // There is no step to go back to any more.
+    // The stored sign-up is deleted.
     expect(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).not.toContain(email);
   });
 
-  test("who was on the way to another page arrives there after signing up", async ({ page, simulatedServer: server }) => {
+  test("signing up leads to the page that asked to sign in", async ({ page, simulatedServer: server }) => {
     await signUp(page, server, newEmail(), "/wallet/security");
   });
 
@@ -59,14 +59,14 @@ test.describe("an account", () => {
     await page.getByLabel("Email").fill("mara at example");
     await page.getByLabel("Password").fill("short");
     await page.getByRole("button", { name: "Continue" }).click();
-    // Read out too, and one goes on from where one was.
+    // The error is read out, and the focus is on the field.
     for (const says of ["Use at least 10 characters.", "Write an email address"])
       await expect(page.getByRole("alert").filter({ hasText: says })).toBeVisible();
     await expect(page.getByRole("button", { name: "Continue" })).toBeFocused();
     await expect(page.getByLabel("Password")).toHaveValue("short");
   });
 
-  test("nothing that the server answers tells a taken address from a free one", async ({ page, simulatedServer: server }) => {
+  test("the server's answers are the same for a taken and a free address", async ({ page, simulatedServer: server }) => {
     const taken = newEmail();
     await signUp(page, server, taken);
     await page.getByRole("button", { name: "Sign out" }).click();
@@ -82,7 +82,7 @@ test.describe("an account", () => {
       };
       page.on("response", listen);
       await page.goto(`${server.url}/sign-up`);
-      // Of the one before.
+      // Leaves the sign-up of the round before.
       if (seen.length > 0) await page.getByRole("button", { name: "Use another address" }).click();
       await startSignUp(page, email);
       answers.push((await page.getByRole("main").innerText()).replaceAll(email, "EMAIL"));
@@ -100,11 +100,11 @@ test.describe("an account", () => {
     }
     expect(seen[0]?.length).toBeGreaterThanOrEqual(6);
     expect(seen[0]?.toSorted()).toEqual(seen[1]?.toSorted());
-    // Only the owner of the mailbox learns it.
+    // Only the mail tells.
     await expect.poll(() => mailsTo(server, taken).join()).toContain("You already have a Quota account");
   });
 
-  test("a link from the mail sets a new password once, and sessions elsewhere end", async ({ page, browser, simulatedServer: server }) => {
+  test("a link from the mail sets a new password once, and all sessions end", async ({ page, browser, simulatedServer: server }) => {
     const email = newEmail();
     await signUp(page, server, email);
 
@@ -143,11 +143,11 @@ test.describe("an account", () => {
     await page.getByLabel("New password").fill("a new password");
     await page.getByRole("button", { name: "Change password" }).click();
     await expect(page.getByText("This is not your current password.")).toBeVisible();
-    // Only what was wrong has to be typed again.
+    // The right fields keep their text.
     await page.getByLabel("Current password").fill(password);
     await page.getByLabel("New password").press("Enter");
     await expect(page.getByText("Other sessions have ended.")).toBeVisible();
-    // The fields are empty, new ones; whoever was in one is still in the form.
+    // The fields are new and empty; the focus stays in the form.
     await expect(page.getByRole("button", { name: "Change password" })).toBeFocused();
     for (const label of ["Current password", "New password"]) await expect(page.getByLabel(label)).toHaveValue("");
 
@@ -171,7 +171,7 @@ test.describe("an account", () => {
     await elsewhere.context().close();
   });
 
-  test("who cannot sign in at this moment is told why, and what was typed stays", async ({ page, simulatedServer: server }) => {
+  test("a sign-in that fails for now is explained, and the typed text stays", async ({ page, simulatedServer: server }) => {
     for (const [error, message] of [
       ["too_many_attempts", "Too many attempts. Wait 15 minutes, then try again."],
       ["busy", "Too many people are signing in right now. Try again in a moment."],
@@ -185,7 +185,7 @@ test.describe("an account", () => {
     }
   });
 
-  test("a button leads to GitHub when it is configured, and none is there for Google", async ({ page, start }) => {
+  test("sign-in has a button for GitHub when it is configured, and none for Google otherwise", async ({ page, start }) => {
     const server = await start({ pages: true, env: { GITHUB_CLIENT_ID: "github-client", GITHUB_CLIENT_SECRET: "github-secret" } });
     // The session cookie's address comes from QUOTA_URL, which is localhost by default.
     await page.route("https://github.com/**", (route) => route.fulfill({ body: "GitHub" }));
@@ -198,7 +198,7 @@ test.describe("an account", () => {
 });
 
 test.describe("a connected app", () => {
-  test("is stopped by a lower limit at its very next request, and goes on with a higher one", async ({ page, postgresServer: server }) => {
+  test("is refused by a lower limit from its next request on, and served with a higher one", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
     expect((await ask(server, world)).status).toBe(200);
     await openWallet(page, server, world);
@@ -218,7 +218,7 @@ test.describe("a connected app", () => {
     expect((await ask(server, world)).status).toBe(200);
   });
 
-  test("gets another limit without a mouse, and focus comes back to where it was", async ({ page, postgresServer: server }) => {
+  test("gets another limit by keyboard, and the focus returns to where it was", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db, { monthlyLimit: 5_000_000n });
     await openWallet(page, server, world);
     const button = page.getByRole("button", { name: "Change Test app" });
@@ -238,7 +238,7 @@ test.describe("a connected app", () => {
     await expect(button).toBeFocused();
   });
 
-  test("keeps its limit when the connection is gone: that is said at once, and nothing is done later", async ({
+  test("keeps its limit when the browser is offline: the page says so at once, and does not retry later", async ({
     page,
     postgresServer: server,
   }) => {
@@ -253,13 +253,13 @@ test.describe("a connected app", () => {
     await expect(page.getByLabel("Dollars a month")).toHaveValue("2.50");
     await page.keyboard.press("Escape");
     await page.context().setOffline(false);
-    // What had waited would go first.
+    // A queued request would be sent first.
     await page.getByRole("button", { name: "Pause Test app" }).click();
     await expect(page.getByText("Paused")).toBeVisible();
     await expect(page.getByText("of $5.00 this month")).toBeVisible();
   });
 
-  test("is as if it were not there while it is paused", async ({ page, postgresServer: server }) => {
+  test("gets the same answers as an unlinked app while it is paused", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
     await page.getByRole("button", { name: "Pause Test app" }).click();
@@ -290,20 +290,20 @@ test.describe("a connected app", () => {
     expect((await ask(server, world)).status).toBe(200);
   });
 
-  test("is disconnected for good, and told who did it", async ({ page, postgresServer: server }) => {
+  test("is disconnected, and its event says that the user did it", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
     await change(page, "Disconnect");
     await page.getByRole("button", { name: "Disconnect", exact: true }).click();
     await expect(page.getByText("No app is connected")).toBeVisible();
-    // The button that had the focus is gone with the app.
+    // The focused button was removed with the app.
     await expect(page.locator(":focus")).toContainText("No app is connected");
     expectError(await ask(server, world), 404, "not_found");
     const events = await server.db.prisma.outboxEvent.findMany({ where: { appId: world.app.id } });
     expect(events.filter((event) => event.type === "user.disconnected").map((event) => event.data)).toMatchObject([{ reason: "user" }]);
   });
 
-  test("loses its access when the person deletes their account, whose address is free again", async ({ page, postgresServer: server }) => {
+  test("loses access when the user deletes the account, whose address is free again", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
     await page.getByRole("link", { name: "Security" }).click();
@@ -317,7 +317,7 @@ test.describe("a connected app", () => {
     await expect(dialog.getByRole("alert")).toHaveText("This is not your password.");
     await expectNoViolation(page);
     expect((await ask(server, world)).status).toBe(200);
-    // With the keyboard alone: the button is the next thing but one after the password, and Enter in a field sends.
+    // By keyboard: the button is two tabs after the password, and Enter in a field submits.
     await dialog.getByLabel("Your password").focus();
     await page.keyboard.press("ControlOrMeta+A");
     await page.keyboard.type(password);
@@ -329,14 +329,10 @@ test.describe("a connected app", () => {
     await expect(page.getByText("do not belong together")).toBeVisible();
   });
 
-  test("is not deleted by who has no password and signed in a while ago, before they sign in again", async ({
-    page,
-    context,
-    postgresServer: server,
-  }) => {
+  test("is deleted by a user without a password only after a fresh sign-in", async ({ page, context, postgresServer: server }) => {
     const world = await arrange(server.db);
     await openWallet(page, server, world);
-    // As somebody who came through another provider, some minutes ago.
+    // A user who signed in through a provider some minutes ago.
     await server.db.prisma.user.update({ where: { id: world.user.id }, data: { passwordHash: null } });
     await signedInAgo(server, context, 11);
     await page.goto(`${server.url}/wallet/security`);
@@ -349,7 +345,7 @@ test.describe("a connected app", () => {
     await expect(page.getByRole("heading", { name: "Sign in again" })).toBeVisible();
     await expect(page.getByText("Show that it is you before you go on.")).toBeVisible();
 
-    // As they come back from there.
+    // The user returns from a fresh sign-in.
     await signedInAgo(server, context, 1);
     await page.goto(`${server.url}/wallet/security`);
     await page.getByRole("button", { name: "Delete account" }).click();
@@ -359,10 +355,7 @@ test.describe("a connected app", () => {
     expect(await server.db.prisma.user.count({ where: { email: world.user.email } })).toBe(0);
   });
 
-  test("has its movements to itself, in the statement and in the file, with what was held and what was charged", async ({
-    page,
-    postgresServer: server,
-  }) => {
+  test("has its own requests in the statement and in the file, with held and charged credits", async ({ page, postgresServer: server }) => {
     const world = await arrange(server.db, { markupBps: 2_000 });
     expect((await ask(server, world)).status).toBe(200);
     const [usage] = await world.usage();
@@ -389,12 +382,12 @@ test.describe("a connected app", () => {
     expect(lines[1]).toContain(`,${usage?.held},${usage?.base},${usage?.markup},-${charged},`);
   });
 
-  test("of somebody else cannot be downloaded by a visitor", async ({ postgresServer: server }) => {
+  test("of another user cannot be downloaded by a visitor", async ({ postgresServer: server }) => {
     expect((await fetch(`${server.url}/wallet/statement.csv`)).status).toBe(401);
   });
 });
 
-/** All mails to an address, from the server's output. */
+/** All mails to an address in the server's output. */
 function mailsTo(server: ServerProcess, email: string): string[] {
   return server
     .output()
@@ -430,7 +423,7 @@ async function signIn(page: Page, server: ServerProcess, person: { email: string
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
 }
 
-/** Changes since when the session in a browser is there; everything else in its cookie stays. */
+/** Sets the time of signing in, in the session cookie of a browser. */
 async function signedInAgo(server: PostgresServer, context: BrowserContext, minutes: number): Promise<void> {
   const { value } = await server.db.prisma.setting.findUniqueOrThrow({ where: { key: "session_secret" } });
   const secret = String(value);
@@ -441,7 +434,7 @@ async function signedInAgo(server: PostgresServer, context: BrowserContext, minu
   await context.addCookies([{ ...cookie, value: changed }]);
 }
 
-/** The linked user of a world, signed in at their wallet. */
+/** Signs in the linked user of a world and opens the wallet. */
 async function openWallet(page: Page, server: PostgresServer, world: World): Promise<void> {
   await server.db.prisma.user.update({ where: { id: world.user.id }, data: { passwordHash: await hashPassword(password) } });
   await signIn(page, server, { email: world.user.email, password });

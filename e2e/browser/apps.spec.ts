@@ -12,7 +12,7 @@ import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { installAsWritten } from "../install.ts";
 import { authorizeUrl, type Client, formPost, makePerson, originOf, type Person, pkce } from "../oauth.ts";
 
-test("from signing up to the first billed request, with the snippets as they stand", async ({ page, simulatedServer: server }) => {
+test("from signing up to the first billed request, with the snippets as shown", async ({ page, simulatedServer: server }) => {
   const email = `${crypto.randomUUID()}@example.com`;
   await page.goto(`${server.url}/sign-up?callbackUrl=/dashboard`);
   await page.getByLabel("Email").fill(email);
@@ -41,7 +41,7 @@ test("from signing up to the first billed request, with the snippets as they sta
   const answer = JSON.parse(ran.stdout);
   expect(answer.quota.billing_mode).toBe("developer");
   expect(answer.quota.balance_after).toBe(1_000_000 - answer.quota.credits_used);
-  // Nobody loads the page anew.
+  // Without a reload.
   await expect(page.getByRole("heading", { name: "It arrived" })).toBeVisible();
   for (const step of ["Make an API key", "Send a request", "It arrived"])
     await expect(page.getByRole("heading", { name: new RegExp(`^${step} ?, done$`) })).toBeVisible();
@@ -57,7 +57,7 @@ test("from signing up to the first billed request, with the snippets as they sta
   await expect(page.getByRole("listitem").filter({ hasText: "Completed" }).filter({ hasNotText: "It arrived" })).toHaveCount(3);
 });
 
-test("a key is minted, used, revoked and refused", async ({ page, postgresServer: server }) => {
+test("a key is created, used, revoked and refused", async ({ page, postgresServer: server }) => {
   const { app, owner } = await arrange(server);
   await open(page, server, owner, `/dashboard/${app.id}/api-keys`);
   await page.getByRole("button", { name: "New API key" }).click();
@@ -86,7 +86,7 @@ test("a key is minted, used, revoked and refused", async ({ page, postgresServer
   expect((await ask(server, secret)).status).toBe(401);
 });
 
-test("a key is rolled: for a while both work, then the new one", async ({ page, postgresServer: server }) => {
+test("a key is rolled: both work during the overlap, then only the new one", async ({ page, postgresServer: server }) => {
   const { app, owner } = await arrange(server);
   const old = await makeKey(server.db, app.id);
   await open(page, server, owner, `/dashboard/${app.id}/api-keys`);
@@ -104,10 +104,7 @@ test("a key is rolled: for a while both work, then the new one", async ({ page, 
   await expect(page.getByRole("table", { name: "Keys that have ended" })).toContainText(`Rolled to …${fresh.slice(-4)}`);
 });
 
-test("the preview is the consent page, letter by letter, with what is typed before it is saved", async ({
-  page,
-  postgresServer: server,
-}) => {
+test("the preview is exactly the consent page, with unsaved settings", async ({ page, postgresServer: server }) => {
   const { app, owner } = await arrange(server);
   await open(page, server, owner, `/dashboard/${app.id}/settings`);
   const form = page.getByRole("form", { name: "Settings of this app" });
@@ -137,12 +134,12 @@ test("the preview is the consent page, letter by letter, with what is typed befo
   for (const part of ["12.5", "data:image/", "nova.example", "localhost:4321", "$5.00", owner.email]) expect(real).toContain(part);
   expect(real).not.toContain("see your name");
 
-  // What was taken away can't be asked for any more.
+  // A removed scope cannot be requested any more.
   await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid profile" }));
   await expect(page.getByText("requested scope is not allowed")).toBeVisible();
 });
 
-test("settings that can't be used are named, and nothing that was typed is lost", async ({ page, postgresServer: server }) => {
+test("invalid settings are named, and the typed text stays", async ({ page, postgresServer: server }) => {
   const { app, owner } = await arrange(server);
   await open(page, server, owner, `/dashboard/${app.id}/settings`);
   const form = page.getByRole("form", { name: "Settings of this app" });
@@ -156,7 +153,7 @@ test("settings that can't be used are named, and nothing that was typed is lost"
   await expect(form.getByLabel("Redirect URI 1", { exact: true })).toHaveValue("http://acme.chat/callback");
   expect((await server.db.prisma.app.findUniqueOrThrow({ where: { id: app.id } })).redirectUris).toEqual(app.redirectUris);
 
-  // Nor by a link, unless that is meant.
+  // A link asks before it loses the typed text.
   const questions: string[] = [];
   page.on("dialog", async (dialog) => {
     questions.push(dialog.message());
@@ -196,7 +193,7 @@ test("a client secret is rotated: both work until the old one is ended", async (
   expect([await status(first), await status(second)]).toEqual([401, 200]);
 });
 
-test("an app is deleted by its name: keys and links end, and the statement of who paid keeps it", async ({
+test("an app is deleted by its name: keys and links end, and statements of its payers still have it", async ({
   page,
   postgresServer: server,
 }) => {
@@ -226,7 +223,10 @@ test("an app is deleted by its name: keys and links end, and the statement of wh
   await expect(page.getByRole("button", { name: /Test app.*gpt-4o-mini/s })).toHaveCount(1);
 });
 
-test("dialogs keep the focus, close with Escape and give it back to what opened them", async ({ page, postgresServer: server }) => {
+test("dialogs keep the focus, close with Escape and return the focus to the element that opened them", async ({
+  page,
+  postgresServer: server,
+}) => {
   const { app, owner } = await arrange(server);
   await makeKey(server.db, app.id);
   const home = `/dashboard/${app.id}`;
@@ -247,7 +247,7 @@ test("dialogs keep the focus, close with Escape and give it back to what opened 
     await opener.press("Enter");
     if (item !== undefined) await page.getByRole("menuitem", { name: item }).press("Enter");
     await expect(dialog.locator(":focus")).toHaveCount(1);
-    // Once around in both directions, and back over the end.
+    // Tab and Shift+Tab through the whole dialog and over its end.
     for (const key of ["Tab", "Shift+Tab"]) {
       const seen = new Set<string>();
       for (let step = 0; step < 40; step++) {
@@ -263,7 +263,7 @@ test("dialogs keep the focus, close with Escape and give it back to what opened 
     await expect(opener).toBeFocused();
   }
 
-  // What is shown once stays until somebody says that it is saved.
+  // A dialog with a secret that is shown once closes only by its button.
   await page.goto(`${originOf(server)}${home}/api-keys`);
   await button("New API key").press("Enter");
   await dialog.getByLabel("Name").fill("Production");
@@ -321,20 +321,20 @@ for (const colorScheme of ["light", "dark"] as const) {
 
 const PNG = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==", "base64");
 
-/** A developer with an app, who can sign in. */
+/** A developer with an app and a password. */
 async function arrange(server: PostgresServer) {
   const owner = await makePerson(server.db, { credits: 5_000_000n });
   return { owner, app: await makeApp(server.db, { ownerId: owner.id }) };
 }
 
 async function open(page: Page, server: PostgresServer, person: Person, to: string): Promise<void> {
-  // The address that cookies of the authorization server belong to as well.
+  // The host that the authorization server's cookies belong to.
   await page.goto(`${originOf(server)}/sign-in?callbackUrl=${encodeURIComponent(to)}`);
   await page.getByLabel("Email").fill(person.email);
   await page.getByLabel("Password").fill(person.password);
   await page.getByRole("button", { name: "Sign in" }).click();
   await expect(page).toHaveURL(originOf(server) + to);
-  // Before its scripts are there, a page hears no click.
+  // A click before the scripts have loaded has no effect.
   await page.waitForLoadState("load");
 }
 
@@ -350,7 +350,7 @@ async function clientOf(server: PostgresServer, appId: string): Promise<Client> 
   return { appId, clientId: app.clientId, secret: "", redirectUri: app.redirectUris[0] as string, key: "" };
 }
 
-/** The consent page in a place: its elements, texts and fields, without what belongs to one request or one rendering. */
+/** The consent page in an element: its elements, texts and fields, without what differs between requests or renderings. */
 async function sheetOf(page: Page, place: string): Promise<string> {
   return page
     .locator(`${place} > div`)
@@ -361,7 +361,7 @@ async function sheetOf(page: Page, place: string): Promise<string> {
         const indent = "  ".repeat(depth);
         if (node instanceof Text) lines.push(indent + node.data);
         if (!(node instanceof HTMLElement || node instanceof SVGElement)) return;
-        // The form's token and address, and React's ids.
+        // The form's token and address, and React's ids, differ.
         const own = ["action", "id", "for", "aria-describedby", "aria-labelledby", "style"];
         const attributes = [...node.attributes]
           .filter(({ name }) => !own.includes(name) && !(name === "value" && node.getAttribute("name") === "token"))
@@ -375,7 +375,7 @@ async function sheetOf(page: Page, place: string): Promise<string> {
     });
 }
 
-/** Runs a program in a folder where the packages are installed as `before` says, or else what is installed here; what it printed. */
+/** Runs a program in a folder with packages installed as `before` says, or the repository's; returns its output. */
 async function runProgram(text: string, before?: string): Promise<string> {
   const folder = await mkdtemp(path.join(tmpdir(), "quota-snippet-"));
   try {
@@ -391,7 +391,7 @@ async function runProgram(text: string, before?: string): Promise<string> {
   }
 }
 
-/** The code in the newest mail to an address, from the server's output. */
+/** The code in the newest mail to an address in the server's output. */
 async function codeFor(server: ServerProcess, email: string): Promise<string> {
   const code = () =>
     server

@@ -4,7 +4,7 @@ import { call, chat } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, pkce, redeem } from "../oauth.ts";
 
-/** From an app's button to the end: by somebody who has no account yet. */
+/** The whole journey from an app's button on, by a user without an account. */
 
 type Hands = {
   press(target: Locator): Promise<void>;
@@ -48,7 +48,7 @@ for (const [how, handsOf] of [
   ["with a mouse", withAMouse],
   ["with the keyboard only", withTheKeyboardOnly],
 ] as const) {
-  test(`a person signs up on the way, connects with a limit, is billed, stopped, goes on and leaves, ${how}`, async ({
+  test(`a user signs up on the way, connects with a limit, is billed, reaches the limit, raises it and disconnects, ${how}`, async ({
     page,
     simulatedServer: server,
   }) => {
@@ -82,7 +82,7 @@ for (const [how, handsOf] of [
     await hands.fill(page.getByLabel("Code"), mailed() as string);
     await hands.press(button("Open my wallet"));
 
-    // Back where they came from, with their welcome credits.
+    // Back on the consent page, with welcome credits.
     await expect(page.getByRole("heading", { name: "Acme Chat wants to use your wallet" })).toBeVisible();
     await expect(page.getByText(email)).toBeVisible();
     await expect(page.getByText("Your balance: $1.00")).toBeVisible();
@@ -102,7 +102,7 @@ for (const [how, handsOf] of [
       });
     const seen = async () => (await call(server, `/v1/users/${externalUserId}`, { key: client.key })).json;
 
-    // Every request is billed, to the credit, until the limit stops the next one.
+    // Every request is billed exactly until the limit stops the next one.
     let billed = 0;
     let answer = await ask(16_000);
     expect(answer.status).toBe(200);
@@ -115,7 +115,7 @@ for (const [how, handsOf] of [
     expect(billed).toBeLessThanOrEqual(500_000);
     expect(await seen()).toMatchObject({ limit: 500_000, spent: billed, user: { email, balance: 1_000_000 - billed } });
 
-    // They raise it, and it goes on.
+    // The user raises the limit, and requests succeed again.
     await page.goto(`${new URL(authorizeUrl(server, client, challenge)).origin}/wallet`);
     await expectNothingSerious(page);
     await hands.press(button("Change Acme Chat"));
@@ -128,7 +128,7 @@ for (const [how, handsOf] of [
     expect(more.status).toBe(200);
     expect(await seen()).toMatchObject({ limit: 900_000, spent: billed + more.json.quota.credits_used });
 
-    // They leave, and the app knows nobody.
+    // The user disconnects, and the app's id is unknown.
     await hands.press(button("Change Acme Chat"));
     await hands.choose(page.getByRole("menuitem", { name: "Disconnect" }));
     await expect(page.getByRole("dialog")).toBeVisible();

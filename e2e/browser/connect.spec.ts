@@ -7,7 +7,7 @@ import { call, chat } from "../client.ts";
 import { test as base, expect, type PostgresServer } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
 
-/** An app that people return to, on an address of its own. */
+/** An app with a server of its own, to which consent returns. */
 const test = base.extend<{ app: { url: string } }>({
   // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture needs from this pattern, and takes no other for none.
   app: async ({}, use) => {
@@ -27,7 +27,7 @@ async function signIn(page: Page, person: Person): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
 }
 
-/** The code that the app got, once the browser is back there. */
+/** The code in the address, once the browser is back at the app. */
 async function codeIn(page: Page): Promise<string> {
   await expect(page.getByRole("heading", { name: "Back in the app" })).toBeVisible();
   return new URL(page.url()).searchParams.get("code") as string;
@@ -36,7 +36,7 @@ async function codeIn(page: Page): Promise<string> {
 const exchange = async (server: PostgresServer, client: Client, code: string, verifier: string, externalUserId: string) =>
   (await redeem(server, client, { code, verifier }, { ...HOSTED, external_user_id: externalUserId })).json;
 
-test("a person connects with a limit, the limit stops the app, they raise it, and after they disconnect the app knows nobody", async ({
+test("a user connects with a limit, the limit stops the app, the user raises it, and after disconnecting the app has no linked user", async ({
   page,
   postgresServer: server,
   app,
@@ -94,14 +94,14 @@ test("a person connects with a limit, the limit stops the app, they raise it, an
 
   await change("Disconnect");
   await page.getByRole("button", { name: "Disconnect", exact: true }).click();
-  // Behind an open dialog nothing has a role, so something that appears is waited for.
+  // Elements behind an open dialog have no role, so the test waits for a new element.
   await expect(page.getByRole("heading", { name: "No app is connected" })).toBeVisible();
   const gone = await ask();
   expect(gone.status).toBe(404);
   expect((gone.json as { error: { code: string } }).error.code).toBe("not_found");
 });
 
-test("the same with the keyboard only, without a limit and with one model", async ({ page, postgresServer: server, app }) => {
+test("a user connects by keyboard only, without a limit and with one model", async ({ page, postgresServer: server, app }) => {
   const person = await makePerson(server.db);
   const client = await makeClient(server.db, { redirectUris: [app.url], name: "Keys" });
   const { verifier, challenge } = pkce();
@@ -129,7 +129,7 @@ test("the same with the keyboard only, without a limit and with one model", asyn
   expect(link).toMatchObject({ monthlyLimit: null, allowedModels: ["gpt-4o-mini"] });
 });
 
-test("Enter in the limit field means Allow, and Cancel takes a person back with nothing shared", async ({
+test("Enter in the limit field means Allow, and Cancel returns to the app with nothing shared", async ({
   page,
   postgresServer: server,
   app,
@@ -150,7 +150,7 @@ test("Enter in the limit field means Allow, and Cancel takes a person back with 
   await expect(page.getByRole("heading", { name: "This request is over" })).toBeVisible();
 });
 
-test("not you: somebody else signs in, sees their own wallet, and the link is theirs; a stale tab of the first one decides nothing", async ({
+test("with the button Not you another user signs in, sees their own wallet, and the link is theirs; a stale tab of the first user has no effect", async ({
   page,
   context,
   postgresServer: server,
@@ -181,7 +181,7 @@ test("not you: somebody else signs in, sees their own wallet, and the link is th
   expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(1);
 });
 
-test("asked again, the page says what is allowed already and what is new, and proposes what was set before", async ({
+test("a repeated request shows what is allowed already and what is new, and proposes the earlier settings", async ({
   page,
   postgresServer: server,
   app,
@@ -204,13 +204,13 @@ test("asked again, the page says what is allowed already and what is new, and pr
   await expect(page.getByText("It was 10 % before")).toBeVisible();
   await expect(page.getByLabel("Dollars a month")).toHaveValue("$3.21");
   await expect(page.getByText(/only 1 of/)).toBeVisible();
-  // A slip of the hand loses nothing of it.
+  // An invalid amount keeps the other fields.
   await page.getByLabel("Dollars a month").fill("3,2,1");
   await page.getByRole("button", { name: "Allow" }).click();
   await expect(page.getByText("Write an amount above zero")).toBeVisible();
   await expect(page.getByText(/only 1 of/)).toBeVisible();
 
-  // Neither does a session that ended, nor a markup that changed: what is narrower than before stays so.
+  // So do an ended session and a changed markup: the narrower choice stays.
   const filledIn = async () => {
     await expect(page.getByLabel("Dollars a month")).toHaveValue("$0.75");
     await expect(page.getByText(/only 2 of/)).toBeVisible();
@@ -229,7 +229,7 @@ test("asked again, the page says what is allowed already and what is new, and pr
   await expect(changed).toBeVisible();
   await expect(page.getByText("+ 25 %")).toBeVisible();
   await filledIn();
-  // An address fills in nothing.
+  // Search parameters do not fill in the form.
   await page.goto(`${page.url().split("?")[0]}?limit=50&model=gpt-4o-mini`);
   await filledIn();
   await page.getByRole("button", { name: "Allow" }).click();
@@ -242,7 +242,7 @@ test("asked again, the page says what is allowed already and what is new, and pr
   };
   expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id } })).toMatchObject(agreed);
 
-  // From another device, for the same: nothing is new.
+  // The same request from another device: nothing is new.
   const same = pkce();
   await page.goto(authorizeUrl(server, client, same.challenge));
   await expect(page.getByRole("heading", { name: "Already allowed" })).toBeVisible();
@@ -256,7 +256,7 @@ test("asked again, the page says what is allowed already and what is new, and pr
   expect(await db.prisma.linkedUser.findMany({ where: { appId: client.appId } })).toMatchObject([{ id, ...agreed }]);
 });
 
-test("an app that knows a person under a second id shares the limit of the first, and every page says so", async ({
+test("an app that links a user under a second id shares the first link's limit, and every page says so", async ({
   page,
   postgresServer: server,
   app,
@@ -287,7 +287,7 @@ test("an app that knows a person under a second id shares the limit of the first
   expect(first).toEqual({ limit: 1_000_000, spent: expect.any(Number) });
   expect(second).toEqual(first);
 
-  // A request by which no id of the app's own can be linked leaves those as they are, and does not deny it.
+  // A request without the scopes that links by the app's own ids need leaves those links as they are, and the page says so.
   const narrow = pkce();
   await page.goto(authorizeUrl(server, client, narrow.challenge, { scope: "openid" }));
   await expect(page.getByText("spend anything through this connection")).toBeVisible();
@@ -314,11 +314,7 @@ test("an app that knows a person under a second id shares the limit of the first
   expect((await ask("second")).json.error.code).toBe("spending_limit_reached");
 });
 
-test("an app that does not spend asks for no limit, and leaves the one that was set as it is", async ({
-  page,
-  postgresServer: server,
-  app,
-}) => {
+test("an app that does not spend asks for no limit, and leaves an earlier one as it is", async ({ page, postgresServer: server, app }) => {
   const { db } = server;
   const person = await makePerson(db);
   const client = await makeClient(db, { redirectUris: [app.url], name: "Acme Chat" });
@@ -336,7 +332,7 @@ test("an app that does not spend asks for no limit, and leaves the one that was 
   await connect("credits.read");
   const { id } = await db.prisma.linkedUser.findFirstOrThrow({ where: { appId: client.appId } });
 
-  // Who was never asked for a limit has not chosen to have none.
+  // A user who was never asked for a limit has not chosen to have none.
   const spending = pkce();
   await page.goto(authorizeUrl(server, client, spending.challenge));
   await expect(page.getByRole("radio", { name: "At most" })).toBeChecked();
@@ -349,17 +345,13 @@ test("an app that does not spend asks for no limit, and leaves the one that was 
     monthlyLimit: 2_000_000n,
     scope: "credits.read",
   });
-  // Signing in changes no connection, and the page does not say that it takes anything away.
+  // A sign-in changes no link, and the page does not say that it does.
   await page.goto(authorizeUrl(server, client, pkce().challenge, { scope: "openid" }));
   await expect(page.getByText("see your balance through this connection")).toBeVisible();
   await expect(page.getByText("spend anything", { exact: true })).toBeVisible();
 });
 
-test("an app that asks for a fresh sign-in gets one, and one that lets the person choose does too", async ({
-  page,
-  postgresServer: server,
-  app,
-}) => {
+test("an app can ask for a fresh sign-in, and for a choice of account", async ({ page, postgresServer: server, app }) => {
   const [person, other] = [await makePerson(server.db), await makePerson(server.db)];
   const client = await makeClient(server.db, { redirectUris: [app.url], name: "Acme Chat" });
   await page.goto(`${originOf(server)}/sign-in`);
@@ -395,7 +387,7 @@ test("an app that asks for a fresh sign-in gets one, and one that lets the perso
   expect((await exchange(server, client, await codeIn(page), theirs.verifier, "theirs")).user.id).toBe(other.id);
 });
 
-test("two browsers, two people, one app: whatever the order of clicks, stale tabs and the back button, each gets their own link", async ({
+test("two users in two browsers each get their own link to one app, in any order of clicks, with stale tabs and the back button", async ({
   browser,
   postgresServer: server,
   app,
@@ -425,7 +417,7 @@ test("two browsers, two people, one app: whatever the order of clicks, stale tab
   };
 
   const [old, young, his, late] = [await mara.tab(), await mara.tab(), await theo.tab(), await mara.tab()];
-  // A page that somebody else began, by its address.
+  // A page that the other user began, by its address.
   const borrowed = await theo.context.newPage();
   await borrowed.goto(old.page.url());
   await over(borrowed);
@@ -433,7 +425,7 @@ test("two browsers, two people, one app: whatever the order of clicks, stale tab
   await lent.goto(his.page.url());
   await over(lent);
 
-  // The younger one first, then the other person, then the stale tab.
+  // The newer request first, then the other user's, then the stale tab.
   expect(await allow(young, "mara-2")).toBe(mara.person.id);
   expect(await allow(his, "theo-1")).toBe(theo.person.id);
   expect(await allow(old, "mara-1")).toBe(mara.person.id);
@@ -444,7 +436,7 @@ test("two browsers, two people, one app: whatever the order of clicks, stale tab
     await over(page);
   }
 
-  // Theo signs in where Mara was, while a page of hers is still open: it shows him, and asks again.
+  // Theo signs in in Mara's browser while one of her pages is open: the page shows Theo, and asks again.
   const switched = await mara.context.newPage();
   await mara.context.clearCookies({ name: /session-token/ });
   await switched.goto(`${originOf(server)}/sign-in`);
@@ -465,7 +457,7 @@ test("two browsers, two people, one app: whatever the order of clicks, stale tab
   for (const { context } of [mara, theo]) await context.close();
 });
 
-test("a broken link says so to the person and to the developer", async ({ page, postgresServer: server }) => {
+test("a broken link shows an error to the user and to the developer", async ({ page, postgresServer: server }) => {
   await page.goto(`${originOf(server)}/oauth/authorize?client_id=quota_client_nobody`);
   await expect(page.getByRole("heading", { name: "This link is broken" })).toBeVisible();
   await expect(page.getByText("Nothing was shared")).toBeVisible();
@@ -473,7 +465,7 @@ test("a broken link says so to the person and to the developer", async ({ page, 
 });
 
 for (const colorScheme of ["light", "dark"] as const) {
-  test(`axe finds nothing serious on any page of the way, ${colorScheme}`, async ({ browser, postgresServer: server }) => {
+  test(`axe finds nothing serious on any page of the flow, ${colorScheme}`, async ({ browser, postgresServer: server }) => {
     const context = await browser.newContext({ colorScheme, viewport: { width: 390, height: 844 } });
     const page = await context.newPage();
     const client = await makeClient(server.db, { markupBps: 2_000 });

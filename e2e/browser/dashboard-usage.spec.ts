@@ -16,7 +16,7 @@ const password = "correct horse battery";
 const HOUR = 60 * 60 * 1000;
 const DAY = 24 * HOUR;
 
-/** The developer of a world, signed in. */
+/** Signs in the developer of a world. */
 async function signIn(page: Page, server: PostgresServer, world: World): Promise<string> {
   await server.db.prisma.user.update({ where: { id: world.developer.id }, data: { passwordHash: await hashPassword(password) } });
   const home = `/dashboard/${world.app.id}`;
@@ -28,7 +28,7 @@ async function signIn(page: Page, server: PostgresServer, world: World): Promise
   return server.url + home;
 }
 
-/** A request that was settled at a moment of the past, in the books as the ledger would have entered it. */
+/** Inserts a request that was settled in the past, with the rows that the ledger would write. */
 async function settledAt(
   db: Database,
   world: World,
@@ -55,7 +55,7 @@ async function settledAt(
     [world.app.earningsId, request.markup],
   ];
   await transaction(async (tx) => {
-    // What was settled in the past is added up anew, or the server that proves its books at this moment would find it missing.
+    // The sums are rebuilt, or the server's daily proof would find this request missing.
     await tx.prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date(0), tailId: "00000000-0000-0000-0000-000000000000" } });
     await tx.prisma.usageHour.deleteMany();
     await tx.prisma.usageUserDay.deleteMany();
@@ -80,7 +80,7 @@ async function settledAt(
   }, db);
 }
 
-/** A month of requests, with some on the very edge of a day, and some of this minute. */
+/** A month of requests, with some on the boundary of a day, and some of this minute. */
 async function makeMonth(server: PostgresServer) {
   const world = await arrange(server.db, { markupBps: 2_000, balance: 50_000_000n, developerBalance: 10_000_000n });
   const second = await makeUser(server.db, { credits: 50_000_000n });
@@ -95,7 +95,7 @@ async function makeMonth(server: PostgresServer) {
       markup: 200 + n,
     });
   }
-  // What was entered by hand is in no sums yet.
+  // Rows that were inserted by hand are in no sums yet.
   await refoldUsage(server.db);
   for (const user of [world.as.user, other.externalUserId, world.as.user]) {
     expect((await call(server, "/v1/chat/completions", { key: world.as.key, user, body: chat("hi") })).status).toBe(200);
@@ -109,7 +109,7 @@ async function sums(server: PostgresServer, world: World, query: string): Promis
   return (await call(server, `/v1/usage?${query}`, { key: world.as.key })).json.data;
 }
 
-/** What the chart on a page draws, read from its table. */
+/** The chart's figures, read from its table. */
 async function charted(page: Page): Promise<Sum[]> {
   await page.getByText("The figures as a table").click();
   return page.getByRole("region", { name: "Figures of the chart" }).evaluate((region) =>
@@ -127,7 +127,7 @@ async function charted(page: Page): Promise<Sum[]> {
   );
 }
 
-/** The chart as it is drawn: what its axis says at which height, and how high all bars are together. */
+/** The drawn chart: its axis labels with their heights, and the total height of all bars. */
 async function drawn(page: Page): Promise<{ ticks: { text: string; height: number }[]; bars: number }> {
   const chart = page.getByRole("figure", { name: "Usage over time" });
   await expect(chart.locator(".recharts-bar-rectangle path").first()).toBeVisible();
@@ -143,7 +143,7 @@ async function drawn(page: Page): Promise<{ ticks: { text: string; height: numbe
 
 const used = (rows: Sum[]) => rows.filter((row) => row.requests > 0);
 
-test("charts agree with /v1/usage, to the credit and on the edge of a day, before and after folding", async ({
+test("charts agree with /v1/usage, to the credit and on the boundary of a day, before and after folding", async ({
   page,
   postgresServer: server,
 }) => {
@@ -180,7 +180,7 @@ test("charts agree with /v1/usage, to the credit and on the edge of a day, befor
       expect(rows).toEqual(expected.map(({ group, requests, credits_used }) => ({ group, requests, credits_used })));
     }
   }
-  // The axis begins at nothing, and the bars are together as high on it as the sum beside them.
+  // The axis begins at zero, and the total height of the bars is the sum beside the chart.
   for (const [metric, unit, figure] of [
     ["Cost", "$", "Cost to payers"],
     ["Earnings", "$", "Earned by you"],
@@ -202,13 +202,13 @@ test("charts agree with /v1/usage, to the credit and on the edge of a day, befor
     expect(total).toBeGreaterThan(0);
     expect(Math.abs(bars - total * pixels), metric).toBeLessThan(1);
   }
-  // The same markup that the ledger has on the app's account.
+  // The earnings are the markup on the app's ledger account.
   await page.goto(`${home}/earnings`);
   const earned = (await world.usage()).reduce((sum, row) => sum + row.markup, 0n);
   await expect(page.getByRole("main").locator("dd data").first()).toHaveAttribute("value", String(earned));
 });
 
-test("the log is narrowed in the address, opens to the full record, and its CSV has the same requests", async ({
+test("the log is filtered by the address, its rows open to the full record, and its CSV has the same requests", async ({
   page,
   postgresServer: server,
 }) => {
@@ -239,7 +239,7 @@ test("the log is narrowed in the address, opens to the full record, and its CSV 
   const rows = page.getByRole("table", { name: "Requests" }).getByRole("row");
   await expect(rows).toHaveCount(narrowed.length + 1);
 
-  // With the keyboard alone.
+  // By keyboard.
   await page.goto(`${home}/usage`);
   const openers = page.getByRole("table", { name: "Requests" }).getByRole("button");
   await openers.first().focus();
@@ -273,7 +273,7 @@ test("a linked user is found, given credits, unlinked, and refused", async ({ pa
   const home = await signIn(page, server, world);
   await page.getByRole("navigation", { name: "Test app" }).getByRole("link", { name: "Linked users" }).click();
   const search = page.getByLabel("External user id or email");
-  // An address counts only where its owner shows it to this app.
+  // The search finds an email only with the scope `email`.
   await search.fill(world.user.email);
   await page.getByRole("button", { name: "Search" }).click();
   await expect(page.getByRole("heading", { name: "Nobody matches" })).toBeVisible();

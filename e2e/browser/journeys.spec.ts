@@ -2,7 +2,7 @@ import type { Page } from "@playwright/test";
 import { call } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 
-test("a person sees in their wallet what an app's request cost, to the credit", async ({ page, simulatedServer }) => {
+test("a user sees the price of an app's request in the wallet, to the credit", async ({ page, simulatedServer }) => {
   const { demo, url } = simulatedServer;
   const answer = await call(simulatedServer, "/v1/chat/completions", {
     key: demo.api_keys.developer,
@@ -47,7 +47,7 @@ test("a developer finds a request in the usage log by its user, with its tokens 
   await expect(page.getByText(answer.headers.get("x-request-id") as string)).toBeVisible();
 });
 
-test("whoever is signed out is asked to sign in and comes back to where they were going", async ({ page, simulatedServer }) => {
+test("a signed-out user is asked to sign in and returns to the requested page", async ({ page, simulatedServer }) => {
   const { demo, url } = simulatedServer;
   await page.goto(`${url}/wallet`);
   await expect(page).toHaveURL(/\/sign-in\?callbackUrl=/);
@@ -75,7 +75,7 @@ test("a wrong password and an unknown address get the same answer", async ({ pag
   expect(answers[0]).toBe(answers[1]);
 });
 
-test("another developer's app and a missing one look the same", async ({ page, simulatedServer }) => {
+test("another developer's app and a missing one get the same page", async ({ page, simulatedServer }) => {
   const { demo, url } = simulatedServer;
   await signIn(page, url, "/dashboard", demo.developer);
   await page.getByRole("link", { name: /Acme Chat/ }).click();
@@ -118,7 +118,7 @@ async function signIn(page: Page, url: string, path: string, person: { email: st
   await page.goto(`${url}/sign-in?callbackUrl=${encodeURIComponent(path)}`);
   await fillIn(page, person);
   await expect(page).toHaveURL(url + path);
-  // Before its scripts are there, a page hears no click.
+  // A click before the scripts have loaded has no effect.
   await page.waitForLoadState("load");
 }
 

@@ -30,13 +30,13 @@ test("an app's link to another name of the server leads to its own address, wher
   }
 });
 
-test("with QUOTA_URL, signing in happens there, by a link within the pages too; behind a proxy that names another host it still works", async ({
+test("with QUOTA_URL, signing in leads there, also from links within the pages, and works behind a proxy that sends another Host", async ({
   playwright,
   start,
 }) => {
   const server = await start({ pages: true, env: { QUOTA_URL: "http://quota.example" } });
   const { port } = new URL(server.url);
-  // Passes everything on under its own idea of the host, and says nothing of the browser's.
+  // A proxy that sends its own Host and no X-Forwarded-Host.
   const proxy = createServer((incoming, outgoing) => {
     const headers = { ...incoming.headers, host: `127.0.0.1:${port}` };
     const on = send({ port, host: "127.0.0.1", method: incoming.method, path: incoming.url, headers }, (answer) => {

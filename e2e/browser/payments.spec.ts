@@ -14,7 +14,7 @@ async function signIn(page: Page, person: Person): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
 }
 
-test("in the sandbox: out of credits, add some in the wallet or on the way to an app, and the same message goes through", async ({
+test("in the sandbox: a user without credits adds some in the wallet or on the consent page, and the same message succeeds", async ({
   page,
   start,
   ownDatabase,
@@ -62,7 +62,7 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   await page.goto(checkout);
   await expect(page.getByRole("heading", { name: "These credits were added" })).toBeVisible();
 
-  // Its receipt, and no automatic top-ups without a card.
+  // The receipt, and no automatic top-ups without a card.
   await page.getByRole("link", { name: "Go to your wallet" }).click();
   const receipt = page.getByRole("link", { name: "Receipt to print" });
   await expect(async () => {
@@ -78,7 +78,7 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   await expect.poll(async () => (await db.prisma.billing.findUnique({ where: { userId: mara.id } }))?.lowBalanceMail).toBe(false);
   await expectNothingSerious(page);
 
-  // What an app's own top-up button opens ends in the app.
+  // An app's own checkout returns to the app.
   const { url: opened } = (
     await call(server, "/v1/checkout", { key: client.key, user: link.externalUserId, body: { package_id: "usd_10", return_url: back } })
   ).json;
@@ -87,7 +87,7 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   await expect(page.getByRole("heading", { name: "Back in the app" })).toBeVisible();
   expect(new URL(page.url()).searchParams.get("quota_checkout")).toBe("paid");
 
-  // On the way to an app.
+  // On the consent page.
   await page.context().clearCookies();
   const jo = await makePerson(db, { credits: 0n });
   const { verifier, challenge } = pkce();
@@ -105,7 +105,7 @@ test("in the sandbox: out of credits, add some in the wallet or on the way to an
   expect((await ask("jo")).status).toBe(200);
 });
 
-test("with Stripe: pay on its page, come back to the credits, and let a saved card top up from then on", async ({
+test("with Stripe: a user pays on its page, returns to the credits, and a saved card tops up automatically", async ({
   page,
   start,
   ownDatabase,
@@ -124,7 +124,7 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
   const ask = () => call(server, "/v1/chat/completions", { key: client.key, user: link.externalUserId, body: chat("Hello") });
   expect((await ask()).status).toBe(402);
 
-  // Stripe's news is not there yet when the person comes back.
+  // Stripe's event has not come when the user returns.
   await page.goto(`${origin}/wallet`);
   await signIn(page, mara);
   await page.getByRole("button", { name: "Add credits" }).click();
@@ -135,12 +135,12 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
   await expect(page.getByText("The credits are in your wallet.")).toBeVisible();
   expect((await ask()).status).toBe(200);
 
-  // The sandbox is not there beside Stripe, whatever its setting says.
+  // With Stripe there is no sandbox checkout, whatever its setting.
   const { id } = await db.prisma.payment.findFirstOrThrow({ where: { userId: mara.id } });
   await page.goto(`${origin}/checkout/${id}`);
   await expect(page.getByRole("heading", { name: "There is no checkout here for you" })).toBeVisible();
 
-  // Automatic from here on; this time by webhook.
+  // Automatic top-ups, with events by webhook.
   stripe.webhookUrl = `${server.url}/api/stripe/webhook`;
   await page.goto(`${origin}/wallet/top-ups`);
   await page.getByRole("button", { name: "Set up" }).click();
@@ -157,7 +157,7 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
   const before = await db.prisma.payment.count({ where: { userId: mara.id, status: "paid" } });
   expect(before).toBe(2);
 
-  // The balance falls, and the job of the server sees it.
+  // The balance falls, and the server's job tops up.
   const { transfer } = await import("../../src/server/ledger/transfer.ts");
   const { platformAccount } = await import("../../src/server/ledger/accounts.ts");
   const { newId } = await import("../../src/server/platform/ids.ts");
@@ -175,7 +175,7 @@ test("with Stripe: pay on its page, come back to the credits, and let a saved ca
   await page.reload();
   await expect(page.getByText("Automatic top-up", { exact: true })).toBeVisible();
 
-  // Whoever asks for their money back is not charged again by themselves.
+  // A refund stops automatic top-ups.
   const { intent } = await db.prisma.payment.findFirstOrThrow({ where: { userId: mara.id, automatic: true }, include: { intent: true } });
   for (const event of stripe.refund(intent?.id as string, 1_000).events)
     expect((await stripe.deliver(event, stripe.webhookUrl)).status).toBe(200);

@@ -11,7 +11,7 @@ import { authorizeUrl, HOSTED, makeClient, makePerson, pkce, redeem } from "../o
 
 type Ports = { http: number; https: number };
 
-/** One app that answers under every name, also on the ports that no number is written for. */
+/** An app that answers under every host name, also on the default ports. */
 const test = base.extend<object, { app: Ports; launchOptions: LaunchOptions }>({
   app: [
     async ({}, use) => {
@@ -68,7 +68,7 @@ const accepted = ({ http, https }: Ports): string[] => [
   `https://acme.example/${"long/".repeat(394)}`,
 ];
 
-test("every redirect URI that registration accepts is where the consent page leads, with a code that can be redeemed", async ({
+test("the consent page leads to every redirect URI that registration accepts, with a code that can be redeemed", async ({
   page,
   postgresServer: server,
   app,
@@ -98,7 +98,7 @@ test("every redirect URI that registration accepts is where the consent page lea
   }
 });
 
-test("an address that was registered before it was known to lead nowhere is refused before anybody is asked", async ({
+test("an earlier registered address that no browser can open is refused before the consent page", async ({
   page,
   postgresServer: server,
   app,

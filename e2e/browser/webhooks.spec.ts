@@ -6,7 +6,7 @@ import { expectNothingSerious } from "../axe.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { makePerson, originOf, type Person } from "../oauth.ts";
 
-test("an endpoint of another developer's app and a missing one are the same 404", async ({ page, postgresServer: server }) => {
+test("an endpoint of another developer's app and a missing one get the same 404", async ({ page, postgresServer: server }) => {
   const [owner, stranger] = [await makePerson(server.db), await makePerson(server.db)];
   const [app, other] = [await makeApp(server.db, { ownerId: owner.id }), await makeApp(server.db, { ownerId: stranger.id })];
   const { id } = await server.db.prisma.webhookEndpoint.create({
@@ -23,8 +23,7 @@ test("an endpoint of another developer's app and a missing one are the same 404"
   ]) {
     const response = await page.goto(`${originOf(server)}/dashboard/${path}`);
     expect(response?.status()).toBe(404);
-    // The title follows a moment after the page.
-    // Until the browser has taken the page over, it has the title of what is not there.
+    // Before hydration the page has the title of the not-found page.
     await expect(page).toHaveTitle(path.startsWith(app.id) ? "Endpoint · Test app · Quota" : "No such app · Quota");
     seen.set(path, `${await page.title()}\n${await page.getByRole("main").innerText()}`);
     expect(await page.content()).not.toContain("stranger.example");
@@ -34,7 +33,7 @@ test("an endpoint of another developer's app and a missing one are the same 404"
   expect(there).toBe(nobodys);
 });
 
-test("an endpoint is added, tried, fails, is tried again, and removed", async ({ page, postgresServer: server, atTheEnd }, testInfo) => {
+test("an endpoint is added, tested, fails, is tested again, and removed", async ({ page, postgresServer: server, atTheEnd }, testInfo) => {
   const receiver = await startReceiver();
   atTheEnd.push(receiver.close);
   const owner = await makePerson(server.db);
@@ -48,7 +47,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   await page.getByRole("button", { name: "New endpoint" }).click();
   await page.getByLabel("Address").fill("ftp://example.com");
   await page.getByRole("button", { name: "Add endpoint" }).click();
-  // The form is longer than the window: what the server refused comes into sight.
+  // The form is longer than the window: the refused field is scrolled into view.
   await expect(page.getByRole("alert").filter({ hasText: "Write the whole address" })).toBeInViewport();
   await expect(page.getByLabel("Address")).toBeFocused();
   await expectNothingSerious(page);
@@ -91,7 +90,7 @@ test("an endpoint is added, tried, fails, is tried again, and removed", async ({
   await page.getByRole("button", { name: "Done" }).click();
   await expect(page.getByText("The former secret signs too until")).toBeVisible();
 
-  // A threshold that the API was given, with more decimals than can be typed, is not in the way of the rest.
+  // A threshold from the API, with more decimals than can be typed, does not prevent saving.
   await server.db.prisma.webhookEndpoint.updateMany({ where: { appId: app.id }, data: { balanceLowThreshold: 12_345n } });
   await page.reload();
   await page.getByRole("button", { name: "Edit" }).click();

@@ -1,10 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "../fixtures.ts";
 
-test("with nothing but the quickstart, somebody new gets from no account to a billed request", async ({
-  page,
-  simulatedServer: server,
-}) => {
+test("a new user who follows only the quickstart gets from no account to a billed request", async ({ page, simulatedServer: server }) => {
   test.setTimeout(90_000);
   const email = `${crypto.randomUUID()}@example.com`;
   await page.goto(server.url);
@@ -17,7 +14,7 @@ test("with nothing but the quickstart, somebody new gets from no account to a bi
   await page.getByLabel("Password").fill("correct horse battery");
   await page.getByRole("button", { name: "Continue" }).click();
   await expect(page.getByLabel("Code")).toBeVisible();
-  // "A server without mail settings writes the code of the sign-up mail to its output."
+  // The page says: "A server without mail settings writes the code of the sign-up mail to its output."
   const code = () => /Your code is (\d{4} \d{4})/.exec(server.output().stdout.split(`Mail to ${email}:`)[1] ?? "")?.[1];
   await expect.poll(code).toBeDefined();
   await page.getByLabel("Code").fill(code() as string);
@@ -44,7 +41,7 @@ test("with nothing but the quickstart, somebody new gets from no account to a bi
   // 4. Send a request, as it is on the page
   await page.goto(`${server.url}/docs/quickstart`);
   const command = await page.getByRole("tabpanel", { name: "curl" }).locator("pre").innerText();
-  // The address that the page shows is the one that the server is told it has.
+  // The page shows the address that the server is configured with.
   expect(command).toContain(`${server.url.replace("127.0.0.1", "localhost")}/v1/chat/completions`);
   const { stdout } = spawnSync("bash", ["-c", command], { encoding: "utf8", env: { ...process.env, QUOTA_API_KEY: key } });
   const answer = JSON.parse(stdout);

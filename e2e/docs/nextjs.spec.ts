@@ -11,7 +11,7 @@ import { makeClient, makePerson, originOf } from "../oauth.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-test("with nothing but the page about Next.js, an existing app gets a Connect Wallet button and bills a request", async ({
+test("by the page about Next.js alone, an existing app gets a Connect Wallet button and bills a request", async ({
   page,
   postgresServer: server,
 }) => {
@@ -27,7 +27,7 @@ test("with nothing but the page about Next.js, an existing app gets a Connect Wa
     await existingApp(folder);
     const manual = await readFile(path.join(root, "docs/site/nextjs.md"), "utf8");
     await installAsWritten(manual, folder);
-    // The files of the page, as they stand there.
+    // The files as shown on the page.
     const files = filesOf(manual);
     expect([...files.keys()]).toEqual([".env.local", "proxy.ts", "app/wallet.tsx", "app/page.tsx", "app/api/chat/route.ts"]);
     for (const [name, text] of files) {
@@ -75,7 +75,7 @@ test("with nothing but the page about Next.js, an existing app gets a Connect Wa
   }
 });
 
-/** What was there before: an app with a page, and a sign-in that knows one person. */
+/** The app before: a page, and a sign-in for one user. */
 async function existingApp(folder: string): Promise<void> {
   const files = {
     "package.json": JSON.stringify({ name: "existing-app", private: true, type: "module" }),

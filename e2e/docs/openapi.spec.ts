@@ -18,7 +18,7 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 type Any = any;
 type Request = Call & { path: string };
 
-test("openapi.json is valid to Redocly and to Scalar, without a warning that matters", async ({ postgresServer }, info) => {
+test("openapi.json is valid to Redocly and to Scalar, without warnings other than the listed ones", async ({ postgresServer }, info) => {
   const { text, json } = await call(postgresServer, "/v1/openapi.json");
   expect(json.openapi).toBe("3.1.0");
 
@@ -27,12 +27,12 @@ test("openapi.json is valid to Redocly and to Scalar, without a warning that mat
 
   const file = info.outputPath("openapi.json");
   writeFileSync(file, text);
-  // Models are public and have no way to fail; a server under test is on localhost.
+  // The models endpoint is public and has no errors; a server under test is on localhost.
   const skipped = ["operation-4xx-response", "no-server-example.com"].map((rule) => `--skip-rule=${rule}`);
   const redocly = spawnSync(
     process.execPath,
     [path.join(root, "node_modules/@redocly/cli/bin/cli.js"), "lint", file, "--format=json", "--extends=recommended", ...skipped],
-    // It neither reports home nor looks for a newer version of itself.
+    // Without telemetry and without looking for a newer version.
     { encoding: "utf8", env: { ...process.env, REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "true" } },
   );
   const report = JSON.parse(redocly.stdout.slice(redocly.stdout.indexOf("{"), redocly.stdout.lastIndexOf("}") + 1));
@@ -70,14 +70,14 @@ test("every documented operation answers as documented: each status, each field"
       }
       const seen = new Set<string>();
       const statuses = new Set<number>();
-      // `call` holds each answer to openapi.json.
+      // `call` checks each answer against openapi.json.
       for (const request of good) {
         const answer = await call(server, request.path, { method: method.toUpperCase(), ...request });
         expect(answer.status, `${name}: ${answer.text}`).toBe(200);
         statuses.add(200);
         see(schemaOf(operation, 200), answer.json, "", seen);
       }
-      // A field that is documented comes at least once.
+      // Each documented field occurs at least once.
       const fields = fieldsOf(schemaOf(operation, 200), "");
       missing.push(...fields.filter((field) => !seen.has(field)).map((field) => `${name}: 200 never had ${field}`));
 
@@ -106,7 +106,7 @@ test("429 of every operation is as documented", async ({ start }) => {
   }
 });
 
-/** Statuses that need a provider or a server in trouble: upstream-errors, streams, crash and http have them, and 429 is below. */
+/** Statuses of failing providers or servers: upstream-errors, streams, crash and http test them; a test below has 429. */
 const ELSEWHERE = new Set(["429", "500", "502", "503", "504", "4XX"]);
 
 type Scene = {
@@ -127,7 +127,7 @@ async function prepare(server: Pick<PostgresServer, "url" | "db">, world: World,
   const { token } = await makeToken(server.db, world.link, { scope: "credits.read credits.spend email" });
   const { token: scopeless } = await makeToken(server.db, world.link, { scope: "openid" });
   const testKey = await makeKey(server.db, world.app.id, "test");
-  // An endpoint with a delivery that was attempted, and one to be removed.
+  // An endpoint with an attempted delivery, and an endpoint to delete.
   const byKey = { key: world.key.secret };
   const subscription = { url: `${receiver}/hook`, events: ["user.connected"] };
   const [hook, spare, off] = await Promise.all([1, 2, 3].map(() => call(server, "/v1/webhooks", { ...byKey, body: subscription })));
@@ -172,7 +172,7 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
     "GET /v1/models/{id}": [{ path: "/v1/models/gpt-4o-mini" }],
     "GET /v1/users": [{ path: "/v1/users", ...byKey }],
     "GET /v1/users/{external_user_id}": [{ path: `/v1/users/${id}`, ...byKey }],
-    // The sandbox, so that the link is there for the others.
+    // In the sandbox, so that the link stays for the other requests.
     "DELETE /v1/users/{external_user_id}/link": [{ path: `/v1/users/${id}/link`, key: testKey }],
     "GET /v1/balance": [
       { path: "/v1/balance", ...as },
@@ -203,7 +203,7 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
   };
 }
 
-/** Requests that meet each documented refusal of an operation. */
+/** Requests that get each documented error of an operation. */
 function failures(name: string, operation: Any, good: Request, { webhooks, world, token, scopeless, paused, poor }: Scene): Request[] {
   if (operation.security.length === 0) return name.includes("{id}") ? [{ path: "/v1/models/no-such-model" }] : [];
   const { user: _user, ...withoutUser } = good;
@@ -212,14 +212,14 @@ function failures(name: string, operation: Any, good: Request, { webhooks, world
   const requests: Request[] = [];
   if (known.includes("401")) requests.push({ ...good, key: "sk-quota-wrong" });
   if (known.includes("403")) {
-    // A token that lacks the scope, or one at all where only keys are let in.
+    // A token without the scope, or any token where only keys are accepted.
     requests.push({ ...withoutUser, key: operation.security.some((way: Any) => "accessToken" in way) ? scopeless : token });
   }
   if (known.includes("404")) {
     const gone = { path: filled(name.split(" ")[1] as string, "nobody-here"), headers: fresh(), body: named(good.body) };
     if (takesUser) requests.push({ ...good, key: world.key.secret, user: "nobody-here" });
     else if (name.includes("{") || good.body !== undefined) requests.push({ ...good, ...gone, key: world.key.secret });
-    // Else it is for those who paused the app.
+    // Otherwise 403 is for a paused app.
     else requests.push({ ...withoutUser, key: paused });
   }
   if (known.includes("400")) {
@@ -257,7 +257,7 @@ function fresh(): Record<string, string> {
   return { "idempotency-key": crypto.randomUUID() };
 }
 
-/** A field of a body with another value than before. */
+/** The body with another value in one field. */
 function another(body: object): object {
   if ("package_id" in body) return { package_id: "another" };
   if ("amount" in body) return { amount: 11 };
@@ -273,7 +273,7 @@ function filled(template: string, id = "gone"): string {
   return template.replaceAll(/\{\w+\}/g, id);
 }
 
-/** Notes which documented fields a value has. */
+/** Records which documented fields a value has. */
 function see(schema: Any, value: Any, at: string, seen: Set<string>): void {
   for (const form of schema?.anyOf ?? schema?.oneOf ?? [schema]) {
     if (Array.isArray(value)) for (const item of value) see(form?.items, item, `${at}[]`, seen);
@@ -294,7 +294,7 @@ function fieldsOf(schema: Any, at: string): string[] {
   ]);
 }
 
-/** What src/app/v1 exports, as `METHOD /v1/template`; openapi.json itself is no operation. */
+/** The handlers that src/app/v1 exports, as `METHOD /v1/template`; openapi.json itself is no operation. */
 async function doors(): Promise<string[]> {
   const folder = path.join(root, "src/app/v1");
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => path.basename(file) === "route.ts");

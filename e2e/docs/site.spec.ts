@@ -18,7 +18,7 @@ test("no link and no anchor is broken, starting from the landing page", async ({
     const response = await fetch(url + path, { redirect: "manual", headers: { accept: "text/html,*/*" } });
     const html = response.headers.get("content-type")?.includes("text/html") ? withoutScripts(await response.text()) : "";
     seen.set(path, { ids: new Set([...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => decoded(id as string))), from });
-    // Whoever is not signed in is asked to; that is an answer.
+    // A redirect to signing in is an answer.
     const moved = response.headers.get("location");
     if (response.status >= 400 || (moved !== null && !moved.includes("/sign-in")))
       broken.push(`${path} is ${response.status}, linked from ${from}`);
@@ -38,7 +38,7 @@ test("no link and no anchor is broken, starting from the landing page", async ({
     if (!seen.get(path)?.ids.has(anchor)) broken.push(`${path}#${anchor} is no place, linked from ${from}`);
   }
   expect(broken).toEqual([]);
-  // It has been everywhere.
+  // Every page was visited.
   expect(pages.filter((path) => !seen.has(path))).toEqual([]);
   for (const code of Object.keys(errorTable)) expect(seen.get("/docs/errors")?.ids.has(code), code).toBe(true);
 });
@@ -72,7 +72,7 @@ test("pages fit a narrow screen", async ({ browser, simulatedServer: { url } }) 
   await context.close();
 });
 
-test("the landing page has all three readers on its first screen", async ({ browser, simulatedServer: { url } }) => {
+test("the landing page addresses users, developers and operators on its first screen", async ({ browser, simulatedServer: { url } }) => {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
   const page = await context.newPage();
   await page.goto(url);
@@ -87,7 +87,7 @@ test("the first page is under 150 kB of JavaScript, its largest paint under a se
     ["/", 150],
     ["/docs/quickstart", 170],
   ] as const) {
-    // The server has been asked once; a visitor's browser has not.
+    // The server has rendered the page once; the browser has no cache.
     await (await fetch(url + path)).text();
     const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
     const page = await context.newPage();
@@ -108,7 +108,7 @@ test("the first page is under 150 kB of JavaScript, its largest paint under a se
   }
 });
 
-test("search finds a section by a word in it, and leads there by the keyboard", async ({ page, simulatedServer: { url } }) => {
+test("search finds a section by a word in it, and leads there by keyboard", async ({ page, simulatedServer: { url } }) => {
   await page.goto(`${url}/docs`);
   await expect(page.getByRole("button", { name: "Search" })).toBeEnabled();
   await page.keyboard.press("/");
@@ -125,7 +125,7 @@ test("search finds a section by a word in it, and leads there by the keyboard", 
   await expect(page.getByText("Nothing about “zzzz”.")).toBeVisible();
 });
 
-test("the API reference sends a request with a sandbox key, and with no other", async ({ page, simulatedServer }) => {
+test("the API reference sends requests with a sandbox key only", async ({ page, simulatedServer }) => {
   const { url, demo } = simulatedServer;
   await page.goto(`${url}/docs/api`);
   await page.getByRole("button", { name: "Try it: Create a chat completion" }).click();
@@ -142,7 +142,7 @@ test("the API reference sends a request with a sandbox key, and with no other", 
   await form.getByRole("button", { name: "Send POST" }).click();
   await expect(form.getByText("Status 200")).toBeVisible();
   await expect(form.getByRole("region", { name: "The answer" })).toContainText('"credits_used"');
-  // What was just done is in the usage, without a name to write first.
+  // The request is in the usage, without a filter.
   await page.getByRole("button", { name: "Try it: Read usage" }).click();
   const usage = page.getByRole("region", { name: "Try it: Read usage" });
   await usage.getByRole("button", { name: "Send GET" }).click();
@@ -160,7 +160,7 @@ function decoded(html: string): string {
   return html.replaceAll("&amp;", "&").replaceAll("&#x27;", "'").replaceAll("&quot;", '"');
 }
 
-/** Bytes of JavaScript as they went over the wire. */
+/** Bytes of JavaScript as transferred. */
 async function transferredScripts(page: Page): Promise<{ bytes(): number }> {
   const session = await page.context().newCDPSession(page);
   await session.send("Network.enable");

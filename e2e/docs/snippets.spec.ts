@@ -13,16 +13,15 @@ import { installAsWritten } from "../install.ts";
 import { codeFor, makePerson, originOf, redeem } from "../oauth.ts";
 
 /**
- * Every snippet of the documentation runs here as a reader would copy it, against the
- * built server: shell through bash, JavaScript through node. What stands behind a fence
- * says what is special about it:
+ * Every snippet of the documentation runs here as a reader would copy it, against the built server:
+ * shell through bash, JavaScript through node. Words after a fence's language are instructions:
  *
- * - `answer`: the JSON answer of the snippet before; its fields and their types have to be those.
- * - `status=402`: the snippet gets this status; without it, a success.
- * - `setup`: sets something up that the test has already; not run.
+ * - `answer`: the JSON answer of the snippet before; its fields and their types have to match.
+ * - `status=402`: the snippet gets this status; by default a success.
+ * - `setup`: sets up what the test has set up already; not run.
  * - `app`: a file of an app, run by nextjs.spec.ts.
- * - `verify`: checks a webhook's signature, in one language of five.
- * - `skip="why"`: not run, for this reason; a test of its own shows it.
+ * - `verify`: checks a webhook's signature, in one of five languages.
+ * - `skip="why"`: not run, for this reason; another test covers it.
  */
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = path.join(root, "docs/site");
@@ -43,7 +42,7 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
       });
   if (run.length === 0) continue;
   const name = `the snippets of ${file} do what they say`;
-  // Buying credits needs the sandbox checkout, which stands where no provider does.
+  // Buying credits needs the sandbox checkout, which is closed where a provider is configured.
   if (file === "credits.md") test(name, ({ simulatedServer }) => read(simulatedServer, demoEnvironment(simulatedServer)));
   else test(name, async ({ postgresServer }) => read(postgresServer, await readersEnvironment(postgresServer, file)));
 
@@ -54,7 +53,7 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
     try {
       if (run.some(({ text }) => text.includes('"@usequota/core"')))
         await installAsWritten(readFileSync(path.join(folder, "sdk.md"), "utf8"), place);
-      // As after `npm install`.
+      // The state after `npm install`.
       await mkdir(path.join(place, "node_modules/@anthropic-ai"), { recursive: true });
       for (const name of ["openai", "@anthropic-ai/sdk"])
         await symlink(path.join(root, "node_modules", name), path.join(place, "node_modules", name), "junction");
@@ -75,7 +74,7 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
   }
 }
 
-/** How each language is run, and a program around the page's function that says whether it accepts a delivery. */
+/** How to run each language, and a program around the page's function that prints whether it accepts a delivery. */
 const LANGUAGES: Record<
   string,
   { command: string[]; version: string; file: string; program: string; source: string; more?: Record<string, string> }
@@ -140,7 +139,7 @@ test.describe("a webhook's signature", () => {
   const body = reference("Body");
   const signature = reference("Signature");
 
-  test("the page's reference values are what the server signs", () => {
+  test("the page's reference values are the server's signatures", () => {
     const headers = signatureHeaders([secret], { id: "evt_1", timestampSeconds: 0, body });
     expect(headers["x-quota-signature"]).toBe(signature);
   });
@@ -178,12 +177,12 @@ test.describe("a webhook's signature", () => {
   }
 });
 
-test("the SDK reference is what the packages say of themselves", async () => {
+test("the SDK reference is generated from the packages' doc comments", async () => {
   // `npm run sdk:reference` writes it.
   expect(readFileSync(sdkReference, "utf8")).toBe(sdkMarkdown());
 });
 
-test("every page has been read by the test above, and says in Markdown what it says in HTML", async ({ postgresServer }) => {
+test("the test above reads every page, and a page's Markdown has the text of its HTML", async ({ postgresServer }) => {
   const { slugs } = await import("../../src/app/docs/_content/book.ts");
   expect((await readdir(folder)).sort()).toEqual(slugs.map((slug) => `${slug}.md`).sort());
   const list = await (await fetch(`${postgresServer.url}/llms.txt`)).text();
@@ -216,7 +215,7 @@ function snippetsOf(markdown: string): Snippet[] {
   return snippets;
 }
 
-/** What a reader has when they come to a page: keys, a linked user, and for some pages a code or tokens. */
+/** The environment of a reader at a page: keys, a linked user, and for some pages a code or tokens. */
 async function readersEnvironment(server: PostgresServer, file: string): Promise<Record<string, string>> {
   const { demo, db } = server;
   const app = await db.prisma.app.findUniqueOrThrow({ where: { clientId: demo.app.client_id } });
@@ -280,7 +279,7 @@ function run(command: string, args: string[], cwd: string, env: Record<string, s
   });
 }
 
-/** What an answer of /v1 says about how it went; curl ends well whatever the status was. */
+/** The status of an answer of /v1 from its body; curl succeeds for any status. */
 function statusOf(output: string): number {
   const head = /^HTTP\/1\.1 (\d+)/.exec(output);
   if (head !== null) return Number(head[1]);
@@ -298,7 +297,7 @@ const statusByCode: Record<string, number> = {};
 for (const [code, row] of Object.entries((await import("../../src/server/platform/errors.ts")).errorTable)) statusByCode[code] = row.status;
 statusByCode.rate_limit_exceeded = 429;
 
-/** Two values with the same fields, of the same types; texts and numbers may differ. */
+/** Expects the same fields of the same types in two values; texts and numbers may differ. */
 function expectAlike(example: unknown, value: unknown, what: string): void {
   expect(shape(value), what).toEqual(shape(example));
 }

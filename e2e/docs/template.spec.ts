@@ -10,7 +10,7 @@ import { appOfTemplate, buildAndServe, changeConfig, writeFiles } from "../templ
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The files that the page about Next.js has its readers write. */
+/** The files that a reader of the Next.js page writes. */
 async function filesOfPage(settings: Record<string, string>): Promise<Map<string, string>> {
   const manual = await readFile(path.join(root, "docs/site/nextjs.md"), "utf8");
   const files = new Map<string, string>();
@@ -25,7 +25,7 @@ async function filesOfPage(settings: Record<string, string>): Promise<Map<string
   return files;
 }
 
-/** A sign-in that a browser has when it has the cookie `person`. */
+/** A sign-in: a browser with the cookie `person` is that user. */
 const SESSION = `import { cookies } from "next/headers";
 
 export async function getSession(request?: Request): Promise<{ userId: string } | null> {
@@ -36,7 +36,7 @@ export async function getSession(request?: Request): Promise<{ userId: string } 
 `;
 
 for (const base of ["", "/shop"]) {
-  test(`the app that create-next-app writes, with cacheComponents${base === "" ? "" : " and a basePath"}, builds with the page's files, and a wallet is connected and shown, for its person alone`, async ({
+  test(`the app that create-next-app writes, with cacheComponents${base === "" ? "" : " and a basePath"}, builds with the page's files, and a wallet is connected and shown to its user only`, async ({
     page,
     browser,
     postgresServer: server,
@@ -62,7 +62,7 @@ for (const base of ["", "/shop"]) {
           "sk-quota-your-api-key": client.key,
         }),
       );
-      // A second page, which is for people with a wallet only, and another that a session knows Next does not see.
+      // A page for users with a wallet, and one whose session Next does not see.
       await writeFiles(folder, [
         [
           "app/members/page.tsx",
@@ -93,11 +93,11 @@ export default function Page() {
         ],
       ]);
       app = await buildAndServe(folder, port);
-      // Static around the wallet, which comes with each request.
+      // Prerendered around the wallet, which is rendered for each request.
       for (const route of ["/", "/members", "/fixed"]) expect(app.output()).toMatch(new RegExp(`[◐⨯] ${route}(?:\\s|$)`, "m"));
 
       await page.context().addCookies([{ name: "person", value: "ada", domain: "localhost", path: "/" }]);
-      // Who has no wallet is sent to connect one, and comes back to where they wanted to be.
+      // A user without a wallet is redirected to connect one, and back to the page.
       await page.goto(`${origin}${base}/members`);
       await page.getByLabel("Email").fill(person.email);
       await page.getByLabel("Password").fill(person.password);
@@ -115,7 +115,7 @@ export default function Page() {
       const answer = await page.request.post(`${origin}${base}/api/chat`, { data: { messages: [{ role: "user", content: "Hello!" }] } });
       expect([answer.status(), (await answer.text()).length > 0]).toEqual([200, true]);
 
-      // Disconnecting and connecting by the button, from a page with a query.
+      // Disconnecting and connecting by the button, on a page with a query.
       await page.goto(`${origin}${base || "/"}?tab=2`);
       await page.getByRole("button", { name: "Disconnect" }).click();
       await page.getByRole("button", { name: "Yes, disconnect" }).click();
@@ -125,7 +125,7 @@ export default function Page() {
       await expect(page.getByRole("button", { name: "Disconnect" })).toBeVisible();
       expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId, externalUserId: "ada" } })).toBe(1);
 
-      // Somebody else, without a session, gets the same page without the wallet.
+      // A visitor without a session gets the same page without the wallet.
       const stranger = await browser.newContext();
       const theirs = await stranger.newPage();
       await theirs.goto(`${origin}${base || "/"}`);

@@ -8,7 +8,7 @@ import { type Client, makeClient, makePerson, originOf, type Person, Visitor } f
 
 const APP = "http://localhost:4000";
 
-/** An app with the SDK's middleware, and one browser that visits it as whoever `user` says. */
+/** An app with the SDK's middleware, and a browser that visits it as the user `user`. */
 async function app(server: PostgresServer, options: { anonymous?: boolean; client?: Client; serverUrl?: string } = {}) {
   const client = options.client ?? (await makeClient(server.db, { redirectUris: [`${APP}/api/quota/callback`] }));
   const config = {
@@ -49,7 +49,7 @@ async function app(server: PostgresServer, options: { anonymous?: boolean; clien
   return { client, config, browser };
 }
 
-/** Where Quota sends a person back to, after they said yes. */
+/** The address to which Quota returns after consent. */
 async function consented(server: PostgresServer, person: Person, location: string): Promise<URL> {
   const visitor = new Visitor(server);
   await visitor.signIn(person);
@@ -59,7 +59,7 @@ async function consented(server: PostgresServer, person: Person, location: strin
 const errorOf = (location: string) => new URL(location).searchParams.get("quota_error");
 const json = (response: Response) => response.json() as Promise<Record<string, never>>;
 
-test("a callback is taken only with the state that began in this browser, and only once", async ({ postgresServer: server }) => {
+test("a callback is accepted only with a state that this browser began, and only once", async ({ postgresServer: server }) => {
   const { browser } = await app(server);
   const [victim, attacker] = [browser(), browser()];
   const person = await makePerson(server.db);
@@ -73,7 +73,7 @@ test("a callback is taken only with the state that began in this browser, and on
     return url.pathname + url.search;
   };
 
-  // Another browser has no flow of this state, a forged state has no cookie, and a forged cookie no signature.
+  // Another browser has no cookie for this state, a forged state has no cookie, and a forged cookie has no valid signature.
   expect(errorOf((await attacker.visit(callback(), { user: "ada" })).location)).toBe("invalid_state");
   expect(errorOf((await victim.visit(callback({ state: `${back.searchParams.get("state")}x` }), { user: "ada" })).location)).toBe(
     "invalid_state",
@@ -85,7 +85,7 @@ test("a callback is taken only with the state that began in this browser, and on
     value.replace(/^./, (first) => (first === "x" ? "y" : "x")),
   );
   expect(errorOf((await forged.visit(callback(), { user: "ada" })).location)).toBe("invalid_state");
-  // A cookie of one state does not serve another.
+  // A cookie of another state is not accepted.
   const swapped = browser();
   swapped.cookies.set("quota_flow_another", value);
   expect(errorOf((await swapped.visit(callback({ state: "another" }), { user: "ada" })).location)).toBe("invalid_state");
@@ -94,7 +94,7 @@ test("a callback is taken only with the state that began in this browser, and on
   const done = await victim.visit(callback(), { user: "ada" });
   expect([done.status, done.location]).toEqual([303, `${APP}/chat`]);
   expect([...victim.cookies.keys()]).toEqual(["external_user_id"]);
-  // The same address again: the browser has forgotten the flow, and whoever kept its cookie meets a used code.
+  // The same address again: the cookie was deleted, and with a copy of it the code was used already.
   expect(errorOf((await victim.visit(callback(), { user: "ada" })).location)).toBe("invalid_state");
   const replayed = browser();
   for (const [each, text] of kept) replayed.cookies.set(each, text);
@@ -102,7 +102,7 @@ test("a callback is taken only with the state that began in this browser, and on
   expect(replayed.cookies.has("external_user_id")).toBe(false);
 });
 
-test("an answer of another issuer, of another person, or without a code links nobody", async ({ postgresServer: server }) => {
+test("a callback from another issuer, for another user, or without a code makes no link", async ({ postgresServer: server }) => {
   const { browser, client } = await app(server);
   const person = await makePerson(server.db);
   for (const [over, user, problem] of [
@@ -126,7 +126,7 @@ test("an answer of another issuer, of another person, or without a code links no
   expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
 });
 
-test("between containers the app asks Quota at its own address, and only the public one is taken for the issuer", async ({
+test("between containers the app sends requests to serverUrl, and accepts only the public address as issuer", async ({
   postgresServer: server,
 }) => {
   const asked: string[] = [];
@@ -194,13 +194,13 @@ test("return_to never leads to another site", async ({ postgresServer: server })
     expect([wanted, returnTo]).toEqual([wanted, expected]);
     expect(new URL(returnTo, APP).origin).toBe(APP);
   }
-  // And where a person really ends.
+  // The redirect after the callback.
   const begun = await tab.visit("/api/quota/authorize?return_to=https://evil.example/", { user: "ada" });
   const back = await consented(server, person, begun.location);
   expect((await tab.visit(back.pathname + back.search, { user: "ada" })).location).toBe(`${APP}/`);
 });
 
-test("another person's external_user_id cookie, forged or stolen, opens no wallet", async ({ postgresServer: server }) => {
+test("another user's external_user_id cookie, forged or stolen, opens no wallet", async ({ postgresServer: server }) => {
   const { browser, client, config } = await app(server);
   const connect = async (user: string) => {
     const tab = browser();
@@ -215,7 +215,7 @@ test("another person's external_user_id cookie, forged or stolen, opens no walle
     user: { externalUserId: "ada", email: ada.person.email, balance: 1_000_000 },
   });
 
-  // Bob with Ada's own, untouched cookie: the app's session says who he is.
+  // Bob with Ada's valid cookie: the app's session decides.
   const bob = browser();
   bob.cookies.set("external_user_id", ada.cookie);
   expect((await bob.visit("/api/quota/me", { user: "bob" })).status).toBe(401);
@@ -224,7 +224,7 @@ test("another person's external_user_id cookie, forged or stolen, opens no walle
   bob.cookies.set("external_user_id", ada.cookie);
   expect(await json((await bob.post("/api/quota/disconnect", { user: "bob" })).response)).toEqual({ success: true });
   expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId, externalUserId: "ada" } })).toBe(1);
-  // On its way to a page the cookie is taken out of the request.
+  // The middleware removes the cookie from requests for pages.
   bob.cookies.set("external_user_id", ada.cookie);
   bob.cookies.set("theme", "dark");
   const passed = await bob.visit("/", { user: "bob" });
@@ -232,7 +232,7 @@ test("another person's external_user_id cookie, forged or stolen, opens no walle
   expect(passed.headers.get("x-middleware-request-cookie")).toBe("theme=dark");
   expect(bob.cookies.has("external_user_id")).toBe(false);
 
-  // Where the app has no sessions, the cookie's signature decides.
+  // In an app without sessions, the cookie's signature decides.
   const anonymous = await app(server, { anonymous: true, client });
   const other = await makeClient(server.db);
   const own = createQuotaRouteHandlers({ ...config, getExternalUserId: undefined, clientId: other.clientId });
@@ -255,7 +255,7 @@ test("another person's external_user_id cookie, forged or stolen, opens no walle
   expect((await own.me(request)).status, "a signature made for another app").toBe(401);
 });
 
-test("other sites cannot log out, disconnect or buy for a person", async ({ postgresServer: server }) => {
+test("other sites cannot log out, disconnect or buy for a user", async ({ postgresServer: server }) => {
   const { browser } = await app(server);
   const tab = browser();
   for (const path of ["logout", "disconnect", "checkout"]) {
@@ -264,7 +264,7 @@ test("other sites cannot log out, disconnect or buy for a person", async ({ post
       { origin: "null" },
       { "sec-fetch-site": "cross-site" },
       { "sec-fetch-site": "same-site" },
-      // A program can say anything of its origin; a browser says what it knows beside it.
+      // A program can forge Origin; a browser also sends Sec-Fetch-Site.
       { "sec-fetch-site": "cross-site", origin: APP },
       {},
     ]) {
@@ -275,7 +275,7 @@ test("other sites cannot log out, disconnect or buy for a person", async ({ post
   }
 });
 
-test("without a function for ids, people are known by the cookie; logging out keeps the link, disconnecting ends it", async ({
+test("without getExternalUserId, the cookie names the user; logging out keeps the link, disconnecting ends it", async ({
   postgresServer: server,
 }) => {
   const { browser, client } = await app(server, { anonymous: true });
@@ -300,7 +300,7 @@ test("without a function for ids, people are known by the cookie; logging out ke
   expect(await server.db.prisma.linkedUser.count({ where: { appId: client.appId } })).toBe(0);
 });
 
-test("many unfinished attempts do not pile up, and two tabs do not disturb each other", async ({ postgresServer: server }) => {
+test("unfinished attempts are bounded, and attempts in two tabs both complete", async ({ postgresServer: server }) => {
   const { browser } = await app(server);
   const tab = browser();
   const person = await makePerson(server.db);
@@ -317,13 +317,13 @@ test("many unfinished attempts do not pile up, and two tabs do not disturb each 
   expect([...tab.cookies.keys()].filter((name) => name.startsWith("quota_flow_"))).toHaveLength(2);
 });
 
-test("who is not signed in to the app is sent to sign in there first", async ({ postgresServer: server }) => {
+test("a visitor who is not signed in to the app is redirected to its sign-in first", async ({ postgresServer: server }) => {
   const { browser } = await app(server);
   const sent = await browser().visit("/api/quota/authorize?return_to=/chat");
   expect([sent.status, sent.location]).toEqual([303, `${APP}/?return_to=%2Fchat`]);
 });
 
-test("a function for ids that throws means nobody, and the site stays up", async ({ postgresServer: server }) => {
+test("an error of getExternalUserId counts as no user, and pages still render", async ({ postgresServer: server }) => {
   const { config } = await app(server);
   const silent = console.error;
   const said: unknown[] = [];
@@ -345,7 +345,7 @@ test("a function for ids that throws means nobody, and the site stays up", async
   }
 });
 
-test("packages and checkout are asked for as the person, who comes back to the app", async () => {
+test("packages and checkout are requested for the user, who returns to the app", async () => {
   const seen: { path: string | undefined; user: string | undefined; body: string }[] = [];
   const quota = createServer(async (request, response) => {
     let body = "";

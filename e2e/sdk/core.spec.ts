@@ -11,7 +11,7 @@ import { arrange, settled } from "../world.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** An address of its own: a page without one has no Web Crypto. */
+/** A page with an address, because Web Crypto needs a secure context. */
 async function emptyPage(): Promise<{ url: string; close(): void }> {
   const server = createServer((_request, response) => void response.setHeader("content-type", "text/html").end("<title>Core</title>"));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -48,7 +48,7 @@ test("core's own tests hold in a browser", async ({ page }) => {
   expect(results.length).toBeGreaterThan(20);
 });
 
-test("with an API key, every method does at the server what it says", async ({ postgresServer: server }) => {
+test("with an API key, every method has its documented effect at the server", async ({ postgresServer: server }) => {
   const world = await arrange(server.db, { externalUserId: "Élodie 🦊", developerBalance: 500n });
   const quota = new QuotaClient({ apiKey: world.key.secret, baseUrl: server.url });
   expect((await quota.listModels()).data.map(({ id }) => id)).toContain("gpt-4o-mini");
@@ -65,7 +65,7 @@ test("with an API key, every method does at the server what it says", async ({ p
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
   expect(text).not.toBe("");
   expect(stream.quota?.balance_after).toBe(Number(await world.balance()));
-  // Left in the middle: the server notices, and holds nothing back.
+  // After breaking off a stream, the server notices and keeps no hold.
   for await (const _ of await quota.createChatCompletion({ ...request, stream: true }, { externalUserId: "Élodie 🦊" })) break;
   await settled(server.db, world);
 
@@ -82,7 +82,7 @@ test("with an API key, every method does at the server what it says", async ({ p
   await expect(quota.getUser("Élodie 🦊")).rejects.toThrow(NotFoundError);
 });
 
-test("with a person's tokens: exchanged, renewed once, and good for a stream in a browser of another site", async ({
+test("a user's tokens are exchanged, renewed once, and work for a stream in a browser on another site", async ({
   page,
   postgresServer: server,
 }) => {
@@ -135,7 +135,7 @@ test("an API key or client secret given to a client in a browser is refused", as
   expect(made).toEqual(["QuotaError", "QuotaError", "https://api.usequota.ai"]);
 });
 
-test("core is under 8 kB, minified and gzipped, and what is not used is not in it", async () => {
+test("core is under 8 kB, minified and gzipped, and unused parts are left out of a bundle", async () => {
   const size = async (contents: string) => {
     const { outputFiles } = await build({
       stdin: { contents, resolveDir: `${root}packages/core/dist` },

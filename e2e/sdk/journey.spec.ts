@@ -12,7 +12,7 @@ import { type Client, makeClient, makePerson, originOf, type Person } from "../o
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The example, as an app of its own beside the server. */
+/** The example app, on a server of its own. */
 type Example = { url: string; client: Client; output(): string };
 
 const test = base.extend<object, { example: Example }>({
@@ -49,7 +49,7 @@ const test = base.extend<object, { example: Example }>({
   ],
 });
 
-/** Waits until it answers; what it has written since. */
+/** Waits until the app answers; returns a function for its output. */
 async function listening(child: ChildProcess, url: string): Promise<() => string> {
   let output = "";
   child.stdout?.on("data", (text) => {
@@ -95,7 +95,7 @@ async function ask(page: Page, question: string): Promise<void> {
 
 const balanceOn = async (page: Page) => Number((await page.getByText(/^\$\d+\.\d{6}$/).innerText()).slice(1));
 
-test("from Connect Wallet to a falling balance, the limit, more of it, and goodbye; webhooks tell the app of it", async ({
+test("a user connects, spends, reaches the limit, raises it and disconnects; webhooks report it to the app", async ({
   page,
   postgresServer: server,
   example,
@@ -114,7 +114,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
   const after = await balanceOn(page);
   await page.getByLabel("Model").selectOption("gpt-4o");
 
-  // The limit ends it, whatever an answer of the fake provider costs.
+  // The limit ends it, whatever the fake provider's answers cost.
   const stopped = page.getByRole("heading", { name: "You reached your monthly limit for this app" });
   const sent = page.getByRole("button", { name: "Send" });
   for (let question = 0; question < 60 && !(await stopped.isVisible()); question++) {
@@ -126,7 +126,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
   expect(await balanceOn(page)).toBeGreaterThanOrEqual(1.99);
   const waiting = page.getByText("Not answered yet:");
   await expect(waiting).toHaveCount(1);
-  // However long the conversation is, the page around it does not scroll.
+  // A long conversation does not scroll the page around it.
   expect(await page.evaluate(() => document.documentElement.scrollHeight <= window.innerHeight)).toBe(true);
 
   await test.step("the question survives a reload, and is sent again after the limit was raised", async () => {
@@ -139,7 +139,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
     await wallet.getByRole("button", { name: "Save limit" }).click();
     await expect(wallet.getByText("of $1.00 this month")).toBeVisible();
     await wallet.close();
-    // What a browser tells a page when its tab is in front again.
+    // The event of a tab that is shown again.
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await expect(waiting).toHaveCount(0);
     await expect(stopped).toHaveCount(0);
@@ -164,7 +164,7 @@ test("from Connect Wallet to a falling balance, the limit, more of it, and goodb
   });
 });
 
-test("saying no shares nothing, and a webhook that nobody signed is refused", async ({ page, postgresServer: server, example }) => {
+test("denying consent shares nothing, and an unsigned webhook is refused", async ({ page, postgresServer: server, example }) => {
   const person = await makePerson(server.db);
   await enter(page, example, "Bob");
   await page.getByRole("button", { name: "Connect Wallet" }).click();
@@ -181,7 +181,7 @@ test("saying no shares nothing, and a webhook that nobody signed is refused", as
   expect(forged.status).toBe(400);
 });
 
-test("out of credits: the person tops up, comes back, and the question that waited is answered; then they stop one, and disconnect elsewhere", async ({
+test("a user without credits tops up, returns, and the waiting question is answered; then the user stops an answer, and disconnects at Quota", async ({
   page,
   postgresServer: server,
   upstream,
@@ -216,7 +216,7 @@ test("out of credits: the person tops up, comes back, and the question that wait
     await expect(page.getByText("It begins")).toBeVisible();
     await page.getByRole("button", { name: "Stop" }).click();
     expect(await (await answer.next()).ended).toBe("aborted");
-    // What follows has the marker in its history.
+    // Later requests have the marker in their history.
     answer[Symbol.dispose]();
     await ask(page, "And a short one?");
     await expect(page.getByText("And a short one?", { exact: true })).toBeVisible();

@@ -21,7 +21,7 @@ const test = base.extend<object, { tarballs: { core: string; nextjs: string; fol
     // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture needs from this pattern, and takes no other for none.
     async ({}, use) => {
       await mkdir(path.join(root, "test-results"), { recursive: true });
-      // Within the repository, so that a project there finds Next.js and React as an app would find its own.
+      // Within the repository, so that projects there find Next.js and React in a parent folder.
       const folder = await mkdtemp(path.join(root, "test-results/packed-"));
       await use({ ...packPackages(folder), folder });
       await rm(folder, { recursive: true, force: true });
@@ -36,20 +36,20 @@ async function project(tarballs: { core: string; nextjs: string; folder: string 
   await writeFile(path.join(folder, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }));
   const options = ["--offline", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"];
   await run("npm", ["install", ...options, tarballs.core, tarballs.nextjs], { cwd: folder });
-  // Peers that are no subject of the test.
+  // Peer dependencies, which the test does not cover.
   for (const name of ["next", "react", "react-dom", "typescript", "@types"]) {
     await symlink(bin(name), path.join(folder, "node_modules", name), "junction");
   }
   return folder;
 }
 
-/** The TypeScript of the source document, as it stands there. */
+/** The TypeScript snippets of the source document. */
 async function snippets(): Promise<{ core: string; middleware: string }> {
   const text = await readFile(path.join(root, "../shared/seed/hosted-users.txt"), "utf8");
   const found = text
     .split(/\n(?=import )/)
     .slice(1)
-    // A snippet ends where prose begins again: after the last line that closes a call.
+    // A snippet ends after the last line that closes a call, before the next paragraph.
     .map((part) => part.slice(0, part.lastIndexOf("});", part.search(/\n\n[A-Z]/) === -1 ? undefined : part.search(/\n\n[A-Z]/)) + 3));
   const one = (name: string) => {
     const matching = found.filter((part) => part.includes(name));
@@ -68,15 +68,15 @@ test("publint finds nothing in the packages", async ({ tarballs }) => {
   }
 });
 
-test("are the types wrong: no, for any way to resolve ES modules", async ({ tarballs }) => {
+test("are-the-types-wrong finds nothing, for any resolution of ES modules", async ({ tarballs }) => {
   for (const tarball of [tarballs.core, tarballs.nextjs]) {
-    // It ends with an error when it finds something.
+    // The command exits with an error when it finds a problem.
     const options = ["--profile", "esm-only", "--exclude-entrypoints", "./styles.css", "--no-color"];
     await run(process.execPath, [bin("@arethetypeswrong/cli/dist/index.js"), tarball, ...options]);
   }
 });
 
-test("the packages hold what is needed and nothing else", async ({ tarballs }) => {
+test("the packages contain the needed files and no others", async ({ tarballs }) => {
   for (const [tarball, needed] of [
     [tarballs.core, ["dist/index.js", "dist/index.d.ts", "dist/testing.js"]],
     [tarballs.nextjs, ["dist/index.js", "dist/client.js", "dist/index.d.ts", "dist/styles.css"]],
@@ -95,7 +95,7 @@ test("the documented snippets type-check as they are written, strictly, with bot
   const folder = await project(tarballs);
   await writeFile(path.join(folder, "core.ts"), core);
   await writeFile(path.join(folder, "proxy.ts"), middleware);
-  // The app's own part, which the snippet leaves to it.
+  // The part that the snippet leaves to the app.
   await writeFile(
     path.join(folder, "session.d.ts"),
     'declare function getSession(request: import("next/server.js").NextRequest): Promise<{ userId: string }>;',
@@ -134,7 +134,7 @@ test("the documented snippets type-check as they are written, strictly, with bot
       }),
     );
     const { stdout } = await run(process.execPath, [bin("typescript/bin/tsc"), "-p", folder]).catch((error: { stdout: string }) => error);
-    // Next's own declarations are not checked here.
+    // Errors in Next's own declarations do not count.
     expect(stdout.split("\n").filter((line) => line.includes("error TS") && !/node_modules\/(next|@types|react)/.test(line))).toEqual([]);
   }
 });
@@ -184,7 +184,7 @@ for (const file of ["proxy.ts", "middleware.ts"]) {
       QUOTA_CLIENT_ID: client.clientId,
       QUOTA_CLIENT_SECRET: client.secret,
     } as unknown as NodeJS.ProcessEnv;
-    // Peers are found above, where the bundler may follow them.
+    // Peer dependencies are found in a parent folder, which the bundler may read.
     for (const name of ["next", "react", "react-dom"]) await rm(path.join(folder, "node_modules", name));
     await run(process.execPath, [bin("next/dist/bin/next"), "build"], { cwd: folder, env });
     const app = spawn(process.execPath, [bin("next/dist/bin/next"), "start", "--port", String(port)], { cwd: folder, env, stdio: "pipe" });
@@ -209,7 +209,7 @@ for (const file of ["proxy.ts", "middleware.ts"]) {
       expect([done.status, new URL(done.headers.get("location") as string, origin).href]).toEqual([303, `${origin}/after`]);
       const cookie = done.headers.getSetCookie().find((line) => line.startsWith("external_user_id=")) as string;
       expect(cookie).toMatch(/^external_user_id=ada\..*; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax$/);
-      // A page's getQuotaUser reads the cookie; somebody else's session does not get that far with it.
+      // getQuotaUser on a page reads the cookie; under another user's session the middleware removes it.
       const page = (user: string) => fetch(origin, { headers: { "x-test-user": user, cookie: cookie.split(";")[0] as string } });
       expect(await (await page("ada")).text()).toContain(`${person.email} has`);
       const others = await page("bob");

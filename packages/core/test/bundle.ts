@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-/** The suite and all it needs as one script that sets the global `results`, for runtimes without a module loader of ours. */
+/** The suite and its imports as one script that sets the global `results`, for runtimes without a module loader. */
 export async function bundledSuite(): Promise<string> {
   const { outputFiles } = await build({
     stdin: {
@@ -20,7 +20,7 @@ export async function bundledSuite(): Promise<string> {
     bundle: true,
     format: "iife",
     target: "es2022",
-    // Neither a browser nor an edge runtime has Node's modules: a bundle that wants one fails here.
+    // Neither browsers nor edge runtimes have Node's modules: a bundle that imports one fails here.
     platform: "neutral",
     write: false,
   });

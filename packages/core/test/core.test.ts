@@ -25,7 +25,7 @@ test("the environment names the public address and the one for servers", async (
   expect([client.baseUrl, asked]).toEqual(["https://quota.test", ["http://quota:3000/v1/models"]]);
 });
 
-test("the whole suite holds in an edge runtime", async () => {
+test("the whole suite passes in an edge runtime", async () => {
   const vm = new EdgeVM();
   vm.evaluate(await bundledSuite());
   const results = await (vm.evaluate("globalThis.results") as Promise<SuiteResult[]>);

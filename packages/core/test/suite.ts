@@ -27,8 +27,8 @@ import { makeEvent, makeWebhookSecret, signWebhook } from "../src/testing.ts";
 import { waitBefore } from "../src/transport.ts";
 
 /**
- * What core promises, as plain functions that any runtime with fetch and Web Crypto can
- * run: Node, a browser, an edge runtime. Each throws when its promise does not hold.
+ * The guarantees of core, as functions that any runtime with fetch and Web Crypto can run: Node, a
+ * browser, an edge runtime. Each function throws when its guarantee does not hold.
  */
 export const suite: Record<string, () => Promise<void>> = {
   async "a completion goes out as OpenAI has it, with the key and the payer"() {
@@ -429,7 +429,7 @@ export const suite: Record<string, () => Promise<void>> = {
     equal(await constructEvent(body, new Headers(headers), secret), event);
     equal(await constructEvent(new TextEncoder().encode(body), { ...headers }, secret), event);
     const plain = { "X-Quota-Signature": headers["x-quota-signature"] };
-    // Whoever captured a delivery could take the other headers away and send it for ever.
+    // A captured delivery could be stripped of the other headers and sent again at any time.
     equal(await verifyWebhookSignature(body, plain, secret), false);
     check((await rejection(constructEvent(body, plain, secret))) instanceof WebhookVerificationError, "undated");
     equal(await verifyWebhookSignature(body, plain, secret, { acceptUndated: true }), true);
@@ -482,7 +482,7 @@ async function read(client: QuotaClient): Promise<void> {
 type Sent = { url: string; method: string; headers: Headers; body: string | undefined; signal: AbortSignal };
 type Outcome = Response | "network" | "hang";
 
-/** An API that gives these answers, one for each request, or what the function makes of a request. */
+/** An API with these answers, one for each request, or a function of the request. */
 function fakeApi(outcomes: Outcome[] | ((sent: Sent) => Outcome), options: QuotaClientOptions = {}) {
   const sent: Sent[] = [];
   let tell = () => {};
@@ -516,7 +516,7 @@ function fakeApi(outcomes: Outcome[] | ((sent: Sent) => Outcome), options: Quota
   return { client, sent, answered };
 }
 
-/** A body that ends when its request does, as fetch has it. */
+/** A body that fails when its request is aborted, as fetch does. */
 function abortable(response: Response, signal: AbortSignal): Response {
   if (response.body === null) return response;
   const reader = response.body.getReader();
@@ -552,7 +552,7 @@ function sse(...data: string[]): Response {
   return streaming([new TextEncoder().encode(data.map((each) => `data: ${each}\n\n`).join(""))]);
 }
 
-/** One chunk, and then nothing more. */
+/** A body of one chunk that does not end. */
 function endless(): Response {
   const chunk = new TextEncoder().encode('data: {"choices":[{"delta":{"content":"on and "}}]}\n\n');
   return new Response(new ReadableStream({ start: (controller) => controller.enqueue(chunk) }));
@@ -576,7 +576,7 @@ function equal(actual: unknown, expected: unknown): void {
   if (a !== b) throw new Error(`expected ${b}, and it is ${a}`);
 }
 
-/** JSON with members in order: two objects with the same members are the same text. */
+/** JSON with sorted members, so that equal objects give equal texts. */
 function sorted(value: unknown): string {
   return JSON.stringify(value, (_key, each: unknown) =>
     typeof each === "object" && each !== null && !Array.isArray(each)

@@ -47,7 +47,7 @@ test.each([
   expect(await post(headers, "https://acme.example")).toBe(403);
 });
 
-test("with Next's basePath, endpoints, redirect URI, cookies and every way back are below it", async () => {
+test("with Next's basePath, endpoints, redirect URI, cookies and every redirect are below it", async () => {
   vi.stubEnv("__NEXT_ROUTER_BASEPATH", "/shop");
   const middleware = createQuotaMiddleware({
     ...config,
@@ -68,20 +68,20 @@ test("with Next's basePath, endpoints, redirect URI, cookies and every way back 
   expect(flow).toContain("; Path=/shop/api/quota; ");
   const answer = `state=${location.searchParams.get("state")}&iss=https%3A%2F%2Fquota.example&error=access_denied`;
   const back = await visit(`/shop/api/quota/callback?${answer}`, "ada", flow.split(";")[0]);
-  // The home page, as nobody said where to end.
+  // The home page, because the attempt named no path.
   expect(back.headers.get("location")).toBe("https://acme.example/shop?quota_error=access_denied");
   expect(back.headers.getSetCookie()[0]).toContain("; Path=/shop/api/quota; Max-Age=0");
   expect((await visit("/shop/api/quota/callback?state=x", "ada")).headers.get("location")).toBe(
     "https://acme.example/shop?quota_error=invalid_state",
   );
-  // A path of the app's own config is one within it; what a browser says is what stands in its address.
+  // Paths in the config get the basePath; `return_to` comes from the browser and has it already.
   expect((await visit("/shop/api/quota/authorize?return_to=/shop/chat")).headers.get("location")).toBe(
     "https://acme.example/shop/sign-in?return_to=%2Fshop%2Fchat",
   );
-  // Next may have taken its basePath off already.
+  // Next may have removed the basePath from the request's URL.
   expect((await visit("/api/quota/authorize", "ada")).headers.get("location")).toMatch(/^https:\/\/quota\.example\//);
   const stale = await visit("/shop/page", "ada", "external_user_id=ada.1.x");
   expect(stale.headers.getSetCookie()[0]).toContain("external_user_id=; Path=/shop; Max-Age=0");
-  // Another app of the host, which begins alike, is not this one.
+  // A path that only begins like the basePath belongs to another app.
   expect((await visit("/shopping/api/quota/authorize", "ada")).headers.get("x-middleware-next")).toBe("1");
 });

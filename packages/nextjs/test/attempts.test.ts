@@ -2,11 +2,11 @@ import { NextRequest } from "next/server.js";
 import { expect, test } from "vitest";
 import { createQuotaRouteHandlers } from "../src/route-handlers.ts";
 
-/** Attempts to connect a wallet as one browser makes them, by the rules that browsers have for cookies. No request reaches Quota. */
+/** Attempts to connect a wallet in one browser, with browsers' rules for cookies. No request reaches Quota. */
 
 const APP = "https://acme.example";
 const config = { clientId: "quota_client_x", clientSecret: "quota_secret_y", baseUrl: "https://quota.example" };
-/** Chromium and Firefox drop a cookie whose name and value have more bytes; here the attributes count too. */
+/** Chromium and Firefox drop a cookie whose name and value are longer; this limit counts the attributes too. */
 const LARGEST_COOKIE_BYTES = 4_096;
 
 function browser(externalUserId: string | null = null) {
@@ -17,7 +17,7 @@ function browser(externalUserId: string | null = null) {
     const response = await GET(new NextRequest(new URL(path, APP), { headers: { cookie, host: "acme.example" } }));
     for (const line of response.headers.getSetCookie()) {
       const [, name = "", value = ""] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-      // A cookie that is set again goes to the end of the line, as one that is new.
+      // A cookie that is set again becomes the newest.
       cookies.delete(name);
       if (!/Max-Age=0/.test(line) && Buffer.byteLength(line) <= LARGEST_COOKIE_BYTES) cookies.set(name, value);
     }
@@ -27,7 +27,7 @@ function browser(externalUserId: string | null = null) {
     cookies,
     begin: async (returnTo: string) =>
       (await visit(`/api/quota/authorize?return_to=${encodeURIComponent(returnTo)}`)).searchParams.get("state") as string,
-    /** Where a person ends who said no at Quota: the attempt is known, and the code is not needed. */
+    /** The redirect after a denied consent, which needs the attempt and no code. */
     comeBack: (state: string) => visit(`/api/quota/callback?state=${state}&iss=https%3A%2F%2Fquota.example&error=access_denied`),
   };
 }
@@ -49,7 +49,7 @@ test.each([
   ]);
 });
 
-test("an address that no cookie has room for loses its fragment, then its query, then its path, and never the attempt", async () => {
+test("an address that is too long for a cookie loses its fragment, then its query, then its path, and the attempt is kept", async () => {
   const long = "x".repeat(6_000);
   for (const [returnTo, ends] of [
     [`/chat?q=1#${long}`, "/chat?q=1&"],
@@ -82,11 +82,11 @@ test("a browser keeps at most two unfinished attempts, the newest, in less than 
   expect(ends).toEqual([...Array(10).fill("invalid_state"), "access_denied", "access_denied"]);
 });
 
-test("the older of two attempts goes, whatever the order in which a browser sends them", async () => {
+test("the older of two attempts is dropped, in whatever order the browser sends them", async () => {
   const tab = browser("ada");
   await tab.begin("/first");
   const [[name, value] = ["", ""]] = [...tab.cookies];
-  // The same attempt, begun a minute before.
+  // The same attempt, begun a minute earlier.
   const older = value.replace(/\.(\d+)\.([^.]*)$/, (_, end, mac) => `.${Number(end) - 60}.${mac}`);
   for (const order of [
     [

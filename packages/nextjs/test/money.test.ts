@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { formatCredits, formatCreditsExactly } from "../src/money.ts";
 
-test("credits read as dollars, and never as more than they are", () => {
+test("credits are shown as dollars, and never as more than they are", () => {
   const cases: [number, string, string][] = [
     [0, "$0.00", "$0.000000"],
     [1, "<$0.01", "$0.000001"],

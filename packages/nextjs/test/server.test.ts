@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
 import { getQuotaUser } from "../src/server.ts";
 
-test("a script or a job, which has no request, looks a person up by the app's own id", async () => {
+test("a script or a job, which has no request, looks a user up by the app's own id", async () => {
   const quota = createServer((_request, response) => {
     const user = { id: "u", email: "ada@example.com", balance: 5 };
     response.setHeader("content-type", "application/json").end(JSON.stringify({ user, linked_at: "2026-11-22T10:00:00.000Z" }));
