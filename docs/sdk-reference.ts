@@ -3,8 +3,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * docs/sdk-reference.md, made from the TSDoc of the packages as their declarations have it.
- * `npm run sdk:reference` writes it after a build of the packages; a test holds it to them.
+ * docs/sdk-reference.md, generated from the TSDoc in the declarations of the built packages.
+ * `npm run sdk:reference` writes it; a test compares it.
  */
 const root = fileURLToPath(new URL("../", import.meta.url));
 export const sdkReference = path.join(root, "docs/sdk-reference.md");
@@ -49,7 +49,7 @@ function packageSection(folder: string): string {
     .join("\n");
 }
 
-/** Which names of which modules the package's index hands out. */
+/** Whether the package's index exports a name of a module. */
 function exportsOf(dist: string): (module: string, name: string) => boolean {
   const index = readFileSync(path.join(dist, "index.d.ts"), "utf8");
   const whole = new Set([...index.matchAll(/export (?:type )?\* from "\.\/([\w-]+)\.js"/g)].map(([, module]) => module));
@@ -62,7 +62,7 @@ function exportsOf(dist: string): (module: string, name: string) => boolean {
   return (module, name) => whole.has(module) || names.get(module)?.has(name) === true;
 }
 
-/** The compiler writes each declaration at the start of a line and ends it there as well. */
+/** The compiler begins and ends each declaration at the start of a line. */
 function declarationsOf(module: string, source: string): Declaration[] {
   const found = source.matchAll(
     /^(\/\*\*(?:(?!\*\/)[\s\S])*\*\/)\n(export (?:declare )?(?:abstract )?(class|function|interface|type|const) (\w+)(?:[^\n]*\{\n[\s\S]*?^\}[^\n]*|[^\n]*))$/gm,
@@ -70,7 +70,7 @@ function declarationsOf(module: string, source: string): Declaration[] {
   return [...found].map(([, comment = "", text = "", kind = "", name = ""]) => ({ module, kind, name, text, doc: prose(comment) }));
 }
 
-/** A comment's text; what follows `@example` stays, the word goes. */
+/** A comment's text; the example after `@example` stays, without the tag. */
 function prose(comment: string): string {
   return comment
     .trim()
@@ -85,7 +85,7 @@ function prose(comment: string): string {
 
 type Member = { signature: string; doc: string };
 
-/** What has a comment of its own within a class or an interface, overloads together. */
+/** The members of a class or interface that have a comment, overloads together. */
 function members({ text }: Declaration): Member[] {
   const body = text.slice(text.indexOf("{\n") + 2, text.lastIndexOf("}"));
   const found: Member[] = [];
@@ -100,7 +100,7 @@ function members({ text }: Declaration): Member[] {
   return found;
 }
 
-/** A comment and what it is about, for all that stands four spaces in. */
+/** Each comment and the code below it, at an indentation of four spaces. */
 function* statementsOf(body: string): Generator<[comment: string, lines: string[]]> {
   let comment: string[] = [];
   let lines: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * What becomes of each parameter that people paste behind the address of a Postgres. `docs/operating.md`
- * has the same list for readers.
+ * How each parameter of a Postgres address that users paste is treated. `docs/operating.md` has
+ * the same list.
  */
 const OBEYED = new Set([
   "application_name",
@@ -17,7 +17,7 @@ const OBEYED = new Set([
   "user",
 ]);
 
-/** What other clients need and this one does otherwise, or by a setting of its own. */
+/** Parameters of other clients that Quota does not need, or sets by a setting of its own. */
 const IGNORED = new Set([
   "channel_binding",
   "connect_timeout",
@@ -41,13 +41,13 @@ const IGNORED = new Set([
 ]);
 
 /**
- * The address of a Postgres as the driver gets it, without the parameters that are ignored. Throws a
- * sentence that has no password in it when it is not an address, or has a parameter that would have to be
- * obeyed and can't be.
+ * The address of a Postgres for the driver, without the ignored parameters. Throws an error, whose
+ * message has no password, when the text is no such address or has a parameter that matters and is
+ * not supported.
  */
 export function databaseUrl(text: string): string {
   const [address = "", query, ...more] = text.split("?");
-  // With `host=` behind it, as for a socket, it may name no host.
+  // With `host=` in the query, such as for a socket, the address may have no host.
   const parsed: URL | null = /^postgres(ql)?:\/\//.test(address)
     ? (URL.parse(address) ?? URL.parse(address.replace("@/", "@socket/")))
     : null;
@@ -79,7 +79,7 @@ export function databaseUrl(text: string): string {
   return parameters.size === 0 ? address : `${address}?${parameters}`;
 }
 
-/** The driver's next version reads `require` as "encrypt, and believe any certificate"; what verifies today goes on verifying. */
+/** The driver's next major version reads `require` as "encrypt without verifying"; this keeps verifying. */
 function sslMode(value: string, asLibpq: boolean): string {
   if (["disable", "no-verify", "verify-full"].includes(value)) return value;
   if (["require", "verify-ca"].includes(value)) return asLibpq ? value : "verify-full";
@@ -88,7 +88,7 @@ function sslMode(value: string, asLibpq: boolean): string {
   );
 }
 
-/** A parameter of a mistyped address may be a piece of its password. */
+/** The text when it looks like a parameter's name; else not, because it may be a part of a password in a mistyped address. */
 function shown(text: string): string {
   return /^[a-z_-]{1,40}$/i.test(text) ? text : "with a name that is no name";
 }

@@ -29,7 +29,7 @@ test.each([
   );
 });
 
-test("other addresses are checked as strictly, and a password in one is not repeated", () => {
+test("other addresses are checked as strictly, and the error does not repeat their password", () => {
   expect(parseEnv({ OLLAMA_BASE_URL: "http://localhost:11434/v1" }).OLLAMA_BASE_URL).toBe("http://localhost:11434/v1");
   for (const address of ["localhost:11434/v1", "http://localhost/v1?key=hush", "http://me:hush@localhost/v1", "http://localhost/v1#hush"])
     expect(() => parseEnv({ OLLAMA_BASE_URL: address })).toThrow(/OLLAMA_BASE_URL: is not an http(?!.*hush)/);

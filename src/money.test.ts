@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { formatCredits } from "../packages/nextjs/src/money.ts";
 import { creditsOf, dollars, exactDollars, exactly, inCredits } from "./money.ts";
 
-describe("money for people", () => {
+describe("amounts for display", () => {
   test.each([
     [0n, "$0.00"],
     [1n, "<$0.01"],
@@ -36,7 +36,7 @@ describe("money for people", () => {
     expect(exactDollars(credits)).toBe(shown);
   });
 
-  test("is shown as apps show it", () => {
+  test("are shown in the format of the SDK's formatCredits", () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), (credits) => {
         expect(dollars(BigInt(credits))).toBe(formatCredits(credits));
@@ -44,7 +44,7 @@ describe("money for people", () => {
     );
   });
 
-  test("never looks like more than it is, by a cent at most", () => {
+  test("are rounded down by less than a cent", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: 10_000n, max: 2n ** 63n - 1n }), (credits) => {
         const cents = BigInt(dollars(credits).replaceAll(/[$,.]/g, ""));
@@ -53,13 +53,13 @@ describe("money for people", () => {
     );
   });
 
-  test("the exact value on hover names credits and dollars", () => {
+  test("in exact form name credits and dollars", () => {
     expect(exactly(450n)).toBe("450 credits = $0.00045");
     expect(inCredits(1n)).toBe("1 credit");
     expect(inCredits(1_234_567n)).toBe("1,234,567 credits");
   });
 
-  test("an exact amount loses no credit, however large", () => {
+  test("in exact form keep every credit, however large", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (credits) => {
         const [whole, fraction = ""] = exactDollars(credits).replace("−", "-").replaceAll(/[$,]/g, "").split(".");

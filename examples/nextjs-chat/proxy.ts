@@ -11,5 +11,5 @@ export default createQuotaMiddleware({
   },
 });
 
-// Everything except files, so that pages never see somebody else's cookie.
+// Everything except static files, so that the middleware removes cookies of other users from requests for pages.
 export const config = { matcher: "/((?!_next/|icon.svg|api/webhooks/).*)" };

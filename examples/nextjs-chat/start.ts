@@ -8,8 +8,8 @@ import type { Demo } from "../../prisma/seed.ts";
 import { parentGone } from "../../src/server/start/parent.ts";
 
 /**
- * `npm run example`: this app on port 4000, as the demo app that the server makes for
- * itself, and the server beside it unless one is running already.
+ * `npm run example`: runs this app on port 4000 as the server's demo app, and the server too unless
+ * one is running.
  */
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.join(here, "../..");
@@ -23,9 +23,9 @@ const tellChildren = () => {
   told = true;
   for (const child of children) child.kill("SIGTERM");
 };
-// A second signal would end the server at once.
+// A second signal would kill the server.
 const tellOnce = () => told || tellChildren();
-// A terminal tells them itself.
+// A terminal signals the whole process group.
 process.on("SIGINT", () => {
   told = true;
 });
@@ -82,7 +82,7 @@ function run(args: string[], cwd: string, env: Record<string, string>): void {
   children.push(child);
 }
 
-/** The secret of this app's webhook endpoint, which is made at the first start; null when the server has no webhooks. */
+/** The secret of this app's webhook endpoint, which is created at the first start; null when the server has no webhooks. */
 async function webhookSecret(): Promise<string | null> {
   const url = `${ADDRESS}/api/webhooks/quota`;
   const headers = { authorization: `Bearer ${demo.api_keys.developer}`, "content-type": "application/json" };
@@ -91,7 +91,7 @@ async function webhookSecret(): Promise<string | null> {
   const there = ((await list.json()) as { data: { id: string; url: string }[] }).data.filter((each) => each.url === url);
   const known = read(`example-webhook-${there[0]?.id}`);
   if (known !== null) return known;
-  // Its secret was shown once, to somebody who did not keep it.
+  // The secret of an existing endpoint is not known, because the API shows it once.
   for (const { id } of there) await fetch(`${serverUrl}/v1/webhooks/${id}`, { method: "DELETE", headers });
   const events = ["user.connected", "user.disconnected", "usage.completed", "balance.updated", "balance.low"];
   const made = await fetch(`${serverUrl}/v1/webhooks`, { method: "POST", headers, body: JSON.stringify({ url, events }) });
@@ -105,7 +105,7 @@ async function webhookSecret(): Promise<string | null> {
   return kept(`example-webhook-${id}`, () => secret);
 }
 
-/** A secret of this example, kept beside the demo data, readable by its owner only. */
+/** A secret of this example, stored beside the demo data, readable by its owner only. */
 function kept(name: string, make: () => string): string {
   const known = read(name);
   if (known !== null) return known;

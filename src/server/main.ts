@@ -8,11 +8,11 @@ import { parentGone } from "./start/parent.ts";
 import { isOneOfSeveral, superviseProcesses, tellListening } from "./start/processes.ts";
 
 /**
- * `npm start`: prepares what is missing (Prisma's client, migrations, the build,
- * demo data) and serves until it is told to stop. With QUOTA_PROCESSES it prepares,
- * and that many processes serve on the same port.
+ * `npm start`: prepares what is missing (Prisma's client, migrations, the build, demo data) and
+ * serves until SIGTERM or SIGINT. With QUOTA_PROCESSES this process prepares and supervises, and
+ * that many processes serve on one port.
  */
-/** After the last request: for what runs in the background, pages and the database. */
+/** Time limit after the last request for stopping jobs, pages and the database. */
 const LONGEST_GOODBYE_MS = 20_000;
 
 process.env.NEXT_TELEMETRY_DISABLED = "1";
@@ -24,7 +24,7 @@ try {
 } catch (error) {
   console.error(`\nQuota could not start: ${reasonOf(error)}`);
   if (env.NODE_ENV === "development") console.error(error);
-  // The embedded database is put away properly, whatever went wrong.
+  // The embedded database is closed in any case, so that its next start needs no recovery.
   await import("./platform/db.ts").then(({ closeDatabase }) => closeDatabase()).catch(() => {});
   process.exit(1);
 }
@@ -39,7 +39,7 @@ async function start(): Promise<void> {
   const step = (text: string) => console.log(`[${((Date.now() - since) / 1000).toFixed(1).padStart(5)} s] ${text}`);
 
   if (generateClient()) step("Made the database client.");
-  // Everything below needs that client, so it is imported only now.
+  // The modules below import that client, so they are loaded only now.
   const { closeDatabase, database } = await import("./platform/db.ts");
   const { migrate } = await import("../../prisma/migrate.ts");
 
@@ -51,13 +51,13 @@ async function start(): Promise<void> {
   const applied = await migrate(db);
   step(applied.length === 0 ? "The database is up to date." : `Migrated the database: ${applied.join(", ")}.`);
 
-  // Before anybody returns the holds that they are of.
+  // Before the sweep, which would return the holds of these settlements at no charge.
   const { KeptSettlements } = await import("./ledger/kept.ts");
   const { entered, late } = await new KeptSettlements().enter(db.sql);
   if (entered + late > 0) step(`Entered ${entered} bills that were kept on disk${late > 0 ? `; ${late} came too late` : ""}.`);
 
   if (db.kind === "embedded") {
-    // This process is the database's only user, so whatever is on hold was left by one that died.
+    // An embedded database belongs to one process, so every hold was left by a process that has ended.
     const { sweepAtStart } = await import("./ledger/sweep.ts");
     const swept = await sweepAtStart(db.sql);
     if (swept > 0) step(`Returned the credits of ${swept} requests that were under way when the server last stopped.`);
@@ -86,7 +86,7 @@ async function start(): Promise<void> {
   await superviseProcesses(env.QUOTA_PROCESSES, greet);
 }
 
-/** Names and ids are counted and compared in characters. */
+/** The server relies on UTF-8: names and ids are counted and compared in characters. */
 async function checkEncoding(sql: Sql): Promise<void> {
   const [row] = await sql.query({ name: "encoding", text: "SHOW server_encoding" }, []);
   if (row?.server_encoding === "UTF8") return;
@@ -95,7 +95,7 @@ async function checkEncoding(sql: Sql): Promise<void> {
   );
 }
 
-/** Serves in this process until it is told to stop. */
+/** Serves in this process until it gets a signal to stop. */
 async function serve(greet: ((port: number) => Promise<void>) | null): Promise<void> {
   const { closeDatabase, database } = await import("./platform/db.ts");
   const db = await database();
@@ -109,7 +109,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
   const pages = await pageHandler({ development });
   const server = createQuotaServer(await loadRoutes(), pages);
 
-  // Before the first answer: a server that answers is one that ends in order when told to.
+  // Before the server listens, so that a signal right after the first answer stops it in order.
   let background: Promise<{ stop(): Promise<void> }[]> = Promise.resolve([]);
   let stopping = false;
   const stopOnce = () => {
@@ -121,10 +121,10 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     process.on(signal, () => {
       if (!stopping) stopOnce();
       else if (!isOneOfSeveral()) process.exit(1);
-      // A terminal and a supervisor signal every process of a group, and the first passes it on to the others.
+      // A terminal or supervisor signals every process of the group, and the first process forwards the signal to the others.
     });
   }
-  // The supervisor is gone, or npm is.
+  // The supervisor, or npm, has ended.
   if (isOneOfSeveral()) {
     if (!process.connected) stopOnce();
     process.once("disconnect", stopOnce);
@@ -161,8 +161,8 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     const left = openSales();
     if (left > 0) console.error(`${left} requests did not end in time; their holds are returned by the sweeper.`);
     server.closeAllConnections();
-    // What the database has not answered by then ends with the connection, and a transaction with it.
-    // So a Postgres that is silent loses nothing; the embedded database is not put away properly.
+    // A statement that the database has not answered within the limit ends with its connection, and its
+    // transaction rolls back, so nothing is lost on Postgres; the embedded database is not closed cleanly.
     setTimeout(() => {
       log.warn("the work in the background did not end in time");
       process.exit(left > 0 || db.kind === "embedded" ? 1 : 0);

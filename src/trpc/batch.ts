@@ -1,2 +1,2 @@
-/** How many procedures one request may call: what the client puts into one, and what the server takes. A page asks for a handful. */
+/** The greatest number of procedures in one request, for the client's batches and the server's limit. */
 export const MOST_IN_A_BATCH = 20;

@@ -10,12 +10,12 @@ import { MOST_IN_A_BATCH } from "./batch.ts";
 
 export const trpc = createTRPCReact<AppRouter>();
 
-/** What procedures answer, for the props of components. */
+/** The outputs of procedures, for the props of components. */
 export type Answers = inferRouterOutputs<AppRouter>;
 
 /**
- * A change that is made without a connection fails, and says so. Otherwise it would wait and be
- * made later, when the person may have thought better of it.
+ * A mutation without a connection fails at once. By default the client would pause it and send it
+ * later, when the user may no longer want it.
  */
 const options: QueryClientConfig = {
   defaultOptions: { queries: { networkMode: "always", refetchOnReconnect: true }, mutations: { networkMode: "always" } },
@@ -37,14 +37,14 @@ export function TRPCProvider({ children }: { children: ReactNode }) {
 
 class TooLarge extends Error {}
 
-/** A body that is too large is refused before it comes to tRPC, in words that tRPC does not read. */
+/** The server refuses a body that is too large before tRPC sees it, with an answer that tRPC's client cannot parse. */
 async function fetchUnlessTooLarge(url: URL | RequestInfo, options?: object): Promise<Response> {
   const response = await fetch(url, options);
   if (response.status === 413) throw new TooLarge();
   return response;
 }
 
-/** What a form shows of a failure: a sentence for the whole, and one for each field. */
+/** An error as a form shows it: a sentence for the form, and one for each field. */
 export function failureOf(error: unknown): { message: string | null; fields: Record<string, string> } {
   if (error === null || error === undefined) return { message: null, fields: {} };
   if (error instanceof TRPCClientError) {

@@ -10,7 +10,7 @@ export async function enter(_before: string | null, form: FormData): Promise<str
 }
 
 export async function leave(): Promise<void> {
-  // The link stays; only this browser forgets who it was.
+  // The link stays; only this browser's cookie is deleted.
   await clearQuotaAuth();
   await signOut();
   redirect("/");

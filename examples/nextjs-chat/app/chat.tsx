@@ -6,7 +6,7 @@ import type { ChatLine } from "./api/chat/route.ts";
 import { News } from "./news.tsx";
 
 type Message = { role: "user" | "assistant"; content: string; model?: string; cost?: number };
-/** What is kept while a person is away, connecting or topping up: the conversation, the question that still waits, and what they were writing. */
+/** State that is kept while the user connects or tops up: the conversation, the waiting question, and the unsent text. */
 type Kept = { messages: Message[]; waiting: string | null; model: string; draft: string };
 
 const MODELS = ["gpt-4o-mini", "gpt-4o"];
@@ -24,7 +24,7 @@ export function Chat({ userId }: { userId: string }) {
   const stop = useRef<AbortController | null>(null);
   const end = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLTextAreaElement>(null);
-  /** What the wallet looked like when it could not pay: when that changes, it is worth another try. */
+  /** The wallet's figures when it could not pay: when they change, the question is sent again. */
   const broke = useRef<string | null>(null);
 
   useEffect(() => {
@@ -37,7 +37,7 @@ export function Chat({ userId }: { userId: string }) {
         setDraft(kept.draft ?? "");
       }
     } catch {
-      // What cannot be read is not worth keeping.
+      // Unreadable state is dropped.
     }
     setRestored(true);
   }, [storageKey]);
@@ -88,7 +88,7 @@ export function Chat({ userId }: { userId: string }) {
       } finally {
         setAnswering(false);
         stop.current = null;
-        // The monthly limit has moved too.
+        // The monthly limit has changed too.
         void refresh();
         input.current?.focus();
       }
@@ -96,12 +96,12 @@ export function Chat({ userId }: { userId: string }) {
     [messages, model, report, refresh, setBalance, wallet],
   );
 
-  // Whoever topped up, here or in another tab, gets the answer they waited for.
+  // After a top-up, here or in another tab, the waiting question is answered.
   useEffect(() => {
     if (!restored || waiting === null || answering || wallet === null || wallet === broke.current) return;
     const first = broke.current === null;
     broke.current = wallet;
-    // The first figure after a request that was refused says what the wallet was then.
+    // The first figures after a refusal are those that were not enough.
     if (first || quota.shortage !== null) void ask(waiting);
   }, [restored, waiting, answering, wallet, quota.shortage, ask]);
 
@@ -231,7 +231,7 @@ class Refused extends Error {
   }
 }
 
-/** Asks, and gives each line of the answer to `take` as it comes. */
+/** Sends a question and passes each line of the answer to `take` as it arrives. */
 async function send(body: object, signal: AbortSignal, take: (line: ChatLine) => void): Promise<void> {
   const response = await fetch("/api/chat", {
     method: "POST",

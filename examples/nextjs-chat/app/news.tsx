@@ -5,7 +5,7 @@ import { useEffect, useState } from "react";
 
 const EVERY_MS = 2_000;
 
-/** What Quota's webhooks told this app about this person; asked for while it is open. */
+/** The events about this user that Quota sent; polled while the list is open. */
 export function News({ busy }: { busy: boolean }) {
   const [events, setEvents] = useState<QuotaEvent[] | null>(null);
   const [open, setOpen] = useState(false);

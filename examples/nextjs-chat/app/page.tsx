@@ -8,7 +8,7 @@ import { Wallet } from "./wallet.tsx";
 export default async function Page() {
   const session = await getSession();
   if (session === null) return <SignIn />;
-  // While Quota cannot be reached the page still opens, and its components ask again.
+  // When Quota cannot be reached, the page still renders, and its components read the wallet again.
   const user = await getQuotaUser({ externalUserId: session.userId }).catch(() => undefined);
   return (
     <QuotaProvider {...(user === undefined ? {} : { initialUser: user })}>

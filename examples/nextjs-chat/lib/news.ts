@@ -1,13 +1,13 @@
 import type { QuotaEvent } from "@usequota/core";
 
 /**
- * What Quota told this app, newest first. A real app would act on it and keep it in its
- * database; here it is kept in memory, to be looked at.
+ * Events from Quota, newest first. A real app would act on them and store them in its database;
+ * this example keeps them in memory and shows them.
  */
 const KEPT = 200;
 const shared = globalThis as unknown as { acmeNews?: Map<string, QuotaEvent> };
 
-/** Each event may come more than once: by its id it is kept once. */
+/** Stores an event once by its id, because a delivery may be repeated. */
 export function keep(event: QuotaEvent): void {
   shared.acmeNews ??= new Map();
   shared.acmeNews.set(event.id, event);
@@ -15,7 +15,7 @@ export function keep(event: QuotaEvent): void {
   if (shared.acmeNews.size > KEPT && !oldest.done) shared.acmeNews.delete(oldest.value);
 }
 
-/** What was told about one person. */
+/** The events about one user. */
 export function newsAbout(externalUserId: string): QuotaEvent[] {
   return [...(shared.acmeNews?.values() ?? [])].filter((event) => event.data.external_user_id === externalUserId).reverse();
 }

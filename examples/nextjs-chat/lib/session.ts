@@ -3,14 +3,14 @@ import { cookies } from "next/headers";
 import type { NextRequest } from "next/server";
 
 /**
- * This app's own sign-in: a name, and a signed cookie that remembers it. There are no
- * passwords, because this is an example; everything else treats the session as a real one.
+ * This app's own sign-in: a name, and a signed cookie with it. There are no passwords, because this
+ * is an example; the rest of the app treats the session as a real one.
  */
 export type Session = { userId: string; name: string };
 
 const COOKIE = "acme_session";
 
-/** Who sent a request; null when nobody is signed in. */
+/** The session of a request; null when no user is signed in. */
 export async function getSession(request?: NextRequest): Promise<Session | null> {
   const jar = request?.cookies ?? (await cookies());
   const [name, mac] = jar.get(COOKIE)?.value.split(".") ?? [];
@@ -22,7 +22,7 @@ export async function getSession(request?: NextRequest): Promise<Session | null>
   return { name: text, userId: userIdOf(text) };
 }
 
-/** Signs somebody in. Throws nothing; an empty name is nobody. */
+/** Signs a user in; false for an empty name. */
 export async function signIn(name: string): Promise<boolean> {
   const clean = name.trim().replace(/\s+/g, " ").slice(0, 40);
   if (userIdOf(clean) === "acme_") return false;
@@ -35,7 +35,7 @@ export async function signOut(): Promise<void> {
   (await cookies()).delete(COOKIE);
 }
 
-/** The id that this app gives Quota for a person. */
+/** The app's id for a user, which it gives to Quota. */
 function userIdOf(name: string): string {
   return `acme_${name
     .toLowerCase()

@@ -2,23 +2,23 @@ import { type ChatMessage, QuotaApiError, QuotaConnectionError } from "@usequota
 import { getQuotaClient } from "@usequota/nextjs";
 import { getSession } from "../../../lib/session.ts";
 
-/** What the page reads, one JSON object in a line. */
+/** One line of the stream that the page reads: a JSON object. */
 export type ChatLine =
   | { text: string }
   | { quota: { credits_used: number; balance_after: number | null } }
   | { error: { code: string; message: string } };
 
-/** Streams an answer that is paid from the wallet of the person who is signed in. */
+/** Streams an answer that is paid from the signed-in user's wallet. */
 export async function POST(request: Request): Promise<Response> {
   const session = await getSession();
   if (session === null) return Response.json({ error: { code: "signed_out", message: "Sign in first." } }, { status: 401 });
   const question = await read(request);
   if (question === null) return Response.json({ error: { code: "bad_request", message: "That is no conversation." } }, { status: 400 });
-  // The session says who pays, and nobody else ever does.
+  // The session alone decides who pays.
   const quota = await getQuotaClient({ externalUserId: session.userId });
   if (quota === null) return Response.json({ error: { code: "not_connected", message: "Connect your wallet first." } }, { status: 401 });
   try {
-    // Whoever closes the page stops the model, and pays for what they got.
+    // When the user closes the page, the model is stopped, and what was delivered is billed.
     const stream = await quota.createChatCompletion({ ...question, stream: true }, { signal: request.signal });
     return new Response(lines(stream, request.signal), {
       headers: { "content-type": "application/x-ndjson; charset=utf-8", "cache-control": "no-store" },
@@ -47,7 +47,7 @@ function lines(stream: Stream, signal: AbortSignal): ReadableStream<Uint8Array> 
         }
         if (stream.quota) controller.enqueue(line({ quota: stream.quota }));
       } catch (error) {
-        // Nobody is there to be told.
+        // The client has disconnected.
         if (left || signal.aborted) return;
         const { status: _, ...problem } = problemOf(error, signal);
         controller.enqueue(line({ error: problem }));
@@ -61,11 +61,11 @@ function lines(stream: Stream, signal: AbortSignal): ReadableStream<Uint8Array> 
   });
 }
 
-/** What is said of it to the person who asked. */
+/** The error as the page shows it to the user. */
 function problemOf(error: unknown, signal: AbortSignal): { status: number; code: string; message: string } {
-  // Whatever reason Next.js gives the signal when they leave or stop the answer.
+  // The signal's reason is Next.js's when the user leaves or stops the answer.
   if (signal.aborted) return { status: 499, code: "left", message: "You left." };
-  // Quota's own words for it are for developers.
+  // Quota's message for this error addresses developers.
   if (error instanceof QuotaApiError && error.code === "not_found")
     return { status: 404, code: error.code, message: "Your wallet is not connected any more. Connect it again to go on." };
   if (error instanceof QuotaApiError) return { status: error.status, code: error.code, message: error.message };

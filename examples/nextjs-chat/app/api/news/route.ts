@@ -1,7 +1,7 @@
 import { newsAbout } from "../../../lib/news.ts";
 import { getSession } from "../../../lib/session.ts";
 
-/** What Quota told this app about the person who asks. */
+/** The events about the signed-in user that Quota sent. */
 export async function GET(): Promise<Response> {
   const session = await getSession();
   if (session === null) return Response.json({ error: "sign in first" }, { status: 401 });

@@ -1,7 +1,7 @@
 import { constructEvent, WebhookVerificationError } from "@usequota/core";
 import { keep } from "../../../../lib/news.ts";
 
-/** Takes Quota's webhooks: checks the signature over the raw body, then believes it. */
+/** Receives Quota's webhooks: verifies the signature over the raw body, then stores the event. */
 export async function POST(request: Request): Promise<Response> {
   try {
     keep(await constructEvent(await request.text(), request.headers, process.env.QUOTA_WEBHOOK_SECRET ?? ""));
