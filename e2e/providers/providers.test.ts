@@ -1,5 +1,6 @@
 import { withProviders } from "./stage.ts";
 import "./cases/limits.ts";
+import "./cases/refusals.ts";
 
 /** Providers as they answer: what the client sees of each way, and what the ledger bills. One server for all cases. */
 withProviders();

@@ -24,3 +24,10 @@ export const openai: Provider = {
     return null;
   },
 };
+
+/** The operator's account is empty: https://platform.openai.com/docs/guides/error-codes */
+export const openaiEmpty = refusal(429, {
+  message: "You exceeded your current quota, please check your plan and billing details of org-secret.",
+  type: "insufficient_quota",
+  code: "insufficient_quota",
+});

@@ -1,4 +1,4 @@
-import { json } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json } from "../../../src/testing/fake-upstream.ts";
 import { type Provider, unknownLimits } from "../far-end.ts";
 
 /** vLLM: https://docs.vllm.ai/en/latest/serving/openai_compatible_server/ */
@@ -13,3 +13,8 @@ export const vllm: Provider = {
     return json({ object: "error", message, type: "BadRequestError", param: null, code: 400 }, { status: 400 });
   },
 };
+
+/** What FastAPI, under vLLM, answers to a body of another shape: https://fastapi.tiangolo.com/tutorial/handling-errors/ */
+export function vllmInvalid(member: string, msg: string): Behaviour {
+  return json({ detail: [{ type: "missing", loc: ["body", member], msg, input: {} }] }, { status: 422 });
+}

@@ -6,7 +6,6 @@ import { database } from "../platform/db.ts";
 import { AppError, noLinkedUser } from "../platform/errors.ts";
 import { couldNotCount } from "./dialects/prompt.ts";
 import type { Purchase } from "./purchase.ts";
-import { parseObject, readStart, type UpstreamResponse } from "./upstream.ts";
 
 /*
  * What a client is told: when nobody pays, when the provider fails, and when the books
@@ -100,32 +99,6 @@ export function failedInStream(failure: { message: string; status: number | null
     message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
     detail: { status: failure.status },
   });
-}
-
-/** The provider answered with an error. */
-export async function upstreamRefusal(response: UpstreamResponse, provider: string): Promise<AppError> {
-  const text = await readStart(response.body);
-  const said = parseObject(text)?.error ?? parseObject(text);
-  const { message, param, code } = (typeof said === "object" && said !== null ? said : {}) as Record<string, unknown>;
-  // Not what it said: that may repeat the prompt.
-  const detail = { provider, status: response.statusCode, code };
-  const status = response.statusCode;
-  if (status === 429) {
-    const retryAfter = response.headers["retry-after"];
-    return new AppError("rate_limit", { headers: typeof retryAfter === "string" ? { "retry-after": retryAfter } : {}, detail });
-  }
-  // These are about the request itself, and the app can mend it. Others, such as
-  // 401, are about this server's own account with the provider.
-  if ([400, 409, 413, 415, 422].includes(status) && typeof message === "string") {
-    return new AppError("bad_request", {
-      status,
-      message,
-      param: typeof param === "string" ? param : null,
-      upstreamCode: typeof code === "string" ? code : undefined,
-      detail,
-    });
-  }
-  return new AppError("upstream_error", { message: `The model's provider failed with status ${status}. Nothing was billed.`, detail });
 }
 
 /** No price is named, because nobody knows whether a statement that got no answer is committed in the end. */

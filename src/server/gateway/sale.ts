@@ -13,9 +13,10 @@ import { countUsage, quotaMember } from "./bill.ts";
 import type { EventMeter } from "./dialects/event-meter.ts";
 import { appendMember } from "./dialects/json-text.ts";
 import { GrowingHold } from "./growth.ts";
+import { upstreamRefusal } from "./provider-error.ts";
 import type { Upstream } from "./providers.ts";
 import { type Answer, type Held, holdLifetimeMs, nothingUsed, type Purchase } from "./purchase.ts";
-import { failedInStream, noteDuration, unbilled, unreachable, upstreamRefusal } from "./refusals.ts";
+import { failedInStream, noteDuration, unbilled, unreachable } from "./refusals.ts";
 import {
   answerTooLarge,
   ask,

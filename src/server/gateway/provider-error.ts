@@ -1,0 +1,127 @@
+import { AppError } from "../platform/errors.ts";
+import { log } from "../platform/log.ts";
+import { readStart, type UpstreamResponse } from "./upstream.ts";
+
+/** What a provider says with the status of an error, in whichever envelope, and what the client is told of it. */
+
+type ProviderError = { message: string | null; param: string | null; code: string | null; type: string | null };
+
+/** The error for the client. What the provider refused because of the request keeps its status and words; all else is ours. */
+export async function upstreamRefusal(response: UpstreamResponse, provider: string): Promise<AppError> {
+  const status = response.statusCode;
+  const error = readProviderError(await readStart(response.body));
+  const { message, param, code } = error;
+  // Not what it said: that may repeat the prompt.
+  const detail = { provider, status, code };
+  const headers = WITH_RETRY_AFTER.includes(status) ? retryAfter(response.headers) : {};
+  if (isAboutAccount(status, error)) {
+    log.warn("a provider refused this server's own account; check its key, and its balance or plan", detail);
+    return failed(status, headers, detail);
+  }
+  if (status === 429) return new AppError("rate_limit", { headers, detail });
+  // These are about the request itself, and the app can mend it. Others, such as
+  // 401, are about this server's own account with the provider.
+  if (ABOUT_REQUEST.includes(status) && message !== null)
+    return new AppError("bad_request", { status, message, param, upstreamCode: code ?? undefined, detail });
+  return failed(status, headers, detail);
+}
+
+const ABOUT_REQUEST: readonly number[] = [400, 409, 413, 415, 422];
+const WITH_RETRY_AFTER: readonly number[] = [429, 503, 529];
+
+function failed(status: number, headers: Record<string, string>, detail: unknown): AppError {
+  return new AppError("upstream_error", {
+    message: `The model's provider failed with status ${status}. Nothing was billed.`,
+    headers,
+    detail,
+  });
+}
+
+/** Clients obey both; `retry-after-ms` is OpenAI's, in milliseconds. */
+function retryAfter(headers: UpstreamResponse["headers"]): Record<string, string> {
+  return Object.fromEntries(
+    ["retry-after", "retry-after-ms"].flatMap((name) => {
+      const value = headers[name];
+      return typeof value === "string" ? [[name, value]] : [];
+    }),
+  );
+}
+
+/**
+ * Some providers say with the status of a bad request, or of a rate limit, that the operator's account is empty, or
+ * that its key is wrong. A client can mend neither, and trying again does not help.
+ *
+ * - OpenAI, 429 `insufficient_quota`: https://platform.openai.com/docs/guides/error-codes
+ * - Anthropic, 400 "Your credit balance is too low": https://platform.claude.com/docs/en/api/errors
+ * - Google, 400 `API_KEY_INVALID` and `FAILED_PRECONDITION`: https://ai.google.dev/gemini-api/docs/troubleshooting
+ * - xAI, 400 "Incorrect API key provided": https://docs.x.ai/docs/key-information/debugging
+ */
+function isAboutAccount(status: number, { message, code, type }: ProviderError): boolean {
+  if ([code, type].some((name) => name !== null && ACCOUNT_CODES.has(name))) return true;
+  return status !== 429 && message !== null && ACCOUNT_MESSAGE.test(message);
+}
+
+const ACCOUNT_CODES: ReadonlySet<string> = new Set([
+  ...["insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"],
+  ...["invalid_api_key", "API_KEY_INVALID", "FAILED_PRECONDITION", "PERMISSION_DENIED", "UNAUTHENTICATED"],
+]);
+const ACCOUNT_MESSAGE =
+  /credit balance is too low|insufficient balance|(?:incorrect|invalid|missing|expired) api[ _-]?key|api[ _-]?key (?:not valid|expired|not found|is invalid)/i;
+
+/** A provider's message is passed on up to here; it may repeat a whole schema. */
+const LONGEST_MESSAGE = 4_000;
+
+/**
+ * Reads the envelopes that are in use: OpenAI's `{"error":{…}}`, the same in a list (Google), `{"error":"…"}` (Ollama,
+ * xAI), the error without an envelope (vLLM), `{"detail":…}` (FastAPI), and a message that is itself one of them (Mistral).
+ */
+export function readProviderError(text: string): ProviderError {
+  const parsed = parse(text);
+  const body = objectIn(parsed);
+  if (body === null) return { message: null, param: null, code: null, type: null };
+  const said = objectIn(body.error) ?? body;
+  const found = wordsOf(said.message) ?? wordsOf(said.detail) ?? wordsOf(body.error) ?? wordsOf(body.message) ?? wordsOf(body.detail);
+  const reason = Array.isArray(said.details) ? (said.details as unknown[]).map((each) => objectIn(each)?.reason).find(isText) : undefined;
+  return {
+    message: found?.message.slice(0, LONGEST_MESSAGE) ?? null,
+    param: isText(said.param) ? said.param : (found?.param ?? null),
+    code: reason !== undefined && ACCOUNT_CODES.has(reason) ? reason : ([said.code, said.status].find(isText) ?? null),
+    type: isText(said.type) ? said.type : null,
+  };
+}
+
+type Words = { message: string; param: string | null };
+
+/** A text, or what FastAPI makes of the members that it refuses: a list with the place and the reason of each. */
+function wordsOf(value: unknown): Words | null {
+  if (isText(value)) {
+    const inner = /^\s*[[{]/.test(value) ? parse(value) : null;
+    return (inner === null ? null : wordsOf(inner)) ?? { message: value, param: null };
+  }
+  if (Array.isArray(value)) {
+    const each = value.flatMap((one) => wordsOf(one) ?? []);
+    return each.length === 0 ? null : { message: each.map(({ message }) => message).join("; "), param: each[0]?.param ?? null };
+  }
+  const object = objectIn(value);
+  if (object === null) return null;
+  if (isText(object.msg)) {
+    const place = Array.isArray(object.loc) ? object.loc.filter((step, index) => index > 0 || step !== "body").join(".") : "";
+    return place === "" ? { message: object.msg, param: null } : { message: `${place}: ${object.msg}`, param: place };
+  }
+  return wordsOf(object.message) ?? wordsOf(object.detail) ?? wordsOf(object.error);
+}
+
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+
+function objectIn(value: unknown): Record<string, unknown> | null {
+  const first: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof first === "object" && first !== null && !Array.isArray(first) ? (first as Record<string, unknown>) : null;
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
