@@ -1,4 +1,5 @@
 import { withProviders } from "./stage.ts";
+import "./cases/failures.ts";
 import "./cases/limits.ts";
 import "./cases/refusals.ts";
 

@@ -2,3 +2,11 @@ import type { Provider } from "../far-end.ts";
 
 /** OpenRouter: https://openrouter.ai/docs/api-reference/parameters */
 export const openrouter: Provider = { id: "openrouter", model: "openrouter/moonshotai/kimi-k3", refusal: () => null };
+
+/** A host failed after the stream had begun: https://openrouter.ai/docs/api-reference/errors */
+export const failedChoice = {
+  index: 0,
+  delta: { content: "" },
+  finish_reason: "error",
+  error: { code: 502, message: "secret host is down", metadata: { provider_name: "secret" } },
+};

@@ -1,7 +1,7 @@
 import type { Model } from "../../pricing/models.ts";
 import { countPromptTokens, textsOfAnswer, type WrittenAnswer } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
-import { ChatMeter } from "./chat-meter.ts";
+import { ChatMeter, hasFailed } from "./chat-meter.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
@@ -16,7 +16,7 @@ export const chatCompletions: Dialect = {
   countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes,
-  isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0,
+  isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0 && !choices.some(hasFailed),
   readUsage: ({ usage }) => readUsage(usage),
   countAnswer: countTexts(textsOf),
   watch: (request, lane) =>

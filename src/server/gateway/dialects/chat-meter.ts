@@ -83,16 +83,23 @@ export class ChatMeter extends EventMeter {
   protected look(event: string, data: string): string {
     if (data === "[DONE]") {
       this.done = true;
+      // Some providers end so when they fail before the first word.
+      if (!this.finished && this.delivered.isEmpty()) this.fail("an end without an answer");
       return "";
     }
     const chunk = parseData(data);
     if (this.fails(event, chunk)) return "";
     if (chunk === null) return event;
+    const choices = Array.isArray(chunk.choices) ? (chunk.choices as Choice[]) : [];
+    const failed = choices.find(hasFailed);
+    if (failed !== undefined) {
+      this.fail(failed?.error ?? null);
+      return "";
+    }
     const usage = readUsage(chunk.usage);
     if (usage !== null) this.usage = usage;
-    const choices = Array.isArray(chunk.choices) ? (chunk.choices as { index?: unknown; delta?: unknown; finish_reason?: unknown }[]) : [];
-    if (choices.some((choice) => (choice?.finish_reason ?? null) !== null)) {
-      for (const choice of choices) if ((choice?.finish_reason ?? null) !== null) this.#ended.add(choice.index ?? 0);
+    if (choices.some(hasEnded)) {
+      for (const choice of choices) if (hasEnded(choice)) this.#ended.add(choice?.index ?? 0);
       // With several choices only the last one to finish waits.
       const released = this.#releaseFinish();
       this.finished = true;
@@ -114,8 +121,26 @@ export class ChatMeter extends EventMeter {
   }
 }
 
+type Choice = { index?: unknown; delta?: unknown; finish_reason?: unknown; error?: unknown } | null;
+
+/** An empty reason is none: some servers put it on every chunk. */
+function hasEnded(choice: Choice): boolean {
+  return (choice?.finish_reason || null) !== null;
+}
+
+/**
+ * OpenRouter says in a choice that its host failed, with an error beside its delta, a `finish_reason` or both
+ * (https://openrouter.ai/docs/api-reference/errors); DeepSeek, that its system broke off
+ * (https://api-docs.deepseek.com/api/create-chat-completion).
+ */
+export function hasFailed(choice: Choice): boolean {
+  return (choice?.error || null) !== null || FAILED.includes(choice?.finish_reason);
+}
+
+const FAILED: readonly unknown[] = ["error", "insufficient_system_resource"];
+
 /** OpenRouter sends the usage with an empty choice. */
-function isEmpty(choice: { delta?: unknown } | null): boolean {
+function isEmpty(choice: Choice): boolean {
   return Object.entries(choice?.delta ?? {}).every(
     ([name, value]) => name === "role" || value === null || value === "" || (Array.isArray(value) && value.length === 0),
   );
@@ -123,7 +148,7 @@ function isEmpty(choice: { delta?: unknown } | null): boolean {
 
 const SHAPE: StreamShape = {
   readText,
-  matters: /"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:/,
+  matters: /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|^event: ?error/m,
   goesOn: /"choices"\s*:\s*\[\s*\{/,
 };
 

@@ -67,6 +67,12 @@ export class DeliveredText {
     return bound + more;
   }
 
+  /** The model has written nothing yet. */
+  isEmpty(): boolean {
+    this.#fold();
+    return this.#texts.size === 0;
+  }
+
   /** The text whose name begins so. */
   text(key: string): string {
     this.#fold();

@@ -59,8 +59,8 @@ export abstract class EventMeter {
 
   /** Notes the failure that an event tells of, in whichever way; whether it does. */
   protected fails(event: string, chunk: Record<string, unknown> | null): boolean {
-    const error = chunk?.error ?? null;
-    if (error === null && chunk?.type !== "error" && !IS_ERROR.test(event)) return false;
+    const error = chunk?.error || null;
+    if (error === null && chunk?.type !== "error" && chunk?.object !== "error" && !IS_ERROR.test(event)) return false;
     this.fail(error ?? chunk);
     return true;
   }
@@ -205,17 +205,19 @@ export abstract class EventMeter {
   }
 
   #lookInto(events: Buffer): Buffer | null {
-    let through = "";
+    const through: Buffer[] = [];
     for (const event of eventsIn(events)) {
       // Nothing counts after the end, whichever bytes happened to come with it.
       if (this.done || this.failure !== null) break;
       const data = eventData(event);
-      through += data === null ? event : this.look(event, data);
+      const passed = data === null ? (this.fails(event, null) ? "" : event) : this.look(event, data);
+      if (passed === "") continue;
+      const bytes = Buffer.from(passed);
+      // One by one: the next event may depend on whether anything was delivered.
+      this.delivered.add(bytes);
+      through.push(bytes);
     }
-    if (through === "") return null;
-    const bytes = Buffer.from(through);
-    this.delivered.add(bytes);
-    return bytes;
+    return through.length === 0 ? null : Buffer.concat(through);
   }
 }
 

@@ -3,7 +3,7 @@ import type { TokenUsage } from "../../pricing/price.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
 import { parseData } from "./server-sent-events.ts";
-import { isCount, readMessagesUsage } from "./usage.ts";
+import { isCount, isOutput, NOTHING_USED, readMessagesUsage } from "./usage.ts";
 
 /**
  * A stream of Anthropic's events. All go through as they came but the last,
@@ -16,6 +16,8 @@ export class MessagesMeter extends EventMeter {
   #counts: Record<string, unknown> = {};
   /** The index of a content block that has begun and not ended. */
   #openBlock: unknown = null;
+  /** A block has begun that says something without any text. */
+  #hasBlock = false;
   #stopData = '{"type":"message_stop"}';
 
   constructor(lane = "") {
@@ -40,9 +42,11 @@ export class MessagesMeter extends EventMeter {
     return Buffer.concat([Buffer.from(last), this.closing(quota)]);
   }
 
-  protected override note({ type, index }: Record<string, unknown>): void {
-    if (type === "content_block_start") this.#openBlock = index;
-    else if (type === "content_block_stop") this.#openBlock = null;
+  protected override note({ type, index, content_block }: Record<string, unknown>): void {
+    if (type === "content_block_start") {
+      this.#openBlock = index;
+      this.#hasBlock ||= isOutput(content_block);
+    } else if (type === "content_block_stop") this.#openBlock = null;
   }
 
   failing(failure: AppError): Buffer {
@@ -82,6 +86,8 @@ export class MessagesMeter extends EventMeter {
     if (isCount(output_tokens)) this.usage = readMessagesUsage(this.#counts);
     const { stop_reason } = (chunk.delta ?? {}) as { stop_reason?: unknown };
     if ((stop_reason ?? null) !== null) this.finished = true;
+    // See `readMessageUsage`. `isEmpty` has all that was delivered noted.
+    if (stop_reason === "refusal" && this.delivered.isEmpty() && !this.#hasBlock) this.usage = NOTHING_USED;
   }
 
   /** The last count holds: the first may be a guess. One that is not told again, or as zero, stays as it was. */

@@ -8,7 +8,7 @@ import { MessagesMeter } from "./messages-meter.ts";
 import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
 import { fileRefused, notAvailable, readTools, refuseMembers, refuseTiers, SHARED } from "./refuse.ts";
-import { readMessagesUsage } from "./usage.ts";
+import { readMessageUsage } from "./usage.ts";
 /** Anthropic's Messages API. */
 export const messages: Dialect = {
   upstreamPath: "/messages",
@@ -18,7 +18,7 @@ export const messages: Dialect = {
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
   changes: (_request, _upstream, outputLimit): MemberChanges => (outputLimit === null ? {} : { max_tokens: String(outputLimit) }),
   isAnswer: ({ type, content }) => type !== "error" && Array.isArray(content),
-  readUsage: ({ usage }) => readMessagesUsage(usage),
+  readUsage: readMessageUsage,
   countAnswer: countTexts(textsOf),
   watch: (_request, lane) => new MessagesMeter(lane),
 };

@@ -1,4 +1,5 @@
 import type { TokenUsage } from "../../pricing/price.ts";
+import type { Body } from "./dialect.ts";
 import { isObject } from "./read.ts";
 
 /**
@@ -35,6 +36,25 @@ function fromOpenAi(prompt: unknown, output: unknown, total: unknown, details: u
     // Some providers leave hidden reasoning out of the output but not out of the total, and bill it as output.
     completionTokens: Math.max(countOr0(output), countOr0(total) - prompt),
   };
+}
+
+/**
+ * Of a whole message of Anthropic's. A request that it refused before any output is not billed, whatever its counts
+ * say; one that it refused later is billed as it counts:
+ * https://platform.claude.com/docs/en/test-and-evaluate/strengthen-guardrails/handle-streaming-refusals
+ */
+export function readMessageUsage({ usage, stop_reason, content }: Body): TokenUsage | null {
+  const hasOutput = Array.isArray(content) && content.some(isOutput);
+  return stop_reason === "refusal" && !hasOutput ? NOTHING_USED : readMessagesUsage(usage);
+}
+
+export const NOTHING_USED: TokenUsage = { promptTokens: 0, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 0 };
+
+/** Whether a block of a message has anything that the model made. A block of text may be empty; another has a meaning by itself. */
+export function isOutput(block: unknown): boolean {
+  if (!isObject(block)) return false;
+  if (block.type === "text") return (block.text ?? "") !== "";
+  return block.type === "thinking" ? (block.thinking ?? "") !== "" : true;
 }
 
 /** Of Anthropic's messages, where `input_tokens` are those that have nothing to do with the prompt cache. */
