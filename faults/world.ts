@@ -1,4 +1,6 @@
 import type { Database } from "../src/server/platform/db.ts";
+import { type FakeUpstream, type SeenRequest, startFakeUpstream } from "../src/testing/fake-upstream.ts";
+import { makeApp, makeKey, makeLink, makeToken, makeUser } from "../src/testing/makers.ts";
 import {
   type Behaviour,
   BREAK_OFF,
@@ -6,18 +8,14 @@ import {
   completionChunks,
   event,
   events,
-  type FakeUpstream,
   message,
   messageEvents,
   messageUsage,
   namedEvent,
   type Piece,
   refusal,
-  type SeenRequest,
-  startFakeUpstream,
   usage,
-} from "../src/testing/fake-upstream.ts";
-import { makeApp, makeKey, makeLink, makeToken, makeUser } from "../src/testing/makers.ts";
+} from "../src/testing/upstream-answers.ts";
 
 export type Door = "chat" | "messages";
 

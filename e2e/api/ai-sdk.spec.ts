@@ -1,8 +1,8 @@
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, embed, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { choice, chunk, completion, delta, sse, toolCall, usage } from "../../src/testing/fake-upstream.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { choice, chunk, completion, delta, sse, toolCall, usage } from "../../src/testing/upstream-answers.ts";
 import { marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";

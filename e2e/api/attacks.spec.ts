@@ -1,3 +1,4 @@
+import { gate } from "../../src/testing/fake-upstream.ts";
 import {
   BREAK_OFF,
   chunk,
@@ -6,11 +7,10 @@ import {
   delta,
   event,
   events,
-  gate,
   json,
   type Piece,
   usage,
-} from "../../src/testing/fake-upstream.ts";
+} from "../../src/testing/upstream-answers.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

@@ -1,5 +1,5 @@
 import { connect } from "node:net";
-import { embeddings } from "../../src/testing/fake-upstream.ts";
+import { embeddings } from "../../src/testing/upstream-answers.ts";
 import { call, callRaw, chat, marker } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, type World } from "../world.ts";

@@ -1,5 +1,5 @@
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
-import { completion, completionChunks, sse, usage } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, sse, usage } from "../../src/testing/upstream-answers.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

@@ -1,5 +1,5 @@
-import { completionChunks, event, events, refusal, sse, usage } from "../../src/testing/fake-upstream.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { completionChunks, event, events, refusal, sse, usage } from "../../src/testing/upstream-answers.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 

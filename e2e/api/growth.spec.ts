@@ -3,6 +3,7 @@ import Anthropic from "@anthropic-ai/sdk";
 import { streamText } from "ai";
 import OpenAI from "openai";
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
+import { gate } from "../../src/testing/fake-upstream.ts";
 import {
   chunk,
   completion,
@@ -10,14 +11,13 @@ import {
   delta,
   event,
   events,
-  gate,
   messageEvents,
   messageUsage,
   namedEvent,
   responseEvents,
   sse,
   usage,
-} from "../../src/testing/fake-upstream.ts";
+} from "../../src/testing/upstream-answers.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, price, settled, type World } from "../world.ts";

@@ -1,4 +1,5 @@
-import { type Behaviour, completion, gate, json, refusal, silence } from "../../src/testing/fake-upstream.ts";
+import { gate, silence } from "../../src/testing/fake-upstream.ts";
+import { type Behaviour, completion, json, refusal } from "../../src/testing/upstream-answers.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, letHoldsExpire, settled } from "../world.ts";

@@ -1,4 +1,6 @@
 import Anthropic, { APIError, AuthenticationError, BadRequestError, NotFoundError } from "@anthropic-ai/sdk";
+import { makeKey, makeToken } from "../../src/testing/makers.ts";
+import type { ServerProcess } from "../../src/testing/server-process.ts";
 import {
   BREAK_OFF,
   events,
@@ -8,9 +10,7 @@ import {
   namedEvent,
   namedEvents,
   refusal,
-} from "../../src/testing/fake-upstream.ts";
-import { makeKey, makeToken } from "../../src/testing/makers.ts";
-import type { ServerProcess } from "../../src/testing/server-process.ts";
+} from "../../src/testing/upstream-answers.ts";
 import { call, hangUpAfter, marker } from "../client.ts";
 import { expect, type PostgresServer, test } from "../fixtures.ts";
 import { arrange, settled, type World } from "../world.ts";

@@ -1,6 +1,6 @@
 import { balanceOf } from "../../src/server/ledger/accounts.ts";
 import { verify } from "../../src/server/ledger/verify.ts";
-import { completion, usage } from "../../src/testing/fake-upstream.ts";
+import { completion, usage } from "../../src/testing/upstream-answers.ts";
 import { call, chat, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { authorizeUrl, codeFor, formPost, HOSTED, makeClient, makePerson, originOf, pkce, redeem } from "../oauth.ts";

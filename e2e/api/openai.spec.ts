@@ -1,8 +1,18 @@
 import OpenAI, { APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError } from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { BREAK_OFF, choice, completion, completionChunks, event, events, refusal, sse, toolCall } from "../../src/testing/fake-upstream.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import {
+  BREAK_OFF,
+  choice,
+  completion,
+  completionChunks,
+  event,
+  events,
+  refusal,
+  sse,
+  toolCall,
+} from "../../src/testing/upstream-answers.ts";
 import { marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";

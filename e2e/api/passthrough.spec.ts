@@ -1,4 +1,4 @@
-import { completion, completionChunks, embeddings, sse } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, embeddings, sse } from "../../src/testing/upstream-answers.ts";
 import { call, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange } from "../world.ts";

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { completion, completionChunks, event, events, gate, sse, usage } from "../../src/testing/fake-upstream.ts";
+import { gate } from "../../src/testing/fake-upstream.ts";
 import { freePort } from "../../src/testing/postgres.ts";
+import { completion, completionChunks, event, events, sse, usage } from "../../src/testing/upstream-answers.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

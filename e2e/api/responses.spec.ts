@@ -1,4 +1,6 @@
 import OpenAI, { APIError } from "openai";
+import { makeKey, makeToken } from "../../src/testing/makers.ts";
+import type { ServerProcess } from "../../src/testing/server-process.ts";
 import {
   BREAK_OFF,
   events,
@@ -11,9 +13,7 @@ import {
   responseEvents,
   responseObject,
   responseUsage,
-} from "../../src/testing/fake-upstream.ts";
-import { makeKey, makeToken } from "../../src/testing/makers.ts";
-import type { ServerProcess } from "../../src/testing/server-process.ts";
+} from "../../src/testing/upstream-answers.ts";
 import { call, eventsOf, hangUpAfter, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

@@ -1,13 +1,5 @@
-import {
-  completion,
-  completionChunks,
-  type FakeUpstream,
-  gate,
-  message,
-  messageUsage,
-  sse,
-  usage,
-} from "../../src/testing/fake-upstream.ts";
+import { type FakeUpstream, gate } from "../../src/testing/fake-upstream.ts";
+import { completion, completionChunks, message, messageUsage, sse, usage } from "../../src/testing/upstream-answers.ts";
 import { type Call, call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

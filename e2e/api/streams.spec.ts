@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { gate } from "../../src/testing/fake-upstream.ts";
 import {
   BREAK_OFF,
   chunk,
@@ -6,12 +7,11 @@ import {
   delta,
   event,
   events,
-  gate,
   type Piece,
   sse,
   toolCall,
   usage,
-} from "../../src/testing/fake-upstream.ts";
+} from "../../src/testing/upstream-answers.ts";
 import { call, chat, eventsOf, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, price, settled } from "../world.ts";

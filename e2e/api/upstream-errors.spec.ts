@@ -1,6 +1,7 @@
-import { completion, completionChunks, event, events, gate, json, refusal, silence, sse } from "../../src/testing/fake-upstream.ts";
+import { gate, silence } from "../../src/testing/fake-upstream.ts";
 import { freePort } from "../../src/testing/postgres.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { completion, completionChunks, event, events, json, refusal, sse } from "../../src/testing/upstream-answers.ts";
 import { call, chat, eventsOf, marker } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
 import { arrange, settled } from "../world.ts";

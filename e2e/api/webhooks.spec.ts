@@ -1,10 +1,10 @@
 import { createHmac } from "node:crypto";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import { Webhook as Svix } from "svix";
-import { completion, usage } from "../../src/testing/fake-upstream.ts";
 import { makeKey } from "../../src/testing/makers.ts";
 import { answer, hang, type Received, type Receiver, startReceiver } from "../../src/testing/receiver.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
+import { completion, usage } from "../../src/testing/upstream-answers.ts";
 import { type Call, call, chat, marker } from "../client.ts";
 import { test as base, expect } from "../fixtures.ts";
 import { arrange } from "../world.ts";

@@ -20,7 +20,7 @@ import {
   responseEvents,
   responseUsage,
   usage,
-} from "./fake-upstream.ts";
+} from "./upstream-answers.ts";
 
 /** The dialects with a conversation, for suites that hold each of them to the same guarantees. */
 export type DialectCase = {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
-import { chunk, delta, event } from "#testing/fake-upstream.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
+import { chunk, delta, event } from "#testing/upstream-answers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { type Ledger, openLedger } from "../ledger/ledger.ts";
 import { verify } from "../ledger/verify.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
 import { anyChatStream, dataOf } from "#testing/dialects.ts";
-import { chunk, delta, event, toolCall, usage } from "#testing/fake-upstream.ts";
+import { chunk, delta, event, toolCall, usage } from "#testing/upstream-answers.ts";
 import { ChatMeter } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
 import { anyMessagesStream } from "#testing/dialects.ts";
-import { messageEvents, namedEvent } from "#testing/fake-upstream.ts";
+import { messageEvents, namedEvent } from "#testing/upstream-answers.ts";
 import { MessagesMeter } from "./messages-meter.ts";
 
 const QUOTA = '{"credits_used":5}';

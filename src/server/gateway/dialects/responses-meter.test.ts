@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
 import { anyResponsesStream, dataOf } from "#testing/dialects.ts";
-import { namedEvent, responseEvents, toolCall } from "#testing/fake-upstream.ts";
+import { namedEvent, responseEvents, toolCall } from "#testing/upstream-answers.ts";
 import { AppError } from "../../platform/errors.ts";
 import { ResponsesMeter } from "./responses-meter.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { messageUsage, responseUsage } from "#testing/fake-upstream.ts";
+import { messageUsage, responseUsage } from "#testing/upstream-answers.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { readMessagesUsage, readResponseUsage, readUsage } from "./usage.ts";
 
