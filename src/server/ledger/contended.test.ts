@@ -3,12 +3,12 @@ import { withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
-import { newId } from "../platform/ids.ts";
+import { firstIdAt, newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { balanceOf } from "./accounts.ts";
 import { AccountLockedError, Contended } from "./contended.ts";
 import { openLedger } from "./ledger.ts";
-import { firstIdAt, sweepHolds } from "./sweep.ts";
+import { sweepHolds } from "./sweep.ts";
 import { verify } from "./verify.ts";
 
 const sqlError = (code: string) => Object.assign(new Error(`sqlstate ${code}`), { code });

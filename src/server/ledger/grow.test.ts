@@ -4,10 +4,11 @@ import { onBothDatabases, withDatabase } from "#testing/database.ts";
 import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import { balanceOf, underWay } from "./accounts.ts";
 import { type Growth, grow, hold, post, settle } from "./hold.ts";
 import { endOfMonth, setLimit } from "./limits.ts";
-import { firstIdAt, sweepHolds } from "./sweep.ts";
+import { sweepHolds } from "./sweep.ts";
 import { verify } from "./verify.ts";
 
 /** A person whose wallet has so many credits, linked to an app, and what tests do with it. */

@@ -4,10 +4,11 @@ import { inEveryZone, onBothDatabases, withDatabase } from "#testing/database.ts
 import { holdAll, holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeLink, makeUser } from "#testing/makers.ts";
 import { type Database, transaction } from "../platform/db.ts";
+import { firstIdAt } from "../platform/ids.ts";
 import type { Sql } from "../platform/sql.ts";
 import { balanceOf } from "./accounts.ts";
 import { settle } from "./hold.ts";
-import { firstIdAt, sweepAtStart, sweepHolds, sweepOrphans } from "./sweep.ts";
+import { sweepAtStart, sweepHolds, sweepOrphans } from "./sweep.ts";
 import { verify } from "./verify.ts";
 
 const EXPIRED = -1_000;

@@ -197,8 +197,6 @@ function isDataFault(error: unknown): boolean {
   return /^2[23]/.test(String((error as { code?: unknown }).code));
 }
 
-export { firstIdAt };
-
 const FIRST_ID = firstIdAt(0);
 const SWEEP = "sweep";
 
