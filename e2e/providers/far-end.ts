@@ -1,4 +1,5 @@
-import { type Behaviour, json, type SeenRequest } from "../../src/testing/fake-upstream.ts";
+import type { SeenRequest } from "../../src/testing/fake-upstream.ts";
+import { type Behaviour, json } from "../../src/testing/upstream-answers.ts";
 
 /**
  * A provider as it answers, for the tests to ask through Quota. One file has one provider's ways, and each way the page

@@ -14,7 +14,7 @@ import {
   namedEvents,
   sse,
   usage,
-} from "../../../src/testing/fake-upstream.ts";
+} from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 import { buy } from "../stage.ts";
 import { anthropic, refusedMessage, refusedStream } from "../ways/anthropic.ts";

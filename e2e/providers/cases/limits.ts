@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { completion, usage } from "../../../src/testing/fake-upstream.ts";
+import { completion, usage } from "../../../src/testing/upstream-answers.ts";
 import { buy } from "../stage.ts";
 import { anthropic } from "../ways/anthropic.ts";
 import { deepseek } from "../ways/deepseek.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Behaviour, json, refusal } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json, refusal } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 import { buy, logLines } from "../stage.ts";
 import { anthropic, anthropicError } from "../ways/anthropic.ts";

@@ -1,4 +1,4 @@
-import { type Behaviour, json, messageEvents, messageUsage, namedEvents } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json, messageEvents, messageUsage, namedEvents } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** Anthropic: https://platform.claude.com/docs/en/api/messages, and https://platform.claude.com/docs/en/api/openai-sdk for chat completions. */

@@ -1,4 +1,4 @@
-import { type Behaviour, json } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** Google Gemini, by its OpenAI-compatible endpoint: https://ai.google.dev/gemini-api/docs/openai */

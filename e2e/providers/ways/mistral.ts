@@ -1,4 +1,4 @@
-import { type Behaviour, json } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
 import { type Provider, unknownLimits } from "../far-end.ts";
 
 /** Mistral: https://docs.mistral.ai/api/endpoint/chat */

@@ -1,4 +1,4 @@
-import { type Behaviour, json } from "../../../src/testing/fake-upstream.ts";
+import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** Ollama, which knows `max_tokens` only and ignores what it does not know: https://docs.ollama.com/api/openai-compatibility */

@@ -1,4 +1,4 @@
-import { refusal } from "../../../src/testing/fake-upstream.ts";
+import { refusal } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** OpenAI: https://platform.openai.com/docs/api-reference/chat/create */
