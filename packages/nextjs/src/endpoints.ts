@@ -48,7 +48,7 @@ export async function answer(config: QuotaAuthConfig, name: EndpointName, reques
   if (request.method !== METHODS[name])
     return failure(405, "method_not_allowed", "This path does not answer that method.", { allow: METHODS[name] });
   // CSRF: other sites can submit forms to this path, but cannot set the headers that name their origin.
-  if (METHODS[name] === "POST" && !fromOurselves(request, visit)) return failure(403, "cross_site", "Only pages of this app may do that.");
+  if (METHODS[name] === "POST" && !isSameOrigin(request, visit)) return failure(403, "cross_site", "Only pages of this app may do that.");
   try {
     return await endpoints[name](visit);
   } catch (error) {
@@ -111,11 +111,11 @@ function visitOf(config: QuotaAuthConfig, request: NextRequest): Visit {
 /** @internal The app's origin: as configured, or the origin that the browser requested. */
 export function originOf(config: QuotaAuthConfig, request: Request): string {
   const told = config.appUrl || process.env.QUOTA_APP_URL;
-  return told ? new URL(told).origin : askedOrigin(request);
+  return told ? new URL(told).origin : requestedOrigin(request);
 }
 
 /** The origin that the browser requested. */
-function askedOrigin(request: Request): string {
+function requestedOrigin(request: Request): string {
   const url = new URL(request.url);
   const host = first(request.headers.get("x-forwarded-host")) ?? request.headers.get("host") ?? url.host;
   const protocol = first(request.headers.get("x-forwarded-proto")) ?? url.protocol.slice(0, -1);
@@ -127,13 +127,13 @@ function first(list: string | null): string | undefined {
   return list?.split(",")[0]?.trim() || undefined;
 }
 
-function fromOurselves(request: Request, { origin }: Visit): boolean {
+function isSameOrigin(request: Request, { origin }: Visit): boolean {
   // The browser compares the page's origin with this address, so this works under any host name, such as a preview deployment's.
   const site = request.headers.get("sec-fetch-site");
   if (site !== null) return site === "same-origin";
   // For browsers without Sec-Fetch-Site, and for plain http, where browsers leave the header out.
   const from = request.headers.get("origin");
-  return from !== null && (from === origin || from === askedOrigin(request));
+  return from !== null && (from === origin || from === requestedOrigin(request));
 }
 
 const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
@@ -152,7 +152,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     const cookie = await flowCookieOf(visit, { state, codeVerifier, returnTo, externalUserId });
     // Each tab has an attempt of its own. The oldest unfinished ones are deleted before the Cookie header is too long.
     const dropped = unfinishedFlows(request).slice(MOST_FLOWS - 1);
-    const cookies = [cookie, ...dropped.map((name) => forget(visit, name, visit.basePath))];
+    const cookies = [cookie, ...dropped.map((name) => deletedCookie(visit, name, visit.basePath))];
     return goTo(oauthClient(config).authorizeUrl({ redirectUri: redirectUri(visit), state, codeChallenge }), cookies);
   },
 
@@ -163,7 +163,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
     const name = flowCookie(state);
     const flow = await readFlow(visit, cookiesOf(request).get(name));
     if (flow === null || flow.state !== state) return backWithError(visit, visit.home, "invalid_state");
-    const over = [forget(visit, name, visit.basePath)];
+    const over = [deletedCookie(visit, name, visit.basePath)];
     const refuse = (code: string) => backWithError(visit, flow.returnTo, code, over);
     const client = oauthClient(config);
     // RFC 9207, against mix-up attacks: another authorization server's answer must not be taken for Quota's.
@@ -182,7 +182,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
         storageMode: "hosted",
         externalUserId: externalUserId ?? undefined,
       });
-      return goTo(visit.origin + flow.returnTo, [...over, await remember(visit, link.externalUserId)]);
+      return goTo(visit.origin + flow.returnTo, [...over, await userCookie(visit, link.externalUserId)]);
     } catch (failed) {
       if (failed instanceof QuotaOAuthError) return refuse(failed.code);
       if (failed instanceof QuotaError) return refuse("temporarily_unavailable");
@@ -230,7 +230,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
 
   /** Deletes the user's cookie in this browser; the link stays. */
   async logout(visit) {
-    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
+    return json({ success: true }, [deletedCookie(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 
   /** Ends the link, for all browsers. */
@@ -243,7 +243,7 @@ const endpoints: Record<EndpointName, (visit: Visit) => Promise<Response>> = {
       // The link has ended already.
       if (!(error instanceof NotFoundError)) throw error;
     }
-    return json({ success: true }, [forget(visit, EXTERNAL_USER_ID, visit.home)]);
+    return json({ success: true }, [deletedCookie(visit, EXTERNAL_USER_ID, visit.home)]);
   },
 };
 
@@ -316,11 +316,11 @@ function redirectUri({ origin, basePath }: Visit): string {
 }
 
 /** @internal */
-export function forget(visit: { secure: boolean }, name: string, path: string): string {
+export function deletedCookie(visit: { secure: boolean }, name: string, path: string): string {
   return setCookie(name, "", { maxAgeSeconds: 0, secure: visit.secure, path });
 }
 
-async function remember(visit: Visit, externalUserId: string): Promise<string> {
+async function userCookie(visit: Visit, externalUserId: string): Promise<string> {
   const value = await sign(signerOf(visit.config), EXTERNAL_USER_ID, externalUserId, SESSION_SECONDS);
   return setCookie(EXTERNAL_USER_ID, value, { maxAgeSeconds: SESSION_SECONDS, secure: visit.secure, path: visit.home });
 }
@@ -328,9 +328,9 @@ async function remember(visit: Visit, externalUserId: string): Promise<string> {
 /** The Set-Cookie lines that an answer needs: deletes the cookie when no wallet is connected, replaces it when it has another id. */
 async function freshCookie(visit: Visit, user: QuotaUser | null): Promise<string[]> {
   if (user !== null) {
-    return (await cookieUserId(visit.config, visit.request)) === user.externalUserId ? [] : [await remember(visit, user.externalUserId)];
+    return (await cookieUserId(visit.config, visit.request)) === user.externalUserId ? [] : [await userCookie(visit, user.externalUserId)];
   }
-  return cookiesOf(visit.request).has(EXTERNAL_USER_ID) ? [forget(visit, EXTERNAL_USER_ID, visit.home)] : [];
+  return cookiesOf(visit.request).has(EXTERNAL_USER_ID) ? [deletedCookie(visit, EXTERNAL_USER_ID, visit.home)] : [];
 }
 
 function backWithError(visit: Visit, path: string, code: string, cookies: string[] = []): Response {

@@ -2,7 +2,7 @@ import { type NextRequest, NextResponse } from "next/server.js";
 import { nextBasePath } from "./base-path.ts";
 import { BASE_PATH, EXTERNAL_USER_ID, type QuotaAuthConfig } from "./config.ts";
 import { cookiesOf } from "./cookies.ts";
-import { answer, cookieUserId, type EndpointName, externalUserIdOf, forget, METHODS, originOf } from "./endpoints.ts";
+import { answer, cookieUserId, deletedCookie, type EndpointName, externalUserIdOf, METHODS, originOf } from "./endpoints.ts";
 
 /**
  * Connect Wallet as middleware: `proxy.ts` in Next.js 16, `middleware.ts` before.
@@ -38,7 +38,7 @@ export function createQuotaMiddleware(config: QuotaAuthConfig): (request: NextRe
     const response = NextResponse.next({ request: { headers } });
     response.headers.append(
       "set-cookie",
-      forget({ secure: originOf(config, request).startsWith("https:") }, EXTERNAL_USER_ID, nextBasePath() || "/"),
+      deletedCookie({ secure: originOf(config, request).startsWith("https:") }, EXTERNAL_USER_ID, nextBasePath() || "/"),
     );
     return response;
   };

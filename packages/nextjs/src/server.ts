@@ -18,8 +18,8 @@ export interface QuotaUserOptions extends QuotaConfig {
  * Throws what `QuotaClient.getUser` throws, except for a user who is not linked.
  */
 export async function getQuotaUser(options: QuotaUserOptions = {}): Promise<QuotaUser | null> {
-  await aRequest();
-  const externalUserId = await whoAsks(options);
+  await waitForRequest();
+  const externalUserId = await namedUserId(options);
   return externalUserId === null ? null : findUser(options, externalUserId);
 }
 
@@ -40,7 +40,7 @@ export async function requireQuotaUser(options: QuotaUserOptions & { returnTo?: 
  * `X-Quota-User`. null without a user, so that no other wallet pays by mistake.
  */
 export async function getQuotaClient(options: QuotaUserOptions = {}): Promise<QuotaClient | null> {
-  const externalUserId = await whoAsks(options);
+  const externalUserId = await namedUserId(options);
   return externalUserId === null ? null : apiClient(options, externalUserId);
 }
 
@@ -51,7 +51,7 @@ export async function clearQuotaAuth(): Promise<void> {
 }
 
 /** Makes Next render for each request. Next does not see the app's own session, so it could otherwise prerender one user's wallet for all. */
-async function aRequest(): Promise<void> {
+async function waitForRequest(): Promise<void> {
   const { connection } = await import("next/server.js");
   try {
     await connection();
@@ -61,7 +61,7 @@ async function aRequest(): Promise<void> {
   }
 }
 
-async function whoAsks(options: QuotaUserOptions): Promise<string | null> {
+async function namedUserId(options: QuotaUserOptions): Promise<string | null> {
   // A given but undefined id means that the user is signed out; the cookie of an earlier user must not count then.
   if ("externalUserId" in options) return options.externalUserId || null;
   const { cookies } = await import("next/headers.js");
