@@ -109,7 +109,7 @@ async function main(): Promise<void> {
     const app = await makers.makeApp(fullDb, { markupBps: 2_000 });
     const key = await makers.makeKey(fullDb, app.id);
     await seedUsage(fullDb, { id: app.id, earningsId: app.earningsId, keyIds: [key.id] }, { rows, users: linked, days: 90 });
-    await fullDb.unhurried((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
+    await fullDb.withoutTimeLimit((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
     const shops = await openShops(fullDb);
     const full = await startQuota(second.url, upstreamPort);
     if (options.hooks) receivers.push(await subscribe(full.port, shops.keys.listening));
@@ -170,7 +170,7 @@ async function main(): Promise<void> {
   }
   for (const [name, books] of [
     ["", await verify(db.sql)],
-    ["full: ", fullDb === null ? null : await fullDb.unhurried((sql) => verify(sql))],
+    ["full: ", fullDb === null ? null : await fullDb.withoutTimeLimit((sql) => verify(sql))],
   ] as const) {
     if (books === null) continue;
     console.log(

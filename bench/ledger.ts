@@ -63,7 +63,7 @@ async function main(): Promise<void> {
     { name: "1,000 wallets, every second with a monthly limit", users: wallets },
     { name: "one wallet, with a monthly limit", users: [await makeWallet(app.id, true)] },
   ];
-  await db.unhurried((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
+  await db.withoutTimeLimit((sql) => sql.query({ name: "", text: "VACUUM ANALYZE" }, []));
 
   const batchedLedger = openLedger(db);
   const plain: Contender = {
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
     }
   }
 
-  const books = await db.unhurried((sql) => verify(sql));
+  const books = await db.withoutTimeLimit((sql) => verify(sql));
   const ok = books.ok && books.openHolds === 0 && books.usages === pairs;
   console.log(
     `${pairs} pairs, ${books.usages} requests billed, ${books.openHolds} open holds; the books are ${books.ok ? "in order" : `NOT in order: ${JSON.stringify(books.discrepancies.slice(0, 5))}`}.`,

@@ -49,9 +49,9 @@ async function main(): Promise<void> {
   await timed(`${rows} requests of ${users} linked users in ${days} days`, () =>
     seedUsage(db, { ...app, keyIds: keys.map((key) => key.id) }, { rows, users, days }),
   );
-  await db.unhurried((sql) => sql.query({ name: "vacuum", text: "VACUUM ANALYZE" }, []));
+  await db.withoutTimeLimit((sql) => sql.query({ name: "vacuum", text: "VACUUM ANALYZE" }, []));
   await timed("folding them", () => refoldUsage(db));
-  await db.unhurried((sql) => sql.query({ name: "analyze", text: "VACUUM ANALYZE" }, []));
+  await db.withoutTimeLimit((sql) => sql.query({ name: "analyze", text: "VACUUM ANALYZE" }, []));
 
   // `database()` returns this one.
   theDatabase.opened = Promise.resolve(db);
@@ -133,7 +133,7 @@ async function main(): Promise<void> {
       `| ${name.replace("  ", "· ")} | ${median(times).toFixed(1)} ms | ${Math.max(...times).toFixed(1)} ms | ${cpu < 0 ? "several processes" : `${cpu.toFixed(0)} ms`} |`,
     );
   }
-  const books = await db.unhurried((sql) => verify(sql));
+  const books = await db.withoutTimeLimit((sql) => verify(sql));
   console.log(`\n${books.usages} requests, ${books.openHolds} open holds, books ${books.ok ? "in order" : "NOT in order"}`);
   if (!books.ok) {
     console.error(books.discrepancies.slice(0, 5));

@@ -12,7 +12,7 @@ export async function seedUsage(
   app: { id: string; earningsId: string; keyIds: string[] },
   { rows, users, days }: { rows: number; users: number; days: number },
 ): Promise<void> {
-  const run = (text: string) => db.unhurried((sql) => sql.query({ name: newId(), text }, []));
+  const run = (text: string) => db.withoutTimeLimit((sql) => sql.query({ name: newId(), text }, []));
   const mark = randomUUID().slice(0, 8);
   // A UUIDv7 with the row's number in place of the random bits.
   const idAt = (moment: string, n: string) => `(

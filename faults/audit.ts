@@ -86,7 +86,7 @@ export async function audit(db: Database, stories: readonly Story[]): Promise<Fi
     else findings.unexplained.push(`${id}: ${row.base + row.markup} credits (${row.outcome}), and its client had ${endOf(story)}`);
   }
 
-  const report = await db.unhurried((sql) => verify(sql));
+  const report = await db.withoutTimeLimit((sql) => verify(sql));
   findings.books = report.discrepancies.map(({ rule, what, expected, found }) => `${rule}: ${what} should be ${expected} and is ${found}`);
   if (report.openHolds > 0) findings.books.push(`${report.openHolds} holds are still open`);
   return findings;

@@ -71,7 +71,7 @@ async function main(): Promise<number> {
       let keep = true;
       try {
         await stage.close();
-        const judged = await withinTime(stage.judge(scenario.title));
+        const judged = await withinTime(stage.audit(scenario.title));
         keep = !isClean(judged);
         note(keep ? "NOT in order" : "in order");
         return judged;

@@ -35,9 +35,9 @@ export type Counts = {
 };
 
 /** The client's time limit: longer than any fault, so that waiting requests get an answer. */
-const PATIENCE_MS = 60_000;
+const CLIENT_TIMEOUT_MS = 60_000;
 /** Pause after a failure, because a stopped server refuses at once and the load would consist of refusals. */
-const BREATH_MS = 50;
+const PAUSE_AFTER_FAILURE_MS = 50;
 const FINAL = [400, 401, 402, 403, 404, 429, 502];
 const RETRY_MS = 300;
 const LONGEST_RETRY_MS = 5_000;
@@ -51,8 +51,8 @@ export class Load {
   readonly stories: Story[] = [];
   readonly counts: Counts = { priced: 0, replayed: 0, withoutBalance: 0, refused: new Map(), cutOff: 0, hungUp: 0 };
   readonly #agent = new Agent({
-    headersTimeout: PATIENCE_MS,
-    bodyTimeout: PATIENCE_MS,
+    headersTimeout: CLIENT_TIMEOUT_MS,
+    bodyTimeout: CLIENT_TIMEOUT_MS,
     keepAliveTimeout: 4_000,
     connect: { timeout: 5_000 },
   });
@@ -202,12 +202,12 @@ export class Load {
         return true;
       }
       this.#refuse(story, `${answer.statusCode} ${/"code":\s*"(\w+)"/.exec(text)?.[1] ?? ""}`);
-      if (answer.statusCode >= 500) await pause(BREATH_MS);
+      if (answer.statusCode >= 500) await pause(PAUSE_AFTER_FAILURE_MS);
       // Errors about the request, its payer or the provider are the same when repeated at once.
       return story.idempotencyKey === null || FINAL.includes(answer.statusCode);
     } catch {
       this.#cutOff(story);
-      if (story.hangsUp === "no") await pause(BREATH_MS);
+      if (story.hangsUp === "no") await pause(PAUSE_AFTER_FAILURE_MS);
       return false;
     }
   }

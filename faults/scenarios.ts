@@ -105,7 +105,7 @@ export const scenarios: readonly Scenario[] = [
         await stage.open({ databaseUrl: made.url });
         for (const share of [0.3, 0.6]) {
           await stage.reach(share);
-          await stage.hurt(async () => {
+          await stage.disrupt(async () => {
             await made.end(signal);
             await pause(1_000);
             await startAgain(made, ORDINARY);
@@ -200,7 +200,7 @@ export const scenarios: readonly Scenario[] = [
       await stage.open({ databaseUrl: made.url });
       await stage.reach(0.4);
       const hogs: pg.Client[] = [];
-      await stage.hurt(async () => {
+      await stage.disrupt(async () => {
         const deadline = performance.now() + 15_000;
         while (performance.now() < deadline) {
           const hog = new pg.Client({ connectionString: made.url, connectionTimeoutMillis: 2_000 });
@@ -249,7 +249,7 @@ export const scenarios: readonly Scenario[] = [
         } catch {
           // The write fails when the disk is full.
         }
-        await stage.hurt(() => pause(10_000));
+        await stage.disrupt(() => pause(10_000));
         execFileSync("rm", [filler]);
         // PostgreSQL stops when it cannot write its log.
         if (made.pid() === undefined) await startAgain(made, settings);

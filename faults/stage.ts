@@ -106,7 +106,7 @@ export class Stage {
   }
 
   /** Runs `damage`; records a problem when no request failed or was cut off by it. */
-  async hurt(damage: () => Promise<unknown>): Promise<void> {
+  async disrupt(damage: () => Promise<unknown>): Promise<void> {
     const { counts } = this.#load as Load;
     const suffered = () => counts.cutOff + [...counts.refused].reduce((sum, [what, times]) => sum + (/^50[03] /.test(what) ? times : 0), 0);
     const before = suffered();
@@ -136,7 +136,7 @@ export class Stage {
   }
 
   /** Waits until nothing is on hold, and matches all answers with the books. */
-  async judge(name: string): Promise<Result> {
+  async audit(name: string): Promise<Result> {
     const load = this.#load as Load;
     const deadline = performance.now() + ORPHANS_RETURNED_WITHIN_MS + (this.#afterwards === undefined ? 0 : PROVED_WITHIN_MS);
     const left = () => Math.max(deadline - performance.now(), 0);
@@ -153,7 +153,7 @@ export class Stage {
       if (afterwards !== undefined)
         setTimeout(() => void afterwards().catch((error) => this.problems.push(String(error))), ORPHANS_RETURNED_WITHIN_MS - 40_000);
       return this.#withDatabase(async (db) => {
-        while (left() > 0 && (await db.unhurried((sql) => verify(sql))).openHolds > 0) await pause(1_000);
+        while (left() > 0 && (await db.withoutTimeLimit((sql) => verify(sql))).openHolds > 0) await pause(1_000);
         return audit(db, load.stories);
       });
     };

@@ -113,7 +113,7 @@ test.describe("kill -9 under load", () => {
 
     await letHoldsExpire(db);
     await start({ upstream, databaseUrl: url });
-    // After a silence of the database's clock the first sweep waits for a minute.
+    // The first sweep after a time without sweeps waits for a minute.
     test.setTimeout(240_000);
     await expect.poll(async () => (await verify(db.sql)).openHolds, { timeout: 120_000 }).toBe(0);
     const report = await verify(db.sql);
@@ -159,7 +159,7 @@ function halfStream(time: Promise<void>) {
 }
 
 /** A stopping server accepts no new connection. */
-async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
+async function expectNoConnectionAccepted(server: ServerProcess): Promise<void> {
   await expect
     .poll(() =>
       send(server, "/healthz").then(
@@ -171,7 +171,7 @@ async function expectNobodyLetIn(server: ServerProcess): Promise<void> {
 }
 
 /** Opens a connection of its own, and resolves when that has ended in any way. */
-function visit(server: ServerProcess, onConnect = () => {}): Promise<void> {
+function openConnection(server: ServerProcess, onConnect = () => {}): Promise<void> {
   const { hostname, port } = new URL(server.url);
   return new Promise((resolve) => {
     const asking = request({ hostname, port, path: "/healthz", agent: false }, (answer) => answer.resume());
@@ -183,15 +183,15 @@ function visit(server: ServerProcess, onConnect = () => {}): Promise<void> {
 }
 
 /** Opens connections one after the other until the first is refused. */
-function knock(server: ServerProcess): { readonly waiting: number } {
-  const visitors = { waiting: 0 };
+function openUntilRefused(server: ServerProcess): { readonly waiting: number } {
+  const connections = { waiting: 0 };
   const next = async () => {
-    visitors.waiting++;
-    await visit(server, () => setImmediate(next));
-    visitors.waiting--;
+    connections.waiting++;
+    await openConnection(server, () => setImmediate(next));
+    connections.waiting--;
   };
   void next();
-  return visitors;
+  return connections;
 }
 
 /** The process ids of a server's child processes. */
@@ -223,7 +223,7 @@ test.describe("SIGTERM", () => {
 
     server.terminate();
     await expect.poll(() => server.output().stdout).toContain("Stopping");
-    await expectNobodyLetIn(server);
+    await expectNoConnectionAccepted(server);
     release.open();
     for (let part = await reader.read(); part.done !== true; part = await reader.read()) read += Buffer.from(part.value).toString("utf8");
     expect(eventsOf(read).at(-1)).toBe("[DONE]");
@@ -256,7 +256,7 @@ test.describe("SIGTERM", () => {
         server.terminate();
         await expect.poll(() => server.output().stdout).toContain("Stopping");
         // A server that did not wait would have ended by the time it refuses connections.
-        await expectNobodyLetIn(server);
+        await expectNoConnectionAccepted(server);
         await Promise.race([server.exited, new Promise((resolve) => setTimeout(resolve, 500))]);
       });
       expect(read.length).toBeGreaterThan(long.length);
@@ -379,7 +379,7 @@ test.describe("QUOTA_PROCESSES", () => {
     const [one, other] = processes();
     process.kill(Number(one), "SIGKILL");
     // Connections right after the crash are served or closed, also those that the dead process had accepted.
-    await Promise.all(Array.from({ length: 50 }, () => visit(server)));
+    await Promise.all(Array.from({ length: 50 }, () => openConnection(server)));
     await expect.poll(() => processes().filter((pid) => pid !== one && pid !== other).length, { timeout: 60_000 }).toBe(1);
     expect((await call(server, "/v1/me", { key: world.as.key })).status).toBe(200);
   });
@@ -398,11 +398,11 @@ test.describe("QUOTA_PROCESSES", () => {
     const response = await send(server, path, { ...world.as, body: chat(text, { stream: true }) });
     await seen.next();
     await expect.poll(() => workersOf(server).length).toBe(2);
-    const visitors = knock(server);
+    const connections = openUntilRefused(server);
     for (const pid of [server.pid, ...workersOf(server).map(Number)]) process.kill(pid, "SIGTERM");
-    await expectNobodyLetIn(server);
+    await expectNoConnectionAccepted(server);
     // While the stream runs, every connection is served or closed.
-    await expect.poll(() => visitors.waiting).toBe(0);
+    await expect.poll(() => connections.waiting).toBe(0);
     release.open();
     expect(eventsOf(await response.text()).at(-1)).toBe("[DONE]");
     expect(await server.exited).toBe(0);

@@ -77,8 +77,8 @@ export async function startPgBouncer(databaseUrl: string, options: PgBouncerOpti
     output += text;
   });
   const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const endWithUs = () => void child.kill("SIGKILL");
-  process.once("exit", endWithUs);
+  const killOnExit = () => void child.kill("SIGKILL");
+  process.once("exit", killOnExit);
   const url = new URL(databaseUrl);
   url.hostname = "127.0.0.1";
   url.port = String(port);
@@ -88,7 +88,7 @@ export async function startPgBouncer(databaseUrl: string, options: PgBouncerOpti
     async stop(): Promise<void> {
       child.kill("SIGKILL");
       await exited;
-      process.off("exit", endWithUs);
+      process.off("exit", killOnExit);
       await rm(folder, { recursive: true, force: true });
     },
   };

@@ -65,7 +65,7 @@ export function cluster(home: PostgresHome, dataDir: string, port: number): Clus
         stdio: ["ignore", "ignore", "pipe"],
       });
       child = started;
-      endWithUs(started, home.folder);
+      killOnExit(started, home.folder);
       exited = new Promise((resolve) =>
         started.once("close", () => {
           if (child === started) child = undefined;
@@ -138,7 +138,7 @@ function inWords(log: string): string | undefined {
 const running = new Map<ChildProcess, string>();
 
 /** Ends the server and removes its files when this process is interrupted. */
-function endWithUs(child: ChildProcess, folder: string): void {
+function killOnExit(child: ChildProcess, folder: string): void {
   if (running.size === 0) {
     process.once("exit", endAll);
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, passOn);

@@ -70,7 +70,7 @@ export async function startServer(options: ServerOptions = {}): Promise<ServerPr
       ...options.env,
     },
   });
-  endWithUs(child);
+  killOnExit(child);
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -137,7 +137,7 @@ async function ready(url: string, child: ChildProcess, output: () => string): Pr
 const children = new Set<ChildProcess>();
 
 /** Kills servers when the test run is interrupted. */
-function endWithUs(child: ChildProcess): void {
+function killOnExit(child: ChildProcess): void {
   if (children.size === 0) process.once("exit", () => children.forEach((each) => void each.kill("SIGKILL")));
   children.add(child);
   child.once("close", () => children.delete(child));
