@@ -13,7 +13,7 @@ import { isOneOfSeveral, superviseProcesses, tellListening } from "./start/proce
  * that many processes serve on one port.
  */
 /** Time limit after the last request for stopping jobs, pages and the database. */
-const LONGEST_GOODBYE_MS = 20_000;
+const CLOSE_WITHIN_MS = 20_000;
 
 process.env.NEXT_TELEMETRY_DISABLED = "1";
 const development = process.argv.includes("--dev");
@@ -166,7 +166,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     setTimeout(() => {
       log.warn("the work in the background did not end in time");
       process.exit(left > 0 || db.kind === "embedded" ? 1 : 0);
-    }, LONGEST_GOODBYE_MS).unref();
+    }, CLOSE_WITHIN_MS).unref();
     await Promise.all((await background).map((each) => each.stop()));
     await pages.close();
     await closeDatabase();

@@ -26,14 +26,14 @@ export async function proveWhenDue(
   const since = performance.now();
   // Large books take longer than the lease. If renewing it fails, another process may verify too, which only reads.
   const alive = setInterval(() => void turn.keep(KEEP_MS).catch(() => {}), KEEP_MS / 3).unref();
-  const prove = () => db.unhurried((sql) => (options.prove ?? verify)(sql, { longestRequestMs: options.longestRequestMs }));
+  const prove = () => db.withoutTimeLimit((sql) => (options.prove ?? verify)(sql, { longestRequestMs: options.longestRequestMs }));
   try {
     let report = await prove();
     if (report.overdue !== null) {
       const after = firstIdAt(momentOf(report.overdue));
       // When a hold can't be returned, the report names it.
       const swept = await db
-        .unhurried((sql) => sweepHolds(sql, { after }))
+        .withoutTimeLimit((sql) => sweepHolds(sql, { after }))
         .catch((error: unknown) => {
           log.error("orphaned holds could not be returned", { error });
           return null;

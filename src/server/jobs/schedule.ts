@@ -1,8 +1,8 @@
 import { log } from "../platform/log.ts";
 
 /**
- * Periodic jobs in one queue: they run one after the other, so that they take at most one
- * connection from requests. A job that fails is logged, and runs again in its next round.
+ * Periodic jobs in one queue: they run one after the other, so that they leave connections to
+ * requests. A job that fails is logged, and runs again in its next round.
  */
 export class Schedule {
   #running: Promise<void> = Promise.resolve();

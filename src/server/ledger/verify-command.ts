@@ -5,7 +5,7 @@ import { verify } from "./verify.ts";
 try {
   const db = await database();
   await db.check();
-  const report = await db.unhurried((sql) => verify(sql));
+  const report = await db.withoutTimeLimit((sql) => verify(sql));
   console.log(`${report.accounts} accounts, ${report.transfers} transfers, ${report.usages} requests, ${report.openHolds} open holds.`);
   for (const found of report.discrepancies)
     console.error(

@@ -179,7 +179,7 @@ async function customerOf(userId: string): Promise<string> {
 }
 
 /** Deletes a customer at Stripe, with its saved cards, after the account was deleted. Logs a failure and does not throw. */
-export async function forgetCustomer(customerId: string): Promise<void> {
+export async function deleteStripeCustomer(customerId: string): Promise<void> {
   try {
     await stripe()?.customers.del(customerId);
   } catch (error) {

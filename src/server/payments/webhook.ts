@@ -118,7 +118,7 @@ async function reverse(
   const done = await transaction((tx) => applyReversal(tx, { id, intentId, kind, state: unknown ? "announced" : state, amount }));
   if (done !== null) mailReversal(done);
   // A person has to decide how many credits that is; the error makes Stripe send the event again until then.
-  if (unknown && (await isOpen(id)) && (await isOurs(intentId)))
+  if (unknown && (await isOpen(id)) && (await isOwnPayment(intentId)))
     throw new Error(`${kind} ${id} of payment ${intentId} is ${news.amount} ${news.currency} and not in usd`);
 }
 
@@ -128,7 +128,7 @@ async function isOpen(id: string): Promise<boolean> {
 }
 
 /** Whether a PaymentIntent is one of ours, also before its own event has come. */
-async function isOurs(intentId: string): Promise<boolean> {
+async function isOwnPayment(intentId: string): Promise<boolean> {
   if ((await (await prisma()).paymentIntent.count({ where: { id: intentId, paymentId: { not: null } } })) > 0) return true;
   const intent = await stripe()?.paymentIntents.retrieve(intentId);
   return intent?.metadata[PAYMENT_ID] !== undefined;

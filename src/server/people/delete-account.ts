@@ -2,7 +2,7 @@ import { closeApp } from "../apps/apps.ts";
 import { unlink } from "../connect/linked-users.ts";
 import { closeCheckouts, hasOpenCheckouts, type Unsettled, unsettled } from "../payments/account-closing.ts";
 import { endBilling } from "../payments/billing.ts";
-import { forgetCustomer } from "../payments/checkout.ts";
+import { deleteStripeCustomer } from "../payments/checkout.ts";
 import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { endSessionsOf } from "./sessions.ts";
 
@@ -79,7 +79,7 @@ export async function deleteAccount(userId: string): Promise<Deletion> {
     return { kind: "deleted" };
   });
   // After the commit and not awaited: without the payment method's row no card is charged, whether or not Stripe answers.
-  if (customerId !== null) void forgetCustomer(customerId);
+  if (customerId !== null) void deleteStripeCustomer(customerId);
   return outcome;
 }
 

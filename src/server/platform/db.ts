@@ -27,7 +27,7 @@ export type Database = {
   /** Connections of the caller's own, one by default, for statements that must not queue behind others. */
   lane(options?: { connections?: number }): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
-  unhurried<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  withoutTimeLimit<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
   /** What a job queue needs to keep its jobs in this database: for Postgres, the configuration of a pool of its own. */
   readonly jobStore: { pglite: PGlite } | { pool: pg.PoolConfig };
   /**
@@ -115,7 +115,7 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     prisma: client,
     sql,
     lane: () => sql,
-    unhurried: (work) => work(sql),
+    withoutTimeLimit: (work) => work(sql),
     jobStore: { pglite },
     check: async () => {},
     adapterFactory,
@@ -169,7 +169,7 @@ async function openPostgres(url: string): Promise<Database> {
       lanes.push(lane);
       return poolSql(lane);
     },
-    unhurried: async (work) => {
+    withoutTimeLimit: async (work) => {
       const own = postgresPool(url, 1, ["SET statement_timeout = 0"], 0);
       try {
         return await work(poolSql(own));

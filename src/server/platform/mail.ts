@@ -31,10 +31,10 @@ function failureOf(error: unknown): Record<string, unknown> {
   return responseCode === undefined ? { error } : { code, command, answered: responseCode };
 }
 
-const A_MAIL_SERVER_ANSWERS_WITHIN_MS = 10_000;
+const MAIL_TIMEOUT_MS = 10_000;
 
 /** Hands a mail to the mail server; throws when the mail server refuses it or does not answer within `withinMs`. */
-export async function deliver(mail: Mail, smtpUrl: string, withinMs = A_MAIL_SERVER_ANSWERS_WITHIN_MS): Promise<void> {
+export async function deliver(mail: Mail, smtpUrl: string, withinMs = MAIL_TIMEOUT_MS): Promise<void> {
   // nodemailer takes all settings from the URL; those that the operator wrote there win.
   const url = new URL(smtpUrl);
   for (const name of ["connectionTimeout", "greetingTimeout", "socketTimeout", "dnsTimeout"])

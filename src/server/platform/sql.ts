@@ -1,6 +1,6 @@
 /**
  * What rooms use to send SQL to either database: a named statement and its parameters. Postgres
- * parses and plans a named statement once per connection, which is most of what a short statement costs.
+ * prepares a named statement once per connection, which is most of what a short statement costs.
  */
 export type Statement = {
   readonly name: string;
