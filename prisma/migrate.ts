@@ -10,11 +10,11 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const everything = { externalTables: [], externalEnums: [] };
 
 /**
- * Brings a database up to the newest migration, and its functions to their sources; says
- * which of either it applied. Several servers may start at once: one migrates, the others
- * wait for it. Throws, and changes nothing more, when a migration or the sources fail, or
- * when the database has migrations that this version does not know, or newer functions.
- * `upTo`: the last migration of a version before, for tests that begin with its database.
+ * Applies all pending migrations and changed sources; returns the names of both. Several servers may
+ * start at once: one migrates, the others wait for it. Throws, and changes nothing more, when a
+ * migration or the sources fail, or when the database has migrations that this version does not
+ * know, or newer functions. `upTo`: the last migration of an earlier version, for tests that begin
+ * with its database.
  */
 export async function migrate(db: Database, { upTo }: { upTo?: string } = {}): Promise<string[]> {
   return db.exclusively(async (adapterFactory, runScript) => {

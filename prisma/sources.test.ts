@@ -14,7 +14,7 @@ const writes: Record<string, readonly string[]> = {
 };
 
 describe("the sources of the database's functions", () => {
-  test("are all listed, in an order of their own", async () => {
+  test("are all in the list of sources", async () => {
     const server = fileURLToPath(new URL("../src/server/", import.meta.url));
     const files = (await readdir(server, { recursive: true }))
       .filter((file) => file.endsWith(".sql"))
@@ -22,7 +22,7 @@ describe("the sources of the database's functions", () => {
     expect([...SOURCES].sort()).toEqual(files.sort());
   });
 
-  test("have a version that rises with every change: a change needs the next number and the checksum that this test names", async () => {
+  test("have a version that rises with every change: a change needs the next number and the checksum that this test prints", async () => {
     expect(SOURCES_VERSION.checksum).toBe(checksumOf((await readSources()).map(({ checksum }) => checksum).join()));
   });
 
@@ -50,14 +50,14 @@ onBothDatabases("a database's functions", (db) => {
     source(name, `CREATE OR REPLACE FUNCTION "${name}"() RETURNS int LANGUAGE sql AS $$ SELECT ${number} $$;`);
   const ask = async (name: string) => (await db().sql.query({ name: "", text: `SELECT ${name}() AS answer` }, []))[0]?.answer;
 
-  test("are written down with checksum and version, and not applied again", async () => {
+  test("are stored with checksum and version, and not applied again", async () => {
     const rows = await db().prisma.sqlSource.findMany();
     expect(rows.map(({ name }) => name).sort()).toEqual([...SOURCES].sort());
     expect(new Set(rows.map(({ version }) => version))).toEqual(new Set([SOURCES_VERSION.number]));
     expect(await sourcesScript(db().sql, await readSources())).toBe(null);
   });
 
-  test("follow a source that changed, and only that one", async () => {
+  test("are applied again when their source has changed, and others are not", async () => {
     expect(await apply([answering("first_source", 1), answering("second_source", 1)])).toEqual(["first_source", "second_source"]);
     const before = await db().prisma.sqlSource.findUniqueOrThrow({ where: { name: "first_source" } });
     expect(await apply([answering("first_source", 1), answering("second_source", 2)])).toEqual(["second_source"]);
@@ -65,7 +65,7 @@ onBothDatabases("a database's functions", (db) => {
     expect(await db().prisma.sqlSource.findUniqueOrThrow({ where: { name: "first_source" } })).toEqual(before);
   });
 
-  test("change together or not at all", async () => {
+  test("are applied in one transaction", async () => {
     await apply([answering("whole_source", 1)]);
     await expect(apply([answering("whole_source", 2), source("broken_source", "SELECT no_such_function();")])).rejects.toThrow(
       "no_such_function",
@@ -77,7 +77,7 @@ onBothDatabases("a database's functions", (db) => {
     expect(await db().prisma.sqlSource.findUnique({ where: { name: "broken_source" } })).toBe(null);
   });
 
-  test("of a newer version are left alone by an older server, which says what to do", async () => {
+  test("of a newer version are not replaced by an older server, which says what to do", async () => {
     await apply(await readSources(), SOURCES_VERSION.number + 1);
     await expect(migrate(db())).rejects.toThrow(
       /^The functions in this database are of a newer version of Quota\. Start that version instead\.$/,

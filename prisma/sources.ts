@@ -4,8 +4,8 @@ import { fileURLToPath } from "node:url";
 import type { Sql } from "../src/server/platform/sql.ts";
 
 /**
- * The database's functions, each file beside the room whose rules it states, in the order in which they are applied:
- * a function comes after those that its statements name.
+ * The files with the database's functions, each in the room whose rules it states. They are applied in this order: a
+ * function comes after the functions that its statements name.
  */
 export const SOURCES = [
   "ledger/sql/arithmetic.sql",
@@ -21,8 +21,8 @@ export const SOURCES = [
 ] as const;
 
 /**
- * Rises with every change to a source, so that a server knows a database whose functions are newer than its own.
- * `checksum` is that of all sources at this version; a test says what to write here after a change.
+ * Increased with every change to a source, so that a server recognizes a database whose functions are newer than its
+ * own. `checksum` is that of all sources at this version; after a change a test prints the values to write here.
  */
 export const SOURCES_VERSION = { number: 1, checksum: "cfff605a306f430d9709df2173dd8145821767fad3153a30cb7770bc3fcc5915" };
 
@@ -51,8 +51,8 @@ export async function refuseNewerSources(sql: Sql, version = SOURCES_VERSION.num
 }
 
 /**
- * One script, and so one transaction, that brings the database's functions to these sources; null when they are there.
- * It applies what has another checksum than the database says, and writes down that it did.
+ * One script, and so one transaction, that updates the database's functions to these sources; null when they are up to
+ * date. It applies the sources whose checksum differs from the stored one, and stores the new checksums.
  */
 export async function sourcesScript(
   sql: Sql,

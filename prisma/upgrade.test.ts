@@ -11,7 +11,7 @@ import { functionsOf } from "../src/testing/mutant.ts";
 import { freshDatabase } from "../src/testing/postgres.ts";
 import { migrate } from "./migrate.ts";
 
-/** The last migrations of versions before. */
+/** The last migrations of earlier versions. */
 const VERSIONS = {
   "the version before": "20261129020500_growth_does_not_wait_for_itself",
   "the version before that": "20261122120000_one_limit_for_an_app",
@@ -40,7 +40,7 @@ for (const kind of ["embedded", "postgres"] as const) {
       expect(await functionsOf(updated)).toEqual(await functionsOf(fresh));
     });
 
-    test("starts with this one: its books verify, its open holds settle, and servers of its version go on", async () => {
+    test("starts with this one: its books verify, its open holds settle, and servers of its version keep working", async () => {
       const db = await databaseOf(upTo);
       const it = await shop(db);
       const [resolved, open] = [await it.hold(100n), await it.hold(200n)];
@@ -52,7 +52,7 @@ for (const kind of ["embedded", "postgres"] as const) {
       expect(await migrate(db)).toEqual([]);
       expect((await verify(db.sql)).discrepancies).toEqual([]);
 
-      // This version, with what the version before left.
+      // This version settles holds of the version before.
       expect(await settle(db.sql, [settlement(open.id, 150n), settlement(resolved.id, 1n)])).toEqual([
         { kind: "settled", charged: 150n, balanceAfter: 790n },
         { kind: "already_resolved" },
@@ -61,7 +61,7 @@ for (const kind of ["embedded", "postgres"] as const) {
       expect(held).toMatchObject({ kind: "held", amount: 110n, payer: { limitId: it.limitId, markupBps: 1_000 } });
       const reservation = held as { id: string };
 
-      // And that version, with what this one left, by the functions and numbers that it knows.
+      // The version before settles and holds beside this one, by its own functions and verdict numbers.
       expect(await it.settle(reservation.id, 110n)).toMatchObject({ settled: 0, charged: "110", balance: "680" });
       expect(await it.settle(reservation.id, 1n)).toMatchObject({ settled: 1 });
       expect(await it.settle(newId(), 1n)).toMatchObject({ settled: 2 });
@@ -75,7 +75,7 @@ for (const kind of ["embedded", "postgres"] as const) {
     });
   });
 
-  test(`servers of the version before are answered by their functions and numbers, ${kind}`, async () => {
+  test(`servers of the version before get answers from their functions, with their verdict numbers, ${kind}`, async () => {
     const db = await databaseOf(VERSIONS["the version before"]);
     const it = await shop(db);
     const before = asTheVersionBefore(db, it);
@@ -123,7 +123,7 @@ for (const kind of ["embedded", "postgres"] as const) {
   });
 }
 
-/** Asks as servers of the version before do: with shares and growth, without waiting for what is locked. */
+/** Calls the functions of the version before as its servers do: with shares and growth, without waiting for locks. */
 function asTheVersionBefore(db: Database, { hash, externalUserId }: { hash: Uint8Array; externalUserId: string }) {
   const one = async (text: string, parameters: readonly unknown[]) => (await db.sql.query({ name: "", text }, parameters))[0] ?? {};
   return {
@@ -164,7 +164,7 @@ function asTheVersionBefore(db: Database, { hash, externalUserId }: { hash: Uint
   };
 }
 
-/** What there is in a database of the version before, made without this version's client, and asked as that version asks. */
+/** Data in a database of the version before, made and read by SQL, because this version's client does not fit it. */
 async function shop(db: Database) {
   const one = async (text: string, parameters: readonly unknown[] = []) => (await db.sql.query({ name: "", text }, parameters))[0] ?? {};
   const { walletId, limitId, earningsId, sandboxId } = await transaction(

@@ -22,33 +22,33 @@ import {
   usage,
 } from "./upstream-answers.ts";
 
-/** The dialects with a conversation, for suites that hold each of them to the same guarantees. */
+/** The dialects of conversations, for suites that test each of them for the same guarantees. */
 export type DialectCase = {
   name: string;
   dialect: Dialect;
-  /** Members of the least request. */
+  /** Members of a minimal request. */
   least: Readonly<Record<string, unknown>>;
   /** The member that has the conversation, and the one that limits the output. */
   conversation: string;
   limit: string;
-  /** What a user says, as members of a request. */
+  /** A user's message with these parts, as members of a request. */
   says(...parts: readonly (string | object)[]): object;
-  /** An image with this data, in base64, as a part of what a user says. */
+  /** An image with this base64 data, as a part of a user's message. */
   image(data: string): object;
-  /** The same in the result of a tool, where the API takes images there. */
+  /** The image in the result of a tool, where the API allows images there. */
   imageInResult?(data: string): object;
-  /** Tokens of an image of the least request's model, at most. */
+  /** The greatest number of tokens of an image, for the minimal request's model. */
   imageBound: number;
-  /** A document, of whose tokens only the provider knows, as a part of what a user says. */
+  /** A document, whose tokens only the provider can count, as a part of a user's message. */
   document: object;
   meter(): EventMeter;
   /** The events of a whole stream that delivers these texts. */
   events(texts: readonly string[]): string[];
-  /** How a stream tells of a failure, with the status that it gives away. */
+  /** Events that report a failure, with the status that each stands for. */
   failures: readonly (readonly [event: string, status: number | null])[];
-  /** Whole streams, with all that their API leaves open. */
+  /** Complete streams, in every form that the API allows. */
   anyStream: fc.Arbitrary<{ bytes: Buffer }>;
-  /** An event of any shape that the meter might take for one it knows. */
+  /** Events of any shape, similar to those that the meter reads. */
   anyEvent: fc.Arbitrary<unknown>;
   /** The text that an event delivers. */
   textOf(data: Readonly<Record<string, unknown>>): string;
@@ -60,7 +60,7 @@ const deliveredText = (special: readonly string[]) =>
 const withNewlines = (stream: string, newline: string) => Buffer.from(newline === "\n" ? stream : stream.replaceAll("\n", "\r\n"));
 const spaced = (json: string) => json.replace(/(?<!\\)":/g, '" : ');
 
-/** Streams of chat completions: the usage in any of the places where providers have it, and up to three choices. */
+/** Streams of chat completions: with the usage in each of the places where providers send it, and up to three choices. */
 export const anyChatStream = fc
   .record({
     texts: fc.array(deliveredText(["[DONE]", '"finish_reason":"stop"', "data: x"]), { maxLength: 5 }),
@@ -131,7 +131,7 @@ export const anyResponsesStream = fc
     const before = whole.slice(0, -1).join("") + (shape.comments ? ": ping\n\n" : "");
     return {
       status: shape.status,
-      /** What comes before the last event. */
+      /** The text before the last event. */
       before: withNewlines(before, shape.newline).toString(),
       bytes: withNewlines(whole.join("") + (shape.done ? "data: [DONE]\n\n" : ""), shape.newline),
     };
@@ -234,7 +234,7 @@ const responsesCase: DialectCase = {
 
 export const dialectCases: readonly DialectCase[] = [chatCase, messagesCase, responsesCase];
 
-/** Reads the least request of a dialect with these members beside its own. */
+/** Reads a dialect's minimal request with these further members. */
 export function readWith({ dialect, least }: DialectCase, rest: object = {}, headers: Record<string, string> = {}): CompletionRequest {
   return dialect.read(JSON.stringify({ ...least, ...rest }), (name) => headers[name] ?? null);
 }

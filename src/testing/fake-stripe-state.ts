@@ -18,13 +18,13 @@ export class Refusal extends Error {
   }
 }
 
-/** What the fake of Stripe keeps: objects by id, the cards' behaviour, and the events that a test has not taken yet. */
+/** The state of the fake: objects by id, the cards' behaviour, and the events that a test has not taken yet. */
 export type StripeState = ReturnType<typeof stripeState>;
 
 export function stripeState() {
   const things = new Map<string, Thing>();
   const cards = new Map<string, Card>();
-  /** What a checkout asked for of the payment that it will make. */
+  /** Parameters of a checkout for the payment that it will make. */
   const wanted = new Map<string, { metadata?: unknown; setup_future_usage?: string } | undefined>();
   const waiting: Stripe.Event[] = [];
 

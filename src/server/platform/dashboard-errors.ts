@@ -1,7 +1,7 @@
 /**
- * The rows of the table of errors that only the dashboard answers with: signing in, proving who one is, and what the
- * state of an account or an app does not allow. They are not in the API reference. This file has no imports,
- * so that a form in the browser may take its sentences from here.
+ * Rows of the table of errors that only the dashboard answers with: for signing in, for proofs of identity, and for
+ * actions that the state of an account or an app does not allow. They are not in the API reference. This file has no
+ * imports, so that forms in the browser can use its sentences.
  */
 export const dashboardErrors = {
   sign_in_required: {

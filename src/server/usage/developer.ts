@@ -43,7 +43,7 @@ export async function developerMonth(db: Database, developer: Developer, now = n
   };
 }
 
-/** One line of a developer's statement. `amount` is what it changed, in credits: below zero when it was spent. */
+/** One line of a developer's statement. `amount` is the change in credits, negative for spending. */
 export type DeveloperEntry =
   | { kind: "request"; id: string; requestId: string; at: Date; amount: bigint; app: { id: string; name: string } | null; model: string }
   | {
