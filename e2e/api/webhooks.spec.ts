@@ -319,7 +319,10 @@ test.describe("kill -9 of the server", () => {
     receiver.behave("/hook", answer(204));
     bought.push(...(await buy(two, world.as, text, 50)));
     // As if the dead server's lease had ended.
-    await db.prisma.$executeRawUnsafe(`UPDATE pgboss.job SET started_on = started_on - interval '1 hour' WHERE state = 'active'`);
+    await db.prisma.webhookDelivery.updateMany({
+      where: { status: "pending", leasedUntil: { not: null } },
+      data: { leasedUntil: new Date(0) },
+    });
     await expect.poll(() => bought.filter((id) => !requestIds(receiver).has(id)), { timeout: 90_000 }).toEqual([]);
     const count = new Map<string, number>();
     for (const { body } of receiver.received) {

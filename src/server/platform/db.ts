@@ -28,8 +28,6 @@ export type Database = {
   lane(options?: { connections?: number }): Sql;
   /** For work that may take long, such as proving the books: a connection of its own, without time limits. */
   withoutTimeLimit<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
-  /** What a job queue needs to keep its jobs in this database: for Postgres, the configuration of a pool of its own. */
-  readonly jobStore: { pglite: PGlite } | { pool: pg.PoolConfig };
   /**
    * Throws an error whose message says what to do when this database is unfit: behind a pooler that
    * gives a client another session for each transaction, or with tables in another schema than `public`.
@@ -116,7 +114,6 @@ async function openEmbedded(dataDir: string | undefined): Promise<Database> {
     sql,
     lane: () => sql,
     withoutTimeLimit: (work) => work(sql),
-    jobStore: { pglite },
     check: async () => {},
     adapterFactory,
     exclusively: (work) => work(adapterFactory, (text) => pglite.exec(text)),
@@ -177,7 +174,6 @@ async function openPostgres(url: string): Promise<Database> {
         await own.end();
       }
     },
-    jobStore: { pool: poolConfig(url, 2, ["SET statement_timeout = 30000", "SET idle_in_transaction_session_timeout = 15000"], 0) },
     check: async () => {
       const two = postgresPool(url, 2, [], 10_000);
       try {

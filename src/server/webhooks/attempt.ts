@@ -1,8 +1,8 @@
 import { shownId } from "../platform/ids.ts";
 import type { guardedAgent } from "./address.ts";
 import { bodyOf } from "./deliveries.ts";
-import type { Due } from "./due.ts";
 import { SECRET_UNREADABLE } from "./endpoints.ts";
+import type { Due } from "./lease.ts";
 import { unseal } from "./secret.ts";
 import { type Attempt, post } from "./send.ts";
 import { signatureHeaders } from "./sign.ts";

@@ -25,8 +25,8 @@ import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDe
 import { type DisabledEndpoint, GIVES_UP_AFTER_MS } from "./endings.ts";
 import { createEndpoint, findEndpoint, removeEndpoint, revealSecret, rotateSecret, sendTestEvent, updateEndpoint } from "./endpoints.ts";
 import { type EventType, eventTable, eventTypes, type QuotaEvent } from "./events.ts";
+import { takeDue } from "./lease.ts";
 import { emit } from "./outbox.ts";
-import { openQueue } from "./queue.ts";
 
 const SERVER_SECRET = "a server's secret";
 
@@ -287,21 +287,22 @@ onBothDatabases("webhooks", (db) => {
   });
 
   describe("of what was taken of one endpoint, only some is sent at a time", () => {
-    /** An endpoint whose receiver answers nothing until it is let go; 12 jobs are taken and 8 of them sent. */
+    /** An endpoint whose receiver answers nothing until it is let go; 12 deliveries are taken and 8 of them sent. */
     async function queueOfTwelve(options: Partial<CourierOptions> = {}) {
       const mine = await listener();
       const held: ServerResponse[] = [];
       receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
       for (let index = 0; index < 12; index++) await tell(mine.appId);
       courier(options);
-      const jobs = () =>
-        db().prisma.$queryRawUnsafe<{ id: string; delivery: string; lease: number }[]>(
-          `SELECT id, data->>'delivery' AS delivery, expire_seconds AS lease FROM pgboss.job WHERE state = 'active' AND group_id = '${mine.id}'`,
-        );
-      await eventually(async () => [(await jobs()).length, mine.arrived().length]).toEqual([12, 8]);
+      /** Deliveries that a courier has a lease on, and for how many seconds more. */
+      const leases = () =>
+        db().prisma.$queryRaw<{ id: string; seconds: number }[]>`
+          SELECT id, extract(epoch FROM leased_until - now())::float AS seconds FROM webhook_delivery
+          WHERE endpoint_id = ${mine.id}::uuid AND job_id IS NOT NULL AND leased_until > now()`;
+      await eventually(async () => [(await leases()).length, mine.arrived().length]).toEqual([12, 8]);
       return {
         ...mine,
-        jobs,
+        leases,
         letGo() {
           receiver.behave(mine.path, accept);
           for (const outgoing of held.splice(0)) outgoing.writeHead(204).end();
@@ -312,7 +313,7 @@ onBothDatabases("webhooks", (db) => {
     test("and the lease lasts until the last one of the longest line has been sent", async () => {
       const mine = await queueOfTwelve({ timeoutMs: 10_000 });
       // 32 at most are taken, 8 at a time are sent, and each may take 10 s.
-      for (const { lease } of await mine.jobs()) expect(lease).toBeGreaterThan((32 / 8) * 10);
+      for (const { seconds } of await mine.leases()) expect(seconds).toBeGreaterThan((32 / 8) * 10);
       mine.letGo();
       await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
     });
@@ -323,7 +324,7 @@ onBothDatabases("webhooks", (db) => {
       await updateEndpoint(mine.appId, mine.id, { enabled: false });
       now += 2_000;
       mine.letGo();
-      await eventually(async () => (await mine.jobs()).length).toBe(0);
+      await eventually(async () => (await mine.leases()).length).toBe(0);
       expect(mine.arrived()).toHaveLength(8);
     });
 
@@ -334,9 +335,8 @@ onBothDatabases("webhooks", (db) => {
       const waiting = (await mine.deliveries()).filter(({ eventId }) => !sent.has(shownId("evt", eventId))).map(({ id }) => id);
       expect(waiting).toHaveLength(4);
       now += 3_600_000;
-      const lost = (await mine.jobs()).filter(({ delivery }) => waiting.includes(delivery)).map(({ id }) => `'${id}'`);
-      await db().prisma.$executeRawUnsafe(`UPDATE pgboss.job SET state = 'retry', start_after = now() WHERE id IN (${lost})`);
-      await eventually(async () => (await mine.jobs()).length).toBe(12);
+      await db().prisma.webhookDelivery.updateMany({ where: { id: { in: waiting } }, data: { leasedUntil: new Date(0) } });
+      await eventually(async () => (await mine.leases()).length).toBe(12);
       mine.letGo();
       await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
       await stopAll();
@@ -394,24 +394,42 @@ onBothDatabases("webhooks", (db) => {
     expect([seen.size, Math.max(...seen.values())]).toEqual([count, 1]);
   });
 
-  test("a job that a dead process took comes back", async () => {
+  test("a delivery that a dead process had a lease on is sent when the lease has ended, and by the first courier only then", async () => {
     const mine = await listener();
-    await tell(mine.appId);
-    courier();
+    await sendTestEvent(mine.appId, mine.id);
+    // As a process does that dies right after it took a delivery.
+    const take = () => takeDue(db().sql, { lease: newId(), leaseMs: 3_600_000, most: 1_000, mostOfOne: 1_000, room: new Map() });
+    expect((await take()).filter(({ endpointId }) => endpointId === mine.id)).toHaveLength(1);
+    expect((await take()).filter(({ endpointId }) => endpointId === mine.id)).toHaveLength(0);
+    // The embedded database belongs to one process, so what is leased when it starts was leased by one that died.
+    if (db().kind === "postgres") {
+      const other = await listener();
+      await sendTestEvent(other.appId, other.id);
+      courier();
+      await eventually(other.statuses).toEqual(["succeeded"]);
+      expect(mine.arrived()).toHaveLength(0);
+      await db().prisma.webhookDelivery.updateMany({ where: { endpointId: mine.id }, data: { leasedUntil: new Date() } });
+    } else courier();
     await eventually(mine.statuses).toEqual(["succeeded"]);
-    await stopAll();
-    // As a process does that dies right after it took a job.
-    const queue = await openQueue(db(), { leaseSeconds: 1 });
-    const delivery = (await sendTestEvent(mine.appId, mine.id)) as { id: string };
-    const job = newId();
-    await db().prisma.webhookDelivery.update({ where: { id: delivery.id }, data: { jobId: job } });
-    await transaction((tx) => queue.add(tx, [{ id: job, deliveryId: delivery.id, endpointId: mine.id, dueAt: new Date() }]), db());
-    expect(await queue.take(1_000, 1_000)).toContainEqual({ id: job, deliveryId: delivery.id });
-    await queue.stop();
-    // On Postgres its lease has to end first.
-    await db().prisma.$executeRawUnsafe(`UPDATE pgboss.job SET started_on = started_on - interval '1 hour' WHERE id = '${job}'::uuid`);
-    courier({ timeoutMs: 200, leaseMarginSeconds: 1 });
-    await eventually(mine.statuses).toEqual(["succeeded", "succeeded"]);
+  });
+
+  test("what a courier has taken and not begun to send when it is stopped, another one takes at once", async () => {
+    const mine = await listener();
+    const held: ServerResponse[] = [];
+    receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
+    for (let index = 0; index < 12; index++) await tell(mine.appId);
+    courier();
+    await eventually(() => held.length).toBe(8);
+    await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(12);
+    const stopped = stopAll();
+    receiver.behave(mine.path, accept);
+    for (const outgoing of held) outgoing.writeHead(204).end();
+    await stopped;
+    expect(await db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(0);
+    expect(mine.arrived()).toHaveLength(8);
+    courier();
+    await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
+    expect(mine.arrived()).toHaveLength(12);
   });
 
   test("after the last attempt it has failed; a retry by hand sends it again, as it was", async () => {
@@ -547,6 +565,32 @@ onBothDatabases("webhooks", (db) => {
         expect(wait).toBeLessThanOrEqual(seconds);
       });
     }
+
+    test.for([
+      [429, { "retry-after": "600" }, "pending"],
+      [410, {}, "failed"],
+    ] as const)("is sent nothing of what waits for its turn after a %d", async ([status, headers, becomes]) => {
+      const mine = await listener();
+      const held: ServerResponse[] = [];
+      receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
+      for (let index = 0; index < 20; index++) await tell(mine.appId);
+      courier();
+      await eventually(() => held.length).toBe(8);
+      await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(20);
+      receiver.behave(mine.path, answer(status, "", headers));
+      held[0]?.writeHead(status, headers).end();
+      // The others' turns come when it has been written down.
+      await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(
+        becomes === "failed" ? 0 : 7,
+      );
+      for (const outgoing of held.slice(1)) outgoing.writeHead(204).end();
+      await eventually(async () => (await mine.deliveries()).filter(({ attempts }) => attempts > 0).length).toBe(
+        becomes === "failed" ? 1 : 8,
+      );
+      await stopAll();
+      expect(mine.arrived()).toHaveLength(8);
+      expect((await mine.statuses()).filter((each) => each === becomes)).toHaveLength(becomes === "failed" ? 20 : 13);
+    });
 
     test("is sent nothing else meanwhile, which counts as no attempt, until its owner asks by hand", async () => {
       const mine = await listener();

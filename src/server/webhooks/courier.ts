@@ -1,21 +1,20 @@
-import { type Database, transaction } from "../platform/db.ts";
+import type { Database } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { guardedAgent, type Resolver } from "./address.ts";
 import { attemptOf } from "./attempt.ts";
-import { type Due, dueFor, endOvertaken, isQuiet, putOff } from "./due.ts";
-import { type DisabledEndpoint, type Ending, Endings } from "./endings.ts";
+import { type DisabledEndpoint, type Ending, Endings, sendsAway } from "./endings.ts";
+import { type Due, endAllLeases, giveBack, giveUpDisabled, lookAgain, takeDue } from "./lease.ts";
 import { Lines, REQUESTS_TO_ONE } from "./lines.ts";
 import { onNudge } from "./nudge.ts";
-import { openQueue, type Queue } from "./queue.ts";
 
 /**
  * Takes news from the outbox to the endpoints that asked for it. Every server process
  * has one, and what one of them leaves undone another one does.
  *
- *   outbox_event ──(one statement)──► webhook_delivery ──(one transaction)──► job ──► POST
- *                                          ▲                                            │
- *                                          └───────(one transaction: how it went)───────┘
+ *   outbox_event ──(one statement)──► webhook_delivery ──(one statement: a lease)──► POST
+ *                                          ▲                                           │
+ *                                          └───────(one transaction: how it went)──────┘
  */
 export type CourierOptions = {
   /** The server's secret, which the endpoints' secrets are sealed with. */
@@ -29,7 +28,7 @@ export type CourierOptions = {
   onDisabled(endpoint: DisabledEndpoint): void;
   pollMs?: number;
   /** What a lease lasts beyond the time that its line may take. */
-  leaseMarginSeconds?: number;
+  leaseMarginMs?: number;
   now?: () => number;
   /** Between 0 and 1. */
   random?: () => number;
@@ -38,10 +37,10 @@ export type CourierOptions = {
 
 export type Courier = { stop(): Promise<void> };
 
-/** Jobs that one process has taken and not ended. */
+/** Deliveries that one process has taken and not ended. */
 const TAKEN = 512;
 const TAKEN_AT_ONCE = 64;
-/** Of these of one endpoint, in all processes together: one that is slow leaves room for the others. */
+/** Of these of one endpoint: one that is slow leaves room for the others. */
 const TAKEN_OF_ONE = 32;
 /** Who waited for longer than this looks again whether there is still something to send. */
 const LOOKS_AGAIN_AFTER_MS = 500;
@@ -62,21 +61,22 @@ class RunningCourier implements Courier {
   readonly #lines: Lines;
   readonly #endings: Endings;
   readonly #now: () => number;
-  readonly #leaseSeconds: number;
-  #queue: Promise<Queue> | undefined;
+  readonly #leaseMs: number;
+  /** Leases of a process that died are ended, where no other process can have any. */
+  #begun: boolean;
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> | undefined;
   #again = false;
   #stopping = false;
-  readonly #unattempted: string[] = [];
+  readonly #unattempted: Due[] = [];
 
   constructor(db: Database, options: CourierOptions) {
     this.#db = db;
     this.#options = options;
     this.#now = options.now ?? Date.now;
     // Long enough for the last one in the longest line to be sent and written down.
-    this.#leaseSeconds =
-      Math.ceil((options.timeoutMs / 1000) * (TAKEN_OF_ONE / REQUESTS_TO_ONE)) + (options.leaseMarginSeconds ?? LEASE_MARGIN_SECONDS);
+    this.#leaseMs = options.timeoutMs * (TAKEN_OF_ONE / REQUESTS_TO_ONE) + (options.leaseMarginMs ?? LEASE_MARGIN_MS);
+    this.#begun = db.kind !== "embedded";
     this.#agent = guardedAgent(
       { allowLoopback: options.allowLoopback },
       { connectTimeoutMs: options.timeoutMs, ...(options.resolve === undefined ? {} : { resolve: options.resolve }) },
@@ -84,7 +84,6 @@ class RunningCourier implements Courier {
     this.#lines = new Lines(() => this.wake());
     this.#endings = new Endings({
       db,
-      openQueue: () => this.#openQueue(),
       firstRetryMs: options.firstRetryMs,
       now: this.#now,
       random: options.random,
@@ -116,9 +115,9 @@ class RunningCourier implements Courier {
     await this.#round;
     this.#lines.letAllGoOn();
     while (this.#taken.size > 0) await Promise.all(this.#taken);
-    const queue = await this.#queue?.catch(() => undefined);
-    await queue?.giveBack(this.#unattempted).catch((error) => log.warn("jobs could not be given back; their lease ends", { error }));
-    await queue?.stop();
+    await giveBack(this.#db.sql, this.#unattempted).catch((error) =>
+      log.warn("deliveries could not be given back; their lease ends", { error }),
+    );
     await this.#agent.destroy();
   }
 
@@ -130,16 +129,14 @@ class RunningCourier implements Courier {
     try {
       while (this.#again && !this.#stopping) {
         this.#again = false;
+        if (!this.#begun) await endAllLeases(this.#db.sql);
+        this.#begun = true;
         const [glance] = await this.#db.sql.query(glanceStatement, []);
         if (glance?.news === true) {
           const [relayed] = await this.#db.sql.query(relayStatement, [newId()]);
           if (Number(relayed?.events) === NEWS_AT_ONCE) this.#again = true;
         }
-        // Without deliveries there is no queue: who has no webhooks does not pay for one.
-        if (glance?.pending !== true && glance?.news !== true) continue;
-        const queue = await this.#openQueue();
-        if (glance.news === true || glance.waiting === true) await this.#assign(queue);
-        await this.#takeMore(queue);
+        if (glance?.news === true || glance?.pending === true) await this.#takeMore();
       }
     } catch (error) {
       // The database is away; the next poll tries again.
@@ -147,118 +144,88 @@ class RunningCourier implements Courier {
     }
   }
 
-  #openQueue(): Promise<Queue> {
-    this.#queue ??= openQueue(this.#db, { leaseSeconds: this.#leaseSeconds }).catch((error) => {
-      this.#queue = undefined;
-      throw error;
-    });
-    return this.#queue;
-  }
-
-  /** Gives a job to every delivery that waits for one: new ones, failed ones, and those that are to be retried by hand. */
-  async #assign(queue: Queue): Promise<void> {
-    const assigned = await transaction(async (tx) => {
-      const rows = await tx.query(assignStatement, []);
-      const jobs = rows.map((row) => ({
-        id: String(row.job_id),
-        deliveryId: String(row.id),
-        endpointId: String(row.endpoint_id),
-        dueAt: new Date(row.next_attempt_at as string | Date),
-      }));
-      if (jobs.length > 0) await queue.add(tx, jobs);
-      return jobs;
-    }, this.#db);
-    const now = Date.now();
-    // What comes due before the next poll does not wait for it.
-    for (const { dueAt } of assigned) {
-      const wait = dueAt.getTime() - now;
-      if (wait > 0 && wait < (this.#options.pollMs ?? POLL_MS)) this.#wakeIn(wait + 1);
-    }
-    if (assigned.length === NEWS_AT_ONCE) this.#again = true;
-  }
-
-  async #takeMore(queue: Queue): Promise<void> {
-    const room = Math.min(TAKEN - this.#taken.size, TAKEN_AT_ONCE);
-    if (room <= 0 || this.#stopping) return;
+  async #takeMore(): Promise<void> {
+    const most = Math.min(TAKEN - this.#taken.size, TAKEN_AT_ONCE);
+    if (most <= 0 || this.#stopping) return;
     const takenAt = this.#now();
-    const jobs = await queue.take(room, TAKEN_OF_ONE);
-    if (jobs.length === 0) return;
-    const due = await dueFor(this.#db.sql, jobs);
-    const overtaken = jobs.filter(({ id }) => !due.has(id));
-    if (overtaken.length > 0) await endOvertaken(this.#db.sql, queue, overtaken);
-    const now = this.#now();
-    const early = [...due].filter(([, each]) => isQuiet(each, now));
-    if (early.length > 0) {
-      await putOff(this.#db, queue, early);
-      // They need jobs for later.
-      this.#again = true;
-    }
-    for (const [job, each] of due) {
-      if (isQuiet(each, now)) continue;
-      this.#lines.noteTaken(each.endpointId);
-      const done: Promise<void> = this.#deliver(job, each, takenAt).finally(() => this.#taken.delete(done));
+    const room = this.#lines.room(TAKEN_OF_ONE);
+    const taken = await takeDue(this.#db.sql, { lease: newId(), leaseMs: this.#leaseMs, most, mostOfOne: TAKEN_OF_ONE, room });
+    for (const due of taken) {
+      if (due.disabled) continue;
+      this.#lines.noteTaken(due.endpointId);
+      const done: Promise<void> = this.#deliver(due, takenAt).finally(() => this.#taken.delete(done));
       this.#taken.add(done);
     }
-    if (jobs.length === room) this.#again = true;
+    if (taken.length === most) this.#again = true;
+    await giveUpDisabled(
+      this.#db.sql,
+      taken.filter(({ disabled }) => disabled),
+    );
   }
 
-  async #deliver(job: string, taken: Due, takenAt: number): Promise<void> {
+  async #deliver(taken: Due, takenAt: number): Promise<void> {
     const ending = await this.#lines.run(taken.endpointId, async () => {
-      const due = await this.#afterWaiting(job, taken, takenAt);
-      return due === null ? null : this.#attempt(job, due);
+      const due = await this.#afterWaiting(taken, takenAt);
+      if (due === null) return null;
+      const attempted = await this.#attempt(due);
+      if (!sendsAway(attempted)) return attempted;
+      // Written down before the next one's turn, which has to find that its endpoint is quiet or disabled.
+      await this.#endings.add(attempted);
+      this.#lines.noteSentAway(taken.endpointId, this.#now());
+      return null;
     });
     if (ending !== null) await this.#endings.add(ending);
     this.#lines.leave(taken.endpointId);
   }
 
-  async #attempt(job: string, due: Due): Promise<Ending> {
+  async #attempt(due: Due): Promise<Ending> {
     const startedAt = new Date(this.#now());
     const { serverSecret, timeoutMs } = this.#options;
-    return { job, due, attempt: await attemptOf(due, startedAt, { agent: this.#agent, serverSecret, timeoutMs }), startedAt };
+    return { due, attempt: await attemptOf(due, startedAt, { agent: this.#agent, serverSecret, timeoutMs }), startedAt };
   }
 
   /**
-   * What is to be sent now that it is this job's turn, or null. While it waited the
-   * delivery may have been given up or retried by hand, the secret rotated, the lease
-   * lost to somebody who sends it instead.
+   * What is to be sent now that it is this delivery's turn, or null. While it waited it
+   * may have been given up or retried by hand, the secret rotated, the lease lost to
+   * another courier that sends it instead.
    */
-  async #afterWaiting(job: string, taken: Due, takenAt: number): Promise<Due | null> {
+  async #afterWaiting(taken: Due, takenAt: number): Promise<Due | null> {
     if (this.#stopping) {
-      this.#unattempted.push(job);
+      this.#unattempted.push(taken);
       return null;
     }
     const waited = this.#now() - takenAt;
-    if (waited <= LOOKS_AGAIN_AFTER_MS) return taken;
-    // What would not end within the lease is left to whoever has the next one.
-    if (waited + this.#options.timeoutMs > this.#leaseSeconds * 1000) return null;
+    if (waited <= LOOKS_AGAIN_AFTER_MS && !this.#lines.sentAwaySince(taken.endpointId, takenAt)) return taken;
+    // What would not end within the lease is left to the courier that has the next one.
+    if (waited + this.#options.timeoutMs > this.#leaseMs) return null;
     try {
-      const asked = { id: job, deliveryId: taken.deliveryId };
-      const due = (await dueFor(this.#db.sql, [asked])).get(job) ?? null;
-      if (due === null) await endOvertaken(this.#db.sql, await this.#openQueue(), [asked]);
-      return due;
+      const due = await lookAgain(this.#db.sql, taken);
+      if (due?.disabled === true) await giveUpDisabled(this.#db.sql, [due]);
+      else if (due?.quiet === true) await giveBack(this.#db.sql, [due]);
+      else return due;
     } catch (error) {
-      // The database is away. The job comes back when its lease is over.
+      // The database is away. The delivery can be taken again when its lease is over.
       log.warn("a delivery could not be looked at again; it will be repeated", { error });
-      return null;
     }
+    return null;
   }
 }
 
 const POLL_MS = 1_000;
 const NUDGE_MS = 30;
-const LEASE_MARGIN_SECONDS = 20;
+const LEASE_MARGIN_MS = 20_000;
 
 const glanceStatement = {
   name: "webhooks_glance",
   text: `
     SELECT EXISTS (SELECT 1 FROM outbox_event WHERE relayed_at IS NULL) AS news,
-      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS pending,
-      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending' AND job_id IS NULL) AS waiting`,
+      EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS pending`,
 };
 
 // Subscribers are looked up and events marked in one statement, so they are seen as of
 // one moment: an endpoint that was there when an event was committed is there here too.
-// Ids begin with the time, like $1, so that deliveries sort by it.
+// Ids begin with the time, like $1, so that deliveries sort by it. The column keeps whole
+// milliseconds and rounds, which could make a delivery due after the statement that is to take it.
 const relayStatement = {
   name: "webhooks_relay",
   text: `
@@ -267,18 +234,10 @@ const relayStatement = {
       ORDER BY id LIMIT ${NEWS_AT_ONCE} FOR UPDATE SKIP LOCKED),
     made AS (
       INSERT INTO webhook_delivery (id, app_id, endpoint_id, event_id, type, next_attempt_at)
-      SELECT overlay(gen_random_uuid()::text PLACING left($1::text, 15) FROM 1 FOR 15)::uuid, n.app_id, e.id, n.id, n.type, now()
+      SELECT overlay(gen_random_uuid()::text PLACING left($1::text, 15) FROM 1 FOR 15)::uuid, n.app_id, e.id, n.id, n.type, date_trunc('milliseconds', now())
       FROM news n JOIN webhook_endpoint e ON e.app_id = n.app_id AND e.disabled_at IS NULL
         AND CASE WHEN n.endpoint_id IS NOT NULL THEN e.id = n.endpoint_id ELSE e.sandbox = n.sandbox AND n.type = ANY (e.events) END
       ORDER BY n.id),
     marked AS (UPDATE outbox_event o SET relayed_at = now() FROM news n WHERE o.id = n.id)
     SELECT count(*) AS events FROM news`,
-};
-
-const assignStatement = {
-  name: "webhooks_assign",
-  text: `
-    UPDATE webhook_delivery d SET job_id = gen_random_uuid() FROM (
-      SELECT id FROM webhook_delivery WHERE status = 'pending' AND job_id IS NULL ORDER BY id LIMIT ${NEWS_AT_ONCE} FOR UPDATE SKIP LOCKED) w
-    WHERE d.id = w.id RETURNING d.id, d.job_id, d.endpoint_id, d.next_attempt_at`,
 };

@@ -1,5 +1,5 @@
 import type { Prisma } from "../../generated/prisma/client.ts";
-import { prisma } from "../platform/db.ts";
+import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { shownId } from "../platform/ids.ts";
 import { type EventType, eventTable } from "./events.ts";
 import { nudge } from "./nudge.ts";
@@ -22,6 +22,15 @@ export const deliveryItem = {
 } satisfies Prisma.WebhookDeliverySelect;
 export type DeliveryItem = Prisma.WebhookDeliveryGetPayload<{ select: typeof deliveryItem }>;
 
+const withQuiet = { ...deliveryItem, endpoint: { select: { quietUntil: true } } } satisfies Prisma.WebhookDeliverySelect;
+
+/** A delivery waits at least for as long as its receiver asked to be left alone, which only the endpoint's row says. */
+function waiting<Item extends { nextAttemptAt: Date | null; endpoint: { quietUntil: Date | null } }>({ endpoint, ...item }: Item) {
+  const { nextAttemptAt } = item;
+  const later = nextAttemptAt !== null && endpoint.quietUntil !== null && endpoint.quietUntil > nextAttemptAt;
+  return later ? { ...item, nextAttemptAt: endpoint.quietUntil } : item;
+}
+
 /** How long deliveries and events are kept. Longer than any retry goes on. */
 export const KEPT_MS = 30 * 24 * 60 * 60 * 1000;
 
@@ -39,11 +48,11 @@ export async function listDeliveries(
       ...(page.type === undefined ? {} : { type: page.type }),
       ...(page.before === undefined ? {} : { id: { lt: page.before } }),
     },
-    select: deliveryItem,
+    select: withQuiet,
     orderBy: { id: "desc" },
     take: page.take + 1,
   });
-  const items = rows.slice(0, page.take);
+  const items = rows.slice(0, page.take).map(waiting);
   return { items, next: rows.length > page.take ? (items.at(-1)?.id ?? null) : null };
 }
 
@@ -55,7 +64,7 @@ export async function findDelivery(appId: string, endpointId: string, id: string
   const row = await db.webhookDelivery.findFirst({
     where: { id, appId, endpointId },
     select: {
-      ...deliveryItem,
+      ...withQuiet,
       tries: {
         select: {
           id: true,
@@ -74,7 +83,7 @@ export async function findDelivery(appId: string, endpointId: string, id: string
   });
   if (row === null) return null;
   const event = await db.outboxEvent.findUnique({ where: { id: row.eventId } });
-  const { tries, ...delivery } = row;
+  const { tries, ...delivery } = waiting(row);
   return {
     ...delivery,
     /** What was, or will be, sent, byte for byte. */
@@ -88,20 +97,35 @@ export type RetryOutcome = { kind: "retried"; delivery: DeliveryItem } | { kind:
 
 /** Attempts a delivery now, whatever became of it so far; if that fails, retries begin anew. */
 export async function retryDelivery(appId: string, endpointId: string, id: string): Promise<RetryOutcome> {
-  const db = await prisma();
-  const endpoint = await db.webhookEndpoint.findFirst({ where: { id: endpointId, appId }, select: { disabledAt: true } });
-  if (endpoint === null) return { kind: "not_found" };
-  if (endpoint.disabledAt !== null) return { kind: "disabled" };
-  // Asked for by hand, so a receiver that wanted to be left alone is asked all the same.
-  await db.webhookEndpoint.updateMany({ where: { id: endpointId, quietUntil: { not: null } }, data: { quietUntil: null } });
-  // The job it may have belongs to it no more, and will find nothing to do.
-  const [delivery] = await db.webhookDelivery.updateManyAndReturn({
-    where: { id, appId, endpointId },
-    data: { status: "pending", attempts: 0, nextAttemptAt: new Date(), jobId: null, updatedAt: new Date() },
-    select: deliveryItem,
+  const outcome = await transaction(async (tx): Promise<RetryOutcome> => {
+    // Endpoints are locked before their deliveries, as where attempts are written down.
+    const [endpoint] = await tx.prisma.$queryRaw<{ disabled: boolean }[]>`
+      SELECT disabled_at IS NOT NULL AS disabled FROM webhook_endpoint WHERE id = ${endpointId}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
+    if (endpoint === undefined) return { kind: "not_found" };
+    if (endpoint.disabled) return { kind: "disabled" };
+    await endQuiet(tx, endpointId);
+    // A courier that has a lease on it loses the lease, and how its attempt goes changes nothing.
+    const [delivery] = await tx.prisma.webhookDelivery.updateManyAndReturn({
+      where: { id, appId, endpointId },
+      data: { status: "pending", attempts: 0, nextAttemptAt: new Date(), leaseToken: null, leasedUntil: null, updatedAt: new Date() },
+      select: deliveryItem,
+    });
+    return delivery === undefined ? { kind: "not_found" } : { kind: "retried", delivery };
   });
   nudge();
-  return delivery === undefined ? { kind: "not_found" } : { kind: "retried", delivery };
+  return outcome;
+}
+
+/**
+ * Lets a delivery that was asked for by hand go to a receiver that wants to be left alone. All others keep
+ * waiting for as long as it asked. The endpoint's row is locked before.
+ */
+export async function endQuiet(tx: Tx, endpointId: string): Promise<void> {
+  await tx.prisma.$executeRaw`
+    UPDATE webhook_delivery d SET next_attempt_at = e.quiet_until
+    FROM webhook_endpoint e
+    WHERE e.id = ${endpointId}::uuid AND d.endpoint_id = e.id AND d.status = 'pending' AND d.next_attempt_at < e.quiet_until`;
+  await tx.prisma.webhookEndpoint.updateMany({ where: { id: endpointId, quietUntil: { not: null } }, data: { quietUntil: null } });
 }
 
 /** Forgets deliveries and events that are over for long; for the hourly job. A part at a time, so that nobody waits for it. */

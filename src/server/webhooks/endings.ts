@@ -3,9 +3,8 @@ import { type Database, type Tx, transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { plainArray, textArray } from "../platform/sql.ts";
-import type { Due } from "./due.ts";
 import { giveUpPending } from "./endpoints.ts";
-import type { Queue } from "./queue.ts";
+import type { Due } from "./lease.ts";
 import type { Attempt } from "./send.ts";
 
 /** Writing down how attempts went: when the next one is due, and which endpoints are given up. */
@@ -27,12 +26,11 @@ export function waitAfter(attempts: number, firstRetryMs: number, random: () => 
 /** What a receiver asks for with Retry-After is obeyed up to this: the longest wait between attempts there is. */
 export const LONGEST_RETRY_AFTER_MS = 12 * 60 * 60 * 1000;
 
-/** How the attempt of one job went. */
-export type Ending = { job: string; due: Due; attempt: Attempt; startedAt: Date };
+/** How one attempt went. */
+export type Ending = { due: Due; attempt: Attempt; startedAt: Date };
 
 export type EndingsOptions = {
   db: Database;
-  openQueue(): Promise<Queue>;
   firstRetryMs: number;
   now(): number;
   random?: (() => number) | undefined;
@@ -62,11 +60,10 @@ export class Endings {
     while (this.#pending.length > 0) {
       const endings = this.#pending.splice(0, 128);
       let disabled: DisabledEndpoint[] = [];
-      // If nothing helps, the jobs come back when their lease is over, and the news is sent once more.
+      // If nothing helps, the deliveries are taken again when their lease is over, and sent once more.
       for (let tries = 1; ; tries++) {
         try {
-          const queue = await this.#options.openQueue();
-          disabled = await transaction((tx) => this.#write(tx, queue, endings), this.#options.db);
+          disabled = await transaction((tx) => this.#write(tx, endings), this.#options.db);
           break;
         } catch (error) {
           if (tries === 5) {
@@ -82,7 +79,7 @@ export class Endings {
     this.#writing = undefined;
   }
 
-  async #write(tx: Tx, queue: Queue, endings: readonly Ending[]): Promise<DisabledEndpoint[]> {
+  async #write(tx: Tx, endings: readonly Ending[]): Promise<DisabledEndpoint[]> {
     await lockEndpoints(tx, endings);
     const now = this.#options.now();
     const next = endings.map(({ due, attempt }) => {
@@ -93,7 +90,7 @@ export class Endings {
     const counted = await tx.query(endedStatement, [
       plainArray(endings.map(() => newId())),
       plainArray(endings.map(({ due }) => due.deliveryId)),
-      plainArray(endings.map(({ job }) => job)),
+      plainArray(endings.map(({ due }) => due.lease)),
       plainArray(endings.map(({ attempt }) => (attempt.delivered ? "t" : "f"))),
       textArray(next),
       textArray(endings.map(({ due }) => due.url)),
@@ -104,10 +101,6 @@ export class Endings {
       textArray(endings.map(({ startedAt }) => startedAt.toISOString())),
       plainArray(endings.map(({ attempt }) => attempt.durationMs)),
     ]);
-    await queue.end(
-      endings.map(({ job }) => job),
-      tx,
-    );
     const valid = new Set(counted.filter((row) => row.valid === true).map((row) => String(row.delivery_id)));
     return noteFailing(tx, endings, valid, new Date(now));
   }
@@ -169,6 +162,11 @@ function askedWait(attempt: Attempt): number {
   return Math.min(attempt.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS);
 }
 
+/** Whether nothing more is to be sent to the receiver for now: it is gone, or asked to be left alone. */
+export function sendsAway({ attempt }: Ending): boolean {
+  return attempt.responseStatus === GONE || askedWait(attempt) > 0;
+}
+
 /** Whether an ending may change what is known of its endpoint. */
 function saysMore({ attempt, due }: Ending): boolean {
   return !attempt.delivered || due.wasFailing;
@@ -202,18 +200,18 @@ const quietStatement = {
 };
 
 // A delivery that was retried by hand in the meantime, or disabled with its endpoint,
-// has another job or none: this attempt is noted and changes nothing.
+// has another lease or none: this attempt is noted and changes nothing.
 const endedStatement = {
   name: "webhooks_ended",
   text: `
     WITH ended AS MATERIALIZED (
       SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bool[], $5::timestamptz[], $6::text[], $7::jsonb[], $8::int[], $9::text[], $10::text[], $11::timestamptz[], $12::int[])
-        AS r(id, delivery_id, job_id, delivered, next_at, url, request_headers, status, body, error, started_at, duration_ms)),
+        AS r(id, delivery_id, lease, delivered, next_at, url, request_headers, status, body, error, started_at, duration_ms)),
     updated AS (
-      UPDATE webhook_delivery d SET attempts = d.attempts + 1, job_id = NULL, updated_at = now(),
+      UPDATE webhook_delivery d SET attempts = d.attempts + 1, job_id = NULL, leased_until = NULL, updated_at = now(),
         status = CASE WHEN r.delivered THEN 'succeeded' WHEN r.next_at IS NULL THEN 'failed' ELSE 'pending' END,
         next_attempt_at = r.next_at, last_response_status = r.status, last_error = r.error
-      FROM ended r WHERE d.id = r.delivery_id AND d.job_id = r.job_id AND d.status = 'pending' RETURNING d.id)
+      FROM ended r WHERE d.id = r.delivery_id AND d.job_id = r.lease AND d.status = 'pending' RETURNING d.id)
     INSERT INTO webhook_attempt (id, delivery_id, url, request_headers, response_status, response_body, error, started_at, duration_ms)
     SELECT r.id, r.delivery_id, r.url, r.request_headers, r.status, r.body, r.error, r.started_at, r.duration_ms
     FROM ended r JOIN webhook_delivery d ON d.id = r.delivery_id

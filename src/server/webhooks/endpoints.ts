@@ -4,7 +4,7 @@ import { prisma, type Tx, transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { serverSecret } from "../platform/server-secret.ts";
 import { addressProblem } from "./address.ts";
-import { type DeliveryItem, deliveryItem } from "./deliveries.ts";
+import { type DeliveryItem, deliveryItem, endQuiet } from "./deliveries.ts";
 import { type EventType, eventTable } from "./events.ts";
 import { nudge } from "./nudge.ts";
 import { mintSigningSecret, seal, unseal } from "./secret.ts";
@@ -149,7 +149,7 @@ export async function updateEndpoint(appId: string, id: string, changes: Endpoin
 export async function giveUpPending(tx: Tx, endpointIds: readonly string[], reason: string): Promise<void> {
   await tx.prisma.webhookDelivery.updateMany({
     where: { endpointId: { in: [...endpointIds] }, status: "pending" },
-    data: { status: "failed", nextAttemptAt: null, jobId: null, lastError: reason, updatedAt: new Date() },
+    data: { status: "failed", nextAttemptAt: null, leaseToken: null, leasedUntil: null, lastError: reason, updatedAt: new Date() },
   });
 }
 
@@ -212,10 +212,14 @@ export async function sendTestEvent(
   along?: (tx: Tx, delivery: DeliveryItem) => Promise<void>,
 ): Promise<DeliveryItem | null> {
   const delivery = await transaction(async (tx) => {
-    const endpoint = await tx.prisma.webhookEndpoint.findFirst({ where: { id, appId }, select: endpointItem });
-    if (endpoint === null) return null;
+    const rows = await tx.prisma.$queryRaw<unknown[]>`
+      SELECT id FROM webhook_endpoint WHERE id = ${id}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
+    if (rows.length === 0) return null;
+    const endpoint = await tx.prisma.webhookEndpoint.findUniqueOrThrow({ where: { id }, select: endpointItem });
     if (endpoint.disabledAt !== null) throw new EndpointError(null, ENDPOINT_DISABLED);
     const sent = type ?? (endpoint.events[0] as EventType);
+    // Its owner wants to see now what the receiver makes of it.
+    await endQuiet(tx, id);
     const now = new Date();
     const event = await tx.prisma.outboxEvent.create({
       data: {
@@ -232,8 +236,6 @@ export async function sendTestEvent(
       data: { id: newId(), appId, endpointId: id, eventId: event.id, type: sent, nextAttemptAt: now },
       select: deliveryItem,
     });
-    // Its owner wants to see now what the receiver makes of it.
-    await tx.prisma.webhookEndpoint.updateMany({ where: { id, quietUntil: { not: null } }, data: { quietUntil: null } });
     await along?.(tx, made);
     return made;
   });

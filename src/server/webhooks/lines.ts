@@ -3,12 +3,14 @@ export const REQUESTS_TO_ONE = 8;
 
 /** What one process has of one endpoint. */
 type Line = {
-  /** Jobs taken and not ended. */
+  /** Deliveries taken and not ended. */
   taken: number;
   requests: number;
   waiting: (() => void)[];
   /** Something was taken since the last look on its behalf, so there may be more. */
   mayHaveMore: boolean;
+  /** When the receiver last said that nothing more is to be sent. */
+  sentAwayAt: number;
 };
 
 /** The line of each endpoint that this process has something of. */
@@ -21,9 +23,23 @@ export class Lines {
     this.#wake = wake;
   }
 
+  /** How many more may be taken of each endpoint that something was taken of, when `most` may be of one. */
+  room(most: number): Map<string, number> {
+    return new Map([...this.#lines].map(([endpointId, { taken }]) => [endpointId, Math.max(most - taken, 0)]));
+  }
+
   /** Something of this endpoint was taken. */
   noteTaken(endpointId: string): void {
     this.#lineOf(endpointId).mayHaveMore = true;
+  }
+
+  /** The receiver of this endpoint said that nothing more is to be sent, and that is written down. */
+  noteSentAway(endpointId: string, at: number): void {
+    this.#lineOf(endpointId).sentAwayAt = at;
+  }
+
+  sentAwaySince(endpointId: string, time: number): boolean {
+    return this.#lineOf(endpointId).sentAwayAt >= time;
   }
 
   /** Nobody waits for a turn any more. */
@@ -34,7 +50,7 @@ export class Lines {
   #lineOf(endpointId: string): Line {
     let line = this.#lines.get(endpointId);
     if (line === undefined) {
-      line = { taken: 0, requests: 0, waiting: [], mayHaveMore: false };
+      line = { taken: 0, requests: 0, waiting: [], mayHaveMore: false, sentAwayAt: Number.NEGATIVE_INFINITY };
       this.#lines.set(endpointId, line);
     }
     return line;

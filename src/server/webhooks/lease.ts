@@ -1,0 +1,177 @@
+import { plainArray, type Row, type Sql } from "../platform/sql.ts";
+
+/**
+ * Leases on deliveries. A courier takes those that are due: until the lease ends no other courier does. A
+ * lease is in the delivery's own row, its token in `job_id` and its end in `leased_until`, by the database's
+ * clock. A write with the token of a lease that was lost changes nothing.
+ */
+
+/** What is to be sent, and to whom: a delivery with its endpoint and its event. */
+export type Due = {
+  deliveryId: string;
+  /** The token of the lease that the courier has on it. */
+  lease: string;
+  attempts: number;
+  endpointId: string;
+  url: string;
+  wasFailing: boolean;
+  /** The endpoint was disabled when this delivery was made or taken. */
+  disabled: boolean;
+  /** Its receiver asked to be left alone. */
+  quiet: boolean;
+  secret: Uint8Array;
+  formerSecret: Uint8Array | null;
+  formerSecretUntil: Date | null;
+  event: { id: string; type: string; createdAt: Date; data: unknown };
+};
+
+export type Taking = {
+  /** The token of the leases: new for each call. */
+  lease: string;
+  leaseMs: number;
+  /** In all. */
+  most: number;
+  /** Of one endpoint, where `room` says nothing else. */
+  mostOfOne: number;
+  /** How many more of an endpoint may be taken. */
+  room: ReadonlyMap<string, number>;
+};
+
+/**
+ * Leases deliveries that are due, those of the endpoint that has waited longest first. Deliveries to a
+ * receiver that asked to be left alone stay where they are.
+ */
+export async function takeDue(sql: Sql, { lease, leaseMs, most, mostOfOne, room }: Taking): Promise<Due[]> {
+  const rows = await sql.query(takeStatement, [
+    lease,
+    leaseMs,
+    most,
+    mostOfOne,
+    plainArray([...room.keys()]),
+    plainArray([...room.values()]),
+    new Date().toISOString(),
+  ]);
+  return rows.map(dueOf);
+}
+
+/** The delivery as it is now; null when the lease was lost, or it was given up or retried by hand. */
+export async function lookAgain(sql: Sql, { deliveryId, lease }: Due): Promise<Due | null> {
+  const [row] = await sql.query(lookStatement, [deliveryId, lease]);
+  return row === undefined ? null : dueOf(row);
+}
+
+/** Ends leases, so that any courier can take these deliveries at once. */
+export async function giveBack(sql: Sql, due: readonly Due[]): Promise<void> {
+  if (due.length > 0) await sql.query(giveBackStatement, idsAndLeases(due));
+}
+
+/** Gives up deliveries whose endpoint was disabled at the moment they were made. */
+export async function giveUpDisabled(sql: Sql, due: readonly Due[]): Promise<void> {
+  if (due.length > 0) await sql.query(giveUpStatement, idsAndLeases(due));
+}
+
+/** Ends every lease there is: for a process that is the database's only user, when it starts. */
+export async function endAllLeases(sql: Sql): Promise<void> {
+  await sql.query(endAllStatement, []);
+}
+
+function idsAndLeases(due: readonly Due[]): string[] {
+  return [plainArray(due.map(({ deliveryId }) => deliveryId)), plainArray(due.map(({ lease }) => lease))];
+}
+
+function dueOf(row: Row): Due {
+  return {
+    deliveryId: String(row.id),
+    lease: String(row.job_id),
+    attempts: Number(row.attempts),
+    endpointId: String(row.endpoint_id),
+    url: String(row.url),
+    wasFailing: row.failing_since !== null,
+    disabled: row.disabled === true,
+    quiet: row.quiet === true,
+    secret: row.secret as Uint8Array,
+    formerSecret: row.former_secret as Uint8Array | null,
+    formerSecretUntil: row.former_secret_until === null ? null : new Date(row.former_secret_until as string | Date),
+    event: {
+      id: String(row.event_id),
+      type: String(row.type),
+      createdAt: new Date(row.created_at as string | Date),
+      data: typeof row.data === "string" ? JSON.parse(row.data) : row.data,
+    },
+  };
+}
+
+// Servers of the version before give deliveries to a queue of their own: they set job_id and not
+// leased_until. What they have not sent five minutes after it was due is taken from them, which is longer
+// than their lease with the usual time limit. Their queue finds another job_id and drops its job.
+const free = "(d.job_id IS NULL OR coalesce(d.leased_until, d.next_attempt_at + interval '5 minutes') <= now())";
+
+const columns = `
+  d.id, d.job_id, d.attempts, d.endpoint_id, e.url, e.failing_since, e.disabled_at IS NOT NULL AS disabled,
+  coalesce(e.quiet_until > now(), false) AS quiet, e.secret, e.former_secret, e.former_secret_until,
+  o.id AS event_id, o.type, o.created_at, o.data`;
+const joined = `
+  JOIN LATERAL (SELECT * FROM webhook_endpoint e WHERE e.id = d.endpoint_id OFFSET 0) e ON true
+  JOIN LATERAL (SELECT * FROM outbox_event o WHERE o.id = d.event_id OFFSET 0) o ON true`;
+
+// `waiting` goes from endpoint to endpoint along webhook_delivery_due_idx, one step for each that has
+// anything pending, so a backlog of one endpoint costs the others nothing. Times of retries are written by
+// the clocks of server processes and others by the database's, so a delivery is due when either says so.
+const takeStatement = {
+  name: "webhooks_take",
+  text: `
+    WITH RECURSIVE waiting AS (
+      (SELECT d.endpoint_id, d.next_attempt_at FROM webhook_delivery d WHERE d.status = 'pending'
+       ORDER BY d.endpoint_id, d.next_attempt_at LIMIT 1)
+      UNION ALL
+      SELECT n.endpoint_id, n.next_attempt_at FROM waiting w CROSS JOIN LATERAL (
+        SELECT d.endpoint_id, d.next_attempt_at FROM webhook_delivery d WHERE d.status = 'pending' AND d.endpoint_id > w.endpoint_id
+        ORDER BY d.endpoint_id, d.next_attempt_at LIMIT 1) n),
+    open AS MATERIALIZED (
+      SELECT w.endpoint_id, coalesce(b.room, $4::int) AS room
+      FROM waiting w
+      JOIN LATERAL (SELECT e.quiet_until FROM webhook_endpoint e WHERE e.id = w.endpoint_id OFFSET 0) e ON coalesce(e.quiet_until <= now(), true)
+      LEFT JOIN unnest($5::uuid[], $6::int[]) b(endpoint_id, room) ON b.endpoint_id = w.endpoint_id
+      WHERE w.next_attempt_at <= greatest(now(), $7::timestamptz)
+      ORDER BY w.next_attempt_at),
+    chosen AS MATERIALIZED (
+      SELECT c.id FROM open CROSS JOIN LATERAL (
+        SELECT d.id FROM webhook_delivery d
+        WHERE d.endpoint_id = open.endpoint_id AND d.status = 'pending' AND d.next_attempt_at <= greatest(now(), $7::timestamptz) AND ${free}
+        ORDER BY d.next_attempt_at LIMIT open.room FOR NO KEY UPDATE SKIP LOCKED) c
+      LIMIT $3::int),
+    d AS (
+      UPDATE webhook_delivery d SET job_id = $1::uuid, leased_until = now() + $2::int * interval '1 millisecond'
+      WHERE d.id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING d.*)
+    SELECT ${columns} FROM d ${joined}`,
+};
+
+const lookStatement = {
+  name: "webhooks_look_again",
+  text: `
+    SELECT ${columns} FROM webhook_delivery d ${joined}
+    WHERE d.id = $1::uuid AND d.job_id = $2::uuid AND d.status = 'pending'`,
+};
+
+// A row that somebody else has locked at this moment is being changed by them; its lease ends by itself.
+const held = `
+  SELECT d.id FROM webhook_delivery d JOIN unnest($1::uuid[], $2::uuid[]) l(id, lease) ON l.id = d.id AND l.lease = d.job_id
+  WHERE d.status = 'pending' FOR NO KEY UPDATE OF d SKIP LOCKED`;
+
+const giveBackStatement = {
+  name: "webhooks_give_back",
+  text: `UPDATE webhook_delivery SET job_id = NULL, leased_until = NULL WHERE id IN (${held})`,
+};
+
+const giveUpStatement = {
+  name: "webhooks_give_up_disabled",
+  text: `
+    UPDATE webhook_delivery d SET status = 'failed', next_attempt_at = NULL, job_id = NULL, leased_until = NULL,
+      last_error = 'the endpoint was disabled', updated_at = now()
+    FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NOT NULL AND d.id IN (${held})`,
+};
+
+const endAllStatement = {
+  name: "webhooks_end_all_leases",
+  text: `UPDATE webhook_delivery SET job_id = NULL, leased_until = NULL WHERE status = 'pending' AND job_id IS NOT NULL`,
+};
