@@ -1,7 +1,6 @@
-import { cookies } from "next/headers";
+import { headers } from "next/headers";
 import { redirect } from "next/navigation";
 import type { NextAuthOptions } from "next-auth";
-import { getServerSession } from "next-auth";
 import CredentialsProvider from "next-auth/providers/credentials";
 import GithubProvider from "next-auth/providers/github";
 import GoogleProvider from "next-auth/providers/google";
@@ -11,19 +10,10 @@ import { log } from "../platform/log.ts";
 import { serverSecret } from "../platform/server-secret.ts";
 import { TooBusy } from "./hashing.ts";
 import { checkPassword } from "./passwords.ts";
-import { beginSession, endSession, ownerOfSession, SESSION_SECONDS, type SessionClaims } from "./sessions.ts";
+import { beginSession, endSession, ownerOfSession, SESSION_SECONDS } from "./sessions.ts";
 import { configuredProviders, isProvider, verifiedEmail } from "./sign-in-providers.ts";
 import { personOfProvider } from "./sign-up.ts";
-
-/** The signed-in user, as pages and procedures get it. */
-export type CurrentUser = {
-  id: string;
-  email: string;
-  name: string | null;
-  walletId: string;
-  /** When the user last signed in; null in a session from before cookies had this time. */
-  signedInAt: Date | null;
-};
+import { type CurrentUser, claimsOf, userOfCookies } from "./signed-in.ts";
 
 // Error codes for src/app/sign-in; next-auth adds CredentialsSignin for a wrong email or password.
 const TOO_MANY_ATTEMPTS = "too_many_attempts";
@@ -131,14 +121,6 @@ function otherProviders(): NextAuthOptions["providers"] {
   );
 }
 
-type RawClaims = { userId?: unknown; version?: unknown; session?: unknown; signedInAt?: unknown };
-
-/** The claims of a session cookie; a cookie from before session versions has version 0. */
-function claimsOf({ userId, version, session }: RawClaims): SessionClaims | null {
-  if (typeof userId !== "string") return null;
-  return { userId, version: typeof version === "number" ? version : 0, sessionId: typeof session === "string" ? session : null };
-}
-
 /** Whether a cookie's session has not ended. */
 export async function isSessionOpen(token: { sub?: unknown; version?: unknown; session?: unknown }): Promise<boolean> {
   const claims = claimsOf({ ...token, userId: token.sub });
@@ -146,23 +128,12 @@ export async function isSessionOpen(token: { sub?: unknown; version?: unknown; s
 }
 
 /** The signed-in user, or null. One query for everything that one request renders. */
-export const currentUser = cache(async (): Promise<CurrentUser | null> => {
-  // A request without a session cookie needs no query.
-  const jar = await cookies();
-  if (!jar.getAll().some((cookie) => SESSION_COOKIE.test(cookie.name))) return null;
-  const session = (await getServerSession(await authOptions())) as RawClaims | null;
-  const claims = session === null ? null : claimsOf(session);
-  const user = claims === null ? null : await ownerOfSession(claims);
-  return user === null ? null : { ...user, signedInAt: typeof session?.signedInAt === "number" ? new Date(session.signedInAt) : null };
-});
+export const currentUser = cache(async (): Promise<CurrentUser | null> => userOfCookies((await headers()).get("cookie") ?? ""));
 
 /** For pages: sends a visitor who is not signed in to the sign-in page, which leads back to `path`. */
 export async function requireUser(path: string): Promise<CurrentUser> {
   return (await currentUser()) ?? redirect(`/sign-in?callbackUrl=${encodeURIComponent(path)}`);
 }
-
-// next-auth splits a long cookie into numbered ones.
-const SESSION_COOKIE = /^(__Secure-)?next-auth\.session-token(\.\d+)?$/;
 
 /** The client's IP address, which our server has put into x-forwarded-for (http/address.ts). */
 export function addressOf(headers: Record<string, string | string[] | undefined> | undefined): string {
