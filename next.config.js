@@ -1,4 +1,5 @@
 import { PHASE_DEVELOPMENT_SERVER } from "next/constants.js";
+import { connectHeaders, pageHeaders } from "./src/server/http/page-headers.ts";
 
 /** @type {(phase: string) => import("next").NextConfig} */
 export default function config(phase) {
@@ -34,44 +35,14 @@ export default function config(phase) {
     async headers() {
       return [
         // The API answers programs and sets its own headers; scripts and styles are no pages.
-        { source: "/((?!v1(?:/|$)|_next/static/).*)", headers: pageHeaders(development) },
+        { source: "/((?!v1(?:/|$)|_next/static/).*)", headers: listed(pageHeaders({ development })) },
         { source: "/_next/static/:rest*", headers: [{ key: "X-Content-Type-Options", value: "nosniff" }] },
-        // The forms of the consent page and of the sandbox checkout end at an address of the app,
-        // and browsers apply form-action to every redirect on the way. An app's address is https, or http on this machine.
-        // What addresses these pages have is nobody else's business.
-        {
-          source: "/:path(connect|oauth|checkout)/:rest*",
-          headers: [
-            ...pageHeaders(development, { formAction: "'self' https: http://localhost:* http://127.0.0.1:*", images: "'self' data:" }),
-            { key: "Referrer-Policy", value: "no-referrer" },
-            { key: "Cache-Control", value: "no-store" },
-          ],
-        },
+        { source: "/:path(connect|oauth|checkout)/:rest*", headers: listed(connectHeaders(development)) },
       ];
     },
   };
 }
 
-function pageHeaders(development, { formAction = "'self'", images = "'self' data: https:" } = {}) {
-  const contentSecurityPolicy = [
-    "default-src 'self'",
-    // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
-    `script-src 'self' 'unsafe-inline'${development ? " 'unsafe-eval'" : ""}`,
-    "style-src 'self' 'unsafe-inline'",
-    // Apps bring their own logos.
-    `img-src ${images}`,
-    "font-src 'self'",
-    `connect-src 'self'${development ? " ws:" : ""}`,
-    "object-src 'none'",
-    "base-uri 'self'",
-    `form-action ${formAction}`,
-    "frame-ancestors 'none'",
-  ].join("; ");
-  return [
-    { key: "Content-Security-Policy", value: contentSecurityPolicy },
-    { key: "X-Frame-Options", value: "DENY" },
-    { key: "X-Content-Type-Options", value: "nosniff" },
-    { key: "Referrer-Policy", value: "strict-origin-when-cross-origin" },
-    { key: "Permissions-Policy", value: "camera=(), geolocation=(), microphone=(), payment=(self)" },
-  ];
+function listed(headers) {
+  return Object.entries(headers).map(([key, value]) => ({ key, value }));
 }
