@@ -49,7 +49,7 @@ export function pkce(): { verifier: string; challenge: string } {
 
 /** An app's authorization link; `over` replaces parameters, and undefined removes one. */
 export function authorizeUrl(
-  server: ServerProcess,
+  server: Pick<ServerProcess, "url">,
   client: Client,
   challenge: string,
   over: Record<string, string | undefined> = {},
@@ -183,7 +183,7 @@ export class Visitor {
 
 /** A code for an app, after `person` consented in a new browser. */
 export async function codeFor(
-  server: ServerProcess,
+  server: Pick<ServerProcess, "url">,
   person: Person,
   client: Client,
   options: { authorize?: Record<string, string | undefined>; form?: [string, string][] } = {},
@@ -209,7 +209,7 @@ export type TokenAnswer = { status: number; headers: Headers; json: any };
 
 /** A request of an app to the authorization server, with HTTP Basic when the client has a secret. */
 export async function formPost(
-  server: ServerProcess,
+  server: Pick<ServerProcess, "url">,
   path: string,
   client: Client,
   form: Record<string, string> | [string, string][],
@@ -236,7 +236,7 @@ export async function formPost(
 
 /** Redeems a code; `over` adds form fields. */
 export function redeem(
-  server: ServerProcess,
+  server: Pick<ServerProcess, "url">,
   client: Client,
   issued: { code: string; verifier: string },
   over: Record<string, string> = {},

@@ -43,7 +43,7 @@ export const rooms: readonly Room[] = [
   { path: "src/app", uses: [...belowDoors, "src/server/people", "src/server/http", "src/server/trpc", "src/ui", "src/trpc"] },
 
   // Loads the doors of src/app by their paths on disk, so it imports none of them.
-  { path: "src/server/start", uses: [...belowDoors, "src/server/http", "prisma"], loadsByPath: true },
+  { path: "src/server/start", uses: [...belowDoors, "src/server/people", "src/server/http", "prisma"], loadsByPath: true },
   { path: "src/server/main.ts", uses: [...belowDoors, "src/server/jobs", "src/server/start", "prisma"] },
 
   // The product does not import test helpers; those may import all of it except main.ts and the pages.

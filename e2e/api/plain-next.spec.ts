@@ -5,12 +5,13 @@ import { freePort } from "../../src/testing/postgres.ts";
 import { completion, completionChunks, event, events, sse, usage } from "../../src/testing/upstream-answers.ts";
 import { call, chat, marker, send } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
+import { codeFor, makeClient, makePerson, redeem } from "../oauth.ts";
 import { arrange, price, settled } from "../world.ts";
 
 const path = "/v1/chat/completions";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-test("the doors of /v1 work in the same way under plain `next start`: JSON, stream, errors, hanging up", async ({
+test("the doors of /v1 and OAuth work in the same way under plain `next start`: JSON, stream, errors, hanging up, from a link to a token", async ({
   ownDatabase,
   upstream,
 }) => {
@@ -58,6 +59,14 @@ test("the doors of /v1 work in the same way under plain `next start`: JSON, stre
     expect((await call(server, `/v1/users/${encodeURIComponent(world.as.user)}`, { key: world.as.key })).json.user.balance).toBe(
       1_000_000 - 2 * Number(price(10, 5)),
     );
+
+    const person = await makePerson(db);
+    const client = await makeClient(db);
+    const issued = await codeFor(server, person, client, { authorize: { scope: "credits.read" } });
+    const tokens = await redeem(server, client, issued);
+    expect([tokens.status, tokens.json.scope, tokens.headers.get("cache-control")]).toEqual([200, "credits.read", "no-store"]);
+    const metadata = await (await fetch(`${server.url}/.well-known/oauth-authorization-server`)).json();
+    expect(metadata.token_endpoint).toBe(`${server.url}/oauth/token`);
 
     const left = marker();
     const never = gate();

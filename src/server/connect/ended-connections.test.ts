@@ -5,11 +5,11 @@ import { GET } from "../../app/v1/users/[external_user_id]/route.ts";
 import { asTheDatabase, onBothDatabases } from "../../testing/database.ts";
 import { holdRequest } from "../../testing/ledger-requests.ts";
 import { makeApp, makeKey, makeUser } from "../../testing/makers.ts";
+import { oauthRoute } from "../http/oauth.ts";
 import { openLedger } from "../ledger/ledger.ts";
 import { transaction } from "../platform/db.ts";
 import { mintSecret } from "../platform/secrets.ts";
 import { tokenHash, verifyToken } from "./access-tokens.ts";
-import { answerOAuth } from "./bridge.ts";
 import { endBereftLinks } from "./disconnect.ts";
 import { bindGrant, endBoundGrant, endGrant, purgeOAuth } from "./grants.ts";
 import { linkByToken } from "./linked-users.ts";
@@ -53,16 +53,17 @@ onBothDatabases("a connection by token", (db) => {
       return { grantId, link, refreshToken, accessToken };
     };
     const ask = async (path: string, form: Record<string, string>) => {
-      const answer = await answerOAuth(
+      const answer = await oauthRoute(async () => null)(
         new Request(publicUrl() + path, {
           method: "POST",
           body: new URLSearchParams(form),
           headers: {
             authorization: `Basic ${btoa(`${app.clientId}:${secret}`)}`,
             "content-type": "application/x-www-form-urlencoded",
+            // The limit counts by address.
+            "x-forwarded-for": app.id,
           },
         }),
-        { person: null, address: app.id },
       );
       return { status: answer.status, json: await answer.json().catch(() => null) };
     };

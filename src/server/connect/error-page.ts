@@ -9,6 +9,8 @@ export function errorPage(problem: { error: string; description?: string | undef
   const sentence = expired
     ? "It took too long, was answered already, or was begun in another browser. Nothing was shared. Go back to the app and start again."
     : "The app that sent you here made a request that does not work. Nothing was shared.";
+  if (problem.error === "server_error")
+    return pageOf("Quota failed to answer", "<p>Nothing was shared. Go back to the app and start again, in a moment.</p>");
   const back =
     problem.returnTo === undefined
       ? ""

@@ -48,6 +48,8 @@ export const PATHS = {
   revoke: "/oauth/revoke",
   introspect: "/oauth/introspect",
   jwks: "/.well-known/jwks.json",
+  openIdConfiguration: "/.well-known/openid-configuration",
+  metadata: "/.well-known/oauth-authorization-server",
 } as const;
 
 const DAY = 24 * 60 * 60;
@@ -68,7 +70,9 @@ function build(keys: Keys): Provider {
     },
   });
 
+  underPublicAddress(provider);
   provider.use(whenAway);
+  provider.use(answerFaults);
   provider.use(withoutSessionCookie);
   provider.use(plainMetadata);
   provider.use(askBeforeSendingErrors);
@@ -79,8 +83,23 @@ function build(keys: Keys): Provider {
     if (isDatabaseAway(error)) metAway.add(ctx.req);
     else log.error("the authorization server failed", { error });
   });
-  (provider as EventEmitter).on("error", (error) => log.error("the authorization server failed", { error }));
+  (provider as EventEmitter).on("error", (error, ctx?: KoaContextWithOIDC) => {
+    // A client that hung up while it was answered.
+    if (ctx?.req.socket.destroyed !== true) log.error("the authorization server failed", { error });
+  });
   return provider;
+}
+
+/**
+ * Addresses that oidc-provider writes, and whether its cookies are `secure`, come from QUOTA_URL: what ends TLS
+ * in front of this server may name any host. Koa means its prototypes to be changed (`app.request`).
+ */
+function underPublicAddress(provider: Provider): void {
+  const { protocol, host } = new URL(publicUrl());
+  Object.defineProperties(provider.request, {
+    protocol: { get: () => protocol.slice(0, -1) },
+    host: { get: () => host },
+  });
 }
 
 function configuration(keys: Keys): Configuration {
@@ -213,6 +232,26 @@ const whenAway: Middleware = async (ctx, next) => {
     ctx.type = "html";
     ctx.body = awayPage();
   } else ctx.body = AWAY;
+};
+
+/** What is said of a fault of ours. */
+export const FAULT = { error: "server_error", error_description: "The server failed." };
+
+/** What a middleware throws. Koa would answer it too, but first remove the headers that were there before, those of the server included. */
+const answerFaults: Middleware = async (ctx, next) => {
+  try {
+    await next();
+  } catch (error) {
+    if (isDatabaseAway(error)) return void metAway.add(ctx.req);
+    log.error("the authorization server failed", { error });
+    for (const name of ["location", "set-cookie"]) ctx.remove(name);
+    ctx.status = 500;
+    ctx.set("cache-control", "no-store");
+    if (ctx.path.startsWith(PATHS.authorize)) {
+      ctx.type = "html";
+      ctx.body = errorPage({ error: FAULT.error });
+    } else ctx.body = FAULT;
+  }
 };
 
 /** No session is kept (adapter.ts), so no browser needs a cookie for it. */

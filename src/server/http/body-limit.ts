@@ -16,6 +16,7 @@ export async function limitBody(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   limit: number,
+  options: { bodyIdleMs?: number } = {},
 ): Promise<IncomingMessage | "too_large" | "too_slow" | "gone" | { excess: string }> {
   const isJson = /json/i.test(incoming.headers["content-type"] ?? "");
   const length = Number(incoming.headers["content-length"] ?? 0);
@@ -24,7 +25,7 @@ export async function limitBody(
     if (!isJson || length === 0) return incoming;
   }
   try {
-    const body = await fromNode(incoming, outgoing).read(limit);
+    const body = await fromNode(incoming, outgoing, options).read(limit);
     if (body === "too_large") return body;
     const excess = isJson ? excessOf(Buffer.from(body).toString(), PAGE_JSON) : null;
     return excess === null ? withBody(incoming, body) : { excess };
@@ -34,7 +35,7 @@ export async function limitBody(
 }
 
 /** The same request once more, with the body that was read from it. */
-function withBody(incoming: IncomingMessage, body: Uint8Array): IncomingMessage {
+export function withBody(incoming: IncomingMessage, body: Uint8Array): IncomingMessage {
   const again = new IncomingMessage(incoming.socket);
   again.method = incoming.method;
   again.url = incoming.url;

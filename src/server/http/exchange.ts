@@ -108,7 +108,7 @@ const UNREAD_FOR_MS = 60_000;
 const LARGE_BYTES = 64 * 1024;
 
 /** A request without a body is not complete either, as long as its head is being handled. */
-function announcesBody({ headers }: IncomingMessage): boolean {
+export function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 

@@ -8,7 +8,6 @@ import { migrate } from "../../../prisma/migrate.ts";
 import { makeApp, makeKey, makeLink, makeToken, makeUser } from "../../testing/makers.ts";
 import { freshDatabase } from "../../testing/postgres.ts";
 import { type Away, type PostgresGate, startPostgresGate } from "../../testing/postgres-gate.ts";
-import { answerOAuth } from "../connect/bridge.ts";
 import { authorizationServer } from "../connect/provider.ts";
 import type { Door } from "../http/endpoint.ts";
 import { theLedger } from "../ledger/ledger.ts";
@@ -42,9 +41,15 @@ beforeAll(async () => {
   token = (await makeToken(db, link)).token;
   client = { id: app.clientId, basic: `Basic ${btoa(`${app.clientId}:quota_secret_x`)}` };
   await authorizationServer();
+  await new Promise<void>((resolve) => void oauth.listen(0, "127.0.0.1", resolve));
 });
 
+const oauth = createQuotaServer({ find: () => null }, { handle: async (_incoming, outgoing) => void outgoing.end() });
+const fetchOAuth = (path: string, init: RequestInit) => fetch(`http://127.0.0.1:${(oauth.address() as AddressInfo).port}${path}`, init);
+
 afterAll(async () => {
+  oauth.closeAllConnections();
+  await new Promise((resolve) => oauth.close(resolve));
   await gate.open();
   await db.close();
   theDatabase.opened = undefined;
@@ -126,14 +131,7 @@ describe.each(ways)("while %s", (_name, begin) => {
     ["/oauth/revoke", { token: "x".repeat(43) }],
     ["/oauth/introspect", { token: "x".repeat(43) }],
   ])("%s answers 503 temporarily_unavailable", async (path, form) => {
-    const answer = await answerOAuth(
-      new Request(publicUrl() + path, {
-        method: "POST",
-        body: new URLSearchParams(form),
-        headers: { authorization: client.basic, "content-type": "application/x-www-form-urlencoded" },
-      }),
-      { person: null, address: "here" },
-    );
+    const answer = await fetchOAuth(path, { method: "POST", body: new URLSearchParams(form), headers: { authorization: client.basic } });
     expect([answer.status, (await answer.json()).error, answer.headers.get("cache-control")]).toEqual([
       503,
       "temporarily_unavailable",
@@ -143,13 +141,10 @@ describe.each(ways)("while %s", (_name, begin) => {
   });
 
   test("/oauth/userinfo too, and /oauth/authorize shows a page and sends nobody anywhere", async () => {
-    const told = await answerOAuth(new Request(`${publicUrl()}/oauth/userinfo`, { headers: { authorization: `Bearer ${token}` } }), {
-      person: null,
-      address: "here",
-    });
+    const told = await fetchOAuth("/oauth/userinfo", { headers: { authorization: `Bearer ${token}` } });
     expect([told.status, told.headers.has("retry-after")]).toEqual([503, true]);
     const query = new URLSearchParams({ client_id: client.id, redirect_uri: "http://localhost:4000/callback", response_type: "code" });
-    const page = await answerOAuth(new Request(`${publicUrl()}/oauth/authorize?${query}`), { person: null, address: "here" });
+    const page = await fetchOAuth(`/oauth/authorize?${query}`, { redirect: "manual" });
     expect([page.status, page.headers.get("location"), page.headers.has("retry-after")]).toEqual([503, null, true]);
     expect(await page.text()).toContain("Quota is not available right now");
   });

@@ -63,6 +63,7 @@ async function serve(limits: Partial<ServerLimits>) {
   const patient = {
     headMs: 60_000,
     requestMs: 60_000,
+    bodyIdleMs: 60_000,
     idleMs: 60_000,
     checkEveryMs: 20,
     most: 1_000,
@@ -110,6 +111,7 @@ test("requests that are not sent to their end are ended, at every place where th
     "GET /v1/slow HTTP/1.1\r\nhost: x\r\n",
     `${ECHO}x`,
     "POST /form HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx",
+    "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx",
   ];
   const ends = await Promise.all(halves.flatMap((half) => Array.from({ length: 20 }, () => open(half).closed)));
   for (const end of ends) expect(end).toMatch(/^(HTTP\/1\.1 408 |$)/);

@@ -4,13 +4,15 @@ import { trustAddress } from "../http/address.ts";
 import { limitBody } from "../http/body-limit.ts";
 import { errorReply } from "../http/errors.ts";
 import { fromNode, type Reply, sendNode } from "../http/exchange.ts";
-import { moveTo } from "../http/own-address.ts";
+import { isOAuth } from "../http/oauth.ts";
 import { RETRY_AFTER_SECONDS } from "../platform/away.ts";
 import { database } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { boundConnections, type ConnectionLimits } from "./connections.ts";
+import { answerOAuth } from "./oauth.ts";
+import { movedToOwnAddress } from "./own-address.ts";
 import type { Routes } from "./routes.ts";
 import { tellWhenAway } from "./unavailable.ts";
 
@@ -19,7 +21,7 @@ export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) 
 /** The largest body that a page takes. Forms have a few kilobytes, a logo 43 and an event of Stripe less than this. */
 const LARGEST_PAGE_BODY_BYTES = 1024 * 1024;
 
-/** One server: /v1 goes to its doors directly, everything else to the pages. */
+/** One server: /v1 goes to its doors directly, OAuth to the authorization server, everything else to the pages. */
 export function createQuotaServer(
   routes: Routes,
   pages: { handle: PageHandler; upgrades?: (incoming: IncomingMessage) => boolean },
@@ -35,17 +37,18 @@ export function createQuotaServer(
   // RFC 6797 §7.2: over https only, which is what browsers come by where the public address says so,
   // whoever ends TLS. Without subdomains, which may be somebody else's.
   const secured = publicUrl().startsWith("https:");
+  const answer = (url: string, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    if (/^\/v1(?:[/?]|$)/.test(url)) return answerApi(routes, incoming, outgoing);
+    if (url === "/healthz") return answerHealth(incoming, outgoing);
+    trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
+    return isOAuth(url) ? answerOAuth(incoming, outgoing, limits) : answerPage(pages.handle, limits, incoming, outgoing);
+  };
   const server = createServer(options, (incoming, outgoing) => {
     if (secured) outgoing.setHeader("strict-transport-security", "max-age=31536000");
     if (hasTwoHosts(incoming)) return refuseTwoHosts(incoming, outgoing);
     toOriginForm(incoming);
     const url = incoming.url ?? "/";
-    const answered = /^\/v1(?:[/?]|$)/.test(url)
-      ? answerApi(routes, incoming, outgoing)
-      : url === "/healthz"
-        ? answerHealth(incoming, outgoing)
-        : answerPage(pages.handle, incoming, outgoing);
-    answered.catch((error: unknown) => {
+    answer(url, incoming, outgoing).catch((error: unknown) => {
       // The client is gone, or the stream broke after its head was sent: nobody is left to tell.
       if (!outgoing.destroyed) log.error("request failed", { error });
       outgoing.destroy();
@@ -61,6 +64,8 @@ export type ServerLimits = ConnectionLimits & {
   headMs: number;
   /** A whole request: a slow connection's time for the largest body. */
   requestMs: number;
+  /** How long the body of a request may pause on its way to OAuth or a page. */
+  bodyIdleMs: number;
   /** Between two requests. */
   idleMs: number;
   /** How often what is too late is looked for. */
@@ -70,6 +75,7 @@ export type ServerLimits = ConnectionLimits & {
 const LIMITS: ServerLimits = {
   headMs: 10_000,
   requestMs: 120_000,
+  bodyIdleMs: 20_000,
   idleMs: 65_000,
   checkEveryMs: 1_000,
   most: env.QUOTA_MAX_CONNECTIONS,
@@ -97,15 +103,9 @@ function refuseTwoHosts(incoming: IncomingMessage, outgoing: ServerResponse): vo
   void sendNode(errorReply(error, requestId, { connection: "close" }), incoming, outgoing);
 }
 
-async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-  trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
-  const move = moveTo(incoming, { origin: new URL(publicUrl()).origin, told: env.QUOTA_URL !== undefined });
-  if (move === "loop") warnOfProxy(incoming);
-  else if (move !== null) {
-    const headers = { location: move.location, "set-cookie": move.cookie, "cache-control": "no-store", "referrer-policy": "no-referrer" };
-    return sendNode({ status: 307, headers, body: null }, incoming, outgoing);
-  }
-  const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES);
+async function answerPage(pages: PageHandler, limits: ServerLimits, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  if (await movedToOwnAddress(incoming, outgoing)) return;
+  const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES, limits);
   if (limited === "gone") return void outgoing.destroy();
   if (limited === "too_large")
     return sendNode(plainReply(413, `The request body is larger than ${LARGEST_PAGE_BODY_BYTES} bytes.`), incoming, outgoing);
@@ -120,18 +120,6 @@ async function answerPage(pages: PageHandler, incoming: IncomingMessage, outgoin
 
 function plainReply(status: number, sentence: string): Reply {
   return { status, headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" }, body: `${sentence}\n` };
-}
-
-let warned = false;
-
-/** Once: the pages work, with a redirect too many each time. */
-function warnOfProxy(incoming: IncomingMessage): void {
-  if (warned) return;
-  warned = true;
-  log.warn("requests for QUOTA_URL arrive with another Host: let the proxy pass on Host, or send X-Forwarded-Host", {
-    host: incoming.headers.host,
-    expected: new URL(publicUrl()).host,
-  });
 }
 
 /**

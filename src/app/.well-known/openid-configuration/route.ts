@@ -1,7 +1,8 @@
-import { answerOAuth } from "#server/connect/bridge.ts";
+import { oauthRoute } from "#server/http/oauth.ts";
 
 export const dynamic = "force-dynamic";
 
-const handler = (request: Request): Promise<Response> => answerOAuth(request, { person: null, address: "" });
+/** For plain `next start`; our own server answers it before Next. */
+const handler = oauthRoute(async () => null);
 
 export { handler as GET, handler as HEAD, handler as OPTIONS };

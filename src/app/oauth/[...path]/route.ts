@@ -1,17 +1,9 @@
-import { answerOAuth } from "#server/connect/bridge.ts";
-import { addressOf, currentUser } from "#server/people/auth.ts";
+import { oauthRoute } from "#server/http/oauth.ts";
+import { signedInBy } from "#server/people/signed-in.ts";
 
 export const dynamic = "force-dynamic";
 
-/** The authorization server, see src/server/connect/provider.ts. Only GET requests, those of a browser at `/oauth/authorize`, read the session. */
-async function handler(request: Request): Promise<Response> {
-  return answerOAuth(request, {
-    person: async () => {
-      const user = request.method === "GET" ? await currentUser() : null;
-      return user === null ? null : { userId: user.id, signedInAt: user.signedInAt };
-    },
-    address: addressOf(Object.fromEntries(request.headers)),
-  });
-}
+/** The authorization server for plain `next start`; our own server answers plain paths before Next (src/server/start/oauth.ts). */
+const handler = oauthRoute(signedInBy);
 
 export { handler as GET, handler as HEAD, handler as OPTIONS, handler as POST };

@@ -1,0 +1,27 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { env, publicUrl } from "#env";
+import { sendNode } from "../http/exchange.ts";
+import { moveTo } from "../http/own-address.ts";
+import { log } from "../platform/log.ts";
+
+/** Redirects a request that has to be made at QUOTA_URL and came by another host; whether it did. */
+export async function movedToOwnAddress(incoming: IncomingMessage, outgoing: ServerResponse): Promise<boolean> {
+  const move = moveTo(incoming, { origin: new URL(publicUrl()).origin, told: env.QUOTA_URL !== undefined });
+  if (move === "loop") warnOfProxy(incoming);
+  if (move === "loop" || move === null) return false;
+  const headers = { location: move.location, "set-cookie": move.cookie, "cache-control": "no-store", "referrer-policy": "no-referrer" };
+  await sendNode({ status: 307, headers, body: null }, incoming, outgoing);
+  return true;
+}
+
+let warned = false;
+
+/** Once: the pages work, with a redirect too many each time. */
+function warnOfProxy(incoming: IncomingMessage): void {
+  if (warned) return;
+  warned = true;
+  log.warn("requests for QUOTA_URL arrive with another Host: let the proxy pass on Host, or send X-Forwarded-Host", {
+    host: incoming.headers.host,
+    expected: new URL(publicUrl()).host,
+  });
+}
