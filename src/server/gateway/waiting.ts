@@ -55,9 +55,9 @@ const MOST_IN_LINE = 512;
 const MOST_WAITING = 2_048;
 const MOST_BYTES = 64 * 1024 * 1024;
 
-type Lines = { byWallet: Map<string, Line>; byName: Map<string, Line>; waiting: number; bytes: number };
+type WalletQueues = { byWallet: Map<string, WalletQueue>; byName: Map<string, WalletQueue>; waiting: number; bytes: number };
 
-const lines = processWide("lines for credits", (): Lines => ({ byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 }));
+const lines = processWide("lines for credits", (): WalletQueues => ({ byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 }));
 
 /**
  * Waits until `ask` is served, and resolves with its value; with null when the patience is
@@ -66,7 +66,7 @@ const lines = processWide("lines for credits", (): Lines => ({ byWallet: new Map
 export async function waitForCredits<Value>(wait: Wait<Value>): Promise<{ value: Value } | null> {
   if (wait.patienceMs <= 0 || wait.signal.aborted) return null;
   if (lines.waiting >= MOST_WAITING || lines.bytes + wait.bytes > MOST_BYTES) return null;
-  const line = lines.byWallet.get(wait.walletId) ?? new Line(wait.walletId);
+  const line = lines.byWallet.get(wait.walletId) ?? new WalletQueue(wait.walletId);
   if (line.length >= MOST_IN_LINE) return null;
   return (await line.join(wait)) as { value: Value } | null;
 }
@@ -88,7 +88,7 @@ export function waitingForCredits(): number {
   return lines.waiting;
 }
 
-class Line {
+class WalletQueue {
   readonly walletId: string;
   readonly #waiters: Waiter[] = [];
   readonly #timer: NodeJS.Timeout;

@@ -46,7 +46,7 @@ onBothDatabases("deleting an account", (db) => {
     await deliverAll(fake().pay(session, { late: true }));
     expect(await deleteAccount(mara.id)).toEqual({ kind: "payment under way" });
     const me = createCaller({ user: { id: mara.id, email: mara.email, walletId: mara.walletId, signedInAt: new Date() } });
-    expect(await me.account.overview()).toMatchObject({ paymentInTheWay: { kind: "payment under way" } });
+    expect(await me.account.overview()).toMatchObject({ unsettledPayment: { kind: "payment under way" } });
     await expect(me.account.delete({ confirm: mara.email })).rejects.toThrow("under way");
     await deliverAll(fake().settleLate(session, true));
     expect(await mara.balance()).toBe(10_000_000n);

@@ -21,7 +21,7 @@ async function appsInUseOf(app: Tx["prisma"]["app"], userId: string): Promise<{ 
 }
 
 /** A debt of the user or a payment under way, which has to be settled before the account can be deleted; null without one. */
-export async function paymentInTheWay(owner: { userId: string; walletId: string }): Promise<Unsettled | null> {
+export async function unsettledPayment(owner: { userId: string; walletId: string }): Promise<Unsettled | null> {
   return transaction((tx) => unsettled(tx, owner));
 }
 

@@ -96,7 +96,7 @@ export const account = z.object({
   password: z.boolean(),
   providers: z.array(z.string()),
   appsInUse: z.array(z.object({ name: z.string(), linkedUsers: z.number() })),
-  paymentInTheWay: z
+  unsettledPayment: z
     .discriminatedUnion("kind", [
       z.object({ kind: z.literal("owes"), amount: z.bigint() }),
       z.object({ kind: z.literal("payment under way") }),

@@ -16,7 +16,10 @@ const providerNames: Record<string, string> = { google: "Google", github: "GitHu
 export default async function Security() {
   const user = await requireUser("/wallet/security");
   const { account } = await caller();
-  const [{ password, providers, appsInUse, paymentInTheWay }, proofNeeded] = await Promise.all([account.overview(), account.proofNeeded()]);
+  const [{ password, providers, appsInUse, unsettledPayment }, proofNeeded] = await Promise.all([
+    account.overview(),
+    account.proofNeeded(),
+  ]);
   const names = providers.map((provider) => providerNames[provider] ?? provider).join(" and ");
   return (
     <div className="mx-auto w-full max-w-[42.5rem] px-4 py-8 sm:px-6">
@@ -46,11 +49,11 @@ export default async function Security() {
       </Card>
       <SectionHeading>Delete this account</SectionHeading>
       <Card className="flex flex-wrap items-center justify-between gap-4 p-4 sm:p-6">
-        {appsInUse.length === 0 && paymentInTheWay !== null ? (
+        {appsInUse.length === 0 && unsettledPayment !== null ? (
           <p className="text-soft">
-            {paymentInTheWay.kind === "owes" ? (
+            {unsettledPayment.kind === "owes" ? (
               <>
-                Not possible yet, because your wallet owes <Money credits={paymentInTheWay.amount} className="font-medium text-ink" />: a
+                Not possible yet, because your wallet owes <Money credits={unsettledPayment.amount} className="font-medium text-ink" />: a
                 top-up was refunded or disputed after its credits were spent.{" "}
                 <Link href="/wallet/add" className="prose-link">
                   Add credits

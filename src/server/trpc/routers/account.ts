@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { exactDollars } from "#money";
 import { changePassword, rename, requestReset, resetPassword, signOutEverywhere, waysToSignIn } from "../../people/account.ts";
-import { appsInUse, type Deletion, deleteAccount, paymentInTheWay } from "../../people/delete-account.ts";
+import { appsInUse, type Deletion, deleteAccount, unsettledPayment } from "../../people/delete-account.ts";
 import { proofNeeded } from "../../people/proof-of-identity.ts";
 import { finishSignUp, startSignUp } from "../../people/sign-up.ts";
 import { AppError } from "../../platform/errors.ts";
@@ -55,8 +55,8 @@ export const accountRouter = router({
   /** How this person can sign in, and what stands in the way of deleting the account. */
   overview: userProcedure.output(answers.account).query(async ({ ctx }) => {
     const { id: userId, walletId } = ctx.user;
-    const [ways, apps, payment] = await Promise.all([waysToSignIn(userId), appsInUse(userId), paymentInTheWay({ userId, walletId })]);
-    return { ...ways, appsInUse: apps, paymentInTheWay: payment };
+    const [ways, apps, payment] = await Promise.all([waysToSignIn(userId), appsInUse(userId), unsettledPayment({ userId, walletId })]);
+    return { ...ways, appsInUse: apps, unsettledPayment: payment };
   }),
 
   /** What the person is called; nothing takes the name away. */
