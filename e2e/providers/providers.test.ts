@@ -2,6 +2,7 @@ import { withProviders } from "./stage.ts";
 import "./cases/failures.ts";
 import "./cases/limits.ts";
 import "./cases/refusals.ts";
+import "./cases/usage.ts";
 
 /** Providers as they answer: what the client sees of each way, and what the ledger bills. One server for all cases. */
 withProviders();

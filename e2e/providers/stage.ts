@@ -57,6 +57,8 @@ export type Bought = {
   /** How the request ended in the usage records, and who counted its tokens. */
   outcome: string | undefined;
   countedBy: string | null | undefined;
+  /** Output, in tokens, as billed. */
+  outputTokens: number | undefined;
   /** What the far end saw. */
   requests: readonly SeenRequest[];
 };
@@ -96,6 +98,7 @@ export async function buy(provider: Provider, way: Behaviour | ((request: SeenRe
     told: toldIn([answer.json, ...events]),
     outcome: usage?.outcome,
     countedBy: usage?.countedBy,
+    outputTokens: usage?.completionTokens,
     requests: seen.requests,
   };
 }

@@ -1,4 +1,4 @@
-import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
+import { type Behaviour, json, usage } from "../../../src/testing/upstream-answers.ts";
 import { type Provider, unknownLimits } from "../far-end.ts";
 
 /** Mistral: https://docs.mistral.ai/api/endpoint/chat */
@@ -17,3 +17,12 @@ export function mistralInvalid(member: string, msg: string): Behaviour {
   const message = { detail: [{ type: "extra_forbidden", loc: ["body", member], msg, input: 1 }] };
   return json({ object: "error", message, type: "invalid_request_error", param: null, code: null }, { status: 422 });
 }
+
+/** With the tokens from its cache: https://docs.mistral.ai/api/endpoint/chat */
+export const mistralUsage = { ...usage(1_000, 100), num_cached_tokens: 900 };
+
+/** What its reasoning models answer, a list of parts: https://docs.mistral.ai/capabilities/reasoning/ */
+export const magistralContent = [
+  { type: "thinking", thinking: [{ type: "text", text: "hello world" }] },
+  { type: "text", text: " hello" },
+];

@@ -1,3 +1,4 @@
+import { usage } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** OpenRouter: https://openrouter.ai/docs/api-reference/parameters */
@@ -10,3 +11,6 @@ export const failedChoice = {
   finish_reason: "error",
   error: { code: 502, message: "secret host is down", metadata: { provider_name: "secret" } },
 };
+
+/** As Kimi counts, with the cached tokens beside the others: https://platform.moonshot.ai/docs/api/chat */
+export const kimiUsage = { ...usage(1_000, 100), cached_tokens: 900 };

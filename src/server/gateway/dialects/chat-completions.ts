@@ -1,13 +1,14 @@
 import type { Model } from "../../pricing/models.ts";
-import { countPromptTokens, textsOfAnswer, type WrittenAnswer } from "../../pricing/tokens.ts";
+import { countPromptTokens } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
 import { ChatMeter, hasFailed } from "./chat-meter.ts";
+import { writtenIn } from "./chat-text.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
 import { isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
-import { readUsage } from "./usage.ts";
+import { readChatUsage } from "./usage.ts";
 /** OpenAI's chat completions, which every provider speaks. */
 export const chatCompletions: Dialect = {
   upstreamPath: "/chat/completions",
@@ -17,7 +18,7 @@ export const chatCompletions: Dialect = {
   headers: (_request, upstream) => upstream.headers,
   changes,
   isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0 && !choices.some(hasFailed),
-  readUsage: ({ usage }) => readUsage(usage),
+  readUsage: readChatUsage,
   countAnswer: countTexts(textsOf),
   watch: (request, lane) =>
     new ChatMeter({ includeUsage: wantsUsage(request.body), choices: request.choices, model: request.model.id, lane }),
@@ -112,8 +113,7 @@ function limitChanges(
 }
 
 function textsOf({ choices }: Body): string[] {
-  const written = Array.isArray(choices) ? (choices as { message?: WrittenAnswer }[]) : [];
-  return written.flatMap((choice) => textsOfAnswer(choice?.message ?? {}));
+  return Array.isArray(choices) ? choices.flatMap((choice: { message?: unknown } | null) => writtenIn(choice?.message)) : [];
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model, { audio }: Parts): void {

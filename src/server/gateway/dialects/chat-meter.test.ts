@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { runCut } from "#testing/cut-stream.ts";
 import { anyChatStream, dataOf } from "#testing/dialects.ts";
 import { chunk, delta, event, toolCall, usage } from "#testing/upstream-answers.ts";
+import { countTextTokens } from "../../pricing/tokens.ts";
 import { ChatMeter } from "./chat-meter.ts";
 
 const QUOTA = '{"credits_used":5}';
@@ -52,6 +53,8 @@ describe("ChatMeter", () => {
       expect(told(counted, ": ping\n\n", finish)).toBe(1);
       expect(told(counted, event(chunk([])), finish)).toBe(1);
       expect(told(counted, finish, more)).toBe(1);
+      // The whole answer comes with its end, after a count of the prompt.
+      expect(told(counted, event(chunk([delta({ content: "b" }, { finishReason: "stop" })])))).toBeUndefined();
     }
   });
 
@@ -80,6 +83,21 @@ describe("ChatMeter", () => {
     meter.allow(100);
     expect(meter.push(Buffer.from(call({ input: "x".repeat(100) })))).toBeNull();
     expect(meter.isFull).toBe(true);
+  });
+
+  test("counts reasoning once that comes under two names, and the texts in a list of parts", async () => {
+    const meter = new ChatMeter({ includeUsage: false });
+    const parts = [
+      { type: "thinking", thinking: [{ type: "text", text: "hello" }] },
+      { type: "text", text: "hello world" },
+    ];
+    for (const each of [
+      delta({ reasoning: "hello", reasoning_content: "hello" }),
+      delta({ reasoning_content: " world" }),
+      delta({ content: parts }),
+    ])
+      meter.push(Buffer.from(event(chunk([each]))));
+    expect(await meter.deliveredTokens()).toBe(2 + (await countTextTokens("hellohello world")));
   });
 
   test("text on the finish chunk counts once the stream is complete, not before", async () => {

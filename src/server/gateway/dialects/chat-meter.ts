@@ -1,9 +1,10 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
+import { readWritten } from "./chat-text.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
 import { parseData } from "./server-sent-events.ts";
-import { readUsage } from "./usage.ts";
+import { readChatUsage } from "./usage.ts";
 
 /**
  * A stream of chat completion chunks:
@@ -96,10 +97,12 @@ export class ChatMeter extends EventMeter {
       this.fail(failed?.error ?? null);
       return "";
     }
-    const usage = readUsage(chunk.usage);
+    const usage = readChatUsage(chunk);
     if (usage !== null) this.usage = usage;
     if (choices.some(hasEnded)) {
       for (const choice of choices) if (hasEnded(choice)) this.#ended.add(choice?.index ?? 0);
+      // Text on this chunk is beyond a count that came before it.
+      if (usage === null && !choices.every(isEmpty)) this.goOn();
       // With several choices only the last one to finish waits.
       const released = this.#releaseFinish();
       this.finished = true;
@@ -152,25 +155,8 @@ const SHAPE: StreamShape = {
   goesOn: /"choices"\s*:\s*\[\s*\{/,
 };
 
-/** Providers that show their reasoning bill it as output. */
-const TEXT_FIELDS = ["content", "refusal", "reasoning_content", "reasoning"];
-
-type ToolCall = {
-  index?: unknown;
-  function?: { name?: unknown; arguments?: unknown };
-  custom?: { name?: unknown; input?: unknown };
-} | null;
-
 function readText(chunk: Record<string, unknown>, append: (key: string, text: unknown) => void): void {
   if (!Array.isArray(chunk.choices)) return;
-  for (const choice of chunk.choices as { index?: unknown; delta?: unknown }[]) {
-    if (typeof choice?.delta !== "object" || choice.delta === null) continue;
-    const delta = choice.delta as Record<string, unknown>;
-    for (const field of TEXT_FIELDS) append(`${choice.index} ${field}`, delta[field]);
-    if (!Array.isArray(delta.tool_calls)) continue;
-    for (const call of delta.tool_calls as ToolCall[]) {
-      append(`${choice.index} call ${call?.index} name`, call?.function?.name ?? call?.custom?.name);
-      append(`${choice.index} call ${call?.index} arguments`, call?.function?.arguments ?? call?.custom?.input);
-    }
-  }
+  for (const choice of chunk.choices as { index?: unknown; delta?: unknown }[])
+    readWritten(choice?.delta, (name, text) => append(`${choice.index} ${name}`, text));
 }

@@ -50,6 +50,25 @@ describe("MessagesMeter", () => {
     expect(told(start({ input_tokens: 9 }), delta({}, "end_turn")).usage).toBeNull();
   });
 
+  test("a count within another is not undone by zeros, and a last output of zero is a count", () => {
+    const start = {
+      input_tokens: 10,
+      output_tokens: 1,
+      cache_creation_input_tokens: 20,
+      cache_creation: { ephemeral_1h_input_tokens: 20 },
+    };
+    const last = {
+      output_tokens: 0,
+      cache_creation_input_tokens: 0,
+      cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
+    };
+    const events = [
+      { type: "message_start", message: { usage: start } },
+      { type: "message_delta", delta: { stop_reason: "end_turn" }, usage: last },
+    ];
+    expect(run(Buffer.from(events.map(namedEvent).join("")), []).usage).toMatchObject({ longCacheWriteTokens: 20, completionTokens: 0 });
+  });
+
   test("counts what was delivered: text, thinking, and the name and input of a tool", async () => {
     const meter = new MessagesMeter();
     for (const each of [

@@ -1,7 +1,9 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
+import type { Body } from "./dialect.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
+import { isObject } from "./read.ts";
 import { parseData } from "./server-sent-events.ts";
 import { isCount, isOutput, NOTHING_USED, readMessagesUsage } from "./usage.ts";
 
@@ -90,14 +92,24 @@ export class MessagesMeter extends EventMeter {
     if (stop_reason === "refusal" && this.delivered.isEmpty() && !this.#hasBlock) this.usage = NOTHING_USED;
   }
 
-  /** The last count holds: the first may be a guess. One that is not told again, or as zero, stays as it was. */
   #add(usage: unknown): void {
-    if (typeof usage !== "object" || usage === null) return;
-    for (const [name, value] of Object.entries(usage)) {
-      const before = this.#counts[name];
-      if (value !== null && !(isCount(before) && value === 0)) this.#counts[name] = value;
-    }
+    this.#counts = withCounts(this.#counts, usage);
   }
+}
+
+/**
+ * The last count holds: the first may be a guess. One of the prompt that is not told again, or as zero, stays as it
+ * was, also one within another; a zero of the output is a count.
+ */
+function withCounts(counts: Body, usage: unknown): Record<string, unknown> {
+  if (!isObject(usage)) return counts;
+  const merged: Record<string, unknown> = { ...counts };
+  for (const [name, value] of Object.entries(usage)) {
+    const before = counts[name];
+    if (isObject(value) && isObject(before)) merged[name] = withCounts(before, value);
+    else if (value !== null && !(value === 0 && isCount(before) && name !== "output_tokens")) merged[name] = value;
+  }
+  return merged;
 }
 
 const SHAPE: StreamShape = {

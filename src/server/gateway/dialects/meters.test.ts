@@ -7,8 +7,23 @@ const QUOTA = '{"credits_used":5}';
 const used = { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 7 };
 const anyCuts = fc.array(fc.nat(), { maxLength: 12 });
 
+const anyMembers = () =>
+  fc.array(
+    fc.oneof(
+      fc.jsonValue(),
+      fc.record({ message: fc.dictionary(fc.constantFrom("content", "tool_calls", "reasoning", "function_call"), fc.jsonValue()) }),
+      fc.record({
+        type: fc.constantFrom("text", "thinking", "message"),
+        text: fc.jsonValue(),
+        content: fc.jsonValue(),
+        input: fc.jsonValue(),
+      }),
+    ),
+    { maxLength: 3 },
+  );
+
 /** What holds for the stream of every dialect. What one of them has of its own is in its own file. */
-describe.each(dialectCases)("a stream of $name", ({ meter: make, events, failures, anyStream, anyEvent, textOf }) => {
+describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events, failures, anyStream, anyEvent, textOf }) => {
   const run = (stream: Uint8Array, cuts: readonly number[] = []) => runCut(make(), stream, cuts, QUOTA);
 
   test("gives the client the same bytes, and the same usage and end, however its bytes are cut", () => {
@@ -54,6 +69,17 @@ describe.each(dialectCases)("a stream of $name", ({ meter: make, events, failure
         const meter = make();
         meter.push(bytes);
         expect(await meter.deliveredTokens()).toBeGreaterThanOrEqual(0);
+      }),
+    );
+  });
+
+  test("with any JSON for an answer is counted, and never thrown at", async () => {
+    const any = fc.record({ choices: anyMembers(), content: anyMembers(), output: anyMembers() });
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(fc.dictionary(fc.string(), fc.jsonValue()), any), async (answer) => {
+        dialect.isAnswer(answer);
+        dialect.readUsage(answer);
+        expect(await dialect.countAnswer(answer, "app")).toBeGreaterThanOrEqual(0);
       }),
     );
   });

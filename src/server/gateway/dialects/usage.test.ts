@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { messageUsage, responseUsage } from "#testing/upstream-answers.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { readMessagesUsage, readResponseUsage, readUsage } from "./usage.ts";
+import { readChatUsage, readMessagesUsage, readResponseUsage, readUsage } from "./usage.ts";
 
 /** Prompt, of it read from and written to the cache (for an hour), and output; null where nothing holds. */
 function counts(found: TokenUsage | null): number[] | null {
@@ -68,4 +68,24 @@ describe("the usage of Anthropic's messages", () => {
   ])("of %j is %j", (given, expected) => {
     expect(counts(readMessagesUsage(given))).toEqual(expected);
   });
+});
+
+describe("tokens from the prompt cache", () => {
+  test.each([
+    { prompt_cache_hit_tokens: 900, prompt_cache_miss_tokens: 100 },
+    { cached_tokens: 900 },
+    { num_cached_tokens: 900 },
+    { prompt_tokens_details: { cached_tokens: 900 }, prompt_cache_hit_tokens: 900 },
+    { prompt_tokens_details: { cached_tokens: 0 }, cached_tokens: 900 },
+  ])("are found in %j, and counted once", (where) => {
+    expect(counts(readUsage({ prompt_tokens: 1_000, completion_tokens: 100, ...where }))).toEqual([1_000, 900, 0, 0, 100]);
+  });
+});
+
+test("the usage of a chat completion is found beside its choices, in one of them, and in Groq's own member", () => {
+  const usage = { prompt_tokens: 10, completion_tokens: 5 };
+  const other = { prompt_tokens: 1, completion_tokens: 1 };
+  for (const body of [{ usage, choices: [{ usage: other }] }, { usage: null, choices: [null, { usage }] }, { x_groq: { id: "x", usage } }])
+    expect(counts(readChatUsage(body))).toEqual([10, 0, 0, 0, 5]);
+  for (const body of [{}, { choices: "x" }, { choices: [1, "x", { usage: 5 }] }, { x_groq: null }]) expect(readChatUsage(body)).toBeNull();
 });

@@ -14,29 +14,49 @@ export function isCount(value: unknown): value is number {
 
 const countOr0 = (value: unknown) => (isCount(value) ? value : 0);
 
+/**
+ * Of a chat completion, whole or a chunk of one. Kimi's streams have it in a choice
+ * (https://platform.moonshot.ai/docs/api/chat), Groq's also in a member of its own
+ * (https://console.groq.com/docs/api-reference).
+ */
+export function readChatUsage({ usage, choices, x_groq }: Body): TokenUsage | null {
+  const own = readUsage(usage);
+  if (own !== null) return own;
+  const inChoices = Array.isArray(choices) ? choices.map((choice: { usage?: unknown } | null) => readUsage(choice?.usage)) : [];
+  return inChoices.find((each) => each !== null) ?? readUsage(isObject(x_groq) ? x_groq.usage : undefined);
+}
+
 /** Of chat completions and embeddings; the latter have a total only. */
 export function readUsage(usage: unknown): TokenUsage | null {
   if (!isObject(usage)) return null;
-  return fromOpenAi(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.prompt_tokens_details);
+  return fromOpenAi(usage, usage.prompt_tokens, usage.completion_tokens, usage.prompt_tokens_details);
 }
 
 /** Of a response, which has other names than a chat completion and says the same. */
 export function readResponseUsage(usage: unknown): TokenUsage | null {
   if (!isObject(usage)) return null;
-  return fromOpenAi(usage.input_tokens, usage.output_tokens, usage.total_tokens, usage.input_tokens_details);
+  return fromOpenAi(usage, usage.input_tokens, usage.output_tokens, usage.input_tokens_details);
 }
 
-function fromOpenAi(prompt: unknown, output: unknown, total: unknown, details: unknown): TokenUsage | null {
+function fromOpenAi(usage: Body, prompt: unknown, output: unknown, details: unknown): TokenUsage | null {
+  const total = usage.total_tokens;
   if (!isCount(prompt) || (!isCount(output) && !isCount(total))) return null;
   const { cached_tokens, cache_write_tokens } = isObject(details) ? details : {};
   return {
     promptTokens: prompt,
-    cachedTokens: countOr0(cached_tokens),
+    cachedTokens: Math.max(...[cached_tokens, ...CACHED.map((name) => usage[name])].map(countOr0)),
     cacheWriteTokens: countOr0(cache_write_tokens),
     // Some providers leave hidden reasoning out of the output but not out of the total, and bill it as output.
     completionTokens: Math.max(countOr0(output), countOr0(total) - prompt),
   };
 }
+
+/**
+ * Where providers count what was read from the prompt cache, if not in the details of the prompt: DeepSeek
+ * (https://api-docs.deepseek.com/guides/kv_cache), Kimi (https://platform.moonshot.ai/docs/api/chat) and Mistral
+ * (https://docs.mistral.ai/api/endpoint/chat). The same count under two names is one count.
+ */
+const CACHED = ["prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens"];
 
 /**
  * Of a whole message of Anthropic's. A request that it refused before any output is not billed, whatever its counts
