@@ -1,6 +1,7 @@
 import { withProviders } from "./stage.ts";
 import "./cases/failures.ts";
 import "./cases/limits.ts";
+import "./cases/quota.ts";
 import "./cases/refusals.ts";
 import "./cases/usage.ts";
 

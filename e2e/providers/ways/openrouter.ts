@@ -1,4 +1,4 @@
-import { usage } from "../../../src/testing/upstream-answers.ts";
+import { chunk, completionChunks, delta, event, events, usage } from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** OpenRouter: https://openrouter.ai/docs/api-reference/parameters */
@@ -14,3 +14,12 @@ export const failedChoice = {
 
 /** As Kimi counts, with the cached tokens beside the others: https://platform.moonshot.ai/docs/api/chat */
 export const kimiUsage = { ...usage(1_000, 100), cached_tokens: 900 };
+
+const [role = {}, text = {}, end = {}] = completionChunks(["Hello"]);
+
+/** The usage comes after the end, in a chunk with an empty choice: https://openrouter.ai/docs/use-cases/usage-accounting */
+export const openrouterStream = events([
+  ": OPENROUTER PROCESSING\n\n",
+  ...[role, text, end, chunk([delta({ role: "assistant", content: "" })], { usage: kimiUsage })].map(event),
+  event("[DONE]"),
+]);

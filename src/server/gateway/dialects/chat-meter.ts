@@ -9,9 +9,10 @@ import { readChatUsage } from "./usage.ts";
 /**
  * A stream of chat completion chunks:
  *
- * - the last chunk with a `finish_reason` waits until the usage is known, so that
- *   `quota` can ride on it;
- * - the usage chunk goes on only to a client that asked for it;
+ * - the last chunk with a `finish_reason` waits until the stream ends, so that `quota` can ride on it. What providers
+ *   send after it, such as OpenRouter's usage, Azure's filter results or late text, goes to the client before it; a
+ *   stream without such a chunk gets one;
+ * - the usage chunk, and any other without choices, goes on only to a client that asked for usage;
  * - `[DONE]` is sent again at the very end.
  */
 export class ChatMeter extends EventMeter {
@@ -33,23 +34,14 @@ export class ChatMeter extends EventMeter {
   }
 
   closing(quota: string): Buffer {
-    const events = [this.#finishEvent, this.#usageEvent].filter((event) => event !== null);
-    const last = events.map((event) => `data: ${appendMember(event, "quota", quota)}\n\n`).join("");
-    return Buffer.from(`${last}data: [DONE]\n\n`);
+    const ends = this.#finishEvent === null ? this.#ends(null) : [this.#finishEvent];
+    const last = this.#usageEvent === null ? [] : [this.#usageEvent];
+    return written([...ends.slice(0, -1), ...[...ends.slice(-1), ...last].map((event) => appendMember(event, "quota", quota))]);
   }
 
   cutShort(usage: TokenUsage, quota: string): Buffer {
-    const open = Array.from({ length: this.#choices }, (_, index) => index).filter((index) => !this.#ended.has(index));
-    if (open.length === 0) return this.closing(quota);
-    const head = this.#head ?? {
-      id: `chatcmpl-${crypto.randomUUID()}`,
-      object: "chat.completion.chunk",
-      created: Math.floor(Date.now() / 1_000),
-      model: this.#model,
-    };
-    const chunk = (choices: object[], rest: object = this.#includeUsage ? { usage: null } : {}) =>
-      JSON.stringify({ ...head, choices, ...rest });
-    const events = open.map((index) => chunk([{ index, delta: {}, logprobs: null, finish_reason: "length" }]));
+    if (this.#openChoices().length === 0) return this.closing(quota);
+    const events = [...(this.#finishEvent === null ? [] : [this.#finishEvent]), ...this.#ends("length")];
     events.push(appendMember(events.pop() as string, "quota", quota));
     if (this.#includeUsage) {
       const counted = {
@@ -58,9 +50,34 @@ export class ChatMeter extends EventMeter {
         total_tokens: usage.promptTokens + usage.completionTokens,
         prompt_tokens_details: { cached_tokens: usage.cachedTokens },
       };
-      events.push(appendMember(chunk([], { usage: counted }), "quota", quota));
+      events.push(appendMember(this.#chunk([], { usage: counted }), "quota", quota));
     }
-    return Buffer.from(`${this.#releaseFinish()}${events.map((event) => `data: ${event}\n\n`).join("")}data: [DONE]\n\n`);
+    return written(events);
+  }
+
+  /** A chunk for each choice that has not ended, with this reason, or with the one that fits what was delivered. */
+  #ends(reason: string | null): string[] {
+    // What was delivered has to be noted, for the members that all chunks have.
+    const names = this.delivered.names();
+    const open = this.#openChoices();
+    return (open.length === 0 ? [0] : open).map((index) => {
+      const fitting = names.some((name) => name.startsWith(`${index} call `)) ? "tool_calls" : "stop";
+      return this.#chunk([{ index, delta: {}, logprobs: null, finish_reason: reason ?? fitting }]);
+    });
+  }
+
+  #openChoices(): number[] {
+    return Array.from({ length: this.#choices }, (_, index) => index).filter((index) => !this.#ended.has(index));
+  }
+
+  #chunk(choices: object[], rest: object = this.#includeUsage ? { usage: null } : {}): string {
+    const head = this.#head ?? {
+      id: `chatcmpl-${crypto.randomUUID()}`,
+      object: "chat.completion.chunk",
+      created: Math.floor(Date.now() / 1_000),
+      model: this.#model,
+    };
+    return JSON.stringify({ ...head, choices, ...rest });
   }
 
   protected override note({ choices: _, usage: _usage, obfuscation: _padding, ...head }: Record<string, unknown>): void {
@@ -109,12 +126,16 @@ export class ChatMeter extends EventMeter {
       this.#finishEvent = data;
       return released;
     }
-    if (usage !== null && (choices.length === 0 || (this.finished && choices.every(isEmpty)))) {
-      if (this.#includeUsage) this.#usageEvent = data;
+    const isAboutUsage = usage !== null && (choices.length === 0 || (this.finished && choices.every(isEmpty)));
+    if (isAboutUsage && this.#includeUsage) {
+      this.#usageEvent = data;
       return "";
     }
+    // Azure has its filters' results on a chunk without choices; clients index into the choices of each chunk.
+    if (isAboutUsage || (Array.isArray(chunk.choices) && choices.length === 0 && !this.#includeUsage)) return "";
     if (choices.length > 0 && usage === null) this.goOn();
-    return this.#releaseFinish() + event;
+    // What comes after the last end goes before it, so that the end is what quota rides on.
+    return this.#openChoices().length === 0 ? event : this.#releaseFinish() + event;
   }
 
   #releaseFinish(): string {
@@ -122,6 +143,10 @@ export class ChatMeter extends EventMeter {
     this.#finishEvent = null;
     return event === null ? "" : `data: ${event}\n\n`;
   }
+}
+
+function written(events: readonly string[]): Buffer {
+  return Buffer.from(`${events.map((event) => `data: ${event}\n\n`).join("")}data: [DONE]\n\n`);
 }
 
 type Choice = { index?: unknown; delta?: unknown; finish_reason?: unknown; error?: unknown } | null;
@@ -151,7 +176,8 @@ function isEmpty(choice: Choice): boolean {
 
 const SHAPE: StreamShape = {
   readText,
-  matters: /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|^event: ?error/m,
+  matters:
+    /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|"choices"\s*:\s*\[\s*\]|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|^event: ?error/m,
   goesOn: /"choices"\s*:\s*\[\s*\{/,
 };
 

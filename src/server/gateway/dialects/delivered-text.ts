@@ -67,6 +67,12 @@ export class DeliveredText {
     return bound + more;
   }
 
+  /** The names of the texts so far. */
+  names(): string[] {
+    this.#fold();
+    return [...this.#texts.keys()];
+  }
+
   /** The model has written nothing yet. */
   isEmpty(): boolean {
     this.#fold();
