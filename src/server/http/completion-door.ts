@@ -4,7 +4,7 @@ import type { CompletionRequest, Dialect } from "../gateway/dialects/dialect.ts"
 import type { Answer, Purchase } from "../gateway/purchase.ts";
 import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
-import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
+import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
 import { inTurn } from "./heavy.ts";
 import { claim } from "./idempotency.ts";
@@ -38,8 +38,7 @@ export function completionDoor(declared: {
       let text: string;
       let completion: CompletionRequest;
       try {
-        externalUserId = readExternalUserId(incoming);
-        if (byToken && externalUserId !== null) throw userWithToken();
+        externalUserId = readExternalUserId(incoming, byToken);
         // Nobody without a key makes the server read much.
         if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);

@@ -65,29 +65,45 @@ describe("X-Quota-User", () => {
       .filter((id) => id.length <= 255 && !/[\p{Cc}\p{Cs}]|^\s|\s$/u.test(id));
     fc.assert(
       fc.property(printable, (id) => {
-        expect(readExternalUserId(incoming({ "x-quota-user": `UTF-8''${encodeURIComponent(id)}` }))).toBe(id);
+        expect(readExternalUserId(incoming({ "x-quota-user": `UTF-8''${encodeURIComponent(id)}` }), false)).toBe(id);
       }),
     );
   });
 
   test("beyond ASCII is never guessed at: the same bytes are one name to one client and another to the next", () => {
     for (const id of ["josé", Buffer.from("josé", "utf8").toString("latin1"), "UTF-8''%ff", "UTF-8''%"]) {
-      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id })))).toBe("bad_request");
+      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
     }
   });
 
   test("with white space around it is a mistake, because a header can't carry it", () => {
     for (const id of ["UTF-8''%20bob", "UTF-8''bob%C2%A0"])
-      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id })))).toBe("bad_request");
+      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
   });
 
   test("absent is null; empty, too long or with control characters is a mistake", () => {
-    expect(readExternalUserId(incoming({}))).toBeNull();
+    expect(readExternalUserId(incoming({}), false)).toBeNull();
     for (const id of ["", "x".repeat(256), "a\tb", "a\u0000b", "\u0085"])
-      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id })))).toBe("bad_request");
+      expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
+  });
+
+  test("under another name is a mistake that names the right one, unless that is there too or an access token says who pays", () => {
+    for (const name of ["x-external-user-id", "x-user-id", "x-quota-user-id", "quota-user", "x-external-user", "helicone-user-id"]) {
+      const read = (headers: Record<string, string>, byToken = false) =>
+        readExternalUserId(incoming({ [name]: "ada", ...headers }), byToken);
+      expect(() => read({})).toThrow(
+        expect.objectContaining({ code: "bad_request", param: "X-Quota-User", message: expect.stringContaining(name) }),
+      );
+      expect(read({ "x-quota-user": "ada" })).toBe("ada");
+      expect(read({}, true)).toBeNull();
+    }
+  });
+
+  test("does not go with an access token", () => {
+    expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": "ada" }), true))).toBe("bad_request");
   });
 
   test("is not percent-decoded: an id that has a percent sign is that id", () => {
-    expect(readExternalUserId(incoming({ "x-quota-user": "100%25" }))).toBe("100%25");
+    expect(readExternalUserId(incoming({ "x-quota-user": "100%25" }), false)).toBe("100%25");
   });
 });

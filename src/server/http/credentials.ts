@@ -46,19 +46,49 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
  * could name somebody else. So only ASCII is taken as it stands, and everything
  * else in the one spelling that says what it is, RFC 8187's `UTF-8''%C3%A9lodie`.
  * Throws `bad_request` for an id that no app could have linked: an empty one is a
- * mistake, not an absent header.
+ * mistake, not an absent header. So is one under another name: without this the
+ * developer would pay for a user whom the app did name. With an access token no
+ * header counts, for the token is one person's and names its payer itself.
  */
-export function readExternalUserId(incoming: Incoming): string | null {
+export function readExternalUserId(incoming: Incoming, byToken: boolean): string | null {
   const header = incoming.header("x-quota-user");
-  return header === null ? null : checkExternalUserId(decodeHeader(header), "X-Quota-User");
+  if (byToken && header !== null) throw wrongUser("X-Quota-User goes with an API key. An access token already says whose wallet pays.");
+  if (header !== null) return checkExternalUserId(decodeHeader(header), "X-Quota-User");
+  const other = byToken ? undefined : OTHER_USER_HEADERS.find((name) => incoming.header(name) !== null);
+  if (other !== undefined) throw wrongUser(`The header ${other} names no payer here. Send the user's id as X-Quota-User, or leave it out.`);
+  return null;
 }
 
-/** A token is one person's: it names its payer itself. */
-export function userWithToken(): AppError {
-  return new AppError("bad_request", {
-    param: "X-Quota-User",
-    message: "X-Quota-User goes with an API key. An access token already says whose wallet pays.",
-  });
+/** What people write for X-Quota-User, and what tells gateways and observers of requests the user. */
+const OTHER_USER_HEADERS: readonly string[] = [
+  "x-quota-user-id",
+  "x-quota-userid",
+  "x-quota-external-user",
+  "x-quota-external-user-id",
+  "x-quota_user",
+  "x_quota_user",
+  "quota-user",
+  "quota-user-id",
+  "x-external-user",
+  "x-external-user-id",
+  "x-external-userid",
+  "external-user-id",
+  "external_user_id",
+  "x-user",
+  "x-user-id",
+  "x-userid",
+  "x-end-user",
+  "x-end-user-id",
+  // Google's APIs, LiteLLM, Helicone, Open WebUI.
+  "x-goog-quota-user",
+  "x-litellm-end-user-id",
+  "x-litellm-customer-id",
+  "helicone-user-id",
+  "x-openwebui-user-id",
+];
+
+function wrongUser(message: string): AppError {
+  return new AppError("bad_request", { param: "X-Quota-User", message });
 }
 
 /** 1 to 255 printable characters, without white space around them: a header could not carry it. */

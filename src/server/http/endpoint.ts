@@ -7,7 +7,7 @@ import { AppError, type ErrorCode, noLinkedUser } from "../platform/errors.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { parseJson, SMALL_JSON } from "../platform/json.ts";
 import { readBody } from "./body.ts";
-import { authenticate, authenticateToken, readCredential, readExternalUserId, userWithToken } from "./credentials.ts";
+import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { errorReply } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
@@ -91,8 +91,7 @@ export function endpoint<
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
     const text = operation.body === undefined ? "" : await readBody(incoming);
     const body = parse(operation.body, () => parseJson(text, SMALL_JSON));
-    const externalUserId = operation.forUser === true ? readExternalUserId(incoming) : null;
-    if (byToken && externalUserId !== null) throw userWithToken();
+    const externalUserId = operation.forUser === true ? readExternalUserId(incoming, byToken) : null;
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {
       throw new AppError("bad_request", {
