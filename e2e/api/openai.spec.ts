@@ -163,6 +163,21 @@ test.describe("the openai package", () => {
     expect(await failure(openai.models.retrieve("gpt-99"))).toBeInstanceOf(NotFoundError);
   });
 
+  test("retrieves a model by another name, and is told the nearest names of one that there is not", async ({ postgresServer }) => {
+    const openai = client(postgresServer, { key: "none-needed" });
+    // The package sends the slash percent-encoded.
+    for (const name of ["gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini"])
+      expect(await openai.models.retrieve(name)).toMatchObject({ id: "gpt-4o-mini" });
+    for (const wrong of ["gpt-4o-min", "openai/gpt-4o-min"]) {
+      const { status, message } = await failure(openai.models.retrieve(wrong));
+      expect([status, message]).toEqual([404, expect.stringContaining(`There is no model "${wrong}". Did you mean "gpt-4o-mini" or`)]);
+    }
+    const world = await arrange(postgresServer.db);
+    const unknown = await failure(client(postgresServer, world.as).chat.completions.create({ ...ask("hi"), model: "gpt-4o-min" }));
+    expect([unknown.status, unknown.param]).toEqual([404, "model"]);
+    expect(unknown.message).toContain('Did you mean "gpt-4o-mini" or');
+  });
+
   test("raises the error class of each status, with code, type, param and request id", async ({ postgresServer, upstream }) => {
     const { db } = postgresServer;
     const world = await arrange(db);

@@ -114,6 +114,35 @@ test.describe("who pays", () => {
     }
   });
 
+  test("a model under another name is limited, billed and recorded as the one that it is", async ({ postgresServer }) => {
+    for (const model of ["openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2024-07-18"]) {
+      const strict = await arrange(postgresServer.db, { userAllows: ["gpt-4.1"] });
+      const refused = await call(postgresServer, path, { ...strict.as, body: { ...chat("hi"), model } });
+      expect([refused.status, refused.json.error.code]).toEqual([403, "model_not_allowed"]);
+      expect(await strict.usage()).toEqual([]);
+
+      const world = await arrange(postgresServer.db, { allowedModels: ["gpt-4o-mini"], userAllows: ["gpt-4o-mini"] });
+      expect((await call(postgresServer, path, { ...world.as, body: { ...chat("hi"), model } })).status).toBe(200);
+      const billed = await postgresServer.db.prisma.usage.findMany({ where: { appId: world.app.id }, select: { model: true, base: true } });
+      expect(billed).toEqual([{ model: "gpt-4o-mini", base: PRICE }]);
+    }
+  });
+
+  test("a user who is named in another header than X-Quota-User is 400, and no wallet is billed", async ({ postgresServer }) => {
+    for (const billingMode of ["developer", "user", "test"] as const) {
+      const world = await arrange(postgresServer.db, { billingMode, developerBalance: 1_000n });
+      for (const name of ["X-External-User-ID", "X-User-Id"]) {
+        const headers = { [name]: world.link.externalUserId };
+        const answer = await call(postgresServer, path, { key: world.key.secret, headers, body: chat("hi") });
+        expect([answer.status, answer.json.error.code, answer.json.error.param]).toEqual([400, "bad_request", "X-Quota-User"]);
+        expect((await call(postgresServer, "/v1/balance", { key: world.key.secret, headers })).status).toBe(400);
+        // Beside X-Quota-User such a header is not read.
+        if (billingMode !== "test") expect((await call(postgresServer, "/v1/balance", { ...world.as, headers })).status).toBe(200);
+      }
+      expect(await world.usage()).toEqual([]);
+    }
+  });
+
   test("an unlinked user is refused from the next request on", async ({ postgresServer }) => {
     const world = await arrange(postgresServer.db);
     expect((await call(postgresServer, path, { ...world.as, body: chat("hi") })).status).toBe(200);

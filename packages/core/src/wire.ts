@@ -12,7 +12,7 @@ export type Quota = {
 
 /** The parameters of a chat completion that the server reads; others go to the provider unchanged. */
 export type WireChatCompletionRequest = {
-  /** A model from GET /v1/models. */
+  /** A model from GET /v1/models, or another name for one. */
   model: string;
   messages: Array<{
     role: string;

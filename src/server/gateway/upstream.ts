@@ -38,7 +38,7 @@ export function ask(
 
 /** The app's own bytes, but for what billing has to change. */
 function upstreamBody(upstream: Upstream, dialect: Dialect, request: CompletionRequest, outputLimit: number | null): string {
-  const hasOtherName = request.model.upstreamId !== request.model.id && upstream.provider !== "simulator";
+  const hasOtherName = request.model.upstreamId !== request.body.model && upstream.provider !== "simulator";
   const changes = {
     ...dialect.changes(request, upstream, outputLimit),
     ...(hasOtherName ? { model: JSON.stringify(request.model.upstreamId) } : {}),

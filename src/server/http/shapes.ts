@@ -31,7 +31,7 @@ export const quota = z.object({
 
 export const chatCompletionRequest = z
   .looseObject({
-    model: z.string().describe("A model from GET /v1/models."),
+    model: z.string().describe("A model from GET /v1/models, or another name for one."),
     messages: z.array(z.looseObject({ role: z.string() })).min(1),
     stream: z.boolean().nullish().describe("Answer as server-sent events."),
     max_tokens: z.int().min(1).nullish().describe("The older name of max_completion_tokens."),
@@ -87,7 +87,10 @@ export const response = z.looseObject({
 });
 
 export const embeddingsRequest = z
-  .looseObject({ model: z.string().describe("A model from GET /v1/models."), input: z.union([z.string(), z.array(z.unknown())]) })
+  .looseObject({
+    model: z.string().describe("A model from GET /v1/models, or another name for one."),
+    input: z.union([z.string(), z.array(z.unknown())]),
+  })
   .meta({ examples: [{ model: "text-embedding-3-small", input: "Hello!" }] });
 export const embeddingList = z.looseObject({ object: z.string(), data: z.array(z.looseObject({})), model: z.string(), quota });
 

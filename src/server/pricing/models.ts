@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { env } from "#env";
 import { type CatalogueModel, catalogue, usd } from "./catalogue.ts";
+import { resolveName } from "./names.ts";
 
 /** A model that can be asked for: from the catalogue, or the operator's own. */
 export type Model = Omit<CatalogueModel, "source"> & {
@@ -38,8 +39,9 @@ const customModel = z.strictObject({
 
 let models: ReadonlyMap<string, Model> | undefined;
 
-export function findModel(id: string): Model | undefined {
-  return allModels().get(id);
+/** The model of this id, or the one that another name stands for: then `upstreamId` is what its provider is to be asked for. */
+export function findModel(name: string): Model | undefined {
+  return resolveName(allModels(), name);
 }
 
 /** Every model by id: the catalogue, then the operator's own, which replace equal ids. Throws when their file is wrong. */

@@ -1,6 +1,8 @@
 import { AppError, noSuchModel } from "../../platform/errors.ts";
 import { LARGE_JSON, parseJson } from "../../platform/json.ts";
-import { findModel, type Model } from "../../pricing/models.ts";
+import { allModels, findModel, type Model } from "../../pricing/models.ts";
+import { nearestNames } from "../../pricing/names.ts";
+import { isConfigured, isSimulated } from "../providers.ts";
 import type { Body, CompletionRequest } from "./dialect.ts";
 import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
 
@@ -46,7 +48,7 @@ const LONGEST_FIELD = 256;
 function readModel(body: Body, kind: Model["kind"]): Model {
   if (typeof body.model !== "string" || body.model === "") throw wrong("model", "`model` must be the id of a model.");
   const model = findModel(body.model);
-  if (model === undefined) throw noSuchModel(body.model, "model");
+  if (model === undefined) throw noSuchModel(body.model, "model", nearestTo(body.model, kind));
   if (model.kind !== kind) {
     throw wrong(
       "model",
@@ -54,6 +56,15 @@ function readModel(body: Body, kind: Model["kind"]): Model {
     );
   }
   return model;
+}
+
+/** What could be asked for here instead. */
+function nearestTo(name: string, kind: Model["kind"]): string[] {
+  const others = [...allModels().values()].filter((model) => model.kind === kind && (isSimulated() || isConfigured(model.provider)));
+  return nearestNames(
+    others.map(({ id }) => id),
+    name,
+  );
 }
 
 export function readMessages(body: Body): Body[] {

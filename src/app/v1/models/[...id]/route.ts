@@ -3,6 +3,8 @@ import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { availableModels, modelView } from "#server/http/models-view.ts";
 import { model } from "#server/http/shapes.ts";
 import { noSuchModel } from "#server/platform/errors.ts";
+import { findModel } from "#server/pricing/models.ts";
+import { nearestNames } from "#server/pricing/names.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -11,14 +13,20 @@ export const GET = endpoint(
     method: "GET",
     path: "/v1/models/{id...}",
     summary: "Get a model",
+    description: "By its id, or by another name that requests may give it: the answer has the id that is billed.",
     public: true,
     params: z.object({ id: z.string() }),
     response: model,
     errors: ["model_not_found", "internal_error"],
   },
   async ({ params }) => {
-    const found = availableModels().find(({ id }) => id === params.id);
-    if (found === undefined) throw noSuchModel(params.id, "id");
+    const available = availableModels();
+    const wanted = findModel(params.id)?.id;
+    const found = available.find(({ id }) => id === wanted);
+    if (found === undefined) {
+      const ids = available.map(({ id }) => id);
+      throw noSuchModel(params.id, "id", nearestNames(ids, params.id));
+    }
     return modelView(found);
   },
 );
