@@ -10,7 +10,7 @@ import { signedInBy, userOfCookies } from "./signed-in.ts";
 const db = withDatabase("embedded");
 asTheDatabase(db);
 
-/** A session as next-auth writes it into a cookie. */
+/** A user with a session, and its cookie as next-auth writes it. */
 async function arrange(over: { maxAge?: number } = {}) {
   const user = await makeUser(db());
   const session = await beginSession(user.id);
@@ -18,7 +18,7 @@ async function arrange(over: { maxAge?: number } = {}) {
   return { user, session, cookie: await encode({ token, secret: await serverSecret(), ...over }) };
 }
 
-test("a session's cookie says who is signed in and since when, whole or in numbered parts, among others", async () => {
+test("a session's cookie names its user and the time of signing in, whole or in numbered parts, among other cookies", async () => {
   const { user, cookie } = await arrange();
   const parts = `next-auth.session-token.1=${cookie.slice(100)}; next-auth.session-token.0=${cookie.slice(0, 100)}`;
   for (const header of [`next-auth.session-token=${cookie}`, `a=b; next-auth.session-token=${cookie};c=d`, `a; ${parts}`]) {
@@ -27,7 +27,7 @@ test("a session's cookie says who is signed in and since when, whole or in numbe
   }
 });
 
-test("nobody is signed in without a cookie, by one that is not ours or over, or in a session that has ended", async () => {
+test("no user is signed in without a cookie, by a foreign or expired cookie, or in a session that has ended", async () => {
   const { user, session, cookie } = await arrange();
   const late = await arrange({ maxAge: -60 });
   const foreign = await encode({ token: { sub: user.id, version: 0, session }, secret: "another" });
@@ -39,7 +39,7 @@ test("nobody is signed in without a cookie, by one that is not ours or over, or 
   expect(await userOfCookies(`next-auth.session-token=${cookie}`)).toBe(null);
 });
 
-test("where the public address is https, only a cookie counts that came over https", async () => {
+test("when the public address is https, only the cookie with the prefix __Secure- is read", async () => {
   const { user, cookie } = await arrange();
   const before = [env.QUOTA_URL, process.env.NEXTAUTH_URL];
   delete process.env.NEXTAUTH_URL;

@@ -5,8 +5,8 @@ import { serverSecret } from "../platform/server-secret.ts";
 import { ownerOfSession, type SessionClaims, type SessionOwner } from "./sessions.ts";
 
 /**
- * Who is signed in, read from a request's cookies without next-auth's handlers and without Next, so
- * that our own server can ask too. The cookie is next-auth's: a token that only this server can read.
+ * Reads the signed-in user from a request's cookies without next-auth's handlers and without Next, so
+ * that the node server can use it too. The cookie is next-auth's: a token encrypted with the server secret.
  */
 
 /** The signed-in user, as pages and procedures get it. */
@@ -15,7 +15,7 @@ export type CurrentUser = SessionOwner & {
   signedInAt: Date | null;
 };
 
-/** The user whose session a `Cookie` header names; null when it names none, or one that has ended. A request without a session cookie needs no query. */
+/** The user of the session cookie in a `Cookie` header; null without one, or when its session has ended. A request without a session cookie needs no query. */
 export async function userOfCookies(header: string): Promise<CurrentUser | null> {
   const cookies = new Map(
     header.split(/; */).map((pair) => {
@@ -36,7 +36,7 @@ export async function userOfCookies(header: string): Promise<CurrentUser | null>
   return owner === null ? null : { ...owner, signedInAt: typeof token.signedInAt === "number" ? new Date(token.signedInAt) : null };
 }
 
-/** The same, in the shape that the authorization server takes. */
+/** The signed-in user in the shape that the authorization server takes. */
 export async function signedInBy(cookieHeader: string): Promise<SignedIn | null> {
   const user = await userOfCookies(cookieHeader);
   return user === null ? null : { userId: user.id, signedInAt: user.signedInAt };
