@@ -19,7 +19,6 @@ export const NOT_YET = [
   "src/server/pricing/",
   "src/server/start/",
   "src/server/trpc/",
-  "src/server/webhooks/",
 ];
 
 const TITLED = new Set(["describe", "inEveryZone", "onBothDatabases", "test"]);

@@ -4,7 +4,7 @@ import { log } from "../platform/log.ts";
 import { sendLater } from "../platform/mail.ts";
 import { serverSecret } from "../platform/server-secret.ts";
 import { type Courier, startCourier } from "../webhooks/courier.ts";
-import type { DisabledEndpoint } from "../webhooks/endings.ts";
+import type { DisabledEndpoint } from "../webhooks/results.ts";
 
 /** Delivers webhooks; runs in every server process. */
 export async function startDeliveries(db: Database): Promise<Courier> {

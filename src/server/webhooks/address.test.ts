@@ -14,27 +14,29 @@ describe("an address that deliveries may go to", () => {
   );
 
   test.each([
-    // This network, private, shared, link-local (where clouds tell their secrets), special, documentation, benchmarks, multicast, reserved.
+    // This network, private, shared, link-local (with clouds' metadata services), special, documentation, benchmarks, multicast, reserved.
     ..."0.0.0.0 0.1.2.3 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 100.127.255.255 169.254.169.254 192.0.0.1 192.0.2.1".split(
       " ",
     ),
     ..."198.18.0.1 198.51.100.1 203.0.113.1 192.88.99.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255 168.63.129.16".split(" "),
-    // The same for IPv6, and IPv4 in all its disguises: mapped, compatible, translated, NAT64, 6to4, Teredo.
+    // The same for IPv6, and IPv6 addresses that embed IPv4: mapped, compatible, translated, NAT64, 6to4, Teredo.
     ..."::  fe80::1 fec0::1 fc00::1 fd12:3456::1 ff02::1 2001:db8::1 3fff::1 100::1 5f00::1 fd00:ec2::254".split(/ +/),
     ..."::ffff:10.0.0.1 ::ffff:169.254.169.254 ::ffff:a00:1 ::10.0.0.1 ::ffff:0:10.0.0.1 64:ff9b::a00:1 64:ff9b:1::1 2002:a00:1:: 2001:0:a00:1::".split(
       " ",
     ),
     "not an address",
     "",
-  ])("%s is not", (address) => expect([isAllowedAddress(address, strict), isAllowedAddress(address, lenient)]).toEqual([false, false]));
+  ])("%s is not public", (address) =>
+    expect([isAllowedAddress(address, strict), isAllowedAddress(address, lenient)]).toEqual([false, false]),
+  );
 
   test.each(["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"])(
-    "%s is, when this machine itself is allowed",
+    "%s is allowed with `allowLoopback` alone",
     (address) => expect([isAllowedAddress(address, strict), isAllowedAddress(address, lenient)]).toEqual([false, true]),
   );
 });
 
-describe("the way to a receiver", () => {
+describe("an agent for deliveries", () => {
   let calls = 0;
   let port = 0;
   const server = createServer((_incoming, outgoing) => {
@@ -65,7 +67,7 @@ describe("the way to a receiver", () => {
         })),
       );
 
-  test("reaches this machine when that is allowed", async () => {
+  test("reaches loopback addresses with `allowLoopback`", async () => {
     expect(await send(`http://127.0.0.1:${port}/`, lenient)).toMatchObject({ delivered: true, reached: true, responseBody: "secret" });
     expect(await send(`http://hooks.example:${port}/`, lenient, answers(["127.0.0.1"]))).toMatchObject({ delivered: true, reached: true });
   });
@@ -80,9 +82,9 @@ describe("the way to a receiver", () => {
     ["IPv6", "[::1]"],
     ["IPv4 in IPv6", "[::ffff:127.0.0.1]"],
     ["IPv4 in IPv6, in hex", "[::ffff:7f00:1]"],
-    ["the address that means all", "0.0.0.0"],
+    ["the unspecified address", "0.0.0.0"],
     ["NAT64", "[64:ff9b::7f00:1]"],
-  ])("does not lead to an address that is not public: %s", async (_how, host) => {
+  ])("does not connect to an address that is not public: %s", async (_how, host) => {
     const attempt = await send(`http://${host}:${port}/`, strict);
     expect(attempt).toMatchObject({
       delivered: false,
@@ -93,7 +95,7 @@ describe("the way to a receiver", () => {
     expect(await addressProblem(new URL(`http://${host}:${port}/`), strict)).toContain("not a public address");
   });
 
-  test("nor does a name that resolves to one, also among others", async () => {
+  test("does not connect to a name when any of its addresses is not public", async () => {
     for (const addresses of [["127.0.0.1"], ["1.1.1.1", "127.0.0.1"], ["::ffff:127.0.0.1"], ["10.0.0.1"]]) {
       const attempt = await send(`http://hooks.example:${port}/`, strict, answers(addresses));
       expect(attempt).toMatchObject({ delivered: false, reached: false, error: expect.stringContaining("hooks.example resolves to") });
@@ -102,7 +104,7 @@ describe("the way to a receiver", () => {
     expect(await send(`http://localhost:${port}/`, strict)).toMatchObject({ reached: false, delivered: false });
   });
 
-  test("a name that changes after it was checked leads nowhere: what is checked is what is connected to", async () => {
+  test("checks the addresses that it connects to, so a name that resolves to another address later is refused", async () => {
     const resolve = answers(["1.1.1.1"], ["127.0.0.1"]);
     expect(await addressProblem(new URL("http://hooks.example/"), strict, resolve)).toBe(null);
     expect(await send(`http://hooks.example:${port}/`, strict, resolve)).toMatchObject({
@@ -111,7 +113,7 @@ describe("the way to a receiver", () => {
     });
   });
 
-  test("a name is asked for once per connection", async () => {
+  test("resolves a name once per connection", async () => {
     let asked = 0;
     await send(`http://hooks.example:${port}/`, lenient, (_name, done) => {
       asked++;
@@ -120,13 +122,13 @@ describe("the way to a receiver", () => {
     expect(asked).toBe(1);
   });
 
-  test("a name that can't be resolved now may be registered, and is not reached", async () => {
+  test("a name that can't be resolved may be registered, and attempts to reach it fail", async () => {
     const unknown: Resolver = (_name, done) => done(Object.assign(new Error("ENOTFOUND"), { code: "ENOTFOUND" }), []);
     expect(await addressProblem(new URL("http://soon.example/"), strict, unknown)).toBe(null);
     expect(await send("http://soon.example/", strict, unknown)).toMatchObject({ delivered: false, error: "the name can't be resolved" });
   });
 
-  test("a redirect to this machine is not followed", async () => {
+  test("does not follow redirects", async () => {
     const redirecting = createServer(
       (_incoming, outgoing) => void outgoing.writeHead(307, { location: `http://127.0.0.1:${port}/` }).end(),
     );

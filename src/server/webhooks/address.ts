@@ -4,13 +4,12 @@ import ipaddr from "ipaddr.js";
 import { Agent, buildConnector } from "undici";
 
 /**
- * Which addresses deliveries may go to: public ones, so that nobody makes this server
- * call what only it can reach. What counts is the address that is connected to: a name
- * is resolved once, every address it has is checked, and the connection goes to one
- * of exactly those.
+ * Deliveries may go to public addresses only (protection against SSRF): an endpoint's URL must not make this server call
+ * hosts of its own network. The address that is connected to is checked, not the name: a connection resolves the name
+ * once, checks every address of the answer, and connects to one of these.
  */
 export type AddressRules = {
-  /** Lets this machine itself through, for development and tests. */
+  /** Allows loopback addresses, for development and tests. */
   allowLoopback: boolean;
 };
 
@@ -21,21 +20,21 @@ export class ForbiddenAddressError extends Error {
   }
 }
 
-/** True for an address on the public internet. IPv4 within IPv6 is judged as what it is. */
+/** True for an address on the public internet. An IPv4-mapped IPv6 address is checked as IPv4. */
 export function isAllowedAddress(address: string, rules: AddressRules): boolean {
   if (!ipaddr.isValid(address)) return false;
   const parsed = ipaddr.process(address);
   const range = parsed.range();
   if (range === "loopback") return rules.allowLoopback && (parsed.kind() === "ipv4" || parsed.toNormalizedString() === "0:0:0:0:0:0:0:1");
   if (range !== "unicast" || METADATA_SERVICES.has(parsed.toString())) return false;
-  // 2000::/3 is all of IPv6 that is in use. What lies outside of it, such as ::10.0.0.1, is somebody's trick.
+  // Public IPv6 addresses are in 2000::/3. Outside of it are forms that embed an IPv4 address, such as ::10.0.0.1.
   return parsed.kind() === "ipv4" || (parsed.toByteArray()[0] as number) >> 5 === 1;
 }
 
-/** Clouds that tell their secrets at an address that looks public. */
+/** Metadata services of clouds at addresses in public ranges: Azure's. They hand out credentials. */
 const METADATA_SERVICES = new Set(["168.63.129.16"]);
 
-/** The host of an URL as something to resolve or to connect to: IPv6 without brackets. */
+/** The host of a URL without the brackets of an IPv6 address, as resolvers and sockets take it. */
 function bare(hostname: string): string {
   return hostname.startsWith("[") && hostname.endsWith("]") ? hostname.slice(1, -1) : hostname;
 }
@@ -47,8 +46,8 @@ const systemResolver: Resolver = (hostname, answer) =>
   lookup(hostname, { all: true, verbatim: true }, (error, addresses) => answer(error, addresses ?? []));
 
 /**
- * Why deliveries can't go to an URL, or null when they may. A name that does not
- * resolve now may do so later, so that is no reason.
+ * Why deliveries can't go to a URL, or null when they may. A name that does not resolve
+ * within 3 seconds is not refused, because it may resolve later.
  */
 export async function addressProblem(url: URL, rules: AddressRules, resolve: Resolver = systemResolver): Promise<string | null> {
   const host = bare(url.hostname);
@@ -66,13 +65,13 @@ export async function addressProblem(url: URL, rules: AddressRules, resolve: Res
 
 const RESOLVE_WITHIN_MS = 3_000;
 
-/** An agent whose connections only reach allowed addresses, whatever an URL or a name server says. */
+/** An agent that connects to allowed addresses only; other connections fail with ForbiddenAddressError. */
 export function guardedAgent(rules: AddressRules, options: { connectTimeoutMs: number; resolve?: Resolver }): Agent {
   const resolve = options.resolve ?? systemResolver;
   const connect = buildConnector({
     timeout: options.connectTimeoutMs,
     autoSelectFamily: true,
-    // Node connects to what this answers and does not ask again.
+    // Node connects to an address of this answer and does not resolve again, so DNS rebinding has no effect.
     lookup: (hostname, wanted, answer) =>
       resolve(hostname, (error, addresses) => {
         const forbidden = addresses.find(({ address }) => !isAllowedAddress(address, rules));
@@ -89,12 +88,12 @@ export function guardedAgent(rules: AddressRules, options: { connectTimeoutMs: n
       }),
   });
   return new Agent({
-    // Node asks no resolver about a host that is an address.
+    // Node does not call `lookup` for a host that is an address, so that is checked here.
     connect: (target, done) => {
       const host = bare(target.hostname);
       if (isIP(host) !== 0 && !isAllowedAddress(host, rules)) return void done(new ForbiddenAddressError(host, host), null);
       connect(target, (error, socket) => {
-        // What is checked before must hold for what came of it, too.
+        // A second check, of the address that the socket reports.
         if (socket?.remoteAddress !== undefined && !isAllowedAddress(socket.remoteAddress, rules)) {
           const { remoteAddress } = socket;
           socket.destroy();
@@ -104,7 +103,7 @@ export function guardedAgent(rules: AddressRules, options: { connectTimeoutMs: n
         else done(null, socket as NonNullable<typeof socket>);
       });
     },
-    // Receivers answer shortly; a connection is kept only for a burst of news.
+    // Short, because a connection is reused only within a burst of deliveries.
     keepAliveTimeout: 4_000,
     keepAliveMaxTimeout: 10_000,
     pipelining: 1,

@@ -2,22 +2,25 @@ import { shownId } from "../platform/ids.ts";
 import type { guardedAgent } from "./address.ts";
 import { bodyOf } from "./deliveries.ts";
 import { SECRET_UNREADABLE } from "./endpoints.ts";
-import type { Due } from "./lease.ts";
+import type { DueDelivery } from "./lease.ts";
 import { unseal } from "./secret.ts";
 import { type Attempt, post } from "./send.ts";
 import { signatureHeaders } from "./sign.ts";
 
-/** What every attempt needs. */
-export type Means = {
+export type AttemptContext = {
   agent: ReturnType<typeof guardedAgent>;
-  /** What the endpoints' secrets are sealed with. */
+  /** The endpoints' secrets are encrypted with a key made from it. */
   serverSecret: string;
-  /** From the look-up of the name to the end of the answer. */
+  /** For one attempt: name look-up, connection, request and response. */
   timeoutMs: number;
 };
 
-/** Sends a delivery once. A secret that can't be read is a failure like any other. */
-export async function attemptOf(due: Due, startedAt: Date, { agent, serverSecret, timeoutMs }: Means): Promise<Attempt> {
+/** Sends a delivery once. When the endpoint's secret can't be decrypted, that is a failed attempt, without a request. */
+export async function attemptDelivery(
+  due: DueDelivery,
+  startedAt: Date,
+  { agent, serverSecret, timeoutMs }: AttemptContext,
+): Promise<Attempt> {
   const secrets = secretsOf(due, startedAt, serverSecret);
   const body = bodyOf(due.event);
   return secrets === null
@@ -41,8 +44,8 @@ export async function attemptOf(due: Due, startedAt: Date, { agent, serverSecret
       });
 }
 
-/** What it is signed with: the endpoint's secret and, for a while after that was rotated, the former one. */
-function secretsOf(due: Due, now: Date, serverSecret: string): [string, ...string[]] | null {
+/** The endpoint's secret and, until `formerSecretUntil`, the one before its rotation. Null when the first can't be decrypted. */
+function secretsOf(due: DueDelivery, now: Date, serverSecret: string): [string, ...string[]] | null {
   const newest = unseal(serverSecret, due.endpointId, due.secret);
   if (newest === null) return null;
   const former =

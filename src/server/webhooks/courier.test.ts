@@ -22,11 +22,11 @@ import { transaction } from "../platform/db.ts";
 import { idOfShown, newId, shownId } from "../platform/ids.ts";
 import { type Courier, type CourierOptions, startCourier } from "./courier.ts";
 import { bodyOf, findDelivery, KEPT_MS, listDeliveries, purgeDeliveries, retryDelivery } from "./deliveries.ts";
-import { type DisabledEndpoint, GIVES_UP_AFTER_MS } from "./endings.ts";
 import { createEndpoint, findEndpoint, removeEndpoint, revealSecret, rotateSecret, sendTestEvent, updateEndpoint } from "./endpoints.ts";
 import { type EventType, eventTable, eventTypes, type QuotaEvent } from "./events.ts";
 import { takeDue } from "./lease.ts";
 import { emit } from "./outbox.ts";
+import { DISABLE_AFTER_MS, type DisabledEndpoint } from "./results.ts";
 
 const SERVER_SECRET = "a server's secret";
 
@@ -88,7 +88,7 @@ onBothDatabases("webhooks", (db) => {
   const tell = (appId: string, event: QuotaEvent = connected()) => transaction((tx) => emit(tx, appId, event), db());
   const eventually = (check: () => unknown) => expect.poll(check, { timeout: 30_000, interval: 10 });
 
-  test("an event goes to the endpoints of its app that asked for it, and to nobody else", async () => {
+  test("an event is delivered to the endpoints of its app that subscribed to its type, and to no other endpoint", async () => {
     const mine = await listener();
     const also = await listener({ appId: mine.appId });
     const other = await listener({ appId: mine.appId, events: ["user.disconnected"] });
@@ -102,7 +102,7 @@ onBothDatabases("webhooks", (db) => {
     expect(mine.arrived()[0]?.headers["webhook-id"]).toBe(also.arrived()[0]?.headers["webhook-id"]);
   });
 
-  test("an event of a transaction that did not happen is not told", async () => {
+  test("an event of a transaction that was rolled back is not delivered", async () => {
     const mine = await listener();
     await transaction(async (tx) => {
       await emit(tx, mine.appId, connected());
@@ -113,7 +113,7 @@ onBothDatabases("webhooks", (db) => {
     await eventually(() => mine.arrived().map(({ body }) => JSON.parse(body).data.external_user_id)).toEqual(["after"]);
   });
 
-  test("standardwebhooks, svix and ten lines of node:crypto verify a delivery, and no other body", async () => {
+  test("standardwebhooks, svix and node:crypto verify a delivery, and refuse another body", async () => {
     const mine = await listener();
     await tell(mine.appId);
     courier();
@@ -131,7 +131,7 @@ onBothDatabases("webhooks", (db) => {
     expect([verify(body), verify(`${body} `)]).toEqual([true, false]);
   });
 
-  test("after a rotation both secrets verify, until the overlap is over; with none, only the new one", async () => {
+  test("after a rotation both secrets verify until the overlap ends; without overlap only the new one does", async () => {
     const mine = await listener();
     let now = Date.now();
     courier({ now: () => now });
@@ -142,7 +142,7 @@ onBothDatabases("webhooks", (db) => {
       const { headers, body } = mine.arrived().at(-1) as { headers: Record<string, string>; body: string };
       return (secret: string) => {
         try {
-          // The libraries compare with the real time.
+          // The libraries compare the timestamp with Date.now().
           const [signed] = (headers["webhook-signature"] as string).split(" ").filter(
             (each) =>
               each ===
@@ -170,14 +170,14 @@ onBothDatabases("webhooks", (db) => {
     expect([mine.secret, rotated?.secret, last?.secret].map((secret) => atOnce(secret as string))).toEqual([false, false, true]);
   });
 
-  test("a secret is stored so that the table alone does not tell it", async () => {
+  test("the table does not contain a secret's plain text", async () => {
     const mine = await listener();
     const { secret } = await db().prisma.webhookEndpoint.findUniqueOrThrow({ where: { id: mine.id } });
     expect(Buffer.from(secret).includes(mine.secret)).toBe(false);
     expect(Buffer.from(secret).includes(Buffer.from(mine.secret.slice(6), "base64"))).toBe(false);
   });
 
-  test("with another server secret nothing is sent, the log says why, and rotating repairs it", async () => {
+  test("with another server secret nothing is sent and the log says why; with the right one the delivery is sent", async () => {
     const mine = await listener();
     courier({ serverSecret: "another" });
     await tell(mine.appId);
@@ -200,17 +200,16 @@ onBothDatabases("webhooks", (db) => {
       ],
       ["closes without an answer", (_received, outgoing) => void outgoing.destroy(), "closed", null],
       ["closes early", closeEarly, "", 200],
-      ["says yes and drips without end", drip, "no complete answer within", 200],
-      ["says no and streams without end", flood(503), "answered 503", 503],
+      ["answers 200 and drips without end", drip, "no complete answer within", 200],
+      ["answers 503 and streams without end", flood(503), "answered 503", 503],
     ];
 
-    test("loses nothing and blocks nobody: each gets every event once it behaves, and what happened is in the log", async () => {
+    test("delays no other endpoint, gets every event after it is repaired, and has each attempt in its log", async () => {
       const bad = await Promise.all(ways.map(() => listener()));
       const good = await listener();
       for (const [index, [, behaviour]] of ways.entries()) receiver.behave(bad[index]?.path as string, behaviour);
       for (const each of bad) for (const user of ["a", "b", "c"]) await tell(each.appId, connected(user));
       courier({ timeoutMs: 300 });
-      // Everybody is failing by now.
       await eventually(async () =>
         (await Promise.all(bad.map((each) => each.deliveries()))).every(
           (each) => each.every(({ attempts }) => attempts > 0) && each.length === 3,
@@ -223,7 +222,7 @@ onBothDatabases("webhooks", (db) => {
         const each = bad[index] as Awaited<ReturnType<typeof listener>>;
         const [delivery] = await each.deliveries();
         const tries = async () => (await findDelivery(each.appId, each.id, delivery?.id as string))?.tries ?? [];
-        // On a busy machine an attempt may also be too late.
+        // On a busy machine an attempt may also have timed out, so one of the tries has to match.
         await eventually(tries).toContainEqual(
           expect.objectContaining({
             responseStatus: status,
@@ -243,7 +242,7 @@ onBothDatabases("webhooks", (db) => {
       expect(receiver.at("/elsewhere")).toHaveLength(0);
     });
 
-    test("a yes that streams without end is a yes, of which 2 kB are kept", async () => {
+    test("a 2xx that streams without end is a success, of which 2 kB are kept", async () => {
       const mine = await listener();
       receiver.behave(mine.path, flood(200));
       await tell(mine.appId);
@@ -253,7 +252,7 @@ onBothDatabases("webhooks", (db) => {
       expect((await findDelivery(mine.appId, mine.id, delivery?.id as string))?.tries[0]?.responseBody).toHaveLength(2_048);
     });
 
-    test("one that is down gets its events when it is up again, with the same id and body in every attempt", async () => {
+    test("that is down gets its events when it is up again, with the same id and body in every attempt", async () => {
       const own = await startReceiver();
       const { id: appId } = await makeApp(db());
       const { endpoint } = await createEndpoint(appId, { url: `${own.url}/hook`, events: ["user.connected"] });
@@ -271,7 +270,7 @@ onBothDatabases("webhooks", (db) => {
     });
   });
 
-  test("one slow endpoint does not keep another one waiting, however much is queued for it", async () => {
+  test("100 deliveries to a slow endpoint do not delay those to another endpoint", async () => {
     const slow = await listener();
     const quick = await listener();
     receiver.behave(slow.path, hang);
@@ -281,13 +280,13 @@ onBothDatabases("webhooks", (db) => {
     const waiting = slow.arrived().length;
     for (let index = 0; index < 20; index++) await tell(quick.appId);
     await eventually(() => quick.arrived().length).toBe(20);
-    // Never more than its share at a time.
+    // Two rounds of 8 requests at most.
     expect(waiting).toBeLessThanOrEqual(16);
     await updateEndpoint(slow.appId, slow.id, { enabled: false });
   });
 
-  describe("of what was taken of one endpoint, only some is sent at a time", () => {
-    /** An endpoint whose receiver answers nothing until it is let go; 12 deliveries are taken and 8 of them sent. */
+  describe("deliveries that wait in the queue of their endpoint", () => {
+    /** An endpoint whose receiver does not answer until `letGo`; 12 deliveries are leased and 8 of them sent. */
     async function queueOfTwelve(options: Partial<CourierOptions> = {}) {
       const mine = await listener();
       const held: ServerResponse[] = [];
@@ -310,15 +309,15 @@ onBothDatabases("webhooks", (db) => {
       };
     }
 
-    test("and the lease lasts until the last one of the longest line has been sent", async () => {
+    test("are leased for longer than the longest queue takes", async () => {
       const mine = await queueOfTwelve({ timeoutMs: 10_000 });
-      // 32 at most are taken, 8 at a time are sent, and each may take 10 s.
+      // At most 32 are leased, 8 are sent at a time, and each may take 10 s.
       for (const { seconds } of await mine.leases()) expect(seconds).toBeGreaterThan((32 / 8) * 10);
       mine.letGo();
       await eventually(async () => (await mine.statuses()).every((status) => status === "succeeded")).toBe(true);
     });
 
-    test("and what is given up while it waits is not sent", async () => {
+    test("are not sent when the endpoint was disabled", async () => {
       let now = Date.now();
       const mine = await queueOfTwelve({ now: () => now });
       await updateEndpoint(mine.appId, mine.id, { enabled: false });
@@ -328,7 +327,7 @@ onBothDatabases("webhooks", (db) => {
       expect(mine.arrived()).toHaveLength(8);
     });
 
-    test("and what somebody else was given meanwhile, because the lease was over, is sent by them alone", async () => {
+    test("are sent once when another courier leases them after their lease has expired", async () => {
       let now = Date.now();
       const mine = await queueOfTwelve({ now: () => now });
       const sent = new Set(mine.arrived().map(({ headers }) => headers["webhook-id"]));
@@ -344,34 +343,31 @@ onBothDatabases("webhooks", (db) => {
     });
   });
 
-  test.for([204, 500])(
-    "writing down a %d and disabling or removing its endpoint do not wait for each other in a circle",
-    async (status, { skip }) => {
-      skip(db().kind === "embedded", "it has one connection");
-      const mine = await listener();
-      const held: ServerResponse[] = [];
-      receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
-      await tell(mine.appId);
-      courier({ firstRetryMs: 3_600_000 });
-      await eventually(() => held.length).toBe(1);
-      await transaction(async (tx) => {
-        // As they do: the endpoint first, then its deliveries.
-        await tx.prisma.$queryRaw`SELECT id FROM webhook_endpoint WHERE id = ${mine.id}::uuid FOR UPDATE`;
-        const [us] = await tx.prisma.$queryRaw<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
-        held[0]?.writeHead(status).end();
-        await eventually(async () => {
-          const [waits] = await db().prisma.$queryRaw<{ there: boolean }[]>`
+  test.for([204, 500])("recording a %d does not deadlock with disabling or removing the endpoint", async (status, { skip }) => {
+    skip(db().kind === "embedded", "it has one connection");
+    const mine = await listener();
+    const held: ServerResponse[] = [];
+    receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
+    await tell(mine.appId);
+    courier({ firstRetryMs: 3_600_000 });
+    await eventually(() => held.length).toBe(1);
+    await transaction(async (tx) => {
+      // In the order of updateEndpoint and removeEndpoint: the endpoint first, then its deliveries.
+      await tx.prisma.$queryRaw`SELECT id FROM webhook_endpoint WHERE id = ${mine.id}::uuid FOR UPDATE`;
+      const [us] = await tx.prisma.$queryRaw<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
+      held[0]?.writeHead(status).end();
+      await eventually(async () => {
+        const [waits] = await db().prisma.$queryRaw<{ there: boolean }[]>`
           SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE ${us?.pid}::int = ANY (pg_blocking_pids(pid))) AS there`;
-          return waits?.there;
-        }).toBe(true);
-        // Throws if whoever waits for us holds one of them.
-        await tx.prisma.$queryRaw`SELECT id FROM webhook_delivery WHERE endpoint_id = ${mine.id}::uuid FOR UPDATE NOWAIT`;
-      }, db());
-      await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
-    },
-  );
+        return waits?.there;
+      }).toBe(true);
+      // Throws when the courier's transaction, which waits for this one, has locked a delivery.
+      await tx.prisma.$queryRaw`SELECT id FROM webhook_delivery WHERE endpoint_id = ${mine.id}::uuid FOR UPDATE NOWAIT`;
+    }, db());
+    await eventually(async () => (await mine.deliveries())[0]?.attempts).toBe(1);
+  });
 
-  test("much news arrives, each once, also when two servers share the work", async () => {
+  test("1,000 events arrive once each, also with two couriers", async () => {
     const mine = await listener();
     const count = 1_000;
     await db().prisma.outboxEvent.createMany({
@@ -394,14 +390,14 @@ onBothDatabases("webhooks", (db) => {
     expect([seen.size, Math.max(...seen.values())]).toEqual([count, 1]);
   });
 
-  test("a delivery that a dead process had a lease on is sent when the lease has ended, and by the first courier only then", async () => {
+  test("a delivery that a dead process has leased is sent after the lease has ended; with the embedded database, at the next start", async () => {
     const mine = await listener();
     await sendTestEvent(mine.appId, mine.id);
-    // As a process does that dies right after it took a delivery.
+    // Like a process that dies right after it leased a delivery.
     const take = () => takeDue(db().sql, { lease: newId(), leaseMs: 3_600_000, most: 1_000, mostOfOne: 1_000, room: new Map() });
     expect((await take()).filter(({ endpointId }) => endpointId === mine.id)).toHaveLength(1);
     expect((await take()).filter(({ endpointId }) => endpointId === mine.id)).toHaveLength(0);
-    // The embedded database belongs to one process, so what is leased when it starts was leased by one that died.
+    // The embedded database has one process, so leases at its start are those of a process that died.
     if (db().kind === "postgres") {
       const other = await listener();
       await sendTestEvent(other.appId, other.id);
@@ -413,7 +409,7 @@ onBothDatabases("webhooks", (db) => {
     await eventually(mine.statuses).toEqual(["succeeded"]);
   });
 
-  test("what a courier has taken and not begun to send when it is stopped, another one takes at once", async () => {
+  test("when a courier stops, another one can lease at once what it has not begun to send", async () => {
     const mine = await listener();
     const held: ServerResponse[] = [];
     receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
@@ -432,7 +428,7 @@ onBothDatabases("webhooks", (db) => {
     expect(mine.arrived()).toHaveLength(12);
   });
 
-  test("after the last attempt it has failed; a retry by hand sends it again, as it was", async () => {
+  test("a delivery has failed after 14 attempts, and a retry by hand sends the same body", async () => {
     const mine = await listener();
     receiver.behave(mine.path, answer(500, "no\u0000thing"));
     await tell(mine.appId);
@@ -449,7 +445,7 @@ onBothDatabases("webhooks", (db) => {
     expect(await retryDelivery((await makeApp(db())).id, mine.id, delivery?.id as string)).toEqual({ kind: "not_found" });
   });
 
-  test("a retry by hand does not wait for the next attempt, and takes its place", async () => {
+  test("a retry by hand is sent at once, instead of the next attempt", async () => {
     const mine = await listener();
     receiver.behave(mine.path, answer(500));
     await tell(mine.appId);
@@ -461,7 +457,7 @@ onBothDatabases("webhooks", (db) => {
     expect(mine.arrived()).toHaveLength(2);
   });
 
-  test("an endpoint that only fails for five days is disabled, once, and its owner is told; one success starts anew", async () => {
+  test("an endpoint that fails for five days without a success is disabled, and its owner is told once", async () => {
     const mine = await listener();
     receiver.behave(mine.path, answer(500));
     let now = Date.now();
@@ -474,7 +470,7 @@ onBothDatabases("webhooks", (db) => {
     };
     await fail();
     expect(await findEndpoint(mine.appId, mine.id)).toMatchObject({ disabledAt: null, notice: expect.stringContaining("failing") });
-    now += GIVES_UP_AFTER_MS - 60_000;
+    now += DISABLE_AFTER_MS - 60_000;
     await fail();
     receiver.behave(mine.path, accept);
     await sendTestEvent(mine.appId, mine.id);
@@ -483,7 +479,7 @@ onBothDatabases("webhooks", (db) => {
     now += 120_000;
     await fail();
     expect((await findEndpoint(mine.appId, mine.id))?.disabledAt).toBe(null);
-    now += GIVES_UP_AFTER_MS + 60_000;
+    now += DISABLE_AFTER_MS + 60_000;
     await fail();
     expect(await findEndpoint(mine.appId, mine.id)).toMatchObject({
       disabledReason: "failing",
@@ -492,7 +488,7 @@ onBothDatabases("webhooks", (db) => {
     expect(disabled.filter(({ id }) => id === mine.id)).toEqual([
       { id: mine.id, appId: mine.appId, url: receiver.url + mine.path, reason: "failing" },
     ]);
-    // What was on its way is given up, and can be retried once it is enabled.
+    // Pending deliveries are failed, and can be retried after the endpoint is enabled.
     expect(new Set(await mine.statuses())).toEqual(new Set(["failed", "succeeded"]));
     const [last] = await mine.deliveries();
     expect(await retryDelivery(mine.appId, mine.id, last?.id as string)).toEqual({ kind: "disabled" });
@@ -516,7 +512,6 @@ onBothDatabases("webhooks", (db) => {
       { id: mine.id, appId: mine.appId, url: receiver.url + mine.path, reason: "gone" },
     ]);
     expect((await findEndpoint(mine.appId, mine.id))?.notice).toContain("410 Gone");
-    // A mistake can be undone.
     receiver.behave(mine.path, accept);
     await updateEndpoint(mine.appId, mine.id, { enabled: true });
     const [last] = await mine.deliveries();
@@ -524,7 +519,7 @@ onBothDatabases("webhooks", (db) => {
     await eventually(async () => (await mine.statuses())[0]).toBe("succeeded");
   });
 
-  test("410 from an address that its owner has replaced meanwhile disables nothing", async () => {
+  test("410 from an address that the endpoint no longer has does not disable it", async () => {
     const mine = await listener();
     const moved = `/${newId()}`;
     receiver.behave(mine.path, (_received, outgoing) => {
@@ -536,7 +531,7 @@ onBothDatabases("webhooks", (db) => {
     expect((await findEndpoint(mine.appId, mine.id))?.disabledAt).toBe(null);
   });
 
-  describe("a receiver that says Retry-After", () => {
+  describe("a receiver that answers Retry-After", () => {
     const asks =
       (status: number, value: string): Behaviour =>
       (_received, outgoing) =>
@@ -547,14 +542,14 @@ onBothDatabases("webhooks", (db) => {
       [429, "600", 600],
       [503, "600", 600],
       [429, () => new Date(Date.now() + 600_000).toUTCString(), 600],
-      // A year is more than anybody means; our own wait is longer than a second; 500 asks for nothing.
+      // A year is shortened to 12 hours; a second is less than the usual wait; after 500 the header is ignored.
       [429, "31536000", 12 * 3600],
       [429, "1", 60],
       [500, "600", 60],
       [429, "soon", 60],
     ] as const) {
       const said = typeof value === "string" ? value : "a date";
-      test(`${status} with ${said} is asked again after ${seconds} s`, async () => {
+      test(`gets the next attempt ${seconds} s after a ${status} with ${said}`, async () => {
         const mine = await listener();
         receiver.behave(mine.path, asks(status, typeof value === "string" ? value : value()));
         await tell(mine.appId);
@@ -569,7 +564,7 @@ onBothDatabases("webhooks", (db) => {
     test.for([
       [429, { "retry-after": "600" }, "pending"],
       [410, {}, "failed"],
-    ] as const)("is sent nothing of what waits for its turn after a %d", async ([status, headers, becomes]) => {
+    ] as const)("is not sent deliveries that wait in its queue after a %d", async ([status, headers, becomes]) => {
       const mine = await listener();
       const held: ServerResponse[] = [];
       receiver.behave(mine.path, (_received, outgoing) => void held.push(outgoing));
@@ -579,7 +574,7 @@ onBothDatabases("webhooks", (db) => {
       await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(20);
       receiver.behave(mine.path, answer(status, "", headers));
       held[0]?.writeHead(status, headers).end();
-      // The others' turns come when it has been written down.
+      // Waiting deliveries are read again after the result is recorded.
       await eventually(() => db().prisma.webhookDelivery.count({ where: { endpointId: mine.id, leaseToken: { not: null } } })).toBe(
         becomes === "failed" ? 0 : 7,
       );
@@ -592,7 +587,7 @@ onBothDatabases("webhooks", (db) => {
       expect((await mine.statuses()).filter((each) => each === becomes)).toHaveLength(becomes === "failed" ? 20 : 13);
     });
 
-    test("is sent nothing else meanwhile, which counts as no attempt, until its owner asks by hand", async () => {
+    test("is sent no other delivery during the wait, which is no attempt, until one is retried by hand", async () => {
       const mine = await listener();
       receiver.behave(mine.path, asks(429, "600"));
       await tell(mine.appId);
@@ -614,7 +609,7 @@ onBothDatabases("webhooks", (db) => {
     });
   });
 
-  test("a disabled endpoint hears nothing, and a removed one is gone with its deliveries", async () => {
+  test("a disabled endpoint gets no deliveries, and removing an endpoint deletes its deliveries", async () => {
     const off = await listener();
     const gone = await listener();
     const there = await listener();
@@ -630,7 +625,7 @@ onBothDatabases("webhooks", (db) => {
     expect([await off.statuses(), off.arrived().length, gone.arrived().length]).toEqual([[], 0, 1]);
   });
 
-  test("what is made for an endpoint at the moment it is disabled is given up, not left waiting", async () => {
+  test("a delivery that is made while its endpoint is disabled fails and does not stay pending", async () => {
     const mine = await listener();
     const sent = await sendTestEvent(mine.appId, mine.id);
     await db().prisma.webhookEndpoint.update({ where: { id: mine.id }, data: { disabledAt: new Date(), disabledReason: "owner" } });
@@ -642,7 +637,7 @@ onBothDatabases("webhooks", (db) => {
     ]);
   });
 
-  test("each type can be tried out, and arrives in its documented shape, without an email address", async () => {
+  test("a test event of each type arrives in its documented shape, without an email address", async () => {
     const mine = await listener();
     courier();
     for (const type of eventTypes) await sendTestEvent(mine.appId, mine.id, type);
@@ -657,7 +652,7 @@ onBothDatabases("webhooks", (db) => {
     }
   });
 
-  test("what is over for a month is forgotten, and nothing else", async () => {
+  test("finished deliveries and their events are deleted 30 days after they were made, and pending ones are kept", async () => {
     const mine = await listener();
     courier();
     await tell(mine.appId);
@@ -674,7 +669,7 @@ onBothDatabases("webhooks", (db) => {
     expect(await db().prisma.outboxEvent.count({ where: { appId: mine.appId } })).toBe(1);
   });
 
-  test("pages of deliveries go back in time, with filters", async () => {
+  test("deliveries are listed newest first, in pages, by type and status", async () => {
     const mine = await listener({ events: ["user.connected", "user.disconnected"] });
     courier();
     for (let index = 0; index < 5; index++) await sendTestEvent(mine.appId, mine.id, index === 2 ? "user.disconnected" : "user.connected");

@@ -2,50 +2,50 @@ import type { Database } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { guardedAgent, type Resolver } from "./address.ts";
-import { attemptOf } from "./attempt.ts";
-import { type DisabledEndpoint, type Ending, Endings, sendsAway } from "./endings.ts";
-import { type Due, endAllLeases, giveBack, giveUpDisabled, lookAgain, takeDue } from "./lease.ts";
-import { Lines, REQUESTS_TO_ONE } from "./lines.ts";
+import { attemptDelivery } from "./attempt.ts";
+import { EndpointQueues, REQUESTS_PER_ENDPOINT } from "./endpoint-queues.ts";
+import { type DueDelivery, endAllLeases, giveUpDisabled, releaseLeases, reread, takeDue } from "./lease.ts";
 import { onNudge } from "./nudge.ts";
+import { type AttemptResult, type DisabledEndpoint, ResultWriter, stopsSending } from "./results.ts";
 
 /**
- * Takes news from the outbox to the endpoints that asked for it. Every server process
- * has one, and what one of them leaves undone another one does.
+ * Delivers events from the outbox to the endpoints that subscribed to them. Every server
+ * process has a courier; when one stops or dies, the others take over its deliveries.
  *
  *   outbox_event ──(one statement)──► webhook_delivery ──(one statement: a lease)──► POST
  *                                          ▲                                           │
- *                                          └───────(one transaction: how it went)──────┘
+ *                                          └─────(one transaction: the result)─────────┘
  */
 export type CourierOptions = {
-  /** The server's secret, which the endpoints' secrets are sealed with. */
+  /** The endpoints' secrets are encrypted with a key made from it. */
   serverSecret: string;
   allowLoopback: boolean;
-  /** For one attempt, from the look-up of the name to the end of the answer. */
+  /** For one attempt: name look-up, connection, request and response. */
   timeoutMs: number;
-  /** The wait before the second attempt. */
+  /** The wait before the second attempt; later ones are longer (`waitAfter`). */
   firstRetryMs: number;
-  /** Told once of each endpoint that was given up. */
+  /** Called once for each endpoint that was disabled for its failures or for a 410. */
   onDisabled(endpoint: DisabledEndpoint): void;
   pollMs?: number;
-  /** What a lease lasts beyond the time that its line may take. */
+  /** How much longer a lease lasts than an endpoint's longest queue takes. */
   leaseMarginMs?: number;
   now?: () => number;
-  /** Between 0 and 1. */
+  /** From 0 (inclusive) to 1 (exclusive), like Math.random. */
   random?: () => number;
   resolve?: Resolver;
 };
 
 export type Courier = { stop(): Promise<void> };
 
-/** Deliveries that one process has taken and not ended. */
-const TAKEN = 512;
-const TAKEN_AT_ONCE = 64;
-/** Of these of one endpoint: one that is slow leaves room for the others. */
-const TAKEN_OF_ONE = 32;
-/** Who waited for longer than this looks again whether there is still something to send. */
-const LOOKS_AGAIN_AFTER_MS = 500;
-/** Small, so that the embedded database is not held for long. */
-const NEWS_AT_ONCE = 100;
+/** Deliveries that one process has leased and not finished, at most. */
+const MOST_LEASED = 512;
+const MOST_PER_TAKE = 64;
+/** Of these for one endpoint, so that a slow one leaves room for the others. */
+const MOST_PER_ENDPOINT = 32;
+/** A delivery that waited in its endpoint's queue for longer than this is read again before it is sent. */
+const REREAD_AFTER_MS = 500;
+/** Small, because the embedded database has one connection, on which other statements wait. */
+const EVENTS_PER_RELAY = 100;
 
 export function startCourier(db: Database, options: CourierOptions): Courier {
   const courier = new RunningCourier(db, options);
@@ -58,153 +58,153 @@ class RunningCourier implements Courier {
   readonly #options: CourierOptions;
   readonly #agent: ReturnType<typeof guardedAgent>;
   readonly #taken = new Set<Promise<void>>();
-  readonly #lines: Lines;
-  readonly #endings: Endings;
+  readonly #queues: EndpointQueues;
+  readonly #results: ResultWriter;
   readonly #now: () => number;
   readonly #leaseMs: number;
-  /** Leases of a process that died are ended, where no other process can have any. */
-  #begun: boolean;
+  /** Leases of a process that died are ended. Only with the embedded database: no other process can have leases there. */
+  #staleLeasesEnded: boolean;
   #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> | undefined;
-  #again = false;
+  #polling: Promise<void> | undefined;
+  #pollAgain = false;
   #stopping = false;
-  readonly #unattempted: Due[] = [];
+  readonly #unattempted: DueDelivery[] = [];
 
   constructor(db: Database, options: CourierOptions) {
     this.#db = db;
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    // Long enough for the last one in the longest line to be sent and written down.
-    this.#leaseMs = options.timeoutMs * (TAKEN_OF_ONE / REQUESTS_TO_ONE) + (options.leaseMarginMs ?? LEASE_MARGIN_MS);
-    this.#begun = db.kind !== "embedded";
+    // Long enough for the last delivery of the longest queue to be sent and recorded.
+    this.#leaseMs = options.timeoutMs * (MOST_PER_ENDPOINT / REQUESTS_PER_ENDPOINT) + (options.leaseMarginMs ?? LEASE_MARGIN_MS);
+    this.#staleLeasesEnded = db.kind !== "embedded";
     this.#agent = guardedAgent(
       { allowLoopback: options.allowLoopback },
       { connectTimeoutMs: options.timeoutMs, ...(options.resolve === undefined ? {} : { resolve: options.resolve }) },
     );
-    this.#lines = new Lines(() => this.wake());
-    this.#endings = new Endings({
+    this.#queues = new EndpointQueues(() => this.wake());
+    this.#results = new ResultWriter({
       db,
       firstRetryMs: options.firstRetryMs,
       now: this.#now,
       random: options.random,
       onDisabled: options.onDisabled,
     });
-    // A moment later, when what was just written is committed.
-    onNudge(() => this.#wakeIn(NUDGE_MS));
+    // Later, because `emit` nudges before its transaction commits.
+    onNudge(() => this.#wakeAfter(NUDGE_MS));
   }
 
-  /** Looks now, and again right after when it is looking already. */
+  /** Polls now. When a poll is under way, another one follows it. */
   wake(): void {
     if (this.#stopping) return;
-    this.#again = true;
-    if (this.#round !== undefined) return;
+    this.#pollAgain = true;
+    if (this.#polling !== undefined) return;
     clearTimeout(this.#timer);
-    this.#round = this.#look().finally(() => {
-      this.#round = undefined;
+    this.#polling = this.#poll().finally(() => {
+      this.#polling = undefined;
       if (this.#stopping) return;
       this.#timer = setTimeout(() => this.wake(), this.#options.pollMs ?? POLL_MS);
       this.#timer.unref();
     });
   }
 
-  /** Takes no more, gives back what waits for its turn, and writes down how requests under way went. */
+  /** Leases no more, ends the leases of deliveries that wait in queues, and records the results of requests under way. */
   async stop(): Promise<void> {
     this.#stopping = true;
     onNudge(undefined);
     clearTimeout(this.#timer);
-    await this.#round;
-    this.#lines.letAllGoOn();
+    await this.#polling;
+    this.#queues.resumeAll();
     while (this.#taken.size > 0) await Promise.all(this.#taken);
-    await giveBack(this.#db.sql, this.#unattempted).catch((error) =>
-      log.warn("deliveries could not be given back; their lease ends", { error }),
+    await releaseLeases(this.#db.sql, this.#unattempted).catch((error) =>
+      log.warn("deliveries could not be released; their leases expire", { error }),
     );
     await this.#agent.destroy();
   }
 
-  #wakeIn(ms: number): void {
+  #wakeAfter(ms: number): void {
     setTimeout(() => this.wake(), ms).unref();
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     try {
-      while (this.#again && !this.#stopping) {
-        this.#again = false;
-        if (!this.#begun) await endAllLeases(this.#db.sql);
-        this.#begun = true;
-        const [glance] = await this.#db.sql.query(glanceStatement, []);
-        if (glance?.news === true) {
+      while (this.#pollAgain && !this.#stopping) {
+        this.#pollAgain = false;
+        if (!this.#staleLeasesEnded) await endAllLeases(this.#db.sql);
+        this.#staleLeasesEnded = true;
+        const [peeked] = await this.#db.sql.query(peekStatement, []);
+        if (peeked?.news === true) {
           const [relayed] = await this.#db.sql.query(relayStatement, [newId()]);
-          if (Number(relayed?.events) === NEWS_AT_ONCE) this.#again = true;
+          if (Number(relayed?.events) === EVENTS_PER_RELAY) this.#pollAgain = true;
         }
-        if (glance?.news === true || glance?.pending === true) await this.#takeMore();
+        if (peeked?.news === true || peeked?.pending === true) await this.#takeMore();
       }
     } catch (error) {
-      // The database is away; the next poll tries again.
+      // The database can't be reached; the next poll tries again.
       log.warn("webhooks could not be handed on", { error });
     }
   }
 
   async #takeMore(): Promise<void> {
-    const most = Math.min(TAKEN - this.#taken.size, TAKEN_AT_ONCE);
+    const most = Math.min(MOST_LEASED - this.#taken.size, MOST_PER_TAKE);
     if (most <= 0 || this.#stopping) return;
     const takenAt = this.#now();
-    const room = this.#lines.room(TAKEN_OF_ONE);
-    const taken = await takeDue(this.#db.sql, { lease: newId(), leaseMs: this.#leaseMs, most, mostOfOne: TAKEN_OF_ONE, room });
+    const room = this.#queues.room(MOST_PER_ENDPOINT);
+    const taken = await takeDue(this.#db.sql, { lease: newId(), leaseMs: this.#leaseMs, most, mostOfOne: MOST_PER_ENDPOINT, room });
     for (const due of taken) {
       if (due.disabled) continue;
-      this.#lines.noteTaken(due.endpointId);
+      this.#queues.noteTaken(due.endpointId);
       const done: Promise<void> = this.#deliver(due, takenAt).finally(() => this.#taken.delete(done));
       this.#taken.add(done);
     }
-    if (taken.length === most) this.#again = true;
+    if (taken.length === most) this.#pollAgain = true;
     await giveUpDisabled(
       this.#db.sql,
       taken.filter(({ disabled }) => disabled),
     );
   }
 
-  async #deliver(taken: Due, takenAt: number): Promise<void> {
-    const ending = await this.#lines.run(taken.endpointId, async () => {
-      const due = await this.#afterWaiting(taken, takenAt);
+  async #deliver(taken: DueDelivery, takenAt: number): Promise<void> {
+    const result = await this.#queues.run(taken.endpointId, async () => {
+      const due = await this.#recheck(taken, takenAt);
       if (due === null) return null;
       const attempted = await this.#attempt(due);
-      if (!sendsAway(attempted)) return attempted;
-      // Written down before the next one's turn, which has to find that its endpoint is quiet or disabled.
-      await this.#endings.add(attempted);
-      this.#lines.noteSentAway(taken.endpointId, this.#now());
+      if (!stopsSending(attempted)) return attempted;
+      // Recorded before `run` starts the next delivery, which has to read that its endpoint is paused or disabled.
+      await this.#results.add(attempted);
+      this.#queues.noteStopped(taken.endpointId, this.#now());
       return null;
     });
-    if (ending !== null) await this.#endings.add(ending);
-    this.#lines.leave(taken.endpointId);
+    if (result !== null) await this.#results.add(result);
+    this.#queues.noteEnded(taken.endpointId);
   }
 
-  async #attempt(due: Due): Promise<Ending> {
+  async #attempt(due: DueDelivery): Promise<AttemptResult> {
     const startedAt = new Date(this.#now());
     const { serverSecret, timeoutMs } = this.#options;
-    return { due, attempt: await attemptOf(due, startedAt, { agent: this.#agent, serverSecret, timeoutMs }), startedAt };
+    return { due, attempt: await attemptDelivery(due, startedAt, { agent: this.#agent, serverSecret, timeoutMs }), startedAt };
   }
 
   /**
-   * What is to be sent now that it is this delivery's turn, or null. While it waited it
-   * may have been given up or retried by hand, the secret rotated, the lease lost to
-   * another courier that sends it instead.
+   * The delivery as it is to be sent when its turn comes, or null. While it waited, its
+   * owner may have retried it, disabled the endpoint or rotated the secret, and another
+   * courier may have leased it.
    */
-  async #afterWaiting(taken: Due, takenAt: number): Promise<Due | null> {
+  async #recheck(taken: DueDelivery, takenAt: number): Promise<DueDelivery | null> {
     if (this.#stopping) {
       this.#unattempted.push(taken);
       return null;
     }
     const waited = this.#now() - takenAt;
-    if (waited <= LOOKS_AGAIN_AFTER_MS && !this.#lines.sentAwaySince(taken.endpointId, takenAt)) return taken;
-    // What would not end within the lease is left to the courier that has the next one.
+    if (waited <= REREAD_AFTER_MS && !this.#queues.stoppedSince(taken.endpointId, takenAt)) return taken;
+    // An attempt may outlast the lease; the courier that leases the delivery next sends it.
     if (waited + this.#options.timeoutMs > this.#leaseMs) return null;
     try {
-      const due = await lookAgain(this.#db.sql, taken);
+      const due = await reread(this.#db.sql, taken);
       if (due?.disabled === true) await giveUpDisabled(this.#db.sql, [due]);
-      else if (due?.quiet === true) await giveBack(this.#db.sql, [due]);
+      else if (due?.quiet === true) await releaseLeases(this.#db.sql, [due]);
       else return due;
     } catch (error) {
-      // The database is away. The delivery can be taken again when its lease is over.
+      // The database can't be reached. The delivery can be leased again when its lease has expired.
       log.warn("a delivery could not be looked at again; it will be repeated", { error });
     }
     return null;
@@ -215,23 +215,23 @@ const POLL_MS = 1_000;
 const NUDGE_MS = 30;
 const LEASE_MARGIN_MS = 20_000;
 
-const glanceStatement = {
-  name: "webhooks_glance",
+const peekStatement = {
+  name: "webhooks_peek",
   text: `
     SELECT EXISTS (SELECT 1 FROM outbox_event WHERE relayed_at IS NULL) AS news,
       EXISTS (SELECT 1 FROM webhook_delivery WHERE status = 'pending') AS pending`,
 };
 
-// Subscribers are looked up and events marked in one statement, so they are seen as of
-// one moment: an endpoint that was there when an event was committed is there here too.
-// Ids begin with the time, like $1, so that deliveries sort by it. The column keeps whole
-// milliseconds and rounds, which could make a delivery due after the statement that is to take it.
+// Events and endpoints are read in one statement and so from one snapshot: an endpoint that was
+// committed before an event is seen with it. Ids begin with the time in $1, so that deliveries sort
+// by it. The column rounds to milliseconds; without date_trunc a delivery could be due later than now(),
+// and the statement that follows would not lease it.
 const relayStatement = {
   name: "webhooks_relay",
   text: `
     WITH news AS MATERIALIZED (
       SELECT id, app_id, endpoint_id, sandbox, type FROM outbox_event WHERE relayed_at IS NULL
-      ORDER BY id LIMIT ${NEWS_AT_ONCE} FOR UPDATE SKIP LOCKED),
+      ORDER BY id LIMIT ${EVENTS_PER_RELAY} FOR UPDATE SKIP LOCKED),
     made AS (
       INSERT INTO webhook_delivery (id, app_id, endpoint_id, event_id, type, next_attempt_at)
       SELECT overlay(gen_random_uuid()::text PLACING left($1::text, 15) FROM 1 FOR 15)::uuid, n.app_id, e.id, n.id, n.type, date_trunc('milliseconds', now())

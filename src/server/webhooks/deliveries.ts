@@ -24,17 +24,17 @@ export type DeliveryItem = Prisma.WebhookDeliveryGetPayload<{ select: typeof del
 
 const withQuiet = { ...deliveryItem, endpoint: { select: { quietUntil: true } } } satisfies Prisma.WebhookDeliverySelect;
 
-/** A delivery waits at least for as long as its receiver asked to be left alone, which only the endpoint's row says. */
-function waiting<Item extends { nextAttemptAt: Date | null; endpoint: { quietUntil: Date | null } }>({ endpoint, ...item }: Item) {
+/** A delivery is not due before the endpoint's `quietUntil` (Retry-After), so that is what is shown as its next attempt. */
+function withPause<Item extends { nextAttemptAt: Date | null; endpoint: { quietUntil: Date | null } }>({ endpoint, ...item }: Item) {
   const { nextAttemptAt } = item;
   const later = nextAttemptAt !== null && endpoint.quietUntil !== null && endpoint.quietUntil > nextAttemptAt;
   return later ? { ...item, nextAttemptAt: endpoint.quietUntil } : item;
 }
 
-/** How long deliveries and events are kept. Longer than any retry goes on. */
+/** How long deliveries and events are kept. Longer than the retries of a delivery take. */
 export const KEPT_MS = 30 * 24 * 60 * 60 * 1000;
 
-/** One page of an endpoint's deliveries, newest first. `before`: the id of the last one seen. */
+/** One page of an endpoint's deliveries, newest first. `before` is the former page's `next`, which is null on the last page. */
 export async function listDeliveries(
   appId: string,
   endpointId: string,
@@ -52,13 +52,13 @@ export async function listDeliveries(
     orderBy: { id: "desc" },
     take: page.take + 1,
   });
-  const items = rows.slice(0, page.take).map(waiting);
+  const items = rows.slice(0, page.take).map(withPause);
   return { items, next: rows.length > page.take ? (items.at(-1)?.id ?? null) : null };
 }
 
 const MOST_ATTEMPTS_SHOWN = 100;
 
-/** One delivery with what was sent and how each attempt went, newest first; null when the app has no such delivery. */
+/** One delivery with its body and its attempts, the newest 100 first; null when the app has no such delivery. */
 export async function findDelivery(appId: string, endpointId: string, id: string) {
   const db = await prisma();
   const row = await db.webhookDelivery.findFirst({
@@ -83,10 +83,10 @@ export async function findDelivery(appId: string, endpointId: string, id: string
   });
   if (row === null) return null;
   const event = await db.outboxEvent.findUnique({ where: { id: row.eventId } });
-  const { tries, ...delivery } = waiting(row);
+  const { tries, ...delivery } = withPause(row);
   return {
     ...delivery,
-    /** What was, or will be, sent, byte for byte. */
+    /** The same bytes in every attempt; null when the event has been deleted. */
     body: event === null ? null : bodyOf(event),
     tries: tries.map((each) => ({ ...each, requestHeaders: each.requestHeaders as Record<string, string> })),
   };
@@ -95,16 +95,16 @@ export type DeliveryRecord = NonNullable<Awaited<ReturnType<typeof findDelivery>
 
 export type RetryOutcome = { kind: "retried"; delivery: DeliveryItem } | { kind: "not_found" } | { kind: "disabled" };
 
-/** Attempts a delivery now, whatever became of it so far; if that fails, retries begin anew. */
+/** Makes a delivery due now and starts its attempts anew, also after it succeeded or failed. */
 export async function retryDelivery(appId: string, endpointId: string, id: string): Promise<RetryOutcome> {
   const outcome = await transaction(async (tx): Promise<RetryOutcome> => {
-    // Endpoints are locked before their deliveries, as where attempts are written down.
+    // The endpoint is locked before its deliveries, as in results.ts, to avoid a deadlock.
     const [endpoint] = await tx.prisma.$queryRaw<{ disabled: boolean }[]>`
       SELECT disabled_at IS NOT NULL AS disabled FROM webhook_endpoint WHERE id = ${endpointId}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
     if (endpoint === undefined) return { kind: "not_found" };
     if (endpoint.disabled) return { kind: "disabled" };
     await endQuiet(tx, endpointId);
-    // A courier that has a lease on it loses the lease, and how its attempt goes changes nothing.
+    // Ends a courier's lease: the result of an attempt under way then does not change the delivery.
     const [delivery] = await tx.prisma.webhookDelivery.updateManyAndReturn({
       where: { id, appId, endpointId },
       data: { status: "pending", attempts: 0, nextAttemptAt: new Date(), leaseToken: null, leasedUntil: null, updatedAt: new Date() },
@@ -117,8 +117,8 @@ export async function retryDelivery(appId: string, endpointId: string, id: strin
 }
 
 /**
- * Lets a delivery that was asked for by hand go to a receiver that wants to be left alone. All others keep
- * waiting for as long as it asked. The endpoint's row is locked before.
+ * Ends the pause that a receiver asked for (Retry-After), so that a delivery requested by hand is sent. Pending
+ * deliveries get the end of the pause as their next attempt. The caller has locked the endpoint's row.
  */
 export async function endQuiet(tx: Tx, endpointId: string): Promise<void> {
   await tx.prisma.$executeRaw`
@@ -128,7 +128,7 @@ export async function endQuiet(tx: Tx, endpointId: string): Promise<void> {
   await tx.prisma.webhookEndpoint.updateMany({ where: { id: endpointId, quietUntil: { not: null } }, data: { quietUntil: null } });
 }
 
-/** Forgets deliveries and events that are over for long; for the hourly job. A part at a time, so that nobody waits for it. */
+/** Deletes finished deliveries and events older than `KEPT_MS`; for the hourly job. 1,000 rows a statement, so that no lock is held long. */
 export async function purgeDeliveries(now: Date = new Date()): Promise<void> {
   const db = await prisma();
   const before = new Date(now.getTime() - KEPT_MS);
@@ -145,7 +145,7 @@ export async function purgeDeliveries(now: Date = new Date()): Promise<void> {
   }
 }
 
-/** The body of an event: the same bytes in every attempt, members in the order of the reference. */
+/** The body of an event's deliveries. PostgreSQL reorders the members of `jsonb`; parsing restores the order of the reference. */
 export function bodyOf(event: { id: string; type: string; createdAt: Date; data: unknown }): string {
   const known = eventTable[event.type as EventType]?.data.safeParse(event.data);
   return JSON.stringify({

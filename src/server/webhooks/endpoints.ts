@@ -9,7 +9,7 @@ import { type EventType, eventTable } from "./events.ts";
 import { nudge } from "./nudge.ts";
 import { mintSigningSecret, seal, unseal } from "./secret.ts";
 
-/** What may be shown of an endpoint. Its secret is never in it. */
+/** The columns that the API and the dashboard show: not the secrets. */
 export const endpointItem = {
   id: true,
   url: true,
@@ -28,17 +28,17 @@ type Row = Prisma.WebhookEndpointGetPayload<{ select: typeof endpointItem }>;
 export type EndpointItem = Omit<Row, "events" | "disabledReason"> & {
   events: EventType[];
   disabledReason: "owner" | "failing" | "gone" | null;
-  /** A sentence for its owner when something is wrong; null when all is well. */
+  /** A sentence for the app's owner when deliveries fail or the endpoint was disabled for that; else null. */
   notice: string | null;
 };
 
 export const MOST_ENDPOINTS = 20;
 export const DEFAULT_LOW_THRESHOLD = 100_000n;
-/** How long the secret before a rotation signs too, unless the owner says otherwise. */
+/** How long the former secret also signs after a rotation, by default. */
 export const DEFAULT_OVERLAP_MS = 24 * 60 * 60 * 1000;
 export const LONGEST_OVERLAP_MS = 7 * DEFAULT_OVERLAP_MS;
 
-/** Something about an endpoint that can't be; `field` names it. */
+/** An endpoint that is refused, with a sentence for the developer; `field` is the member at fault, or null. */
 export class EndpointError extends Error {
   readonly field: "url" | "events" | null;
   constructor(field: EndpointError["field"], message: string) {
@@ -53,11 +53,11 @@ export type EndpointInput = {
   events: EventType[];
   description?: string | null | undefined;
   balanceLowThreshold?: bigint | undefined;
-  /** Hears of requests with `test` keys, and of nothing else. */
+  /** Receives events of requests with `test` keys only. Default false: events of all others only. */
   sandbox?: boolean | undefined;
 };
 
-/** An app's endpoints, newest first; with `sandbox` only those of that side. */
+/** An app's endpoints, newest first; with `sandbox` only those with this value. */
 export async function listEndpoints(appId: string, only: { sandbox?: boolean } = {}): Promise<EndpointItem[]> {
   const rows = await (await prisma()).webhookEndpoint.findMany({
     where: { appId, ...only },
@@ -68,7 +68,7 @@ export async function listEndpoints(appId: string, only: { sandbox?: boolean } =
   return rows.map(item);
 }
 
-/** One of the app's endpoints; null when it has no such one. */
+/** One of the app's endpoints; null when the app has no such endpoint. */
 export async function findEndpoint(appId: string, id: string, only: { sandbox?: boolean } = {}): Promise<EndpointItem | null> {
   const row = await (await prisma()).webhookEndpoint.findFirst({ where: { id, appId, ...only }, select: endpointItem });
   return row === null ? null : item(row);
@@ -90,7 +90,7 @@ export async function createEndpoint(
   const secret = mintSigningSecret();
   const sealed = seal(await serverSecret(), id, secret);
   return transaction(async (tx) => {
-    // Two that are made at once come one after the other, so that the most is the most.
+    // The lock makes concurrent calls wait, so that each counts the endpoints of those before.
     await tx.prisma.$queryRaw`SELECT id FROM app WHERE id = ${appId}::uuid FOR NO KEY UPDATE`;
     if ((await tx.prisma.webhookEndpoint.count({ where: { appId } })) >= MOST_ENDPOINTS)
       throw new EndpointError(null, `An app has at most ${MOST_ENDPOINTS} endpoints.`);
@@ -115,7 +115,7 @@ export async function createEndpoint(
 
 export type EndpointChanges = Partial<Omit<EndpointInput, "sandbox">> & { enabled?: boolean | undefined };
 
-/** Changes what is given and leaves the rest. Null when the app has no such endpoint. */
+/** Changes the members that are given. Null when the app has no such endpoint. Throws EndpointError when the address can't be called. */
 export async function updateEndpoint(appId: string, id: string, changes: EndpointChanges): Promise<EndpointItem | null> {
   const url = changes.url === undefined ? undefined : await checkedUrl(changes.url);
   return transaction(async (tx) => {
@@ -131,7 +131,7 @@ export async function updateEndpoint(appId: string, id: string, changes: Endpoin
     const row = await tx.prisma.webhookEndpoint.update({
       where: { id },
       data: {
-        // What one address asked for does not hold for another.
+        // The pause was asked for by the receiver at the former address.
         ...(url === undefined ? {} : { url, quietUntil: null }),
         ...(changes.events === undefined ? {} : { events: unique(changes.events) }),
         ...(changes.description === undefined ? {} : { description: changes.description }),
@@ -145,7 +145,7 @@ export async function updateEndpoint(appId: string, id: string, changes: Endpoin
   });
 }
 
-/** Ends what is on its way to endpoints that were just disabled. Each can be retried by hand. */
+/** Fails the pending deliveries of endpoints that were just disabled, and ends their leases. Each can be retried by hand. */
 export async function giveUpPending(tx: Tx, endpointIds: readonly string[], reason: string): Promise<void> {
   await tx.prisma.webhookDelivery.updateMany({
     where: { endpointId: { in: [...endpointIds] }, status: "pending" },
@@ -158,7 +158,7 @@ export async function removeEndpoint(appId: string, id: string): Promise<boolean
   return (await (await prisma()).webhookEndpoint.deleteMany({ where: { id, appId } })).count > 0;
 }
 
-/** The secret that signs; null when the app has no such endpoint. Throws EndpointError when it can't be read any more. */
+/** The signing secret; null when the app has no such endpoint. Throws EndpointError when the server's secret has changed since. */
 export async function revealSecret(appId: string, id: string): Promise<string | null> {
   const row = await (await prisma()).webhookEndpoint.findFirst({ where: { id, appId }, select: { secret: true } });
   if (row === null) return null;
@@ -171,9 +171,9 @@ export const ENDPOINT_DISABLED = "This endpoint is disabled. Enable it first.";
 export const SECRET_UNREADABLE = "The server's secret has changed, so this endpoint's secret can't be read. Rotate it.";
 
 /**
- * Gives an endpoint a new secret; the one before signs too for a while, so that a
- * receiver can be changed without missing anything. With an overlap of 0 it ends at
- * once, as for a secret that became known. Null when the app has no such endpoint.
+ * Gives an endpoint a new secret. For `overlapMs` deliveries are signed with the former one
+ * too, so that a receiver verifies them before and after it is changed. 0 ends the former
+ * secret at once, for one that leaked. Null when the app has no such endpoint.
  */
 export async function rotateSecret(
   appId: string,
@@ -183,7 +183,7 @@ export async function rotateSecret(
   const secret = mintSigningSecret();
   const sealed = seal(await serverSecret(), id, secret);
   return transaction(async (tx) => {
-    // The row is locked, so that of two rotations the second keeps the first one's secret.
+    // The lock makes a concurrent rotation wait, so that its former secret is the one made here.
     const rows = await tx.prisma.$queryRaw<unknown[]>`
       SELECT id FROM webhook_endpoint WHERE id = ${id}::uuid AND app_id = ${appId}::uuid FOR UPDATE`;
     if (rows.length === 0) return null;
@@ -202,8 +202,9 @@ export async function rotateSecret(
 }
 
 /**
- * Sends an event with sample data to one endpoint, whatever it subscribed to. It is
- * delivered, signed and retried like any other; `along` writes in the same transaction. Null when the app has no such endpoint.
+ * Sends an event with sample data to one endpoint, also of a type that the endpoint did not subscribe to. It is
+ * delivered, signed and retried like others. `along` writes in the same transaction. Null when the app has no such
+ * endpoint; throws EndpointError when the endpoint is disabled.
  */
 export async function sendTestEvent(
   appId: string,
@@ -218,7 +219,7 @@ export async function sendTestEvent(
     const endpoint = await tx.prisma.webhookEndpoint.findUniqueOrThrow({ where: { id }, select: endpointItem });
     if (endpoint.disabledAt !== null) throw new EndpointError(null, ENDPOINT_DISABLED);
     const sent = type ?? (endpoint.events[0] as EventType);
-    // Its owner wants to see now what the receiver makes of it.
+    // A developer who sends a test waits for its result, so the receiver's pause ends.
     await endQuiet(tx, id);
     const now = new Date();
     const event = await tx.prisma.outboxEvent.create({

@@ -1,10 +1,10 @@
 import { z } from "zod";
 
 /**
- * The news that Quota tells, one row for each type: what it means, the shape of its
- * data and a sample. The API reference, test events and what is sent are made from it.
- * None of them carries a name or an email address: an app knows a person by the id
- * that it gave itself, and asks for more with the scope it has.
+ * The types of events: when each is sent, the shape of its data and a sample. The API
+ * reference, test events and delivered bodies are made from this table. No event carries
+ * a name or an email address: an app knows a user by its own id for them, and reads more
+ * through the API when it has the scope for that.
  */
 const userId = z.string().describe("Quota's id for the person, as in GET /v1/users.");
 const externalUserId = z.string().describe("Your app's id for the linked user.");
@@ -15,7 +15,7 @@ const who = { user_id: userId, external_user_id: externalUserId };
 const sampleUser = { user_id: "0193e4b2-7c1a-7d3e-9f60-2b8c4d5e6f70", external_user_id: "user_123" };
 
 /**
- * Why a connection ended: the app did it, or the person; another wallet took the id's place;
+ * Why a link ended: the app or the user ended it; another wallet was linked with the same external id;
  * its tokens were not used for 30 days; a code or a refresh token was used twice.
  */
 export const disconnectReasons = ["app", "user", "replaced", "expired", "token_reused"] as const;
@@ -78,7 +78,7 @@ export const eventType = z.enum(eventTypes);
 /** An event as `emit` takes it. */
 export type QuotaEvent = { [Type in EventType]: { type: Type; data: z.infer<(typeof eventTable)[Type]["data"]> } }[EventType];
 
-/** What a delivery's body says, for each type. */
+/** The shape of a delivery's body, for each type. */
 export const eventBodies = Object.fromEntries(
   eventTypes.map((type) => [
     type,

@@ -4,11 +4,11 @@ import { makeApp } from "#testing/makers.ts";
 import { newId } from "../platform/ids.ts";
 import { plainArray } from "../platform/sql.ts";
 import { listDeliveries, retryDelivery } from "./deliveries.ts";
-import { type Due, endAllLeases, giveBack, giveUpDisabled, lookAgain, type Taking, takeDue } from "./lease.ts";
+import { type DueDelivery, endAllLeases, giveUpDisabled, releaseLeases, reread, type TakeOptions, takeDue } from "./lease.ts";
 
 onBothDatabases("leases on deliveries", (db) => {
   asTheDatabase(db);
-  // What one test leaves pending would be taken by the next.
+  // takeDue would take what another test left pending.
   beforeEach(async () => void (await db().prisma.webhookDelivery.deleteMany()));
 
   /** An endpoint that is only a row, with deliveries that have been due for so many seconds. */
@@ -31,31 +31,31 @@ onBothDatabases("leases on deliveries", (db) => {
     return { id, appId: app.id, ids };
   }
 
-  const take = (options: Partial<Taking> = {}) =>
+  const take = (options: Partial<TakeOptions> = {}) =>
     takeDue(db().sql, { lease: newId(), leaseMs: 60_000, most: 100, mostOfOne: 32, room: new Map(), ...options });
-  const idsOf = (due: readonly Due[]) => due.map(({ deliveryId }) => deliveryId).sort();
+  const idsOf = (due: readonly DueDelivery[]) => due.map(({ deliveryId }) => deliveryId).sort();
   const rowOf = (id: string | undefined) => db().prisma.webhookDelivery.findUniqueOrThrow({ where: { id: id as string } });
 
-  test("what is due is leased until the lease ends, and what is not due is not", async () => {
+  test("takeDue leases deliveries that are due, and again only after their lease has ended", async () => {
     const { ids } = await endpoint(60, 1, -60);
     const first = await take();
     expect(idsOf(first)).toEqual(ids.slice(0, 2).sort());
     expect(await take()).toEqual([]);
     await db().prisma.webhookDelivery.updateMany({ where: { id: ids[0] as string }, data: { leasedUntil: new Date(Date.now() - 1_000) } });
     expect(idsOf(await take())).toEqual([ids[0]]);
-    // The first courier has lost that one.
-    const looked = await Promise.all(first.map(async (due) => [due.deliveryId, await lookAgain(db().sql, due)] as const));
+    // The first courier has lost its lease on that delivery.
+    const looked = await Promise.all(first.map(async (due) => [due.deliveryId, await reread(db().sql, due)] as const));
     expect(looked.filter(([, due]) => due !== null).map(([id]) => id)).toEqual([ids[1]]);
   });
 
-  test("couriers that take at the same time take each delivery once", async () => {
+  test("concurrent calls of takeDue lease each delivery once", async () => {
     const all = await Promise.all([1, 2, 3].map(() => endpoint(...Array.from({ length: 10 }, () => 1))));
-    const taken: Due[] = [];
+    const taken: DueDelivery[] = [];
     for (let round = 0; round < 6; round++) taken.push(...(await Promise.all(Array.from({ length: 6 }, () => take({ most: 7 })))).flat());
     expect(idsOf(taken)).toEqual(all.flatMap(({ ids }) => ids).sort());
   });
 
-  test("the endpoint that has waited longest comes first, with no more than its share, and none from a full one", async () => {
+  test("the endpoint that has waited longest comes first, with at most its room, and an endpoint without room is left out", async () => {
     const old = await endpoint(300, 300, 300, 300);
     const older = await endpoint(400, 400, 400, 400);
     const full = await endpoint(500, 500);
@@ -67,28 +67,27 @@ onBothDatabases("leases on deliveries", (db) => {
     const taken = await take({ mostOfOne: 3, most: 7, room });
     const count = (id: string) => taken.filter(({ endpointId }) => endpointId === id).length;
     expect([count(full.id), count(older.id), count(old.id), count(oneMore.id)]).toEqual([0, 3, 3, 1]);
-    // With room for one alone.
     expect((await take({ most: 1, room })).map(({ endpointId }) => endpointId)).toEqual([older.id]);
   });
 
-  test("what is given back can be taken at once, unless another courier has it by now", async () => {
+  test("a released delivery can be leased at once, and a release does not end another courier's lease", async () => {
     const { ids } = await endpoint(1, 1);
     const first = await take();
     await db().prisma.webhookDelivery.updateMany({ where: { id: ids[0] as string }, data: { leaseToken: null, leasedUntil: null } });
     const [second] = await take();
-    await giveBack(db().sql, first);
+    await releaseLeases(db().sql, first);
     expect(await rowOf(ids[0])).toMatchObject({ leaseToken: second?.lease });
     expect(idsOf(await take())).toEqual([ids[1]]);
   });
 
-  test("when the database's only process starts, no lease is left", async () => {
+  test("endAllLeases ends leases that have not expired", async () => {
     const { ids } = await endpoint(1, 1);
     await take();
     await endAllLeases(db().sql);
     expect(idsOf(await take())).toEqual([...ids].sort());
   });
 
-  test("only of a disabled endpoint are deliveries given up", async () => {
+  test("giveUpDisabled fails deliveries of disabled endpoints only", async () => {
     const there = await endpoint(1);
     const off = await endpoint(1);
     await db().prisma.webhookEndpoint.update({ where: { id: off.id }, data: { disabledAt: new Date(), disabledReason: "owner" } });
@@ -101,12 +100,12 @@ onBothDatabases("leases on deliveries", (db) => {
     ]);
   });
 
-  test("a receiver that wants to be left alone is left alone until then, but for what is retried by hand", async () => {
+  test("deliveries of a paused endpoint are not leased until the pause ends, except one that is retried by hand", async () => {
     const { id, appId, ids } = await endpoint(1, 1, 1);
     const quietUntil = new Date(Date.now() + 600_000);
     await db().prisma.webhookEndpoint.update({ where: { id }, data: { quietUntil } });
     expect(await take()).toEqual([]);
-    // Whoever reads the log sees when they will be sent.
+    // The log shows the end of the pause as the next attempt.
     const due = async () => (await listDeliveries(appId, id, { take: 9 })).items.map(({ nextAttemptAt }) => nextAttemptAt);
     expect(await due()).toEqual([quietUntil, quietUntil, quietUntil]);
     await retryDelivery(appId, id, ids[1] as string);
@@ -116,7 +115,7 @@ onBothDatabases("leases on deliveries", (db) => {
     expect(idsOf(await take())).toEqual([ids[0], ids[2]].sort());
   });
 
-  // pg-boss kept jobs for deliveries in servers before leases. Such a server runs beside these until it is replaced.
+  // The version before leases used jobs of pg-boss. During an update its servers run beside new ones.
   const assign = `
     UPDATE webhook_delivery d SET job_id = gen_random_uuid() FROM (
       SELECT id FROM webhook_delivery WHERE status = 'pending' AND job_id IS NULL ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED) w
@@ -131,21 +130,21 @@ onBothDatabases("leases on deliveries", (db) => {
       ]),
   };
 
-  test("a server of the version before leaves alone what a courier has leased, and can have what it gave back", async () => {
+  test("a server of the version before takes no delivery that is leased, and takes released ones", async () => {
     const { ids } = await endpoint(1, 1);
     const taken = await take({ most: 1 });
     expect((await before.assign()).map(({ id }) => id)).toEqual(ids.filter((id) => id !== taken[0]?.deliveryId));
-    await giveBack(db().sql, taken);
+    await releaseLeases(db().sql, taken);
     expect((await before.assign()).map(({ id }) => id)).toEqual(idsOf(taken));
   });
 
-  test("what a server of the version before gave to its queue is left to it for five minutes, and then taken from it", async () => {
+  test("a delivery that a server of the version before has taken is leased five minutes after it was due, not before", async () => {
     const { ids } = await endpoint(290, 310);
     const jobs = await before.assign();
     expect(jobs).toHaveLength(2);
     expect(idsOf(await take())).toEqual([ids[1]]);
     expect(await take()).toEqual([]);
-    // It finds nothing to send for the job that was overtaken.
+    // That server's job finds another job_id, and so no delivery to send.
     expect((await before.due(jobs)).map(({ id }) => id)).toEqual([ids[0]]);
   });
 });

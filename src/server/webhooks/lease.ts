@@ -1,23 +1,23 @@
 import { plainArray, type Row, type Sql } from "../platform/sql.ts";
 
 /**
- * Leases on deliveries. A courier takes those that are due: until the lease ends no other courier does. A
- * lease is in the delivery's own row, its token in `job_id` and its end in `leased_until`, by the database's
- * clock. A write with the token of a lease that was lost changes nothing.
+ * Leases on deliveries: until a courier's lease ends, no other courier takes the delivery. A lease is in the
+ * delivery's own row, its token in `job_id` and its end in `leased_until`, by the database's clock. A write
+ * with the token of a lease that was lost changes nothing.
  */
 
-/** What is to be sent, and to whom: a delivery with its endpoint and its event. */
-export type Due = {
+/** A leased delivery with its endpoint and its event, as an attempt needs it. */
+export type DueDelivery = {
   deliveryId: string;
-  /** The token of the lease that the courier has on it. */
+  /** The token of the courier's lease. */
   lease: string;
   attempts: number;
   endpointId: string;
   url: string;
   wasFailing: boolean;
-  /** The endpoint was disabled when this delivery was made or taken. */
+  /** The endpoint is disabled: it was when the delivery was read. */
   disabled: boolean;
-  /** Its receiver asked to be left alone. */
+  /** Its receiver asked for a pause (Retry-After) that has not ended. */
   quiet: boolean;
   secret: Uint8Array;
   formerSecret: Uint8Array | null;
@@ -25,23 +25,23 @@ export type Due = {
   event: { id: string; type: string; createdAt: Date; data: unknown };
 };
 
-export type Taking = {
+export type TakeOptions = {
   /** The token of the leases: new for each call. */
   lease: string;
   leaseMs: number;
-  /** In all. */
+  /** Deliveries in all. */
   most: number;
-  /** Of one endpoint, where `room` says nothing else. */
+  /** Deliveries of an endpoint that is not in `room`. */
   mostOfOne: number;
-  /** How many more of an endpoint may be taken. */
+  /** How many more deliveries of an endpoint may be leased, by its id. */
   room: ReadonlyMap<string, number>;
 };
 
 /**
- * Leases deliveries that are due, those of the endpoint that has waited longest first. Deliveries to a
- * receiver that asked to be left alone stay where they are.
+ * Leases deliveries that are due, those of the endpoint that has waited longest first. Deliveries to an
+ * endpoint that is paused (Retry-After) are not leased.
  */
-export async function takeDue(sql: Sql, { lease, leaseMs, most, mostOfOne, room }: Taking): Promise<Due[]> {
+export async function takeDue(sql: Sql, { lease, leaseMs, most, mostOfOne, room }: TakeOptions): Promise<DueDelivery[]> {
   const rows = await sql.query(takeStatement, [
     lease,
     leaseMs,
@@ -54,32 +54,32 @@ export async function takeDue(sql: Sql, { lease, leaseMs, most, mostOfOne, room 
   return rows.map(dueOf);
 }
 
-/** The delivery as it is now; null when the lease was lost, or it was given up or retried by hand. */
-export async function lookAgain(sql: Sql, { deliveryId, lease }: Due): Promise<Due | null> {
-  const [row] = await sql.query(lookStatement, [deliveryId, lease]);
+/** The delivery as it is now; null when another courier has leased it, or it was failed or retried by hand. */
+export async function reread(sql: Sql, { deliveryId, lease }: DueDelivery): Promise<DueDelivery | null> {
+  const [row] = await sql.query(rereadStatement, [deliveryId, lease]);
   return row === undefined ? null : dueOf(row);
 }
 
 /** Ends leases, so that any courier can take these deliveries at once. */
-export async function giveBack(sql: Sql, due: readonly Due[]): Promise<void> {
-  if (due.length > 0) await sql.query(giveBackStatement, idsAndLeases(due));
+export async function releaseLeases(sql: Sql, due: readonly DueDelivery[]): Promise<void> {
+  if (due.length > 0) await sql.query(releaseStatement, idsAndLeases(due));
 }
 
-/** Gives up deliveries whose endpoint was disabled at the moment they were made. */
-export async function giveUpDisabled(sql: Sql, due: readonly Due[]): Promise<void> {
+/** Fails those whose endpoint is disabled: deliveries that were made at the same time, which `giveUpPending` did not see. */
+export async function giveUpDisabled(sql: Sql, due: readonly DueDelivery[]): Promise<void> {
   if (due.length > 0) await sql.query(giveUpStatement, idsAndLeases(due));
 }
 
-/** Ends every lease there is: for a process that is the database's only user, when it starts. */
+/** Ends every lease: for the start of a process that alone uses its database. */
 export async function endAllLeases(sql: Sql): Promise<void> {
   await sql.query(endAllStatement, []);
 }
 
-function idsAndLeases(due: readonly Due[]): string[] {
+function idsAndLeases(due: readonly DueDelivery[]): string[] {
   return [plainArray(due.map(({ deliveryId }) => deliveryId)), plainArray(due.map(({ lease }) => lease))];
 }
 
-function dueOf(row: Row): Due {
+function dueOf(row: Row): DueDelivery {
   return {
     deliveryId: String(row.id),
     lease: String(row.job_id),
@@ -101,10 +101,10 @@ function dueOf(row: Row): Due {
   };
 }
 
-// Servers of the version before give deliveries to a queue of their own: they set job_id and not
-// leased_until. What they have not sent five minutes after it was due is taken from them, which is longer
-// than their lease with the usual time limit. Their queue finds another job_id and drops its job.
-const free = "(d.job_id IS NULL OR coalesce(d.leased_until, d.next_attempt_at + interval '5 minutes') <= now())";
+// Servers of the version before make a pg-boss job for each delivery: they set job_id and not leased_until.
+// Such a delivery can be leased five minutes after it was due, which is longer than a job may run with the
+// usual time limit. The job then finds another job_id and sends nothing.
+const unleased = "(d.job_id IS NULL OR coalesce(d.leased_until, d.next_attempt_at + interval '5 minutes') <= now())";
 
 const columns = `
   d.id, d.job_id, d.attempts, d.endpoint_id, e.url, e.failing_since, e.disabled_at IS NOT NULL AS disabled,
@@ -115,8 +115,8 @@ const joined = `
   JOIN LATERAL (SELECT * FROM outbox_event o WHERE o.id = d.event_id OFFSET 0) o ON true`;
 
 // `waiting` goes from endpoint to endpoint along webhook_delivery_due_idx, one step for each that has
-// anything pending, so a backlog of one endpoint costs the others nothing. Times of retries are written by
-// the clocks of server processes and others by the database's, so a delivery is due when either says so.
+// a pending delivery, so a backlog of one endpoint does not slow the others down. next_attempt_at is written by
+// the clock of a server process after a failure, and else by the database's, so a delivery is due by either.
 const takeStatement = {
   name: "webhooks_take",
   text: `
@@ -137,7 +137,7 @@ const takeStatement = {
     chosen AS MATERIALIZED (
       SELECT c.id FROM open CROSS JOIN LATERAL (
         SELECT d.id FROM webhook_delivery d
-        WHERE d.endpoint_id = open.endpoint_id AND d.status = 'pending' AND d.next_attempt_at <= greatest(now(), $7::timestamptz) AND ${free}
+        WHERE d.endpoint_id = open.endpoint_id AND d.status = 'pending' AND d.next_attempt_at <= greatest(now(), $7::timestamptz) AND ${unleased}
         ORDER BY d.next_attempt_at LIMIT open.room FOR NO KEY UPDATE SKIP LOCKED) c
       LIMIT $3::int),
     d AS (
@@ -146,21 +146,21 @@ const takeStatement = {
     SELECT ${columns} FROM d ${joined}`,
 };
 
-const lookStatement = {
-  name: "webhooks_look_again",
+const rereadStatement = {
+  name: "webhooks_reread",
   text: `
     SELECT ${columns} FROM webhook_delivery d ${joined}
     WHERE d.id = $1::uuid AND d.job_id = $2::uuid AND d.status = 'pending'`,
 };
 
-// A row that somebody else has locked at this moment is being changed by them; its lease ends by itself.
-const held = `
+// Rows that another transaction has locked are skipped: it changes them, or their lease expires.
+const leasedRows = `
   SELECT d.id FROM webhook_delivery d JOIN unnest($1::uuid[], $2::uuid[]) l(id, lease) ON l.id = d.id AND l.lease = d.job_id
   WHERE d.status = 'pending' FOR NO KEY UPDATE OF d SKIP LOCKED`;
 
-const giveBackStatement = {
-  name: "webhooks_give_back",
-  text: `UPDATE webhook_delivery SET job_id = NULL, leased_until = NULL WHERE id IN (${held})`,
+const releaseStatement = {
+  name: "webhooks_release",
+  text: `UPDATE webhook_delivery SET job_id = NULL, leased_until = NULL WHERE id IN (${leasedRows})`,
 };
 
 const giveUpStatement = {
@@ -168,7 +168,7 @@ const giveUpStatement = {
   text: `
     UPDATE webhook_delivery d SET status = 'failed', next_attempt_at = NULL, job_id = NULL, leased_until = NULL,
       last_error = 'the endpoint was disabled', updated_at = now()
-    FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NOT NULL AND d.id IN (${held})`,
+    FROM webhook_endpoint e WHERE e.id = d.endpoint_id AND e.disabled_at IS NOT NULL AND d.id IN (${leasedRows})`,
 };
 
 const endAllStatement = {

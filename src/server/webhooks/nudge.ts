@@ -3,15 +3,15 @@ import { processWide } from "../platform/process-wide.ts";
 const nudged = processWide("webhook nudge", (): { listener?: (() => void) | undefined } => ({}));
 
 /**
- * Says that there may be something to deliver, so that it goes out at once and not
- * at the next poll. Nothing depends on it: it may come before the commit, or reach a
- * process that delivers nothing.
+ * Wakes the process's courier, so that a delivery is sent before the next poll. This only
+ * saves time: when the nudge comes before the commit, or the process has no courier, a
+ * poll finds the delivery.
  */
 export function nudge(): void {
   nudged.listener?.();
 }
 
-/** Who is to be nudged from now on; undefined for nobody. */
+/** Replaces the listener of this process; undefined removes it. */
 export function onNudge(listener: (() => void) | undefined): void {
   nudged.listener = listener;
 }

@@ -6,8 +6,8 @@ import { nudge } from "./nudge.ts";
 export type { QuotaEvent } from "./events.ts";
 
 /**
- * Writes an event down in the transaction of what it reports: both happen, or neither.
- * What a settlement reports, the ledger's statement writes down itself.
+ * Inserts an event in the transaction of what it reports, so that both are committed or neither.
+ * Events of settlements are inserted by `write_settlement_events`, which the ledger's functions call.
  */
 export async function emit(tx: Tx, appId: string, event: QuotaEvent): Promise<void> {
   await tx.prisma.outboxEvent.create({ data: { id: newId(), appId, type: event.type, data: event.data } });

@@ -1,15 +1,15 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 
 /**
- * An endpoint's secret signs, so it has to be known and not only recognised. It is
- * kept encrypted (AES-256-GCM) with a key made from the server's secret, bound to its
- * place: a copy of the table alone signs nothing, and moved elsewhere it can't be read.
+ * HMAC needs the secret itself, so a hash of it can't be stored. It is stored encrypted (AES-256-GCM) with a
+ * key derived from the server's secret. A copy of the table alone is not enough to sign, and a ciphertext that
+ * is copied into another row can't be decrypted, because the row's id is authenticated with it.
  */
 export function mintSigningSecret(): string {
   return `whsec_${randomBytes(32).toString("base64")}`;
 }
 
-/** Encrypts a text for one place: for a secret, the id of its endpoint. */
+/** Encrypts a text for one place, which is authenticated with it: for a signing secret, the id of its endpoint. */
 export function seal(serverSecret: string, place: string, secret: string): Buffer<ArrayBuffer> {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv("aes-256-gcm", keyOf(serverSecret), nonce).setAAD(Buffer.from(place));
@@ -17,7 +17,7 @@ export function seal(serverSecret: string, place: string, secret: string): Buffe
   return Buffer.concat([nonce, cipher.getAuthTag(), text]) as Buffer<ArrayBuffer>;
 }
 
-/** The text again; null when it was sealed with another server's secret, or for another place. */
+/** Decrypts; null when the text was encrypted with another server's secret, or for another place. */
 export function unseal(serverSecret: string, place: string, sealed: Uint8Array): string | null {
   try {
     const decipher = createDecipheriv("aes-256-gcm", keyOf(serverSecret), sealed.subarray(0, NONCE_BYTES))

@@ -1,15 +1,15 @@
 import { type Dispatcher, request } from "undici";
 
-/** One request to a receiver, and what became of it. */
+/** One request to a receiver, and its answer. */
 export type Attempt = {
   delivered: boolean;
   requestHeaders: Record<string, string>;
   responseStatus: number | null;
-  /** The first 2 kB of the answer, as text that a database can hold. */
+  /** The first 2 kB of the answer, as UTF-8 without NUL. */
   responseBody: string | null;
   /** Why it counts as failed, for the developer; null when it was delivered. */
   error: string | null;
-  /** How long the receiver asked to be left alone, in milliseconds; null when it did not ask. */
+  /** The wait that the receiver asked for (Retry-After), in milliseconds; null when it did not ask. */
   retryAfterMs: number | null;
   durationMs: number;
 };
@@ -17,9 +17,9 @@ export type Attempt = {
 const KEPT_BYTES = 2_048;
 
 /**
- * Posts a body and says how that went; never throws. Delivered means: status 2xx, and
- * an answer that came to its end, or to its first 2 kB, within the time given for all
- * of it. Redirects are not followed.
+ * Posts a body; never throws. `delivered` means: status 2xx, and the whole answer or its
+ * first 2 kB within `timeoutMs`, which includes name look-up and connecting. Redirects are
+ * not followed.
  */
 export async function post(
   agent: Dispatcher,
@@ -35,7 +35,7 @@ export async function post(
     durationMs: Math.round(performance.now() - startedAt),
     ...how,
   });
-  // One clock for name look-up, connecting, headers and body.
+  // One time limit for name look-up, connecting, headers and body.
   const signal = AbortSignal.timeout(message.timeoutMs);
   let status: number | null = null;
   let retryAfterMs: number | null = null;
@@ -57,7 +57,7 @@ export async function post(
     if (status === 429 || status === 503) retryAfterMs = retryAfter(response.headers);
     for await (const part of response.body) {
       kept = Buffer.concat([kept, (part as Buffer).subarray(0, KEPT_BYTES - kept.length)]);
-      // Leaving the loop ends the connection: nobody makes us read without end.
+      // Leaving the loop closes the connection, so an endless answer is not read.
       if (kept.length >= KEPT_BYTES) break;
     }
     const error =
@@ -74,9 +74,9 @@ export async function post(
 }
 
 /**
- * RFC 9110 §10.2.3: a number of seconds, or a date. A date is compared with the one that
- * the answer itself bears, so that a receiver whose clock is wrong is understood all the same.
- * Null for what is neither, and for what is over.
+ * The wait of a Retry-After header in milliseconds. RFC 9110 §10.2.3: a number of seconds, or a
+ * date. A date is compared with the answer's own `Date`, because the receiver's clock may be wrong.
+ * Null for other texts, for 0 and for a date that has passed.
  */
 export function retryAfter(headers: Record<string, string | string[] | undefined>, now: number = Date.now()): number | null {
   const said = headers["retry-after"];
@@ -87,7 +87,7 @@ export function retryAfter(headers: Record<string, string | string[] | undefined
   return ms > 0 ? ms : null;
 }
 
-/** RFC 9110 §5.6.7. Other texts that JavaScript takes for a date, such as "2", are none. */
+/** RFC 9110 §5.6.7, in milliseconds since 1970. Null for other texts, also when Date.parse takes them, such as "2". */
 function httpDate(text: string | string[] | undefined): number | null {
   if (typeof text !== "string" || !/^(Mon|Tues?|Wed(nes)?|Thu(rs)?|Fri|Sat(ur)?|Sun)(day)?[, ].*\d\d:\d\d:\d\d/.test(text)) return null;
   // The form of C's asctime names no zone, and means UTC.
@@ -95,7 +95,7 @@ function httpDate(text: string | string[] | undefined): number | null {
   return Number.isNaN(time) ? null : time;
 }
 
-/** Resolving a name can't be aborted; waiting for it can. */
+/** Rejects when the signal aborts, also while a name is resolved, which can't be aborted. */
 async function within<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   let stop = () => {};
   const late = new Promise<never>((_resolve, reject) => {
@@ -106,12 +106,12 @@ async function within<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
     return await Promise.race([work, late]);
   } finally {
     signal.removeEventListener("abort", stop);
-    // If it does come to something later, nobody reads it.
+    // A rejection after the time limit would be unhandled.
     work.catch(() => {});
   }
 }
 
-/** What a person can make something of. Addresses inside of errors are those of the receiver. */
+/** A sentence for the developer. Addresses in error messages are the receiver's, so they may be shown. */
 function reasonOf(error: unknown): string {
   const { message, code } = error as { message?: unknown; code?: unknown };
   const known: Record<string, string> = {
@@ -128,7 +128,7 @@ function reasonOf(error: unknown): string {
   return (typeof code === "string" && known[code]) || String(message ?? error).slice(0, 300);
 }
 
-/** Text that Postgres can hold: UTF-8 without NUL. */
+/** PostgreSQL's text can't hold NUL. */
 function storable(bytes: Buffer): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: NUL is what is looked for.
   return bytes.toString("utf8").replace(/\u0000/g, "\uFFFD");

@@ -1,10 +1,10 @@
 import { createHmac } from "node:crypto";
 
 /**
- * The headers that prove a delivery is ours. `webhook-*` are those of Standard
- * Webhooks: one signature for each secret, with the bytes that the secret's base64
- * stands for as key. `X-Quota-Signature` is the hex HMAC-SHA256 of the body, with the
- * newest secret's text, as it is shown, as key.
+ * The headers by which a receiver verifies that Quota sent a delivery. `webhook-*` are
+ * those of Standard Webhooks: one signature for each secret, whose key is the secret
+ * decoded from base64. `X-Quota-Signature` is the hex HMAC-SHA256 of the body; its key
+ * is the whole text of the newest secret, `whsec_` included.
  */
 export function signatureHeaders(
   secrets: readonly [newest: string, ...former: string[]],

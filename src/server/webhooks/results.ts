@@ -4,32 +4,32 @@ import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { plainArray, textArray } from "../platform/sql.ts";
 import { giveUpPending } from "./endpoints.ts";
-import type { Due } from "./lease.ts";
+import type { DueDelivery } from "./lease.ts";
 import type { Attempt } from "./send.ts";
 
-/** Writing down how attempts went: when the next one is due, and which endpoints are given up. */
+/** Records the results of attempts: when the next attempt is due, and which endpoints are disabled or paused. */
 
-/** `failing`: nothing but failures for five days. `gone`: the receiver answered 410. */
+/** `failing`: five days without a success. `gone`: the receiver answered 410. */
 export type DisabledEndpoint = { id: string; appId: string; url: string; reason: "failing" | "gone" };
-/** Attempts in all: with waits of 10 s, 30 s, 90 s … and at most 12 h, the last one is about 3 days after the first. */
+/** With waits of 10 s, 30 s, 90 s … and at most 12 h, the last attempt is about 3 days after the first. */
 export const MOST_ATTEMPTS = 14;
+/** In first waits: with the usual 10 s, 12 hours. */
 const LONGEST_WAIT = 4_320;
-/** An endpoint that only failed for this long is disabled. */
-export const GIVES_UP_AFTER_MS = 5 * 24 * 60 * 60 * 1000;
+/** An endpoint without a success for this long after a failure is disabled. */
+export const DISABLE_AFTER_MS = 5 * 24 * 60 * 60 * 1000;
 
-/** How long to wait after so many failed attempts; null when that was the last one. A fifth up or down, so that retries spread out. */
+/** The wait in milliseconds after so many failed attempts; null after the last one. A random fifth more or less, so that retries spread out. */
 export function waitAfter(attempts: number, firstRetryMs: number, random: () => number = Math.random): number | null {
   if (attempts >= MOST_ATTEMPTS) return null;
   return Math.round(firstRetryMs * Math.min(3 ** (attempts - 1), LONGEST_WAIT) * (0.8 + 0.4 * random()));
 }
 
-/** What a receiver asks for with Retry-After is obeyed up to this: the longest wait between attempts there is. */
+/** Longer waits that a receiver asks for with Retry-After are shortened to this, the longest wait between attempts. */
 export const LONGEST_RETRY_AFTER_MS = 12 * 60 * 60 * 1000;
 
-/** How one attempt went. */
-export type Ending = { due: Due; attempt: Attempt; startedAt: Date };
+export type AttemptResult = { due: DueDelivery; attempt: Attempt; startedAt: Date };
 
-export type EndingsOptions = {
+export type ResultWriterOptions = {
   db: Database;
   firstRetryMs: number;
   now(): number;
@@ -37,37 +37,37 @@ export type EndingsOptions = {
   onDisabled(endpoint: DisabledEndpoint): void;
 };
 
-export class Endings {
-  readonly #options: EndingsOptions;
-  #pending: Ending[] = [];
+export class ResultWriter {
+  readonly #options: ResultWriterOptions;
+  #pending: AttemptResult[] = [];
   #writing: Promise<void> | undefined;
 
-  constructor(options: EndingsOptions) {
+  constructor(options: ResultWriterOptions) {
     this.#options = options;
   }
 
-  /** Resolves when it is written down, or could not be. */
-  add(ending: Ending): Promise<void> {
-    this.#pending.push(ending);
+  /** Resolves when the result is committed, and also after five failed transactions. */
+  add(result: AttemptResult): Promise<void> {
+    this.#pending.push(result);
     this.#writing ??= this.#writeAll();
     return this.#writing;
   }
 
-  /** What ends while one transaction is under way goes together into the next one. */
+  /** Results that arrive during a transaction are written together in the next one. */
   async #writeAll(): Promise<void> {
-    // What this turn of the event loop brings comes along.
+    // Waits for the results that arrive in the same turn of the event loop.
     await new Promise((resolve) => setImmediate(resolve));
     while (this.#pending.length > 0) {
-      const endings = this.#pending.splice(0, 128);
+      const results = this.#pending.splice(0, 128);
       let disabled: DisabledEndpoint[] = [];
-      // If nothing helps, the deliveries are taken again when their lease is over, and sent once more.
+      // After five failures the deliveries are leased again when their leases have expired, and sent once more.
       for (let tries = 1; ; tries++) {
         try {
-          disabled = await transaction((tx) => this.#write(tx, endings), this.#options.db);
+          disabled = await transaction((tx) => this.#write(tx, results), this.#options.db);
           break;
         } catch (error) {
           if (tries === 5) {
-            log.warn("deliveries could not be written down; they will be repeated", { deliveries: endings.length, error });
+            log.warn("deliveries could not be written down; they will be repeated", { deliveries: results.length, error });
             break;
           }
           await new Promise((resolve) => setTimeout(resolve, 100 * 2 ** tries));
@@ -75,48 +75,53 @@ export class Endings {
       }
       for (const endpoint of disabled) this.#options.onDisabled(endpoint);
     }
-    // In the same turn as the look for more, so that nothing comes in between.
+    // No await between the loop's condition and this, so no result can be added in between and left unwritten.
     this.#writing = undefined;
   }
 
-  async #write(tx: Tx, endings: readonly Ending[]): Promise<DisabledEndpoint[]> {
-    await lockEndpoints(tx, endings);
+  async #write(tx: Tx, results: readonly AttemptResult[]): Promise<DisabledEndpoint[]> {
+    await lockEndpoints(tx, results);
     const now = this.#options.now();
-    const next = endings.map(({ due, attempt }) => {
+    const next = results.map(({ due, attempt }) => {
       if (attempt.delivered || attempt.responseStatus === GONE) return null;
       const wait = waitAfter(due.attempts + 1, this.#options.firstRetryMs, this.#options.random);
-      return wait === null ? null : new Date(now + Math.max(wait, askedWait(attempt))).toISOString();
+      return wait === null ? null : new Date(now + Math.max(wait, retryAfterOf(attempt))).toISOString();
     });
-    const counted = await tx.query(endedStatement, [
-      plainArray(endings.map(() => newId())),
-      plainArray(endings.map(({ due }) => due.deliveryId)),
-      plainArray(endings.map(({ due }) => due.lease)),
-      plainArray(endings.map(({ attempt }) => (attempt.delivered ? "t" : "f"))),
+    const counted = await tx.query(recordStatement, [
+      plainArray(results.map(() => newId())),
+      plainArray(results.map(({ due }) => due.deliveryId)),
+      plainArray(results.map(({ due }) => due.lease)),
+      plainArray(results.map(({ attempt }) => (attempt.delivered ? "t" : "f"))),
       textArray(next),
-      textArray(endings.map(({ due }) => due.url)),
-      textArray(endings.map(({ attempt }) => JSON.stringify(attempt.requestHeaders))),
-      plainArray(endings.map(({ attempt }) => attempt.responseStatus)),
-      textArray(endings.map(({ attempt }) => attempt.responseBody)),
-      textArray(endings.map(({ attempt }) => attempt.error)),
-      textArray(endings.map(({ startedAt }) => startedAt.toISOString())),
-      plainArray(endings.map(({ attempt }) => attempt.durationMs)),
+      textArray(results.map(({ due }) => due.url)),
+      textArray(results.map(({ attempt }) => JSON.stringify(attempt.requestHeaders))),
+      plainArray(results.map(({ attempt }) => attempt.responseStatus)),
+      textArray(results.map(({ attempt }) => attempt.responseBody)),
+      textArray(results.map(({ attempt }) => attempt.error)),
+      textArray(results.map(({ startedAt }) => startedAt.toISOString())),
+      plainArray(results.map(({ attempt }) => attempt.durationMs)),
     ]);
     const valid = new Set(counted.filter((row) => row.valid === true).map((row) => String(row.delivery_id)));
-    return noteFailing(tx, endings, valid, new Date(now));
+    return updateEndpoints(tx, results, valid, new Date(now));
   }
 }
 
-/** Notes which endpoints fail, and gives up those that have done nothing else for too long. */
-async function noteFailing(tx: Tx, endings: readonly Ending[], valid: ReadonlySet<string>, now: Date): Promise<DisabledEndpoint[]> {
-  const news = endings.filter(saysMore);
+/** Updates the endpoints of the results: failing since when, paused until when, disabled. Returns those that were disabled. */
+async function updateEndpoints(
+  tx: Tx,
+  results: readonly AttemptResult[],
+  valid: ReadonlySet<string>,
+  now: Date,
+): Promise<DisabledEndpoint[]> {
+  const news = results.filter(mayChangeEndpoint);
   const ids = [...new Set(news.map(({ due }) => due.endpointId))].sort();
   const givenUp: DisabledEndpoint[] = [];
   for (const id of ids) {
-    // Neither an attempt that was given up or retried while it was under way, such as one from before
-    // the endpoint was enabled again, nor one to another address than it has now says that it is gone.
+    // A 410 counts only when the delivery's lease was still valid, so not from before the endpoint was enabled
+    // again, and only when it came from the address that the endpoint has now.
     const gone = news.find(({ due, attempt }) => due.endpointId === id && attempt.responseStatus === GONE && valid.has(due.deliveryId));
     if (gone !== undefined) givenUp.push(...(await disable(tx, { id, url: gone.due.url }, now, "gone")));
-    const quietMs = Math.max(...news.map(({ due, attempt }) => (due.endpointId === id ? askedWait(attempt) : 0)));
+    const quietMs = Math.max(...news.map(({ due, attempt }) => (due.endpointId === id ? retryAfterOf(attempt) : 0)));
     if (quietMs > 0) await tx.query(quietStatement, [id, new Date(now.getTime() + quietMs).toISOString()]);
     if (news.some(({ due, attempt }) => due.endpointId === id && attempt.delivered)) {
       await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: { not: null } }, data: { failingSince: null } });
@@ -124,7 +129,7 @@ async function noteFailing(tx: Tx, endings: readonly Ending[], valid: ReadonlySe
     }
     const { count } = await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: null }, data: { failingSince: now } });
     if (count > 0) continue;
-    const since = new Date(now.getTime() - GIVES_UP_AFTER_MS);
+    const since = new Date(now.getTime() - DISABLE_AFTER_MS);
     givenUp.push(...(await disable(tx, { id, failingSince: { lt: since } }, now, "failing")));
   }
   for (const [reason, words] of Object.entries(DISABLED_BECAUSE)) {
@@ -134,7 +139,7 @@ async function noteFailing(tx: Tx, endings: readonly Ending[], valid: ReadonlySe
   return givenUp;
 }
 
-/** RFC 9110 §15.5.11: what was there is gone, likely for good. */
+/** RFC 9110 §15.5.11: the resource is gone, likely for good. */
 const GONE = 410;
 
 const DISABLED_BECAUSE: Readonly<Record<DisabledEndpoint["reason"], string>> = {
@@ -142,7 +147,7 @@ const DISABLED_BECAUSE: Readonly<Record<DisabledEndpoint["reason"], string>> = {
   gone: "the endpoint was disabled because its receiver answered 410 Gone",
 };
 
-/** Disables an endpoint if it is enabled and like `where`; the endpoint, or nothing. */
+/** Disables the endpoints that match `where` and are enabled, and returns them. */
 async function disable(
   tx: Tx,
   where: Prisma.WebhookEndpointWhereInput,
@@ -157,34 +162,34 @@ async function disable(
   return disabled.map((endpoint) => ({ ...endpoint, reason }));
 }
 
-/** How long a receiver asked to be left alone, as far as that is obeyed. */
-function askedWait(attempt: Attempt): number {
+/** The wait in milliseconds that a receiver asked for, at most `LONGEST_RETRY_AFTER_MS`; 0 when it asked for none. */
+function retryAfterOf(attempt: Attempt): number {
   return Math.min(attempt.retryAfterMs ?? 0, LONGEST_RETRY_AFTER_MS);
 }
 
-/** Whether nothing more is to be sent to the receiver for now: it is gone, or asked to be left alone. */
-export function sendsAway({ attempt }: Ending): boolean {
-  return attempt.responseStatus === GONE || askedWait(attempt) > 0;
+/** Whether the result disables or pauses its endpoint: the receiver answered 410, or asked for a wait. */
+export function stopsSending({ attempt }: AttemptResult): boolean {
+  return attempt.responseStatus === GONE || retryAfterOf(attempt) > 0;
 }
 
-/** Whether an ending may change what is known of its endpoint. */
-function saysMore({ attempt, due }: Ending): boolean {
+/** Whether a result may change its endpoint's row. */
+function mayChangeEndpoint({ attempt, due }: AttemptResult): boolean {
   return !attempt.delivered || due.wasFailing;
 }
 
 /**
- * Locks the endpoints of endings before their deliveries are touched. Who disables or
- * removes an endpoint locks in this order too, so that nobody waits in a circle. Where
- * nothing of the endpoint will change, any number of processes may hold the lock.
+ * Locks the endpoints of results before their deliveries are updated. Transactions that disable
+ * or remove an endpoint lock in this order too, so there is no deadlock. Endpoints whose rows do
+ * not change are locked FOR KEY SHARE, which any number of processes may hold.
  */
-async function lockEndpoints(tx: Tx, endings: readonly Ending[]): Promise<void> {
-  const changing = new Set(endings.filter(saysMore).map(({ due }) => due.endpointId));
-  const others = new Set(endings.map(({ due }) => due.endpointId).filter((id) => !changing.has(id)));
+async function lockEndpoints(tx: Tx, results: readonly AttemptResult[]): Promise<void> {
+  const changing = new Set(results.filter(mayChangeEndpoint).map(({ due }) => due.endpointId));
+  const others = new Set(results.map(({ due }) => due.endpointId).filter((id) => !changing.has(id)));
   if (changing.size > 0) await tx.query(lockToChangeStatement, [plainArray([...changing])]);
   if (others.size > 0) await tx.query(lockToKeepStatement, [plainArray([...others])]);
 }
 
-// In order of their ids, so that two processes never wait for each other.
+// In order of their ids, so that two processes never deadlock.
 const lockToChangeStatement = {
   name: "webhooks_lock_to_change",
   text: `SELECT id FROM webhook_endpoint WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE`,
@@ -199,9 +204,9 @@ const quietStatement = {
   text: `UPDATE webhook_endpoint SET quiet_until = greatest(quiet_until, $2::timestamptz) WHERE id = $1::uuid`,
 };
 
-// A delivery that was retried by hand in the meantime, or disabled with its endpoint,
-// has another lease or none: this attempt is noted and changes nothing.
-const endedStatement = {
+// A delivery that was retried by hand during the attempt, or failed because its endpoint was disabled,
+// has another lease or none: the attempt is inserted, and the delivery does not change.
+const recordStatement = {
   name: "webhooks_ended",
   text: `
     WITH ended AS MATERIALIZED (

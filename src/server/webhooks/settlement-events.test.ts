@@ -8,7 +8,7 @@ import { transfer } from "../ledger/transfer.ts";
 import { newId, requestIdOf } from "../platform/ids.ts";
 import { type EventType, eventTable } from "./events.ts";
 
-onBothDatabases("news of settlements", (db) => {
+onBothDatabases("events of settlements", (db) => {
   /** An app with a linked user, and an endpoint that is only a row. */
   async function arrange(options: {
     events: EventType[];
@@ -61,12 +61,12 @@ onBothDatabases("news of settlements", (db) => {
   }
 
   beforeAll(async () => {
-    // Somebody else asks for everything: what they are told is not told to others.
+    // Another app subscribes to every type: its events must not appear in the tests' apps.
     const stranger = await makeApp(db());
     await subscribe(stranger.id, { events: ["usage.completed", "balance.updated", "balance.low"], threshold: 1_000_000n });
   });
 
-  test("a request of a linked user is told to who asked, with what was billed", async () => {
+  test("a linked user's request writes one event of each type that an endpoint subscribed to, with what was billed", async () => {
     const { user, link, spend, news } = await arrange({ events: ["usage.completed", "balance.updated"] });
     const [held] = await spend(30n);
     const who = { user_id: user.id, external_user_id: link.externalUserId };
@@ -89,7 +89,7 @@ onBothDatabases("news of settlements", (db) => {
     expect([usage?.sandbox, usage?.endpointId, usage?.relayedAt]).toEqual([false, null, null]);
   });
 
-  test("nobody who did not ask hears anything, and a disabled endpoint does not ask", async () => {
+  test("an endpoint without the type and a disabled endpoint cause no event", async () => {
     const quiet = await arrange({ events: ["user.connected"] });
     await quiet.spend(30n);
     const off = await arrange({ events: ["usage.completed"] });
@@ -98,7 +98,7 @@ onBothDatabases("news of settlements", (db) => {
     expect([await quiet.news(), await off.news()]).toEqual([[], []]);
   });
 
-  test("what nobody was billed for is no news: failed requests, and those that the developer pays for", async () => {
+  test("failed requests, and requests that the developer pays for, write no event", async () => {
     const { key, link, news } = await arrange({ events: ["usage.completed", "balance.updated", "balance.low"], threshold: 1_000n });
     const failed = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId, amount: 10n }));
     await settle(db().sql, [settlement(failed.id, 0n, 0n, { outcome: "failed" })]);
@@ -107,7 +107,7 @@ onBothDatabases("news of settlements", (db) => {
     expect(await news()).toEqual([]);
   });
 
-  test("a settlement that comes twice is told once, and each request of a batch has its own balance", async () => {
+  test("a repeated settlement writes no second event, and each request of a batch has its own balance", async () => {
     const { key, link, news } = await arrange({ events: ["usage.completed", "balance.updated"] });
     const held = await holdAll(
       db().sql,
@@ -121,7 +121,7 @@ onBothDatabases("news of settlements", (db) => {
     expect((await news("balance.updated")).map(({ data }) => data.new_balance).sort()).toEqual([940, 970, 990]);
   });
 
-  test("a low balance is told once for each crossing, and again after a top-up", async () => {
+  test("balance.low is written once for each crossing of the threshold, and again after a top-up", async () => {
     const { user, link, endpoint, spend, news } = await arrange({ events: ["balance.low"], threshold: 500n });
     const low = async () => (await news("balance.low")).map(({ data }) => data.current_balance);
     await spend(400n);
@@ -147,7 +147,7 @@ onBothDatabases("news of settlements", (db) => {
     });
   });
 
-  test("settlements at the same time cross a threshold once", async () => {
+  test("concurrent settlements write balance.low once", async () => {
     const { key, link, news } = await arrange({ events: ["balance.low"], threshold: 500n });
     const held = await holdAll(
       db().sql,
@@ -157,7 +157,7 @@ onBothDatabases("news of settlements", (db) => {
     expect((await news("balance.low")).map(({ data }) => data.current_balance)).toEqual([480]);
   });
 
-  test("each endpoint has its own threshold, and one settlement may cross several", async () => {
+  test("each endpoint has its own threshold, and one settlement may cross several of them", async () => {
     const { app, endpoint, spend, news } = await arrange({ events: ["balance.low"], threshold: 900n });
     const lower = await subscribe(app.id, { events: ["balance.low"], threshold: 300n });
     await spend(200n);
@@ -173,7 +173,7 @@ onBothDatabases("news of settlements", (db) => {
     expect((await both.news()).map(({ data }) => data.threshold).sort()).toEqual([300, 900]);
   });
 
-  test("every app that the wallet is linked to and that may see its balance hears that it is low, under its own id", async () => {
+  test("every app that the wallet is linked to and that may read its balance gets balance.low, with its own external id", async () => {
     const { user, spend, news } = await arrange({ events: ["usage.completed", "balance.updated"] });
     const other = await makeApp(db());
     const link = await makeLink(db(), other.id, user, { externalUserId: "known elsewhere" });
@@ -189,21 +189,21 @@ onBothDatabases("news of settlements", (db) => {
     expect([(await news()).length, await newsOf(blind.id)]).toEqual([2, []]);
   });
 
-  test("an app that may not see the balance hears of its requests and of no balance", async () => {
+  test("an app that may not read the balance gets usage.completed, and no event with a balance", async () => {
     const { link, spend, news } = await arrange({ events: ["usage.completed", "balance.updated", "balance.low"], threshold: 900n });
     await db().prisma.linkedUser.update({ where: { id: link.id }, data: { scope: "credits.spend" } });
     await spend(300n);
     expect((await news()).map(({ type }) => type)).toEqual(["usage.completed"]);
   });
 
-  test("counts that no provider should report are told as they are", async () => {
+  test("the largest token counts that fit the columns are added without overflow", async () => {
     const { link, key, news } = await arrange({ events: ["usage.completed"] });
     const held = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId, amount: 5n }));
     await settle(db().sql, [settlement(held.id, 5n, 0n, { promptTokens: 2_147_483_647, completionTokens: 2_147_483_647 })]);
     expect((await news()).map(({ data }) => data.total_tokens)).toEqual([4_294_967_294]);
   });
 
-  test("play money is told to endpoints of the sandbox alone, under the sandbox's own id", async () => {
+  test("requests with `test` keys write events for sandbox endpoints only, with the sandbox wallet's id as user_id", async () => {
     const { app, link, key } = await arrange({ events: ["usage.completed", "balance.low"], threshold: 500n, mode: "test" });
     await transfer(db().sql, {
       id: newId(),
