@@ -68,8 +68,9 @@ export type Asked = {
   stream?: boolean;
   /** Members beside the model and what is said. */
   body?: object;
-  /** Hangs up once the stream has said this. */
+  /** Hangs up once the stream has said this, and then has the far end go on. */
   hangUpAfter?: string;
+  onHangUp?: () => void;
 };
 
 const BALANCE = 100_000_000n;
@@ -78,7 +79,7 @@ const BALANCE = 100_000_000n;
 export async function buy(provider: Provider, way: Behaviour | ((request: SeenRequest) => Behaviour), asked: Asked = {}): Promise<Bought> {
   if (stage === undefined) throw new Error("withProviders() was not called");
   const { server, upstream, db } = stage;
-  const { path = "/v1/chat/completions", stream = false, body = {}, hangUpAfter } = asked;
+  const { path = "/v1/chat/completions", stream = false, body = {}, hangUpAfter, onHangUp } = asked;
   const world = await arrange(db, { markupBps: 2_000, balance: BALANCE });
   const text = marker();
   using seen = upstream.on(text, answering(provider, way));
@@ -87,6 +88,7 @@ export async function buy(provider: Provider, way: Behaviour | ((request: SeenRe
   const says = path === "/v1/responses" ? { input: content } : { messages: [{ role: "user", content }] };
   const request: Call = { ...world.as, body: { model: provider.model, ...(stream ? { stream } : {}), ...says, ...body } };
   const answer = hangUpAfter === undefined ? await call(server, path, request) : await readUntil(server, path, request, hangUpAfter);
+  onHangUp?.();
   // A client that left is billed after it left.
   await expect.poll(async () => (await balanceOf(db.sql, world.user.walletId)).held).toBe(0n);
   const events = stream ? eventsIn(answer.text) : [];

@@ -182,7 +182,9 @@ export class Sale {
   async #billDelivered(meter: EventMeter): Promise<Settled | null> {
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.deliveredTokens(), meter.promptUsage));
     // Nobody waits for the price. A failure was logged by the ledger.
-    return this.#bill(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider")).catch(() => null);
+    return this.#bill(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider", meter.tier)).catch(
+      () => null,
+    );
   }
 
   async #giveBack(outcome: "failed" | "interrupted"): Promise<null> {
@@ -216,7 +218,7 @@ export class Sale {
     const parsed = parseAnswer(text, dialect);
     const reported = dialect.readUsage(parsed);
     const usage = reported ?? (await countUsage(this.#purchase, this.#held.payer, dialect.countAnswer(parsed, this.#held.payer.appId)));
-    const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider");
+    const settlement = this.#settlement(usage, "completed", reported === null ? "tokenizer" : "provider", parsed.service_tier);
     await this.#growing?.pay(settlement.base + settlement.markup);
     const answer = (verdict: Settled | null): Answer & { kind: "json" } => ({
       kind: "json",
@@ -322,7 +324,7 @@ export class Sale {
       throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.completedTokens(), meter.promptUsage));
     const outcome = this.#purchase.signal.aborted ? "interrupted" : "completed";
-    const settlement = this.#settlement(usage, outcome, meter.usage === null ? "tokenizer" : "provider");
+    const settlement = this.#settlement(usage, outcome, meter.usage === null ? "tokenizer" : "provider", meter.tier);
     await this.#growing?.pay(settlement.base + settlement.markup);
     const verdict = await this.#ended({ how: "answered", settlement });
     return meter.closing(this.#quota(verdict, settlement));
@@ -343,13 +345,15 @@ export class Sale {
     if (this.#abort.signal.aborted) throw this.#unreachable(this.#abort.signal.reason);
     leave(body, false);
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.completedTokens(), meter.promptUsage));
-    const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider");
+    const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider", meter.tier);
     const verdict = await this.#ended({ how: "answered", settlement });
     return meter.cutShort(usage, this.#quota(verdict, settlement));
   }
 
-  #settlement(usage: TokenUsage, outcome: "completed" | "interrupted", countedBy: "provider" | "tokenizer"): Settlement {
-    const base = baseCost(this.#purchase.request.model, usage, this.#held.day);
+  /** `tier`: the one that served the request, as the provider says; where it says nothing, the one that was asked for. */
+  #settlement(usage: TokenUsage, outcome: "completed" | "interrupted", countedBy: "provider" | "tokenizer", tier: unknown): Settlement {
+    const { body, model } = this.#purchase.request;
+    const base = baseCost(model, usage, this.#held.day, tier ?? body.service_tier);
     return {
       ...nothingUsed(this.#purchase, outcome, this.#upstream, this.#durationMs(), this.#upstreamStatus),
       base,

@@ -41,6 +41,10 @@ export type CatalogueModel = {
   audioCostsMore?: boolean;
   /** A price the provider has announced, and the first day (UTC) it holds. */
   priceChange?: { from: string; price: TokenPrice };
+  /** Requests that the provider serves in its flex tier cost half of every price here. */
+  halfInFlex?: boolean;
+  /** The price of requests that the provider serves in its priority tier, where it is listed. Not for a long context. */
+  priority?: TokenPrice;
   /** Upper bound of the prompt tokens one image can cost, where images are accepted. */
   maxTokensPerImage?: number;
   /** Spends hidden reasoning tokens out of the output allowance. */
@@ -76,7 +80,7 @@ function withAnthropicCache({ input, output }: TokenPrice): TokenPrice {
   return { input, cachedInput: input / 10n, cacheWriteInput: (input * 5n + 3n) / 4n, longCacheWriteInput: input * 2n, output };
 }
 
-type Extras = Pick<CatalogueModel, "audioCostsMore" | "longContext" | "priceChange" | "maxTokensPerImage" | "reasoning">;
+type Extras = Pick<CatalogueModel, "audioCostsMore" | "longContext" | "priceChange" | "maxTokensPerImage" | "priority" | "reasoning">;
 
 /** How one provider's models are written down: its page, and the prefix, if any, that tells its ids apart. */
 function seller(provider: ProviderId, page: string | ((upstreamId: string) => string), prefix = "") {
@@ -101,6 +105,8 @@ function seller(provider: ProviderId, page: string | ((upstreamId: string) => st
       contextLength,
       maxOutputTokens,
       price,
+      // https://developers.openai.com/api/docs/guides/flex-processing
+      ...(provider === "openai" ? { halfInFlex: true } : {}),
       ...extras,
       source: source(upstreamId, checkedOn),
     };
@@ -136,6 +142,9 @@ function above(aboveInputTokens: number, price: TokenPrice): CatalogueModel["lon
  * gpt-4.1-mini on 2027-01-14; gpt-5.4-nano on 2027-04-01. gpt-5.6-sol is left out: its promotional price was only
  * assured through 2026-11-21, and what follows it was not seen.
  *
+ * Tiers: flex costs half, like a batch. The prices of priority are those of https://openai.com/api-priority-processing/
+ * as seen on 2026-11-29; newer models were not on that page.
+ *
  * Images: older models count 512-pixel tiles, at most 8 an image (gpt-4o-mini: 2833 + 8 x 5667). Small models since
  * gpt-4.1-mini count 1,536 patches of 32 pixels, times 1.62 for a mini and 2.46 for a nano. From GPT-5.4 on an image
  * sent at its original size may take 10,000 patches. What the newest models multiply by was not seen, so their bounds
@@ -162,18 +171,18 @@ const openaiModels: CatalogueModel[] = [
   openai.chat("gpt-5.6-terra", "2026-10-16", withCacheWrites(per1M("2.00", "12.00", "0.20")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("4.00", "18.00", "0.40"), maxTokensPerImage: largeImage, reasoning: true }),
   openai.chat("gpt-5.6-luna", "2026-10-16", withCacheWrites(per1M("0.20", "1.20", "0.02")), 1_050_000, 128_000, { longContext: aboveOpenaiWithCacheWrites("0.40", "1.80", "0.04"), maxTokensPerImage: nanoImage, reasoning: true }),
   olderOpenai.chat("gpt-5.5", "2026-08-05", per1M("5.00", "30.00", "0.50"), 1_050_000, 128_000, { longContext: aboveOpenai("10.00", "45.00", "1.00"), maxTokensPerImage: largeImage, reasoning: true }),
-  olderOpenai.chat("gpt-5.4", "2026-08-05", per1M("2.50", "15.00", "0.25"), 1_050_000, 128_000, { longContext: aboveOpenai("5.00", "22.50", "0.50"), maxTokensPerImage: largeImage, reasoning: true }),
-  olderOpenai.chat("gpt-5.4-mini", "2026-08-21", per1M("0.75", "4.50", "0.075"), 400_000, 128_000, { maxTokensPerImage: miniImage, reasoning: true }),
+  olderOpenai.chat("gpt-5.4", "2026-08-05", per1M("2.50", "15.00", "0.25"), 1_050_000, 128_000, { longContext: aboveOpenai("5.00", "22.50", "0.50"), priority: per1M("5.00", "30.00", "0.50"), maxTokensPerImage: largeImage, reasoning: true }),
+  olderOpenai.chat("gpt-5.4-mini", "2026-08-21", per1M("0.75", "4.50", "0.075"), 400_000, 128_000, { priority: per1M("1.50", "9.00", "0.15"), maxTokensPerImage: miniImage, reasoning: true }),
   olderOpenai.chat("gpt-5.4-nano", "2026-08-21", per1M("0.20", "1.25", "0.02"), 400_000, 128_000, { maxTokensPerImage: nanoImage, reasoning: true }),
-  olderOpenai.chat("gpt-5.2", "2026-08-21", per1M("1.75", "14.00", "0.175"), 400_000, 128_000, { maxTokensPerImage: 2_500, reasoning: true }),
-  olderOpenai.chat("gpt-5", "2026-08-21", per1M("1.25", "10.00", "0.125"), 400_000, 128_000, { maxTokensPerImage: 1_190, reasoning: true }),
-  olderOpenai.chat("gpt-5-mini", "2026-08-21", per1M("0.25", "2.00", "0.025"), 400_000, 128_000, { maxTokensPerImage: 2_489, reasoning: true }),
+  olderOpenai.chat("gpt-5.2", "2026-08-21", per1M("1.75", "14.00", "0.175"), 400_000, 128_000, { priority: per1M("3.50", "28.00", "0.35"), maxTokensPerImage: 2_500, reasoning: true }),
+  olderOpenai.chat("gpt-5", "2026-08-21", per1M("1.25", "10.00", "0.125"), 400_000, 128_000, { priority: per1M("2.50", "20.00", "0.25"), maxTokensPerImage: 1_190, reasoning: true }),
+  olderOpenai.chat("gpt-5-mini", "2026-08-21", per1M("0.25", "2.00", "0.025"), 400_000, 128_000, { priority: per1M("0.45", "3.60", "0.045"), maxTokensPerImage: 2_489, reasoning: true }),
   olderOpenai.chat("gpt-5-nano", "2026-08-21", per1M("0.05", "0.40", "0.005"), 400_000, 128_000, { maxTokensPerImage: 3_779, reasoning: true }),
-  olderOpenai.chat("o3", "2026-08-21", per1M("2.00", "8.00", "0.50"), 200_000, 100_000, { maxTokensPerImage: 1_275, reasoning: true }),
-  olderOpenai.chat("gpt-4.1", "2026-08-21", per1M("2.00", "8.00", "0.50"), 1_047_576, 32_768, { maxTokensPerImage: 1_445 }),
-  olderOpenai.chat("gpt-4.1-mini", "2026-08-21", per1M("0.40", "1.60", "0.10"), 1_047_576, 32_768, { maxTokensPerImage: 2_489 }),
-  olderOpenai.chat("gpt-4o", "2026-08-21", per1M("2.50", "10.00", "1.25"), 128_000, 16_384, { maxTokensPerImage: 1_445 }),
-  olderOpenai.chat("gpt-4o-mini", "2026-08-21", per1M("0.15", "0.60", "0.075"), 128_000, 16_384, { maxTokensPerImage: 48_169 }),
+  olderOpenai.chat("o3", "2026-08-21", per1M("2.00", "8.00", "0.50"), 200_000, 100_000, { priority: per1M("3.50", "14.00", "0.875"), maxTokensPerImage: 1_275, reasoning: true }),
+  olderOpenai.chat("gpt-4.1", "2026-08-21", per1M("2.00", "8.00", "0.50"), 1_047_576, 32_768, { priority: per1M("3.50", "14.00", "0.875"), maxTokensPerImage: 1_445 }),
+  olderOpenai.chat("gpt-4.1-mini", "2026-08-21", per1M("0.40", "1.60", "0.10"), 1_047_576, 32_768, { priority: per1M("0.70", "2.80", "0.175"), maxTokensPerImage: 2_489 }),
+  olderOpenai.chat("gpt-4o", "2026-08-21", per1M("2.50", "10.00", "1.25"), 128_000, 16_384, { priority: per1M("4.25", "17.00", "2.125"), maxTokensPerImage: 1_445 }),
+  olderOpenai.chat("gpt-4o-mini", "2026-08-21", per1M("0.15", "0.60", "0.075"), 128_000, 16_384, { priority: per1M("0.25", "1.00", "0.125"), maxTokensPerImage: 48_169 }),
   olderOpenai.embedding("text-embedding-3-small", "2026-08-21", "0.02", 8_191),
   olderOpenai.embedding("text-embedding-3-large", "2026-08-21", "0.13", 8_191),
 ];

@@ -95,3 +95,21 @@ test("input kept in a prompt cache for an hour costs its own price, and is held 
     expect(affordableOutput(priced, 1_000_000, total, 0, day, writes)).toBe(7_000);
   }
 });
+
+test("a tier costs what its provider lists for it, rounded up once, and the list price where it lists nothing", () => {
+  const usage = { promptTokens: 1_000, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 100 };
+  const model = { price: { input: 250_000n, output: 2_000_000n }, halfInFlex: true, priority: { input: 450_000n, output: 3_600_000n } };
+  expect([undefined, "default", "flex", "priority", "x", {}].map((tier) => baseCost(model, usage, "2026-11-29", tier))).toEqual([
+    450n,
+    450n,
+    225n,
+    810n,
+    450n,
+    450n,
+  ]);
+  expect(baseCost(model, { ...usage, promptTokens: 1, completionTokens: 0 }, "2026-11-29", "flex")).toBe(1n);
+  const { price } = model;
+  expect(["flex", "priority"].map((tier) => baseCost({ price }, usage, "2026-11-29", tier))).toEqual([450n, 450n]);
+  const long = { ...model, longContext: { aboveInputTokens: 500, price: { input: 500_000n, output: 4_000_000n } } };
+  expect(["flex", "priority"].map((tier) => baseCost(long, usage, "2026-11-29", tier))).toEqual([450n, 900n]);
+});

@@ -22,14 +22,19 @@ export type TokenUsage = {
  */
 export type CacheWrites = "none" | "short" | "long";
 
-type Priced = Pick<CatalogueModel, "price" | "longContext" | "priceChange">;
+type Priced = Pick<CatalogueModel, "price" | "longContext" | "priceChange" | "halfInFlex" | "priority">;
 
 const TOKENS_PER_PRICE = 1_000_000n;
 const BPS_PER_WHOLE = 10_000n;
 
-/** The base cost of what was used: `ceil(sum of tokens × price / 1,000,000)` credits. */
-export function baseCost(model: Priced, usage: TokenUsage, day: string): bigint {
-  const price = priceOn(model, usage.promptTokens, day);
+/**
+ * The base cost of what was used: `ceil(sum of tokens × price / 1,000,000)` credits, and half of it in OpenAI's flex
+ * tier. `tier` is the one that served the request, in the provider's word; one without a listed price costs the list price.
+ */
+export function baseCost(model: Priced, usage: TokenUsage, day: string, tier?: unknown): bigint {
+  const listed = priceOn(model, usage.promptTokens, day);
+  const isLong = model.longContext !== undefined && usage.promptTokens > model.longContext.aboveInputTokens;
+  const price = tier === "priority" && !isLong ? (model.priority ?? listed) : listed;
   const cached = BigInt(Math.min(usage.cachedTokens, usage.promptTokens));
   const written = BigInt(Math.min(usage.cacheWriteTokens, usage.promptTokens - Number(cached)));
   const kept = BigInt(Math.min(usage.longCacheWriteTokens ?? 0, usage.promptTokens - Number(cached) - Number(written)));
@@ -40,7 +45,7 @@ export function baseCost(model: Priced, usage: TokenUsage, day: string): bigint 
       written * (price.cacheWriteInput ?? price.input) +
       kept * (price.longCacheWriteInput ?? price.cacheWriteInput ?? price.input) +
       BigInt(usage.completionTokens) * price.output,
-    TOKENS_PER_PRICE,
+    tier === "flex" && model.halfInFlex === true ? 2n * TOKENS_PER_PRICE : TOKENS_PER_PRICE,
   );
 }
 

@@ -7,7 +7,7 @@ import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Par
 import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
-import { isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
+import { fileRefused, isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
 import { readChatUsage } from "./usage.ts";
 /** OpenAI's chat completions, which every provider speaks. */
 export const chatCompletions: Dialect = {
@@ -43,6 +43,8 @@ const PRICED = pricedFields([
   "modalities",
   "audio",
   "web_search_options",
+  "background",
+  "deferred",
 ]);
 
 const OUTPUT_LIMITS = ["max_tokens", "max_completion_tokens"] as const;
@@ -165,10 +167,12 @@ function lookThrough(messages: readonly Body[]): Parts {
     for (const part of message.content as unknown[]) {
       if (!isObject(part)) continue;
       refuseLongCache(part.prompt_cache_breakpoint, "messages");
+      const names = [part, part.file, part.image_url, part.input_audio].map((each) => (isObject(each) ? (each.file_id ?? null) : null));
+      if (names.some((name) => name !== null)) throw fileRefused("messages");
       if (part.type === "image_url") {
         countImage(isObject(part.image_url) ? part.image_url.url : part.image_url, parts);
       } else if (part.type === "input_audio") parts.audio++;
-      // A file may be known to the provider only, and hold pages of images.
+      // A file may hold pages of images.
       else if (part.type !== "text" && part.type !== "refusal") parts.unbounded = true;
     }
   }

@@ -82,6 +82,7 @@ export class ChatMeter extends EventMeter {
 
   protected override note({ choices: _, usage: _usage, obfuscation: _padding, ...head }: Record<string, unknown>): void {
     this.#head ??= head;
+    this.tier ??= head.service_tier ?? null;
   }
 
   failing({ code, message }: AppError): Buffer {
@@ -114,6 +115,7 @@ export class ChatMeter extends EventMeter {
       this.fail(failed?.error ?? null);
       return "";
     }
+    this.tier = chunk.service_tier ?? this.tier;
     const usage = readChatUsage(chunk);
     if (usage !== null) this.usage = usage;
     if (choices.some(hasEnded)) {

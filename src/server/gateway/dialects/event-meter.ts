@@ -26,6 +26,8 @@ export abstract class EventMeter {
   promptUsage: Omit<TokenUsage, "completionTokens"> | null = null;
   /** The provider said that it failed, in the stream itself. */
   failure: { message: string; status: number | null } | null = null;
+  /** The tier that served the request, in the provider's word; null while it does not say. */
+  tier: unknown = null;
   /** All was said. */
   finished = false;
   /** Nothing but the end of the stream is to come. */

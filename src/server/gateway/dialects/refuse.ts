@@ -1,7 +1,7 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { Model } from "../../pricing/models.ts";
 import type { Body } from "./dialect.ts";
-import { isObject, wrong } from "./read.ts";
+import { isObject, readBoolean, wrong } from "./read.ts";
 
 /** What has no price on the list, and what all apps would share. */
 
@@ -44,9 +44,20 @@ export function refuseLongCache(options: unknown, param: string): void {
 
 /** What of OpenAI's APIs has a price of its own: other tiers, what providers added and bill by other units, and OpenRouter's ways to another model or host. */
 export function refuseUnpricedOptions(body: Body, model: Model): void {
-  refuseTiers(body, ["auto", "default", "flex"]);
+  refuseTiers(body, ["auto", "default", ...pricedTiers(model)]);
+  for (const field of ["background", "deferred"])
+    if (readBoolean(body, field)) throw notAvailable(field, "an answer that nobody waits for would have to be kept.");
   refuseMembers(body, EXTRAS);
   if (model.provider === "openrouter") refuseMembers(body, ROUTING);
+}
+
+/**
+ * OpenAI's flex tier costs half, and Groq's tiers cost the list price: https://console.groq.com/docs/flex-processing.
+ * Elsewhere a tier costs what is not on the list.
+ */
+function pricedTiers(model: Model): string[] {
+  if (model.provider === "groq") return ["on_demand", "flex"];
+  return model.halfInFlex === true ? ["flex"] : [];
 }
 
 /** Tiers other than these have prices that are not on the list. */

@@ -126,13 +126,14 @@ export class ResponsesMeter extends EventMeter {
     // Some servers end with what OpenAI's chat streams end with; this API does not.
     if (data === "[DONE]") return "";
     if (chunk === null) return event;
-    const response = (chunk.response ?? {}) as { usage?: unknown; error?: unknown };
+    const response = (chunk.response ?? {}) as { usage?: unknown; error?: unknown; service_tier?: unknown };
     if (chunk.type === "response.failed") {
       this.fail(response.error);
       return "";
     }
     if (chunk.type === "response.completed" || chunk.type === "response.incomplete") {
       this.usage = readResponseUsage(response.usage);
+      this.tier = response.service_tier ?? null;
       this.finished = true;
       this.done = true;
       this.#lastEvent = { type: chunk.type, data };

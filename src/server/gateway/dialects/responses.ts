@@ -44,6 +44,7 @@ const PRICED = pricedFields([
   "service_tier",
   "store",
   "background",
+  "deferred",
   "conversation",
   "previous_response_id",
   "prompt",
@@ -92,7 +93,6 @@ const KEPT = `${SHARED} Send the whole conversation in \`input\`.`;
 function refuseWhatIsKept(body: Body): void {
   refuseMembers(body, { previous_response_id: KEPT, conversation: KEPT, prompt: KEPT });
   if (readBoolean(body, "store")) throw notAvailable("store", "nothing is kept at the provider. Leave it out, or say false.");
-  if (readBoolean(body, "background")) throw notAvailable("background", "an answer that nobody waits for would have to be kept.");
 }
 
 function refuseWhatHasNoPrice(body: Body, model: Model): void {

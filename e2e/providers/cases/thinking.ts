@@ -1,0 +1,34 @@
+import { describe, expect, test } from "vitest";
+import { gate } from "../../../src/testing/fake-upstream.ts";
+import { chunk, delta, event, events, usage } from "../../../src/testing/upstream-answers.ts";
+import { buy } from "../stage.ts";
+import { anthropic } from "../ways/anthropic.ts";
+import { openrouter } from "../ways/openrouter.ts";
+import { vllm } from "../ways/vllm.ts";
+
+/** The thinking is not shown, and counts as output: https://platform.claude.com/docs/en/api/openai-sdk. It goes on when the client has left. */
+function hidden() {
+  const left = gate();
+  const way = events(
+    (async function* () {
+      yield event(chunk([delta({ role: "assistant", content: "Hello" })]));
+      await left.opened;
+      yield event(chunk([delta({}, { finishReason: "stop" })])) + event(chunk([], { usage: usage(10, 2_000) })) + event("[DONE]");
+    })(),
+  );
+  return { way, onHangUp: left.open };
+}
+
+describe("a stream with hidden thinking whose client hangs up is read to its end, and billed as the provider counts", () => {
+  test.each([
+    ["thinking", { ...anthropic, model: "claude-haiku-4-5" }, { thinking: { type: "enabled", budget_tokens: 2_000 } }, 12_012],
+    ["adaptive thinking", { ...anthropic, model: "claude-haiku-4-5" }, { thinking: { type: "adaptive" } }, 12_012],
+    ["reasoning_effort", { ...anthropic, model: "claude-haiku-4-5" }, { reasoning_effort: "high" }, 12_012],
+    ["reasoning_effort of an own model", vllm, { reasoning_effort: "low" }, 4_812],
+    ["reasoning", openrouter, { reasoning: { effort: "high", exclude: true } }, 36_036],
+  ] as const)("%s", async (_name, provider, body, credits) => {
+    const { way, onHangUp } = hidden();
+    const bought = await buy(provider, way, { stream: true, body, hangUpAfter: "Hello", onHangUp });
+    expect([bought.credits, bought.outputTokens, bought.countedBy]).toEqual([credits, 2_000, "provider"]);
+  });
+});
