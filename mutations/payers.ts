@@ -72,7 +72,7 @@ const rules: readonly Rule[] = [
   { name: "a key is no token", from: "WHERE by_token", to: "", tests: payers },
   { name: "expired token", from: "AND r.id_hash = credential AND r.expires_at > now()", to: "AND r.id_hash = credential", tests: payers },
   { name: "expired grant", from: "r.kind = 'Grant' AND r.expires_at > now()", to: "r.kind = 'Grant'", tests: payers },
-  { name: "grant of a token", from: "OFFSET 0) g\n", to: "UNION ALL SELECT NULL LIMIT 1) g\n", tests: payers },
+  { name: "grant of a token", from: "OFFSET 0) r\n", to: "UNION ALL SELECT NULL LIMIT 1) r\n", tests: payers },
   { name: "markup is rounded up", from: "+ 9999", to: "", tests: holds },
   { name: "an eighth of what there is", from: "available / 8", to: "0", tests: "src/server/ledger/grow.test.ts" },
   { name: "what wallet and limit lack", from: "WHEN needed > limit_total THEN 'spending_limit_reached'", to: "", tests: holds },

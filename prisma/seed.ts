@@ -7,7 +7,7 @@ import { env, publicUrl } from "../src/env.ts";
 import { keyHash, mint } from "../src/server/apps/api-keys.ts";
 import { registerApp } from "../src/server/apps/apps.ts";
 import { openAccount, platformAccount } from "../src/server/ledger/accounts.ts";
-import { setLimit } from "../src/server/ledger/limits.ts";
+import { beginAgreement, setLimit } from "../src/server/ledger/limits.ts";
 import { transfer } from "../src/server/ledger/transfer.ts";
 import { hashPassword } from "../src/server/people/passwords.ts";
 import { type Database, type Tx, transaction } from "../src/server/platform/db.ts";
@@ -126,8 +126,9 @@ async function linkDemoUser(tx: Tx, demo: Demo): Promise<void> {
   const user = await tx.prisma.user.findUniqueOrThrow({ where: { email: demo.user.email }, select: { id: true, walletId: true } });
   const externalUserId = demo.user.external_user_id;
   if ((await tx.prisma.linkedUser.count({ where: { appId: app.id, externalUserId } })) > 0) return;
+  await beginAgreement(tx, { appId: app.id, userId: user.id }, app.markupBps);
   const link = await tx.prisma.linkedUser.create({
-    data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId, agreedMarkupBps: app.markupBps },
+    data: { appId: app.id, userId: user.id, walletId: user.walletId, externalUserId },
   });
   await setLimit(tx, link.id, 5_000_000n);
   await emit(tx, app.id, {

@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
 import { afterAll, describe, expect, inject, test } from "vitest";
+import { link, setModels } from "../src/server/connect/linked-users.ts";
 import { openAccount, platformAccount } from "../src/server/ledger/accounts.ts";
-import { hold, settle } from "../src/server/ledger/hold.ts";
+import { type HoldVerdict, hold, settle } from "../src/server/ledger/hold.ts";
+import { setLimit } from "../src/server/ledger/limits.ts";
 import { transfer } from "../src/server/ledger/transfer.ts";
 import { verify } from "../src/server/ledger/verify.ts";
 import { type Database, openDatabase, transaction } from "../src/server/platform/db.ts";
@@ -123,6 +125,95 @@ for (const kind of ["embedded", "postgres"] as const) {
   });
 }
 
+for (const kind of ["embedded", "postgres"] as const) {
+  test(`an agreement is the same for this version and for servers of the version before, changed by either, ${kind}`, async () => {
+    const fresh = kind === "postgres" ? await freshDatabase(inject("postgresUrl")) : undefined;
+    const db = await openDatabase({ url: fresh?.url });
+    try {
+      await migrate(db, { upTo: VERSIONS["the version before"] });
+      const it = await shop(db);
+      const one = async (text: string, parameters: readonly unknown[] = []) =>
+        (await db.sql.query({ name: "", text }, parameters))[0] ?? {};
+      const copies = (externalUserId: string, markup: number, scope = "credits.read credits.spend") =>
+        one(
+          `INSERT INTO linked_user (id, app_id, user_id, wallet_id, external_user_id, agreed_markup_bps, limit_id, monthly_limit, limit_period_ends_at,
+            allowed_models, scope)
+          SELECT $2::uuid, app_id, user_id, wallet_id, $3, $4::int, limit_id, monthly_limit, limit_period_ends_at, allowed_models, $5
+          FROM linked_user WHERE id = $1::uuid`,
+          [it.linkId, newId(), externalUserId, markup, scope],
+        );
+      await copies("second", 500);
+      await copies("reads only", 0, "credits.read");
+      await migrate(db);
+
+      const of = { userId_appId: { userId: it.userId, appId: it.appId } };
+      const agreement = () => db.prisma.agreement.findUniqueOrThrow({ where: of });
+      const seen = async () => {
+        const { discrepancies } = await verify(db.sql);
+        expect(discrepancies).toEqual([]);
+        return (
+          await one(
+            `SELECT json_agg(DISTINCT jsonb_build_array(monthly_limit, limit_id, allowed_models, agreed_markup_bps)) AS seen FROM linked_user
+          WHERE user_id = $1::uuid AND app_id = $2::uuid`,
+            [it.userId, it.appId],
+          )
+        ).seen;
+      };
+      const ask = async (amount: bigint, user = it.externalUserId) =>
+        (await hold(db.sql, [holdRequest(it, { externalUserId: user, amount })]))[0];
+      const give = async (verdict: HoldVerdict | undefined) =>
+        verdict?.kind === "held" ? settle(db.sql, [settlement(verdict.id, 0n)]) : undefined;
+
+      // The least markup that the person agreed to with a link that may spend, and the limit that there was.
+      expect(await agreement()).toMatchObject({ monthlyLimit: 600n, limitId: it.limitId, agreedMarkupBps: 500, allowedModels: [] });
+      expect(await seen()).toEqual([[600, it.limitId, [], 500]]);
+
+      // The version before changes links and its columns of the agreement.
+      await one(`UPDATE linked_user SET agreed_markup_bps = 800 WHERE id = $1::uuid`, [it.linkId]);
+      await one(`UPDATE linked_user SET allowed_models = '{test/small}' WHERE user_id = $1::uuid AND app_id = $2::uuid`, [
+        it.userId,
+        it.appId,
+      ]);
+      expect(await agreement()).toMatchObject({ monthlyLimit: 600n, allowedModels: ["test/small"], agreedMarkupBps: 800 });
+      expect(await seen()).toEqual([[600, it.limitId, ["test/small"], 800]]);
+      const held = await ask(100n, "second");
+      expect(held).toMatchObject({ kind: "held", amount: 108n, payer: { markupBps: 800, limitId: it.limitId } });
+      await give(held);
+      expect(await ask(601n)).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
+      await one(
+        `UPDATE linked_user SET limit_id = NULL, monthly_limit = NULL, limit_period_ends_at = NULL WHERE user_id = $1::uuid AND app_id = $2::uuid`,
+        [it.userId, it.appId],
+      );
+      const unlimited = await ask(601n, "second");
+      expect(unlimited).toMatchObject({ kind: "held", payer: { limitId: null } });
+      await give(unlimited);
+      expect(await agreement()).toMatchObject({ monthlyLimit: null, limitId: it.limitId });
+
+      // This version changes the agreement, and the version before reads it on every link, also on those that either makes.
+      await transaction((tx) => setLimit(tx, it.linkId, 300n), db);
+      await transaction((tx) => setModels(tx, { userId: it.userId, appId: it.appId }, []), db);
+      await copies("third", 700);
+      const terms = {
+        appId: it.appId,
+        userId: it.userId,
+        scope: "credits.spend",
+        monthlyLimit: 400n,
+        allowedModels: ["test/small"],
+        agreedMarkupBps: 600,
+      };
+      expect(await seen()).toEqual([[300, it.limitId, [], 700]]);
+      await transaction((tx) => link(tx, "fourth", terms), db);
+      expect(await seen()).toEqual([[400, it.limitId, ["test/small"], 600]]);
+      expect(await it.hold(401n)).toMatchObject({ verdict: 4 });
+      for (const user of ["second", "fourth"])
+        expect(await ask(401n, user)).toMatchObject({ kind: "refused", reason: "spending_limit_reached", payer: { markupBps: 600 } });
+    } finally {
+      await db.close();
+      await fresh?.drop();
+    }
+  });
+}
+
 /** Calls the functions of the version before as its servers do: with shares and growth, without waiting for locks. */
 function asTheVersionBefore(db: Database, { hash, externalUserId }: { hash: Uint8Array; externalUserId: string }) {
   const one = async (text: string, parameters: readonly unknown[]) => (await db.sql.query({ name: "", text }, parameters))[0] ?? {};
@@ -203,6 +294,9 @@ async function shop(db: Database) {
     hash,
     externalUserId,
     limitId,
+    linkId,
+    userId,
+    appId,
     hold: async (amount: bigint, user = externalUserId) => {
       const id = newId();
       const row = await one(

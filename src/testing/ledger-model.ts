@@ -256,6 +256,11 @@ export class LedgerModel {
     }
   }
 
+  /** Consent through one link changes the markup for all links of the person to the app. */
+  agreeOnMarkup(link: ModelLink, agreedMarkupBps: bigint): void {
+    for (const each of this.linksOf(this.agreement(link))) each.agreedMarkupBps = agreedMarkupBps;
+  }
+
   linksOf({ app, wallet }: ModelAgreement): ModelLink[] {
     return this.links.filter((link) => link.app === app && link.wallet === wallet);
   }

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { openAccount, platformAccount } from "../server/ledger/accounts.ts";
-import { setLimit, sharedLimit } from "../server/ledger/limits.ts";
+import { beginAgreement, setLimit } from "../server/ledger/limits.ts";
 import { transfer } from "../server/ledger/transfer.ts";
 import { type Database, transaction } from "../server/platform/db.ts";
 
@@ -75,15 +75,20 @@ export async function makeLink(
   } = {},
 ) {
   return transaction(async (tx) => {
+    const agreement = { appId, userId: user.id };
+    const { agreedMarkupBps, allowedModels } = options;
+    await beginAgreement(tx, agreement, agreedMarkupBps ?? 100_000);
+    if (agreedMarkupBps !== undefined || allowedModels !== undefined)
+      await tx.prisma.agreement.update({
+        where: { userId_appId: agreement },
+        data: { ...(agreedMarkupBps === undefined ? {} : { agreedMarkupBps }), ...(allowedModels === undefined ? {} : { allowedModels }) },
+      });
     const link = await tx.prisma.linkedUser.create({
       data: {
-        ...(await sharedLimit(tx, { appId, userId: user.id })),
         appId,
         userId: user.id,
         walletId: user.walletId,
-        agreedMarkupBps: options.agreedMarkupBps ?? 100_000,
         externalUserId: options.externalUserId ?? `user_${randomBytes(6).toString("hex")}`,
-        allowedModels: options.allowedModels ?? [],
         scope: options.scope ?? "credits.read credits.spend",
       },
     });
@@ -103,8 +108,9 @@ export async function passMonth(db: Database, of: { appId: string; userId: strin
     await tx.prisma.$executeRaw`
       UPDATE usage SET created_at = created_at - interval '32 days'
       WHERE ${of === null} OR (app_id = ${of?.appId ?? null}::uuid AND wallet_id = ${of?.walletId ?? null}::uuid)`;
-    await tx.prisma.linkedUser.updateMany({
-      where: { limitId: { not: null }, ...(of === null ? {} : { appId: of.appId, userId: of.userId }) },
+    await tx.prisma.$executeRaw`SET LOCAL session_replication_role = origin`;
+    await tx.prisma.agreement.updateMany({
+      where: { monthlyLimit: { not: null }, links: { some: {} }, ...(of === null ? {} : { appId: of.appId, userId: of.userId }) },
       data: { limitPeriodEndsAt: new Date(Date.now() - 1) },
     });
   }, db);

@@ -64,21 +64,18 @@ export async function standing(userId: string, appId: string): Promise<{ balance
   const links = await db.linkedUser.findMany({
     where: { userId, appId },
     orderBy: { id: "desc" },
-    select: { scope: true, byToken: true, monthlyLimit: true, allowedModels: true, agreedMarkupBps: true },
+    select: { scope: true, byToken: true, agreement: { select: { monthlyLimit: true, allowedModels: true, agreedMarkupBps: true } } },
   });
   const [newest] = links;
   const { available } = await balanceOf((await database()).sql, walletId);
   if (newest === undefined) return { balance: available, earlier: null };
-  const spending = links.filter(({ scope }) => knownScopes(scope).includes("credits.spend"));
   const scopesOf = (some: typeof links) => knownScopes(some.map(({ scope }) => scope).join(" "));
   return {
     balance: available,
     earlier: {
       scopes: scopesOf(links),
       ownIdScopes: scopesOf(links.filter(({ byToken }) => !byToken)),
-      monthlyLimit: newest.monthlyLimit,
-      allowedModels: newest.allowedModels,
-      agreedMarkupBps: Math.min(...(spending.length > 0 ? spending : [newest]).map((link) => link.agreedMarkupBps)),
+      ...newest.agreement,
     },
   };
 }

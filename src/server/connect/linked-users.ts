@@ -1,6 +1,6 @@
 import type { Prisma } from "../../generated/prisma/client.ts";
 import { balanceOf } from "../ledger/accounts.ts";
-import { limitState, lockLinks, setLimit, sharedLimit } from "../ledger/limits.ts";
+import { beginAgreement, limitState, lockAgreement, setLimit } from "../ledger/limits.ts";
 import type { Database, Tx } from "../platform/db.ts";
 import { hasUnseen } from "../platform/unseen.ts";
 import type { DisconnectReason } from "../webhooks/events.ts";
@@ -41,11 +41,7 @@ const columns = {
   id: true,
   externalUserId: true,
   linkedAt: true,
-  limitId: true,
-  monthlyLimit: true,
-  limitPeriodEndsAt: true,
-  limitOverspent: true,
-  limitHeldElsewhere: true,
+  agreement: { select: { limitId: true, monthlyLimit: true, limitPeriodEndsAt: true, limitOverspent: true, limitElsewhere: true } },
   appId: true,
   walletId: true,
   user: { select: { id: true, email: true } },
@@ -139,7 +135,7 @@ async function oneAtATime(tx: Tx, agreement: Agreement): Promise<void> {
   // Read after the lock: an account that is being deleted takes its apps first.
   const owner = await tx.prisma.user.findFirst({ where: { apps: { some: { id: appId } } }, select: { deletedAt: true } });
   if (owner === null || owner.deletedAt !== null) throw new Error("the app to link to is gone");
-  await lockLinks(tx, agreement);
+  await lockAgreement(tx, agreement);
 }
 
 const linkColumns = {
@@ -150,38 +146,37 @@ const linkColumns = {
 } satisfies Prisma.LinkedUserSelect;
 
 async function renew(tx: Tx, id: string, agreement: Agreement): Promise<Link> {
-  const { scope, agreedMarkupBps } = agreement;
+  const { scope } = agreement;
   // Who was not asked about spending has said nothing about limit, models and markup.
   const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
     // Saying yes again ends a pause.
-    data: { scope, pausedAt: null, ...(spends ? { agreedMarkupBps } : {}) },
+    data: { scope, pausedAt: null },
     select: linkColumns,
   });
   if (spends) await bound(tx, id, agreement);
   return renewed;
 }
 
-/** Limit and models are for the app, so for every link of this person to it, whichever of them said so last. */
-async function bound(tx: Tx, id: string, agreement: Agreement): Promise<void> {
-  await setLimit(tx, id, agreement.monthlyLimit);
-  await setModels(tx, agreement, agreement.allowedModels);
+/** Limit, models and markup are for the app, so for every link of this person to it, as the last consent to spending has them. */
+async function bound(tx: Tx, id: string, { appId, userId, monthlyLimit, allowedModels, agreedMarkupBps }: Agreement): Promise<void> {
+  await setLimit(tx, id, monthlyLimit);
+  await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data: { allowedModels, agreedMarkupBps } });
 }
 
 /** Sets the models that an app may ask for from a person's wallet, under whichever id; none given means any. */
 export async function setModels(tx: Tx, of: { appId: string; userId: string }, allowedModels: string[]): Promise<void> {
-  await lockLinks(tx, of);
-  await tx.prisma.linkedUser.updateMany({ where: { appId: of.appId, userId: of.userId }, data: { allowedModels } });
+  await lockAgreement(tx, of);
+  await tx.prisma.agreement.update({ where: { userId_appId: { userId: of.userId, appId: of.appId } }, data: { allowedModels } });
 }
 
 async function create(tx: Tx, as: { externalUserId: string; byToken: boolean }, agreement: Agreement): Promise<Link> {
   const { appId, userId, scope, agreedMarkupBps } = agreement;
   const { walletId } = await tx.prisma.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
-  const shared = await sharedLimit(tx, agreement);
-  const other = await tx.prisma.linkedUser.findFirst({ where: { appId, userId }, select: { allowedModels: true } });
+  await beginAgreement(tx, agreement, agreedMarkupBps);
   const created = await tx.prisma.linkedUser.create({
-    data: { appId, userId, walletId, ...as, scope, agreedMarkupBps, ...other, ...shared },
+    data: { appId, userId, walletId, ...as, scope },
     select: linkColumns,
   });
   if (scope.split(" ").includes("credits.spend")) await bound(tx, created.id, agreement);
@@ -246,12 +241,12 @@ export async function endLink(
 /** What a link lets be spent in a month, and what of it is spent; null when there is no limit. */
 export async function linkLimit(db: Database, linkedUserId: string): Promise<{ limit: bigint; spent: bigint } | null> {
   const link = await db.prisma.linkedUser.findUnique({ where: { id: linkedUserId }, select: columns });
-  return link === null ? null : limitState(db.sql, link);
+  return link === null ? null : limitState(db.sql, { ...link.agreement, ...link });
 }
 
 async function view(db: Database, row: Row): Promise<LinkedUserView> {
   const { balance } = await balanceOf(db.sql, row.walletId);
-  const state = await limitState(db.sql, row);
+  const state = await limitState(db.sql, { ...row.agreement, ...row });
   return {
     externalUserId: row.externalUserId,
     user: { ...row.user, balance },

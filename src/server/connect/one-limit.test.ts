@@ -1,15 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { v7 as uuidv7 } from "uuid";
-import { describe, expect, test } from "vitest";
-import { asTheDatabase, onBothDatabases, withDatabase } from "#testing/database.ts";
-import { holdOne, holdRequest, settlement, until } from "#testing/ledger-requests.ts";
+import { expect, test } from "vitest";
+import { asTheDatabase, onBothDatabases } from "#testing/database.ts";
+import { holdOne, holdRequest, settlement } from "#testing/ledger-requests.ts";
 import { makeApp, makeKey, makeToken, makeUser, passMonth } from "#testing/makers.ts";
-import { balanceOf, platformAccount } from "../ledger/accounts.ts";
+import { balanceOf } from "../ledger/accounts.ts";
 import { settle } from "../ledger/hold.ts";
 import { openLedger } from "../ledger/ledger.ts";
 import { endOfMonth, refillLimit, setLimit } from "../ledger/limits.ts";
-import { transfer } from "../ledger/transfer.ts";
 import { verify } from "../ledger/verify.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { createCaller } from "../trpc/root.ts";
@@ -348,148 +345,6 @@ onBothDatabases("a month's limit", (db) => {
     await Promise.all([...Array.from({ length: 6 }, ask), change()]);
     expect(charged).toBeLessThanOrEqual(1_000n);
     expect(await it.state(names.at(-1) ?? "")).toEqual({ limit: 400n, spent: charged });
-    expect((await verify(db().sql)).discrepancies).toEqual([]);
-  });
-});
-
-/** As if the database came from the version before. */
-async function migrateAgain(db: Database): Promise<void> {
-  const folder = new URL("../../../prisma/migrations/20261122120000_one_limit_for_an_app/", import.meta.url);
-  await db.prisma.$executeRawUnsafe(`CREATE UNIQUE INDEX "linked_user_limit_id_key" ON "linked_user"("limit_id")`);
-  await db.prisma.$executeRawUnsafe(await readFile(new URL("migration.sql", folder), "utf8"));
-}
-
-// A database of its own: the migration is about all links in it.
-onBothDatabases("a database of before, where an app's limit was one for each id", (db) => {
-  test("keeps the strictest for all, with all that was spent of them", async () => {
-    /** As the version before kept it: each link has a limit of its own. */
-    async function before(limits: (bigint | null)[], models: string[][] = []) {
-      const it = await connecting(db());
-      const ids = limits.map((_, index) => `id-${index}`);
-      for (const [index, limit] of limits.entries()) {
-        // One at a time, out of sight of the others.
-        const elsewhere = await makeApp(db());
-        const { id } = await transaction((tx) => link(tx, ids[index] ?? "", { ...it.agreement(limit), appId: elsewhere.id }), db());
-        await db().prisma.linkedUser.update({ where: { id }, data: { appId: it.app.id, allowedModels: models[index] ?? [] } });
-      }
-      return { ...it, ids };
-    }
-    const spent = await before([5_000n, 1_000n, null], [["test/small", "n", "o"], [], ["o", "n", "x"]]);
-    await spent.spend("id-0", 300n);
-    await spent.spend("id-1", 60n);
-    const above = await before([500n, 100n], [["test/small"], ["n"]]);
-    await above.spend("id-0", 400n);
-    const held = await before([1_000n, 800n]);
-    const { id: open } = await holdOne(db().sql, held.request("id-0", 250n));
-    await held.spend("id-1", 50n);
-    const over = await before([300n, 200n]);
-    await over.spend("id-0", 300n);
-    await passMonth(db(), { appId: over.app.id, userId: over.person.id, walletId: over.person.walletId });
-    const free = await before([null, null]);
-    const alone = await before([400n]);
-    await alone.spend("id-0", 100n);
-
-    await migrateAgain(db());
-
-    expect((await verify(db().sql)).discrepancies).toEqual([]);
-    for (const it of [spent, above, held, over, free]) {
-      const rows = await db().prisma.linkedUser.findMany({ where: { appId: it.app.id }, select: { ...LIMIT_ROW, allowedModels: true } });
-      expect(rows).toEqual(Array(rows.length).fill(rows[0]));
-    }
-    expect(await spent.state("id-2")).toEqual({ limit: 1_000n, spent: 360n });
-    expect((await spent.rows())[0]?.allowedModels).toEqual(["o", "n"]);
-    expect(await above.state("id-0")).toEqual({ limit: 100n, spent: 400n });
-    expect((await above.rows())[0]?.allowedModels).toEqual(["n"]);
-    expect(await free.state("id-0")).toEqual({ limit: undefined, spent: undefined });
-    expect(await alone.state("id-0")).toEqual({ limit: 400n, spent: 100n });
-
-    // What is held counts as spent; nothing that comes back becomes allowance this month, and it still counts in the next.
-    expect(await held.state("id-0")).toEqual({ limit: 800n, spent: 300n });
-    const [first] = await held.rows();
-    await transaction((tx) => refillLimit(tx, first?.id ?? "", NEXT_MONTH), db());
-    expect((await balanceOf(db().sql, first?.limitId ?? "")).available).toBe(550n);
-    await settle(db().sql, [settlement(open, 10n)]);
-
-    // Whose month was over begins the next one with the whole limit, once for both.
-    const ledger = openLedger(db());
-    for (const id of ["id-0", "id-1"]) expect(await ledger.hold(over.request(id, 100n))).toMatchObject({ kind: "held" });
-    expect(await ledger.hold(over.request("id-0", 1n))).toMatchObject({ kind: "refused", reason: "credits_on_hold" });
-    expect((await verify(db().sql)).discrepancies).toEqual([]);
-  });
-});
-
-// A database of its own: the migrations are about all of it.
-onBothDatabases("a database of before, whose limits forgot what had been spent", (db) => {
-  test("has them counted again, and agreements for the links that there are", async () => {
-    const it = await connecting(db());
-    const forgetful = await connecting(db());
-    const [kept, forgot] = [await it.connect("a", 500n), await forgetful.connect("a", 500n)];
-    await it.spend("a", 200n);
-    await forgetful.spend("a", 200n);
-    const { id: open } = await holdOne(db().sql, forgetful.request("a", 50n));
-    const without = await connecting(db());
-    await without.connect("a", null);
-    const { limitId } = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: forgot.id } });
-    const given = {
-      id: uuidv7(),
-      debitId: platformAccount.allowance,
-      creditId: limitId ?? "",
-      amount: 200n,
-      reason: "allowance",
-    } as const;
-    await transfer(db().sql, given);
-    await db().prisma.$executeRawUnsafe(`DROP TABLE agreement`);
-    await db().prisma.$executeRawUnsafe(`ALTER TABLE linked_user DROP COLUMN limit_held_elsewhere`);
-    expect((await verify(db().sql)).discrepancies).toMatchObject([
-      { rule: "a limit has no more left than its month", what: `linked user ${forgot.id}`, expected: "250", found: "450" },
-    ]);
-
-    for (const name of ["20261129020100_limits_from_the_books", "20261129020150_agreements"]) {
-      const text = await readFile(new URL(`../../../prisma/migrations/${name}/migration.sql`, import.meta.url), "utf8");
-      // One statement at a time.
-      const [plain = "", block] = text.replace(/^ *--.*$/gm, "").split("DO $$");
-      for (const statement of [...plain.split(";"), ...(block === undefined ? [] : [`DO $$${block}`])])
-        if (statement.trim() !== "") await db().prisma.$executeRawUnsafe(statement);
-    }
-
-    expect((await verify(db().sql)).discrepancies).toEqual([]);
-    expect(await it.state("a")).toEqual({ limit: 500n, spent: 200n });
-    expect((await balanceOf(db().sql, limitId ?? "")).available).toBe(250n);
-    await settle(db().sql, [settlement(open, 50n)]);
-    expect(await forgetful.state("a")).toEqual({ limit: 500n, spent: 250n });
-    expect(await db().prisma.agreement.findMany({ orderBy: { monthlyLimit: "asc" }, select: { monthlyLimit: true } })).toEqual([
-      { monthlyLimit: 500n },
-      { monthlyLimit: 500n },
-      { monthlyLimit: null },
-    ]);
-    const rows = await db().prisma.linkedUser.findMany({ where: { id: { in: [kept.id, forgot.id] } } });
-    for (const { appId, userId, limitId: id } of rows)
-      expect(await db().prisma.agreement.findUnique({ where: { userId_appId: { userId, appId } } })).toMatchObject({ limitId: id });
-  });
-});
-
-describe("on Postgres", () => {
-  const db = withDatabase("postgres");
-
-  test("merging limits does not get in the way of servers that run: whoever has an account reads links, and comes to an end", async () => {
-    const it = await connecting(db());
-    await it.connect("a", 500n);
-    const elsewhere = await makeApp(db());
-    const { id } = await transaction((tx) => link(tx, "b", { ...it.agreement(400n), appId: elsewhere.id }), db());
-    await db().prisma.linkedUser.update({ where: { id }, data: { appId: it.app.id } });
-    const [{ limitId } = { limitId: null }] = await it.rows();
-    let merging: Promise<void> | undefined;
-    await transaction(async (tx) => {
-      await tx.prisma.$queryRaw`SELECT id FROM account WHERE id = ${limitId}::uuid FOR UPDATE`;
-      merging = migrateAgain(db());
-      // It has come to the account, or to waiting before it tries again.
-      const text = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%several record%' AND pid <> pg_backend_pid()
-        AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')`;
-      await until(async () => (await db().sql.query({ name: "", text }, [])).length > 0);
-      expect(await tx.prisma.linkedUser.count({ where: { appId: it.app.id } })).toBe(2);
-    }, db());
-    await merging;
-    expect(await it.rows()).toMatchObject(Array(2).fill({ monthlyLimit: 400n }));
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 });

@@ -89,12 +89,13 @@ const underWayStatement = {
   name: "ledger_under_way",
   text: `
     SELECT count(*) AS requests, coalesce(sum(h.amount), 0)::bigint AS held,
-      coalesce(sum(h.amount - h.amount * 10000 / (10000 + least(a.markup_bps, l.agreed_markup_bps))), 0)::bigint AS markup
+      coalesce(sum(h.amount - h.amount * 10000 / (10000 + least(a.markup_bps, g.agreed_markup_bps))), 0)::bigint AS markup
     FROM (
       SELECT h.app_id, h.linked_user_id, h.amount + (SELECT coalesce(sum(g.amount), 0) FROM hold_growth g WHERE g.hold_id = h.id)::bigint AS amount
       FROM hold h
       WHERE h.app_id = $1::uuid AND h.id >= $2::uuid AND h.billing_mode <> 'test' AND NOT EXISTS (SELECT 1 FROM usage u WHERE u.id = h.id)) h
-    JOIN app a ON a.id = h.app_id LEFT JOIN linked_user l ON l.id = h.linked_user_id`,
+    JOIN app a ON a.id = h.app_id LEFT JOIN linked_user l ON l.id = h.linked_user_id
+    LEFT JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id`,
 };
 
 /**

@@ -278,7 +278,7 @@ onBothDatabases("hold", (db) => {
     });
 
     test("models that the app or the person does not allow; empty lists allow any", async () => {
-      const person = await makeUser(db(), { credits: 1_000n });
+      const [person, other] = [await makeUser(db(), { credits: 1_000n }), await makeUser(db(), { credits: 1_000n })];
       const app = await makeApp(db(), { credits: 1_000n, allowedModels: ["a", "b"] });
       const key = await makeKey(db(), app.id);
       const testKey = await makeKey(db(), app.id, "test");
@@ -290,7 +290,7 @@ onBothDatabases("hold", (db) => {
         reason: "grant",
       });
       const narrow = await makeLink(db(), app.id, person, { allowedModels: ["b", "c"] });
-      const wide = await makeLink(db(), app.id, person);
+      const wide = await makeLink(db(), app.id, other);
       const ask = async (model: string, externalUserId: string | null, by = key) =>
         outcome(await decide(db(), holdRequest(by, { model, externalUserId, amount: 1n })));
       expect(await Promise.all(["a", "b", "c"].map((model) => ask(model, null)))).toEqual([1n, 1n, "model_not_allowed"]);

@@ -13,7 +13,7 @@ import { balanceOf, foldDeltas, platformAccount } from "./accounts.ts";
 import { Batcher } from "./batcher.ts";
 import { type Growth, grow, type HoldRequest, type HoldVerdict, hold, type Locked, post, settle } from "./hold.ts";
 import { openLedger } from "./ledger.ts";
-import { lockLinks, recountLimit, refillLimit, setLimit } from "./limits.ts";
+import { lockAgreement, recountLimit, refillLimit, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
@@ -380,8 +380,10 @@ async function run(db: Database, markups: readonly [number, number], operations:
         const externalUserId = step.sameId && !isTaken ? as.externalUserId : `again ${links.length}`;
         const { agreed: agreedMarkupBps, scope } = step;
         const made = await makeLink(db, appId, user, { externalUserId, monthlyLimit: step.limit, agreedMarkupBps, scope });
-        const link = { ...as, externalUserId, agreedMarkupBps: BigInt(agreedMarkupBps), scope, allowedModels: [], paused: false };
+        const [other] = model.linksOf(model.agreement(as));
+        const link = { ...as, externalUserId, agreedMarkupBps: 0n, scope, allowedModels: other?.allowedModels ?? [], paused: false };
         model.links.push(link);
+        model.agreeOnMarkup(link, BigInt(agreedMarkupBps));
         links.push({ id: made.id, appId, user, token: await issue(db, made, link), model: link });
         if (step.limit !== undefined) await agreed(at(links, links.length - 1), step.limit);
         else expect(made.monthlyLimit).toBe(model.agreement(link).monthly);
@@ -418,8 +420,14 @@ async function run(db: Database, markups: readonly [number, number], operations:
       }
       case "agree": {
         const link = at(links, step.link);
-        Object.assign(link.model, { agreedMarkupBps: BigInt(step.agreed), scope: step.scope });
-        await db.prisma.linkedUser.updateMany({ where: { id: link.id }, data: { agreedMarkupBps: step.agreed, scope: step.scope } });
+        if (!model.links.includes(link.model)) break;
+        link.model.scope = step.scope;
+        model.agreeOnMarkup(link.model, BigInt(step.agreed));
+        await db.prisma.linkedUser.update({ where: { id: link.id }, data: { scope: step.scope } });
+        await db.prisma.agreement.update({
+          where: { userId_appId: { userId: link.user.id, appId: link.appId } },
+          data: { agreedMarkupBps: step.agreed },
+        });
         break;
       }
       case "reprice": {
@@ -571,12 +579,12 @@ onBothDatabases("whatever happens", (db) => {
               } else if (each.kind === "unlink") {
                 await db().prisma.linkedUser.deleteMany({ where: { id: at(links, each.link).id } });
               } else if (each.kind === "due") {
-                // The month seems to be over, and what was spent is of this one all the same. All links have the same month.
+                // The month seems to be over, and what was spent is of this one all the same.
                 const { appId, user } = at(links, each.link);
                 await transaction(async (tx) => {
-                  await lockLinks(tx, { appId, userId: user.id });
-                  await tx.prisma.linkedUser.updateMany({
-                    where: { appId, userId: user.id, limitId: { not: null } },
+                  await lockAgreement(tx, { appId, userId: user.id });
+                  await tx.prisma.agreement.updateMany({
+                    where: { appId, userId: user.id, monthlyLimit: { not: null } },
                     data: { limitPeriodEndsAt: new Date(Date.now() - 1) },
                   });
                 }, db());

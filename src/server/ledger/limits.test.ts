@@ -38,7 +38,8 @@ async function limited(db: Database, monthlyLimit?: bigint) {
       return limitId === null ? null : (await balanceOf(db.sql, limitId)).available;
     },
     state: async (now = NOW) => {
-      return limitState(db.sql, await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } }), { now });
+      const row = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id }, include: { agreement: true } });
+      return limitState(db.sql, { ...row, ...row.agreement }, { now });
     },
   };
 }

@@ -14,8 +14,7 @@ import { transfer } from "./transfer.ts";
  * settled, and what open requests hold, under whichever links. So nothing that
  * happens to limit or links makes it forget.
  *
- * All links of one person to one app share the limit. Each has all that a hold
- * reads of it in its own row. What has to outlive the links is in `agreement`.
+ * Limit, account and month are the agreement's of person and app, which all their links point to.
  */
 
 /**
@@ -27,18 +26,15 @@ import { transfer } from "./transfer.ts";
  */
 export async function setLimit(tx: Tx, linkedUserId: string, monthlyLimit: bigint | null, now?: Date): Promise<void> {
   if (monthlyLimit !== null && monthlyLimit < 0n) throw new RangeError("a limit is not negative");
-  const agreement = await lockAgreement(tx, linkedUserId);
+  const agreement = await lockAgreementOf(tx, linkedUserId);
   if (agreement === null) throw new Error(`no linked user ${linkedUserId}`);
   if (monthlyLimit !== null) return fill(tx, agreement, monthlyLimit, now ?? (await databaseTime(tx)));
-  // The account stays the agreement's, for requests that hold from it and for the next limit.
-  await share(tx, agreement, { limitId: null, monthlyLimit: null, limitPeriodEndsAt: null, limitOverspent: 0n, limitHeldElsewhere: 0n });
-  const { limitId, limitFormerIds } = agreement;
-  await keep(tx, agreement, { monthlyLimit: null, limitId, limitFormerIds, limitElsewhere: 0n, limitElsewhereHolds: [] });
+  await removeLimit(tx, agreement);
 }
 
 /** Fills the limit up when its month is over; does nothing when it is not, or when it was filled already. */
 export async function refillLimit(tx: Tx, linkedUserId: string, now?: Date): Promise<void> {
-  const agreement = await lockAgreement(tx, linkedUserId);
+  const agreement = await lockAgreementOf(tx, linkedUserId);
   // Gone in the meantime: whoever asks again is told so.
   if (agreement === null || agreement.inForce === null) return;
   const at = now ?? (await databaseTime(tx));
@@ -60,7 +56,7 @@ export async function limitStanding(sql: Sql, linkedUserId: string): Promise<{ i
 
 /** Counts the limit anew when that is due. */
 export async function recountLimit(tx: Tx, linkedUserId: string): Promise<void> {
-  const agreement = await lockAgreement(tx, linkedUserId);
+  const agreement = await lockAgreementOf(tx, linkedUserId);
   if (agreement === null || agreement.inForce === null) return;
   const now = await databaseTime(tx);
   // Whoever asks when the month is over has it refilled, which counts as well.
@@ -76,43 +72,37 @@ const standingStatement = {
         SELECT coalesce(sum(h.amount + (SELECT coalesce(sum(p.amount), 0) FROM hold_growth p WHERE p.hold_id = h.id)), 0)
         FROM unnest(g.limit_elsewhere_holds) q(id) JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id OFFSET 0) h ON true
         LEFT JOIN LATERAL (SELECT 1 AS there FROM usage u WHERE u.id = h.id OFFSET 0) u ON true WHERE u.there IS NULL) AS due
-    FROM linked_user l JOIN account a ON a.id = l.limit_id JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
+    FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
+    JOIN account a ON a.id = limit_in_force(g.monthly_limit, g.limit_id)
     WHERE l.id = $1::uuid`,
 };
 
 /**
- * What a new link of this person to this app has to begin with, so that it shares
- * their limit; nothing when it is the first. Until the transaction is over nobody
- * changes a link that there is, and whoever waits to do so sees the new one.
+ * Locks the agreement before a link is made. The first link begins it anew: without a limit, for any model, with this
+ * markup. Others come under what is agreed.
  */
-export async function sharedLimit(tx: Tx, of: { appId: string; userId: string }): Promise<Partial<Limit>> {
-  await lockLinks(tx, of);
-  return (await tx.prisma.linkedUser.findFirst({ where: { appId: of.appId, userId: of.userId }, select: limitColumns })) ?? {};
+export async function beginAgreement(tx: Tx, of: { appId: string; userId: string }, agreedMarkupBps: number): Promise<void> {
+  const { appId, userId } = of;
+  await lockAgreement(tx, of);
+  if ((await tx.prisma.linkedUser.findFirst({ where: { appId, userId }, select: { id: true } })) !== null) return;
+  await removeLimit(tx, of);
+  await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data: { allowedModels: [], agreedMarkupBps } });
 }
 
-/**
- * Waits until nobody else changes what this person agreed to with this app, or a link
- * of theirs to it; then nobody does until the transaction is over.
- */
-export async function lockLinks(tx: Tx, { appId, userId }: { appId: string; userId: string }): Promise<void> {
+/** Locks what this person agreed to with this app until the end of the transaction; makes the row when there is none. */
+export async function lockAgreement(tx: Tx, { appId, userId }: { appId: string; userId: string }): Promise<void> {
   await tx.query(openAgreementStatement, [userId, appId]);
   await tx.query(lockAgreementStatement, [userId, appId]);
-  await tx.query(lockLinksStatement, [appId, userId]);
 }
 
 const openAgreementStatement = {
   name: "ledger_open_agreement",
   text: `INSERT INTO agreement (user_id, app_id) VALUES ($1::uuid, $2::uuid) ON CONFLICT DO NOTHING`,
 };
-// Before the links, so that there is something to lock when there are none.
+// Not FOR UPDATE: making a link locks the key of the agreement that it points to.
 const lockAgreementStatement = {
   name: "ledger_lock_agreement",
-  text: `SELECT 1 AS found FROM agreement WHERE user_id = $1::uuid AND app_id = $2::uuid FOR UPDATE`,
-};
-// In id order, so that two who change them can't wait for each other.
-const lockLinksStatement = {
-  name: "ledger_lock_linked_users",
-  text: `SELECT id FROM linked_user WHERE app_id = $1::uuid AND user_id = $2::uuid ORDER BY id FOR UPDATE`,
+  text: `SELECT 1 AS found FROM agreement WHERE user_id = $1::uuid AND app_id = $2::uuid FOR NO KEY UPDATE`,
 };
 
 /**
@@ -122,14 +112,14 @@ const lockLinksStatement = {
  */
 export async function limitState(
   sql: Sql,
-  link: Omit<Limit, "limitFormerIds"> & { appId: string; walletId: string },
+  link: Limit & { appId: string; walletId: string },
   options: { balance?: bigint | undefined; now?: Date } = {},
 ): Promise<{ limit: bigint; spent: bigint } | null> {
   const { monthlyLimit: limit, limitId, limitPeriodEndsAt } = link;
   if (limit === null || limitId === null || limitPeriodEndsAt === null) return null;
   const now = options.now ?? new Date();
   // While all that is spent passes through the account, the account knows; else it is added up.
-  if (limitPeriodEndsAt <= now || link.limitHeldElsewhere > 0n) return { limit, spent: await spentInMonth(sql, link, now) };
+  if (limitPeriodEndsAt <= now || link.limitElsewhere > 0n) return { limit, spent: await spentInMonth(sql, link, now) };
   const spent = limit + link.limitOverspent - (options.balance ?? (await balanceOf(sql, limitId)).balance);
   return { limit, spent: spent < 0n ? 0n : spent };
 }
@@ -193,15 +183,15 @@ async function fill(tx: Tx, agreement: LockedAgreement, monthlyLimit: bigint, no
   }
   const limitFormerIds = keeps || limitId === null ? held.formerIds : [...held.formerIds, limitId];
   const limitElsewhere = held.elsewhere + (keeps ? 0n : held.onLimit);
-  await share(tx, agreement, {
-    limitId: accountId,
+  await keep(tx, agreement, {
     monthlyLimit,
+    limitId: accountId,
     limitPeriodEndsAt: endOfMonth(now),
     limitOverspent: allowed < 0n ? -allowed : 0n,
     limitFormerIds,
-    limitHeldElsewhere: limitElsewhere,
+    limitElsewhere,
+    limitElsewhereHolds: held.holds,
   });
-  await keep(tx, agreement, { monthlyLimit, limitId: accountId, limitFormerIds, limitElsewhere, limitElsewhereHolds: held.holds });
 }
 
 // In id order, like every statement that locks accounts.
@@ -271,8 +261,7 @@ const accountsOfPersonStatement = {
   name: "ledger_accounts_of_person",
   text: `
     SELECT a.id, a.available, a.held FROM account a WHERE a.id = $2::uuid OR a.id = ANY ($3::uuid[])
-      OR a.id = ANY (ARRAY(SELECT unnest(g.limit_former_ids || g.limit_id) FROM agreement g WHERE g.user_id = $1::uuid))
-      OR a.id = ANY (ARRAY(SELECT unnest(l.limit_former_ids || l.limit_id) FROM linked_user l WHERE l.user_id = $1::uuid))`,
+      OR a.id = ANY (ARRAY(SELECT unnest(g.limit_former_ids || g.limit_id) FROM agreement g WHERE g.user_id = $1::uuid))`,
 };
 
 type OpenHold = { id: string; appId: string; billingMode: string; limitId: string | null; amount: bigint };
@@ -323,74 +312,50 @@ const openOutsideStatement = {
     WHERE h.wallet_id = $1::uuid AND (h.limit_id IS NULL OR h.limit_id <> ALL ($4::uuid[])) AND u.there IS NULL`,
 };
 
-/** All links of this person to this app, also one that was made while their lock was waited for. */
-async function share(tx: Tx, { appId, userId }: LockedAgreement, limit: Partial<Limit>): Promise<void> {
-  await tx.prisma.linkedUser.updateMany({ where: { appId, userId }, data: limit });
-}
-
-type Kept = {
+type Limit = {
+  /** Credits a month; null when no limit is in force. */
   monthlyLimit: bigint | null;
+  /** The account, which stays when the limit is removed. */
   limitId: string | null;
-  limitFormerIds: string[];
+  limitPeriodEndsAt: Date | null;
+  limitOverspent: bigint;
   limitElsewhere: bigint;
-  limitElsewhereHolds: string[];
 };
 
-async function keep(tx: Tx, { appId, userId }: LockedAgreement, data: Kept): Promise<void> {
+type Kept = Partial<Limit> & { limitFormerIds?: string[]; limitElsewhereHolds?: string[] };
+
+async function keep(tx: Tx, { appId, userId }: { appId: string; userId: string }, data: Kept): Promise<void> {
   await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data });
 }
 
-type Limit = {
-  limitId: string | null;
-  monthlyLimit: bigint | null;
-  limitPeriodEndsAt: Date | null;
-  limitOverspent: bigint;
-  limitFormerIds: string[];
-  limitHeldElsewhere: bigint;
-};
-
-const limitColumns = {
-  limitId: true,
-  monthlyLimit: true,
-  limitPeriodEndsAt: true,
-  limitOverspent: true,
-  limitFormerIds: true,
-  limitHeldElsewhere: true,
-};
+/** Of an agreement that is locked. The account stays, for requests that hold from it and for the next limit. */
+async function removeLimit(tx: Tx, of: { appId: string; userId: string }): Promise<void> {
+  await keep(tx, of, { monthlyLimit: null, limitPeriodEndsAt: null, limitOverspent: 0n, limitElsewhere: 0n, limitElsewhereHolds: [] });
+}
 
 type LockedAgreement = {
   appId: string;
   userId: string;
   walletId: string;
-  /** What the links say now; null when no limit is in force. */
+  /** Null when no limit is in force. */
   inForce: { monthlyLimit: bigint; endsAt: Date } | null;
   limitId: string | null;
   limitFormerIds: string[];
 };
 
-/** Two changes of one limit come one after the other, through whichever link. */
-async function lockAgreement(tx: Tx, linkedUserId: string): Promise<LockedAgreement | null> {
+/** Two changes of one limit come one after the other, through whichever link. Null when there is no such link. */
+async function lockAgreementOf(tx: Tx, linkedUserId: string): Promise<LockedAgreement | null> {
   const where = { id: linkedUserId };
   // A link is the same person's and the same app's for as long as it lives.
   const of = await tx.prisma.linkedUser.findUnique({ where, select: { appId: true, userId: true, walletId: true } });
   if (of === null) return null;
-  await lockLinks(tx, of);
-  const link = await tx.prisma.linkedUser.findUnique({ where, select: limitColumns });
-  if (link === null) return null;
-  const { appId, userId } = of;
-  const kept = await tx.prisma.agreement.findUniqueOrThrow({
-    where: { userId_appId: { userId, appId } },
-    select: { limitId: true, limitFormerIds: true },
+  await lockAgreement(tx, of);
+  const link = await tx.prisma.linkedUser.findUnique({
+    where,
+    select: { agreement: { select: { monthlyLimit: true, limitId: true, limitPeriodEndsAt: true, limitFormerIds: true } } },
   });
-  // A server of the version before changes links alone, so theirs is the account in use, and what else there is has been one.
-  const limitId = link.limitId ?? kept.limitId;
-  const former = new Set([...kept.limitFormerIds, ...link.limitFormerIds, ...(kept.limitId === null ? [] : [kept.limitId])]);
-  if (limitId !== null) former.delete(limitId);
-  const { monthlyLimit, limitPeriodEndsAt } = link;
-  return {
-    ...of,
-    inForce: monthlyLimit === null || limitPeriodEndsAt === null ? null : { monthlyLimit, endsAt: limitPeriodEndsAt },
-    limitId,
-    limitFormerIds: [...former],
-  };
+  if (link === null) return null;
+  const { monthlyLimit, limitPeriodEndsAt, limitId, limitFormerIds } = link.agreement;
+  const inForce = monthlyLimit === null || limitPeriodEndsAt === null ? null : { monthlyLimit, endsAt: limitPeriodEndsAt };
+  return { ...of, inForce, limitId, limitFormerIds };
 }

@@ -60,7 +60,7 @@ describe.each(ZONES)("dates that were written on a Postgres in %s by a version b
     const { ok, discrepancies } = await verify(db.sql);
     expect(ok).toBe(false);
     expect(discrepancies.map(({ rule, what }) => `${rule}: ${what}`).sort()).toEqual([
-      `a limit ends with a month (UTC): linked user ${shiftedLink.id}`,
+      `a limit ends with a month (UTC): agreement of app ${app.id} and user ${other.id}`,
       "a row has the date that is in its id: 1 of api_key",
       "a row has the date that is in its id: 1 of linked_user",
     ]);

@@ -50,8 +50,8 @@ export async function shiftedDates(sql: Sql): Promise<Discrepancy[]> {
 const shiftedStatement = {
   name: "ledger_shifted",
   text: `
-    (SELECT 'a limit ends with a month (UTC)' AS rule, 'linked user ' || id AS what, (${endOfMonth})::text AS expected, limit_period_ends_at::text AS found
-    FROM linked_user WHERE ${LIMITS} ORDER BY id LIMIT 20)
+    (SELECT 'a limit ends with a month (UTC)' AS rule, 'agreement of app ' || app_id || ' and user ' || user_id AS what, (${endOfMonth})::text AS expected, limit_period_ends_at::text AS found
+    FROM agreement WHERE ${LIMITS} ORDER BY user_id, app_id LIMIT 20)
     UNION ALL
     ${DATED.map(
       ([table, date]) => `
@@ -67,7 +67,7 @@ const shiftedStatement = {
 export async function mendDates(tx: Tx): Promise<number> {
   let mended = 0;
   for (const text of [
-    `UPDATE linked_user SET limit_period_ends_at = ${endOfMonth} WHERE ${LIMITS} RETURNING id`,
+    `UPDATE agreement SET limit_period_ends_at = ${endOfMonth} WHERE ${LIMITS} RETURNING user_id`,
     ...DATED.map(
       ([table, date]) =>
         `UPDATE "${table}" t SET ${date} = ${date} - s.shift * interval '1 second' FROM ${dated(table, date)} s WHERE t.id = s.id RETURNING t.id`,

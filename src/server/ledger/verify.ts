@@ -237,24 +237,28 @@ const verifyStatement = {
         SELECT 'user' AS owner, id, 'wallet' AS kind, wallet_id AS account_id FROM "user"
         UNION ALL SELECT 'app', id, 'earnings', earnings_id FROM app
         UNION ALL SELECT 'app', id, 'sandbox_wallet', sandbox_wallet_id FROM app
-        UNION ALL SELECT 'linked user', id, 'limit', limit_id FROM linked_user WHERE limit_id IS NOT NULL) x
+        UNION ALL SELECT 'agreement of user', user_id, 'limit', limit_id FROM agreement WHERE limit_id IS NOT NULL) x
       LEFT JOIN account a ON a.id = x.account_id WHERE a.kind::text IS DISTINCT FROM x.kind
       UNION ALL
       -- A limit that was lowered may have less than nothing left. One whose month is over is filled before anything is held.
       SELECT 'a limit has no more left than its month', 'linked user ' || l.id, l.may_have::text, l.available::text
       FROM (
         SELECT l.id, a.available,
-          greatest(l.monthly_limit - coalesce(u.held, 0)
-            - CASE WHEN l.limit_period_ends_at <= date_trunc('month', now(), 'UTC') + interval '1 month' THEN coalesce(m.spent, 0) ELSE 0 END, 0) AS may_have
-        FROM linked_user l JOIN account a ON a.id = l.limit_id
+          greatest(g.monthly_limit - coalesce(u.held, 0)
+            - CASE WHEN g.limit_period_ends_at <= date_trunc('month', now(), 'UTC') + interval '1 month' THEN coalesce(m.spent, 0) ELSE 0 END, 0) AS may_have
+        FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
+        JOIN account a ON a.id = limit_in_force(g.monthly_limit, g.limit_id)
         LEFT JOIN monthly m ON m.app_id = l.app_id AND m.wallet_id = l.wallet_id
         LEFT JOIN underway u ON u.app_id = l.app_id AND u.wallet_id = l.wallet_id
-        WHERE l.limit_period_ends_at > now()) l
+        WHERE g.limit_period_ends_at > now()) l
       WHERE l.available > l.may_have
       UNION ALL
-      SELECT 'links of one person to one app share one limit', 'app ' || l.app_id || ' and user ' || l.user_id, '1', count(DISTINCT l.limit_id) || ' of ' || count(*)
-      FROM linked_user l GROUP BY l.app_id, l.user_id
-      HAVING count(DISTINCT (coalesce(l.limit_id, l.app_id), coalesce(l.monthly_limit, -1), coalesce(l.limit_period_ends_at, '-infinity'))) > 1
+      SELECT 'links of one person to one app share one limit', 'app ' || l.app_id || ' and user ' || l.user_id, 'as agreed', count(*) || ' otherwise'
+      FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
+      -- What servers of the version before read.
+      WHERE (l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps) IS DISTINCT FROM
+        (limit_in_force(g.monthly_limit, g.limit_id), g.monthly_limit, g.limit_period_ends_at, g.allowed_models, g.agreed_markup_bps)
+      GROUP BY l.app_id, l.user_id
       UNION ALL
       SELECT 'a paid top-up is credited once', 'payment ' || p.id, p.amount::text || ' to ' || p.wallet_id, coalesce(t.amount::text || ' to ' || t.credit_id, 'nothing')
       FROM payment p LEFT JOIN transfer t ON t.id = p.transfer_id

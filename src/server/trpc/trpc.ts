@@ -79,7 +79,7 @@ export const linkProcedure = userProcedure.input(z.object({ linkId: z.string() }
   const link = isUuid(input.linkId)
     ? await (await prisma()).linkedUser.findFirst({
         where: { id: input.linkId, userId: ctx.user.id },
-        select: { id: true, appId: true, externalUserId: true, allowedModels: true },
+        select: { id: true, appId: true, externalUserId: true, agreement: { select: { allowedModels: true } } },
       })
     : null;
   if (link === null) throw noSuchLink();

@@ -29,7 +29,7 @@ export type LinkItem = {
   monthlyLimit: bigint | null;
   limitPeriodEndsAt: Date | null;
   limitOverspent: bigint;
-  limitHeldElsewhere: bigint;
+  limitElsewhere: bigint;
   appId: string;
   walletId: string;
 };
@@ -59,26 +59,28 @@ const LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
 // `scope` is a list of words separated by spaces.
 const SHOWS_EMAIL = `' ' || l.scope || ' ' LIKE '% email %'`;
-const columns = `l.id, l.external_user_id, CASE WHEN ${SHOWS_EMAIL} THEN u.email END AS email, l.linked_at, l.paused_at, l.scope, l.allowed_models,
-  l.agreed_markup_bps, l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.limit_overspent,
-  l.limit_held_elsewhere, l.app_id, l.wallet_id`;
+const columns = `l.id, l.external_user_id, CASE WHEN ${SHOWS_EMAIL} THEN u.email END AS email, l.linked_at, l.paused_at, l.scope, g.allowed_models,
+  g.agreed_markup_bps, g.limit_id, g.monthly_limit, g.limit_period_ends_at, g.limit_overspent,
+  g.limit_elsewhere, l.app_id, l.wallet_id`;
+
+const tables = `linked_user l JOIN "user" u ON u.id = l.user_id JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id`;
 
 const listStatement = {
   name: "dashboard_links",
   text: `
-    SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id
+    SELECT ${columns} FROM ${tables}
     WHERE l.app_id = $1::uuid AND l.id < $2::uuid ORDER BY l.id DESC LIMIT $3::int`,
 };
 const searchStatement = {
   name: "dashboard_links_search",
   text: `
-    SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id
+    SELECT ${columns} FROM ${tables}
     WHERE l.app_id = $1::uuid AND l.id < $2::uuid AND (l.external_user_id ILIKE $4::text OR (${SHOWS_EMAIL} AND u.email ILIKE $4::text))
     ORDER BY l.id DESC LIMIT $3::int`,
 };
 const oneStatement = {
   name: "dashboard_link",
-  text: `SELECT ${columns} FROM linked_user l JOIN "user" u ON u.id = l.user_id WHERE l.app_id = $1::uuid AND l.id = $2::uuid`,
+  text: `SELECT ${columns} FROM ${tables} WHERE l.app_id = $1::uuid AND l.id = $2::uuid`,
 };
 
 function linkOf(row: Row): LinkItem {
@@ -95,7 +97,7 @@ function linkOf(row: Row): LinkItem {
     monthlyLimit: toBigIntOrNull(row.monthly_limit),
     limitPeriodEndsAt: dateOf(row.limit_period_ends_at),
     limitOverspent: toBigIntOrNull(row.limit_overspent) ?? 0n,
-    limitHeldElsewhere: toBigIntOrNull(row.limit_held_elsewhere) ?? 0n,
+    limitElsewhere: toBigIntOrNull(row.limit_elsewhere) ?? 0n,
     appId: String(row.app_id),
     walletId: String(row.wallet_id),
   };

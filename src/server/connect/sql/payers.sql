@@ -48,6 +48,8 @@ RETURNS hold_verdict LANGUAGE sql STABLE AS $$
     ELSE 'held'::hold_verdict END
 $$;
 
+-- A link says who pays, its agreement under which limit, for which models and with which markup.
+--
 -- A key is good until it is revoked or expires. No row: there is no such key.
 CREATE OR REPLACE FUNCTION "payer_of_key"(credential bytea, named text, model text)
 RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
@@ -59,14 +61,15 @@ ROWS 1 LANGUAGE sql STABLE AS $$
     k.app_id, k.id, CASE WHEN k.billing_mode <> 'test' AND named IS NOT NULL THEN 'user'::billing_mode ELSE k.billing_mode END, named, l.id,
     CASE WHEN k.billing_mode = 'test' THEN a.sandbox_wallet_id
       WHEN named IS NULL THEN (SELECT u.wallet_id FROM "user" u WHERE u.id = a.owner_id) ELSE l.wallet_id END,
-    l.limit_id, payer_markup(a.markup_bps, l.agreed_markup_bps), l.id IS NULL OR scope_grants(l.scope, 'credits.read'), a.earnings_id
+    limit_in_force(l.monthly_limit, l.limit_id), payer_markup(a.markup_bps, l.agreed_markup_bps), l.id IS NULL OR scope_grants(l.scope, 'credits.read'), a.earnings_id
   FROM (
     SELECT k.id, k.app_id, k.billing_mode FROM api_key k
     WHERE k.hash = credential AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) OFFSET 0) k
   CROSS JOIN LATERAL (
     SELECT a.owner_id, a.markup_bps, a.allowed_models, a.earnings_id, a.sandbox_wallet_id FROM app a WHERE a.id = k.app_id OFFSET 0) a
   LEFT JOIN LATERAL (
-    SELECT l.id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at, l.agreed_markup_bps, l.wallet_id, l.limit_id FROM linked_user l
+    SELECT l.id, l.scope, l.paused_at, l.wallet_id, g.monthly_limit, g.limit_id, g.limit_period_ends_at, g.allowed_models, g.agreed_markup_bps
+    FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
     WHERE l.app_id = k.app_id AND l.external_user_id = named AND k.billing_mode <> 'test' OFFSET 0) l ON true
 $$;
 
@@ -77,18 +80,18 @@ RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode
   wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
 ROWS 1 LANGUAGE sql STABLE AS $$
   SELECT verdict_of_link(true, t.scope, model, a.allowed_models, l.id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at),
-    l.app_id, NULL::uuid, 'user'::billing_mode, l.external_user_id, l.id, l.wallet_id, l.limit_id,
+    l.app_id, NULL::uuid, 'user'::billing_mode, l.external_user_id, l.id, l.wallet_id, limit_in_force(l.monthly_limit, l.limit_id),
     payer_markup(a.markup_bps, l.agreed_markup_bps),
     coalesce(scope_grants(t.scope, 'credits.read') AND scope_grants(l.scope, 'credits.read'), false), a.earnings_id
   FROM (
     SELECT r.grant_id, r.payload->>'scope' AS scope FROM oauth_record r
     WHERE r.kind = 'AccessToken' AND r.id_hash = credential AND r.expires_at > now() OFFSET 0) t
   CROSS JOIN LATERAL (
-    SELECT r.linked_user_id FROM oauth_record r WHERE r.grant_id = t.grant_id AND r.kind = 'Grant' AND r.expires_at > now() OFFSET 0) g
+    SELECT r.linked_user_id FROM oauth_record r WHERE r.grant_id = t.grant_id AND r.kind = 'Grant' AND r.expires_at > now() OFFSET 0) r
   LEFT JOIN LATERAL (
-    SELECT l.id, l.app_id, l.external_user_id, l.scope, l.paused_at, l.allowed_models, l.limit_period_ends_at, l.agreed_markup_bps, l.wallet_id,
-      l.limit_id
-    FROM linked_user l WHERE l.id = g.linked_user_id OFFSET 0) l ON true
+    SELECT l.id, l.app_id, l.external_user_id, l.scope, l.paused_at, l.wallet_id, g.monthly_limit, g.limit_id, g.limit_period_ends_at,
+      g.allowed_models, g.agreed_markup_bps
+    FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id WHERE l.id = r.linked_user_id OFFSET 0) l ON true
   LEFT JOIN LATERAL (SELECT a.markup_bps, a.allowed_models, a.earnings_id FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
 $$;
 

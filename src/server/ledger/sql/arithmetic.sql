@@ -3,6 +3,12 @@ CREATE OR REPLACE FUNCTION "with_markup"(base bigint, markup_bps int) RETURNS bi
   SELECT base + (base * markup_bps + 9999) / 10000
 $$;
 
+-- The account from which a hold is taken besides the wallet, of an agreement's columns. The agreement keeps the account of a
+-- limit that was removed; then nothing is held on it.
+CREATE OR REPLACE FUNCTION "limit_in_force"(monthly_limit bigint, limit_id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN monthly_limit IS NOT NULL THEN limit_id END
+$$;
+
 -- What a hold takes: all of what is desired if that is modest, and an eighth of what there is in any case.
 CREATE OR REPLACE FUNCTION "share_to_hold"(available bigint, desired bigint, needed bigint, modest bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
   SELECT least(available, desired, greatest(needed, modest, available / 8))

@@ -37,7 +37,8 @@ BEGIN
       CONTINUE;
     END IF;
     IF h.linked_user_id IS NOT NULL THEN
-      SELECT u.limit_id, u.paused_at, u.limit_period_ends_at INTO l FROM linked_user u WHERE u.id = h.linked_user_id;
+      SELECT limit_in_force(g.monthly_limit, g.limit_id) AS limit_id, u.paused_at, g.limit_period_ends_at INTO l
+      FROM linked_user u JOIN agreement g ON g.user_id = u.user_id AND g.app_id = u.app_id WHERE u.id = h.linked_user_id;
       IF NOT FOUND OR l.paused_at IS NOT NULL OR l.limit_id IS DISTINCT FROM h.limit_id THEN
         verdict[i] := 'not_found';
         CONTINUE;

@@ -167,7 +167,9 @@ BEGIN
     -- that from here on nothing does. Those requests are asked for again.
     SELECT array_agg(q.n) INTO changed
     FROM unnest(link_ids, limit_ids, verdict) WITH ORDINALITY q(link_id, limit_id, verdict, n)
-    LEFT JOIN LATERAL (SELECT l.id, l.limit_id, l.paused_at FROM linked_user l WHERE l.id = q.link_id OFFSET 0) l ON true
+    LEFT JOIN LATERAL (
+      SELECT l.id, l.paused_at, limit_in_force(g.monthly_limit, g.limit_id) AS limit_id
+      FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id WHERE l.id = q.link_id OFFSET 0) l ON true
     WHERE q.verdict = 'held' AND q.link_id IS NOT NULL AND (l.id IS NULL OR l.paused_at IS NOT NULL OR l.limit_id IS DISTINCT FROM q.limit_id);
     FOREACH w IN ARRAY coalesce(changed, '{}') LOOP
       verdict[w] := 'limit_due';

@@ -34,7 +34,8 @@ BEGIN
   END IF;
   -- As in post_batch: what a person changed meanwhile counts, and is asked for again.
   IF link_ids IS NOT NULL THEN
-    SELECT l.limit_id, l.paused_at INTO link FROM linked_user l WHERE l.id = link_ids;
+    SELECT limit_in_force(g.monthly_limit, g.limit_id) AS limit_id, l.paused_at INTO link
+    FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id WHERE l.id = link_ids;
     IF NOT FOUND OR link.paused_at IS NOT NULL OR link.limit_id IS DISTINCT FROM limit_ids THEN
       verdict := 'limit_due';
       RETURN;

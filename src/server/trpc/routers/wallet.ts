@@ -2,7 +2,7 @@ import { z } from "zod";
 import { setModels, unlink } from "../../connect/linked-users.ts";
 import { availableModels } from "../../http/models-view.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
-import { lockLinks, setLimit } from "../../ledger/limits.ts";
+import { lockAgreement, setLimit } from "../../ledger/limits.ts";
 import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
 import { noSuchModel } from "../../platform/errors.ts";
 import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
@@ -46,17 +46,17 @@ export const walletRouter = router({
         externalUserId: true,
         linkedAt: true,
         pausedAt: true,
-        monthlyLimit: true,
-        allowedModels: true,
+        agreement: { select: { monthlyLimit: true, allowedModels: true } },
         app: { select: { id: true, name: true, siteUrl: true, logoUrl: true } },
       },
       orderBy: { id: "desc" },
       take: 200,
     });
     const { byApp, byLink } = await spentThisMonth(sql, ctx.user.walletId);
-    return links.map(({ monthlyLimit, ...link }) => ({
+    return links.map(({ agreement, ...link }) => ({
       ...link,
-      limit: monthlyLimit,
+      limit: agreement.monthlyLimit,
+      allowedModels: agreement.allowedModels,
       spent: byApp.get(link.app.id) ?? 0n,
       lastUsedAt: byLink.get(link.id)?.lastUsedAt ?? null,
       /** How many connections the person has with this app, this one included. */
@@ -80,7 +80,7 @@ export const walletRouter = router({
     .input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) }))
     .output(answers.nothing)
     .mutation(async ({ ctx, input }) => {
-      const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.allowedModels]);
+      const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.agreement.allowedModels]);
       const unknown = input.allowedModels.find((id) => !known.has(id));
       if (unknown !== undefined) throw noSuchModel(unknown, null);
       await transaction(async (tx) => {
@@ -102,9 +102,9 @@ export const walletRouter = router({
   ),
 });
 
-/** An app that ends the link at the same time ends it before or after. Its other links are locked with it. */
+/** An app that ends the link at the same time ends it before or after. The agreement is locked, so that it changes for all links of the person. */
 async function lockLink(tx: Tx, userId: string, link: { id: string; appId: string }): Promise<void> {
-  await lockLinks(tx, { appId: link.appId, userId });
+  await lockAgreement(tx, { appId: link.appId, userId });
   if ((await tx.prisma.linkedUser.count({ where: { id: link.id } })) === 0) throw noSuchLink();
 }
 
