@@ -471,7 +471,7 @@ onBothDatabases("the books", (db) => {
       const rule = "links of one person to one app share one limit";
       for (const change of [
         "monthly_limit = monthly_limit + 1",
-        "limit_id = NULL",
+        "limit_id = NULL, monthly_limit = NULL, limit_period_ends_at = NULL",
         "allowed_models = '{m}'",
         "agreed_markup_bps = agreed_markup_bps + 1",
       ])
