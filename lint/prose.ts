@@ -18,7 +18,6 @@ export const NOT_YET = [
   "src/server/ledger/",
   "src/server/pricing/",
   "src/server/start/",
-  "src/server/trpc/",
 ];
 
 const TITLED = new Set(["describe", "inEveryZone", "onBothDatabases", "test"]);

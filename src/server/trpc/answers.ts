@@ -11,12 +11,12 @@ import {
 import { eventType } from "../webhooks/events.ts";
 
 /*
- * The shapes of what procedures answer. `z.object` leaves out what it does not name, so a hash or a secret that a query
- * comes to select does not reach the browser. They check types only: a value that the database has is not refused for
+ * The output schemas of procedures. `z.object` strips members that it does not name, so a hash or a secret that a query
+ * selects by mistake does not reach the browser. The schemas check types only, so that no stored value is refused for
  * its length or form. Amounts are credits, as bigint.
  */
 
-/** Of what only changes something. */
+/** For mutations without an answer. */
 export const nothing = z.void();
 
 /** One page of a list; `next` is the cursor of the page after it. */
@@ -48,7 +48,7 @@ export const app = z.object({
   createdAt: z.date(),
 });
 
-/** The one answer in which the secret of an app's client is. */
+/** The only answer with the secret of an app's OAuth client. */
 export const appWithSecret = z.object({ app, clientSecret: z.string() });
 
 export const apps = z.array(
@@ -86,11 +86,11 @@ export const apiKey = z.object({
 });
 
 export const apiKeys = z.array(apiKey);
-/** The answers in which the secret of a key is. */
+/** The only answers with the secret of a key are this one and `rolledApiKey`. */
 export const apiKeyWithSecret = z.object({ secret: z.string(), key: apiKey });
 export const rolledApiKey = apiKeyWithSecret.extend({ endsAt: z.date() });
 
-// The account of a person.
+// A user's account.
 
 export const account = z.object({
   password: z.boolean(),
@@ -213,7 +213,7 @@ export const offer = z.object({
 export const debt = z.bigint();
 
 export const checkout = z.object({ url: z.string() });
-/** The address where a card is left; null when there is one already. */
+/** The URL of a checkout that saves a card; null when a card is saved already. */
 export const checkoutIfNeeded = z.object({ url: z.string().nullable() });
 
 export const topUp = z.object({
@@ -348,7 +348,7 @@ export const endpoint = z.object({
 
 export const endpoints = z.array(endpoint);
 
-/** An answer to making an endpoint, or to rotating its secret. */
+/** For creating an endpoint and for rotating its secret. */
 export const endpointWithSecret = z.object({ endpoint, secret: z.string() });
 export const endpointSecret = z.object({ secret: z.string() });
 

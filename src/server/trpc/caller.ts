@@ -4,10 +4,10 @@ import { cache } from "react";
 import { createContext } from "./context.ts";
 import { createCaller } from "./root.ts";
 
-/** Procedures for the first paint of a page, without a round trip. */
+/** Procedures for server components: called directly, without an HTTP request. One caller per page request. */
 export const caller = cache(async () => createCaller(await createContext()));
 
-/** The app of a dashboard page, looked up once; not found when it is not this person's. */
+/** The app of a dashboard page, read once per page request; Next's not-found page when the signed-in user does not own it. */
 export const appOfPage = cache(async (appId: string) => {
   try {
     return await (await caller()).apps.get({ appId });

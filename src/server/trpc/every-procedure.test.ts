@@ -11,9 +11,9 @@ const db = withDatabase("embedded");
 asTheDatabase(db);
 
 /**
- * Every procedure there is, read from the router itself, so that a new one can't be
- * forgotten: what takes an `appId` is about one app, what takes a `linkId` is about one
- * link, and what takes neither has to be named here as harmless to strangers.
+ * Every procedure, read from the router, so that a new one is tested too. A procedure with
+ * `appId` in its input is about an app, one with `linkId` about a link; others must not take
+ * an id at all.
  */
 const procedures = appRouter._def.procedures as unknown as Record<
   string,
@@ -23,12 +23,12 @@ const paths = Object.keys(procedures).sort();
 const takes = (path: string, field: RegExp) =>
   procedures[path]?._def.inputs.flatMap((input) => Object.keys(input.shape ?? {})).filter((name) => field.test(name)) ?? [];
 
-/** These take an app's id as a filter within one's own wallet, which has tests in root.test.ts. */
+/** `appId` is only a filter within the user's own wallet here; root.test.ts has the test for that. */
 const filters = ["wallet.statement"];
 const aboutOneApp = paths.filter((path) => takes(path, /^appId$/).length > 0 && !filters.includes(path));
 const aboutOneLink = paths.filter((path) => takes(path, /^linkId$/).length > 0);
 const others = paths.filter((path) => !aboutOneApp.includes(path) && !aboutOneLink.includes(path));
-/** What somebody may ask who is not signed in. */
+/** Procedures that need no session. */
 const forVisitors = ["account.finishSignUp", "account.requestReset", "account.resetPassword", "account.startSignUp"];
 
 type Person = { id: string; email: string; walletId: string };
@@ -46,7 +46,7 @@ async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: 
     await call;
   } catch (error) {
     if (error instanceof TRPCError) {
-      // Of the one table, or a field of the wrong shape.
+      // An error of the table, or input that the schema refuses.
       if (error.code !== "BAD_REQUEST") expect(error.cause).toBeInstanceOf(AppError);
       return { code: error.code, message: error.message };
     }
@@ -55,7 +55,7 @@ async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: 
   return { code: "no error", message: "" };
 }
 
-/** All that there is of an app. */
+/** The rows of an app that procedures could change. */
 async function everythingOf(appId: string) {
   const where = { appId };
   const [app, keys, links] = await Promise.all([
@@ -66,12 +66,12 @@ async function everythingOf(appId: string) {
   return { app, keys, links };
 }
 
-test("there are procedures of each kind, and what is about neither an app nor a link takes nobody else's id", () => {
+test("a procedure that is about neither an app nor a link takes no id of another user's row", () => {
   expect(aboutOneApp.length).toBeGreaterThan(10);
   expect(aboutOneLink.length).toBeGreaterThan(3);
   for (const path of others) {
     if (forVisitors.includes(path) || filters.includes(path)) continue;
-    // A package of credits is everybody's.
+    // Packages of credits belong to no user.
     expect(
       takes(path, /id$/i).filter((field) => field !== "packageId"),
       path,
@@ -84,7 +84,7 @@ test.each(paths.filter((path) => !forVisitors.includes(path)))("%s asks a visito
   expect(answer).toEqual({ code: "UNAUTHORIZED", message: "Sign in to continue." });
 });
 
-/** These hand out a secret: the person just made it, or asks for it. */
+/** Procedures whose answers have a secret. */
 const answersSecret = [
   "apiKeys.mint",
   "apiKeys.roll",
@@ -95,8 +95,8 @@ const answersSecret = [
   "webhooks.rotateSecret",
 ];
 
-/** The members of a schema and of what it is made of, and the kinds that let members through which they do not name. */
-function looksInto(
+/** The names of a schema's members at every depth, and its kinds of schemas that let members through which they do not name. */
+function membersOf(
   schema: z.core.$ZodType,
   names = new Set<string>(),
   loose = new Set<string>(),
@@ -104,29 +104,29 @@ function looksInto(
   const { def } = (schema as z.core.$ZodTypes)._zod;
   if (def.type === "object") {
     if (def.catchall !== undefined && def.catchall._zod.def.type !== "never") loose.add("object with other members");
-    for (const [name, member] of Object.entries(def.shape)) looksInto(member, names.add(name), name === "sample" ? new Set() : loose);
-  } else if (def.type === "array") looksInto(def.element, names, loose);
-  else if (def.type === "nullable" || def.type === "optional") looksInto(def.innerType, names, loose);
-  else if (def.type === "union") for (const option of def.options) looksInto(option, names, loose);
-  else if (def.type === "record") looksInto(def.valueType, names, loose);
+    for (const [name, member] of Object.entries(def.shape)) membersOf(member, names.add(name), name === "sample" ? new Set() : loose);
+  } else if (def.type === "array") membersOf(def.element, names, loose);
+  else if (def.type === "nullable" || def.type === "optional") membersOf(def.innerType, names, loose);
+  else if (def.type === "union") for (const option of def.options) membersOf(option, names, loose);
+  else if (def.type === "record") membersOf(def.valueType, names, loose);
   else if (!["string", "number", "bigint", "boolean", "date", "enum", "literal", "void"].includes(def.type)) loose.add(def.type);
   return { names, loose };
 }
 
 describe("an answer", () => {
-  test.each(paths)("of %s has a schema, which lets no member through that it does not name", (path) => {
+  test.each(paths)("of %s has an output schema that strips members which it does not name", (path) => {
     const output = procedures[path]?._def.output;
     if (output === undefined) return expect.fail("no .output()");
-    const { names, loose } = looksInto(output);
+    const { names, loose } = membersOf(output);
     expect([...loose]).toEqual([]);
     const secrets = [...names].filter((name) => /hash|secret|password|sealed/i.test(name));
-    // Whether there is a password, the end of a secret and until when it works, may be shown.
+    // May be shown: whether the user has a password, the last characters of a secret, and until when it works.
     const harmless = ["password", "clientSecretFragment", "formerSecretFragment", "formerSecretEndsAt", "formerSecretUntil"];
     const kept = secrets.filter((name) => !harmless.includes(name));
     expect(kept).toEqual(answersSecret.includes(path) ? [expect.stringMatching(/^(secret|clientSecret)$/)] : []);
   });
 
-  test("leaves out a member that a query came to select", async () => {
+  test("leaves out a member that a query selects and the schema does not name", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const row = await db().prisma.app.findUniqueOrThrow({ where: { id: app.id } });
@@ -138,9 +138,9 @@ describe("an answer", () => {
   });
 });
 
-describe("a stranger's app", () => {
-  // Whose app it is, is looked at before the other fields are: what those are does not matter here.
-  test.each(aboutOneApp)("%s answers as if it did not exist, as of a deleted one, and changes nothing", async (path) => {
+describe("another user's app", () => {
+  // The app's owner is checked before the other fields, so these can be left out.
+  test.each(aboutOneApp)("%s answers as for an unknown or deleted app, and changes nothing", async (path) => {
     const [owner, stranger] = [await makeUser(db()), await makeUser(db())];
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeKey(db(), app.id);
@@ -155,7 +155,7 @@ describe("a stranger's app", () => {
       new Set([JSON.stringify({ code: "NOT_FOUND", message: "There is no such app." })]),
     );
     expect(await everythingOf(app.id)).toEqual(before);
-    // The owner is let through: to an answer, or to what is wrong with a field.
+    // The owner gets an answer, or an error about the missing fields.
     expect(["no error", "BAD_REQUEST"]).toContain((await codeOf(ask(owner, path, { appId: app.id }))).code);
   });
 });

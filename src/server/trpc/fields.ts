@@ -4,7 +4,7 @@ import { redirectUriProblem } from "../connect/redirect-uris.ts";
 import { SCOPES } from "../connect/scopes.ts";
 import { hasUnseen, hasUnseenInWords } from "../platform/unseen.ts";
 
-/** Fields of forms and filters. The sentences are for people who fill in forms. */
+/** Fields of forms and filters. Messages are shown at the field. */
 
 export const name = z
   .string()
@@ -13,7 +13,7 @@ export const name = z
   .max(80, "A name has at most 80 characters.")
   .refine((text) => storable(text) && !hasUnseenInWords(text), "A name has only printable characters.");
 
-/** As it is kept: without surroundings, in lower case. */
+/** Trimmed and in lower case, as it is stored. */
 export const email = z
   .string()
   .trim()
@@ -21,19 +21,19 @@ export const email = z
   .max(254, "An email address has at most 254 characters.")
   .refine((text) => z.email().safeParse(text).success, "Write an email address, such as mara@example.com.");
 
-/** A new one. Long is what makes a password strong, so that is all that is asked for. */
+/** A new password. Only its length is checked: NIST SP 800-63B-4 §3.1.1.2 advises against rules of composition. */
 export const password = z
   .string()
   .min(10, "Use at least 10 characters. A few words in a row are easy to remember.")
   .max(200, "Use at most 200 characters.");
 
-/** Credits a month. */
+/** Credits in a calendar month (UTC). */
 export const monthlyLimit = z
   .bigint()
   .min(0n, "A limit is not negative.")
   .max(1_000_000_000_000n, "A limit is at most $1,000,000. To spend as much as there is, choose no limit.");
 
-/** What Postgres can hold: a text without NUL. */
+/** Without control characters: PostgreSQL refuses NUL in a text. */
 export const filter = z.string().max(255).refine(storable, "There is no such value.");
 
 export const siteUrl = z
@@ -60,23 +60,23 @@ export const redirectUris = z
     if (new Set(uris).size < uris.length) context.addIssue({ code: "custom", message: "The same redirect URI is there twice." });
   });
 
-/** A small picture, as a data: address. */
+/** A small image as a data: URL. */
 export const logoUrl = z.string().superRefine((address, context) => {
   const problem = logoProblem(address);
   if (problem !== null) context.addIssue({ code: "custom", message: problem });
 });
 
-/** What an app may ask people for, in our order. */
+/** Scopes that an app may ask for, without duplicates and in the order of `SCOPES`. */
 export const scopes = z
   .array(z.enum(SCOPES))
   .min(1, "An app that may ask for nothing can't connect anybody. Choose at least one.")
   .transform((chosen) => SCOPES.filter((scope) => chosen.includes(scope)));
 
-/** Empty means any. */
+/** An empty list allows every model. */
 export const allowedModels = z.array(z.string().max(200)).max(1000);
 
 const HOUR_MS = 60 * 60 * 1000;
-/** How long what was replaced works beside what replaces it. */
+/** How long a replaced key or secret works beside its successor. */
 export const overlaps = {
   none: { ms: 0, words: "Not at all: it ends now" },
   hour: { ms: HOUR_MS, words: "For an hour" },

@@ -26,21 +26,21 @@ asTheDatabase(db);
 const internal = (cause: unknown) => new TRPCError({ code: "INTERNAL_SERVER_ERROR", cause });
 const codes = [...Object.keys(errorTable), ...Object.keys(dashboardErrors)] as AnyErrorCode[];
 
-test.each(codes)("%s of the table is answered with its status and its words", (code) => {
+test.each(codes)("%s is answered with the status and message of the table", (code) => {
   const error = trpcErrorOf(internal(new AppError(code)));
   expect(getHTTPStatusCodeFromError(error)).toBe(rowOf(code).status);
   expect(error.message).toBe(rowOf(code).message);
   expect(refusalOf(error, {})).toEqual({ message: rowOf(code).message, status: rowOf(code).status, error: code, fields: null });
 });
 
-test("an error about a member that was sent is told at that member, and one about another name as a whole", () => {
+test("an error about a member of the input is reported at that field, and others without a field", () => {
   const error = trpcErrorOf(internal(new AppError("bad_request", { param: "url", message: "No." })));
   expect(refusalOf(error, { url: "x" })).toMatchObject({ message: "No.", fields: { url: "No." } });
   for (const input of [{ address: "x" }, undefined, null, "url"])
     expect(refusalOf(error, input)).toMatchObject({ message: "No.", fields: null });
 });
 
-test("a field of the wrong shape is bad_request, with the first sentence for each field", () => {
+test("input that the schema refuses is bad_request, with the first message for each field", () => {
   const { error: cause } = z.object({ a: z.string("Write a."), b: z.string("Write b.") }).safeParse({});
   expect(refusalOf(new TRPCError({ code: "BAD_REQUEST", cause }), {})).toEqual({
     message: errorTable.bad_request.message,
@@ -50,12 +50,12 @@ test("a field of the wrong shape is bad_request, with the first sentence for eac
   });
 });
 
-test("too many attempts, and too many who sign in, have their rows", () => {
+test("too many attempts and too many concurrent sign-ins have codes of the table", () => {
   expect(refusalOf(trpcErrorOf(internal(new TooManyAttempts())), {})).toMatchObject({ status: 429, error: "too_many_attempts" });
   expect(refusalOf(trpcErrorOf(internal(new TooBusy())), {})).toMatchObject({ status: 503, error: "sign_in_busy" });
 });
 
-test("a fault says nothing of itself, and a database that is away is unavailable", () => {
+test("an unexpected error does not reveal its message, and a database that can't be reached is `unavailable`", () => {
   for (const fault of [internal(new Error("relation user")), internal(z.string().safeParse(1).error)])
     expect(refusalOf(trpcErrorOf(fault), {})).toEqual({
       message: "Something went wrong on our side. Try again in a moment.",
@@ -66,7 +66,7 @@ test("a fault says nothing of itself, and a database that is away is unavailable
   expect(refusalOf(internal(markAway(new Error("gone"))), {})).toMatchObject({ status: 503, error: "unavailable" });
 });
 
-test("tRPC's own errors keep their words under a code of the table", () => {
+test("errors of tRPC itself keep their message and get a code of the table", () => {
   for (const [code, error] of [
     ["NOT_FOUND", "not_found"],
     ["METHOD_NOT_SUPPORTED", "method_not_allowed"],
@@ -75,7 +75,7 @@ test("tRPC's own errors keep their words under a code of the table", () => {
     expect(refusalOf(new TRPCError({ code, message: "As it is." }), {})).toMatchObject({ message: "As it is.", error });
 });
 
-test("the same mistake has the same code and words at /v1 and in the dashboard", async () => {
+test("an error has the same code, message and status in /v1 and in the dashboard", async () => {
   const owner = await makeUser(db(), { credits: 1_000n });
   const app = await makeApp(db(), { ownerId: owner.id });
   const key = await makeKey(db(), app.id);

@@ -6,13 +6,13 @@ import { isDatabaseAway } from "../platform/away.ts";
 import { type AnyErrorCode, AppError, type ErrorStatus } from "../platform/errors.ts";
 
 /*
- * How an error of a procedure becomes an answer. Procedures throw AppErrors of the one table (platform/errors.ts), as
- * the doors of /v1 do; only this file makes a TRPCError.
+ * Turns errors of procedures into answers. Procedures throw AppErrors of the table in platform/errors.ts, as the doors
+ * of /v1 do; TRPCErrors are made in this file only.
  */
 
 const tooManyInAnHour = "Too many attempts. Wait an hour, then try again.";
 
-/** tRPC's code of each status in the table. tRPC answers with the status that belongs to it. */
+/** tRPC's code for each status in the table. tRPC answers with the status of its code. */
 const codes: Record<ErrorStatus, TRPCError["code"]> = {
   400: "BAD_REQUEST",
   401: "UNAUTHORIZED",
@@ -31,12 +31,12 @@ const codes: Record<ErrorStatus, TRPCError["code"]> = {
   504: "GATEWAY_TIMEOUT",
 };
 
-/** `status` is one of the table. */
+/** `status` has to be in the table. */
 export function trpcCodeOf(status: number): TRPCError["code"] {
   return codes[status as ErrorStatus];
 }
 
-/** What a procedure threw, as tRPC wants it: of an AppError its status and words. Anything else is left as it is. */
+/** A TRPCError with the status and message of the AppError that a procedure threw. Other errors are returned unchanged. */
 export function trpcErrorOf(error: TRPCError): TRPCError {
   const known = knownError(error.cause);
   return known === null ? error : new TRPCError({ code: trpcCodeOf(known.status), message: known.message, cause: known });
@@ -49,21 +49,21 @@ function knownError(cause: unknown): AppError | null {
   return null;
 }
 
-/** What the browser is told of an error. `error` is the table's code; `fields` has a sentence for each field at fault, or is null. */
+/** The answer to an error. `error` is the table's code; `fields` has a sentence for each field at fault, or is null. */
 export type Refusal = { message: string; status: number; error: AnyErrorCode; fields: Record<string, string> | null };
 
-/** `input`: what the procedure was sent. An error about one of its members is told at that field. */
+/** `input` is the procedure's input. An error whose `param` is a member of it is reported in `fields`. */
 export function refusalOf(error: TRPCError, input: unknown): Refusal {
   const { cause } = error;
   if (cause instanceof AppError) return { message: cause.message, status: cause.status, error: cause.code, fields: fieldOf(cause, input) };
-  if (isDatabaseAway(error)) return told(new AppError("unavailable"));
+  if (isDatabaseAway(error)) return refusalWith(new AppError("unavailable"));
   if (error.code === "INTERNAL_SERVER_ERROR")
-    // What really happened is for the log; it may name tables or strangers.
-    return told(new AppError("internal_error", { message: "Something went wrong on our side. Try again in a moment." }));
-  if (cause instanceof z.ZodError) return { ...told(new AppError("bad_request")), fields: firstIssues(cause) };
-  // tRPC's own: no such procedure, no JSON, another method.
+    // The error's own message goes to the log only, because it may name tables or other users.
+    return refusalWith(new AppError("internal_error", { message: "Something went wrong on our side. Try again in a moment." }));
+  if (cause instanceof z.ZodError) return { ...refusalWith(new AppError("bad_request")), fields: firstIssues(cause) };
+  // Errors of tRPC itself: unknown procedure, invalid JSON, wrong method.
   const code = ownCodes[error.code] ?? "bad_request";
-  return told(new AppError(code, { message: error.message }));
+  return refusalWith(new AppError(code, { message: error.message }));
 }
 
 const ownCodes: Partial<Record<TRPCError["code"], AnyErrorCode>> = {
@@ -72,7 +72,7 @@ const ownCodes: Partial<Record<TRPCError["code"], AnyErrorCode>> = {
   PAYLOAD_TOO_LARGE: "request_too_large",
 };
 
-function told(error: AppError): Refusal {
+function refusalWith(error: AppError): Refusal {
   return { message: error.message, status: error.status, error: error.code, fields: null };
 }
 
@@ -81,7 +81,7 @@ function fieldOf({ param, message }: AppError, input: unknown): Record<string, s
   return isSent ? { [param]: message } : null;
 }
 
-/** The first sentence about each field, by its name. */
+/** The first message about each field, by the field's name. */
 function firstIssues(error: z.ZodError): Record<string, string> {
   const fields: Record<string, string> = {};
   for (const issue of error.issues) fields[String(issue.path[0] ?? "")] ??= issue.message;

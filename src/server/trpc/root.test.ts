@@ -28,7 +28,7 @@ async function codeOf(call: Promise<unknown>): Promise<{ code: string; message: 
   return { code: "no error", message: "" };
 }
 
-/** What each procedure about one app that a person connected wants besides `linkId`. */
+/** The input of each procedure about a link, besides `linkId`. */
 const aboutOneLink: Record<string, Record<string, unknown>> = {
   "wallet.setLimit": { monthlyLimit: 1n },
   "wallet.setModels": { allowedModels: ["gpt-4o"] },
@@ -37,8 +37,8 @@ const aboutOneLink: Record<string, Record<string, unknown>> = {
   "wallet.disconnect": {},
 };
 
-describe("an app of one's own", () => {
-  test.each(["revoke", "roll"] as const)("does not reach another app's key: %s", async (verb) => {
+describe("an app that the user owns", () => {
+  test.each(["revoke", "roll"] as const)("does not give access to another app's key: %s", async (verb) => {
     const me = await makeUser(db());
     const mine = await makeApp(db(), { ownerId: me.id });
     const key = await makeKey(db(), (await makeApp(db())).id);
@@ -49,15 +49,15 @@ describe("an app of one's own", () => {
   });
 });
 
-describe("a stranger's link", () => {
-  test.each(Object.entries(aboutOneLink))("%s answers as if it did not exist, and changes nothing", async (path, extra) => {
+describe("another user's link", () => {
+  test.each(Object.entries(aboutOneLink))("%s answers as for an unknown link, and changes nothing", async (path, extra) => {
     const [mara, stranger, owner] = [await makeUser(db()), await makeUser(db()), await makeUser(db())];
     const app = await makeApp(db(), { ownerId: owner.id });
     const link = await makeLink(db(), app.id, mara, { monthlyLimit: 2_000_000n });
     const before = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
 
     const strangers = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: link.id }));
-    // Not even the app's owner may do what is the person's to decide.
+    // The app's owner may not either.
     const owners = await codeOf(procedureOf(owner, path)({ ...extra, linkId: link.id }));
     const missing = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: uuidv7() }));
     const garbage = await codeOf(procedureOf(stranger, path)({ ...extra, linkId: "no-such-link" }));
@@ -70,7 +70,7 @@ describe("a stranger's link", () => {
 });
 
 describe("an app", () => {
-  test("is registered with accounts of its own, and its client secret is shown only then", async () => {
+  test("is registered with its own ledger accounts, and only that answer has its client secret", async () => {
     const me = createCaller({ user: await makeUser(db()) });
     const { app, clientSecret } = await me.apps.create({ name: "Acme Chat", siteUrl: "https://acme.chat" });
     expect(clientSecret).toMatch(/^quota_secret_[0-9A-Za-z]{32}$/);
@@ -87,7 +87,7 @@ describe("an app", () => {
     expect(updated).toMatchObject({ name: app.name, markupBps: 2000, redirectUris: ["https://acme.chat/callback"] });
   });
 
-  test("may ask only for models that exist, and for scopes that do", async () => {
+  test("can be given known models and scopes only", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const { update } = createCaller({ user: owner }).apps;
@@ -100,7 +100,7 @@ describe("an app", () => {
     expect((await codeOf(update({ appId: app.id, scopes: [] }))).code).toBe("BAD_REQUEST");
   });
 
-  test("a key's secret is in the answer to minting it and in no list, which says who made it", async () => {
+  test("a key's secret is in the answer that makes it and in no list; the list says who made the key", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     const me = createCaller({ user: owner });
@@ -121,7 +121,7 @@ describe("an app", () => {
 });
 
 describe("linked users", () => {
-  test("come in pages, each person once, newest first", async () => {
+  test("are listed in pages, each link once, newest first", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     for (let n = 0; n < 5; n++) await makeLink(db(), app.id, await makeUser(db()), { externalUserId: `user_${n}` });
@@ -136,7 +136,7 @@ describe("linked users", () => {
     expect(seen).toEqual(["user_4", "user_3", "user_2", "user_1", "user_0"]);
   });
 
-  test("are searched by the letters of their id, which stand for nothing else", async () => {
+  test("are found by a part of their id, in which %, _ and \\ are no wildcards", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     for (const externalUserId of ["user_1", "userX1", "50%", "500", "a\\b"])
@@ -148,7 +148,7 @@ describe("linked users", () => {
     expect(await find("\\")).toEqual(["a\\b"]);
   });
 
-  test("a gift is given once, however often it is sent, and never more than the developer has", async () => {
+  test("a gift with the same id is given once, and not above the developer's balance", async () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const app = await makeApp(db(), { ownerId: owner.id });
     const mara = await makeUser(db());
@@ -160,7 +160,7 @@ describe("linked users", () => {
     await Promise.all([me.fund(gift), me.fund(gift), me.fund(gift)]);
     const balance = async () => (await createCaller({ user: mara }).wallet.balance()).balance;
     expect(await balance()).toBe(400n);
-    // The same id is no way to give something else: that would seem given, and nothing moved.
+    // A different gift with the same id is refused: success without a transfer would be wrong.
     const other = await makeLink(db(), app.id, await makeUser(db()));
     for (const change of [{ amount: 401n }, { linkedUserId: other.id }, { description: "Thank you" }])
       expect(await codeOf(me.fund({ ...gift, ...change }))).toMatchObject({ code: "CONFLICT" });
@@ -175,7 +175,7 @@ describe("linked users", () => {
     expect(items).toMatchObject([{ amount: -400n, to: { externalUserId: link.externalUserId } }]);
   });
 
-  test("an app's owner does not see what is in a wallet", async () => {
+  test("have no balance in the answer for the app's owner", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db(), { credits: 7_654_321n }));
@@ -196,8 +196,8 @@ describe("linked users", () => {
 });
 
 describe("a visitor", () => {
-  test("who asks for too many mails is told to wait, whether or not there is an account", async () => {
-    // Where mails go without a mail server.
+  test("who asks for too many mails gets 429, whether or not the address has an account", async () => {
+    // Without a mail server mails are printed.
     vi.spyOn(console, "log").mockImplementation(() => {});
     for (const email of [`${uuidv7()}@example.com`, (await makeUser(db())).email]) {
       const ask = (n: number) => codeOf(createCaller({ user: null, ip: `${email} ${n}` }).account.requestReset({ email }));
@@ -206,14 +206,14 @@ describe("a visitor", () => {
     }
   });
 
-  test("with a link that is none is told so", async () => {
+  test("with an invalid reset link gets 400", async () => {
     const ask = createCaller({ user: null }).account.resetPassword({ token: "no-such-token", password: "long enough" });
     expect((await codeOf(ask)).code).toBe("BAD_REQUEST");
   });
 });
 
 describe("deleting an account", () => {
-  test("wants the address typed, and says which app stands in the way", async () => {
+  test("needs the typed email address, and is refused while users are linked to an app of the account", async () => {
     const owner = await makeUser(db());
     const app = await makeApp(db(), { ownerId: owner.id });
     await makeLink(db(), app.id, await makeUser(db()));
@@ -227,7 +227,7 @@ describe("deleting an account", () => {
   });
 });
 
-describe("what cannot be undone wants more than a session", () => {
+describe("an action that cannot be undone needs more than a session", () => {
   const actions = {
     "deleting the account": async (user: Person, password?: string) =>
       createCaller({ user, ip: user.id }).account.delete({ confirm: user.email, password }),
@@ -240,7 +240,7 @@ describe("what cannot be undone wants more than a session", () => {
   const ago = (minutes: number) => new Date(Date.now() - minutes * 60_000);
 
   for (const [what, act] of Object.entries(actions)) {
-    test(`${what}: the password of who has one, however fresh the sign-in is`, async () => {
+    test(`${what}: the password of a user who has one, also right after signing in`, async () => {
       const mara = { ...(await makeUser(db(), { passwordHash: await hashPassword("correct horse battery") })), signedInAt: new Date() };
       expect(await createCaller({ user: mara }).account.proofNeeded()).toBe("password");
       for (const password of [undefined, ""])
@@ -251,7 +251,7 @@ describe("what cannot be undone wants more than a session", () => {
       await act(mara, "correct horse battery");
     });
 
-    test(`${what}: a fresh sign-in of who has none`, async () => {
+    test(`${what}: a recent sign-in of a user without a password`, async () => {
       const mara = await makeUser(db());
       for (const signedInAt of [null, undefined, ago(11), ago(60 * 24)]) {
         expect(await createCaller({ user: { ...mara, signedInAt } }).account.proofNeeded()).toBe("sign-in");
@@ -264,7 +264,7 @@ describe("what cannot be undone wants more than a session", () => {
       await act({ ...mara, signedInAt: ago(9) });
     });
 
-    test(`${what}: guesses of the password are counted like attempts to sign in`, async () => {
+    test(`${what}: after 10 wrong passwords the right one is refused too`, async () => {
       const mara = await makeUser(db(), { passwordHash: await hashPassword("correct horse battery") });
       for (let guess = 0; guess < 10; guess++) await codeOf(act(mara, "wrong"));
       expect((await codeOf(act(mara, "correct horse battery"))).code).toBe("TOO_MANY_REQUESTS");
@@ -282,7 +282,7 @@ describe("a connected app", () => {
     return { app, mine, shown, linkId: link.id };
   }
 
-  test("gets another limit, or none", async () => {
+  test("can be given another limit, or none", async () => {
     const { mine, shown, linkId } = await connected();
     await mine.setLimit({ linkId, monthlyLimit: 500_000n });
     expect(await shown()).toMatchObject({ limit: 500_000n, spent: 0n });
@@ -291,7 +291,7 @@ describe("a connected app", () => {
     expect((await codeOf(mine.setLimit({ linkId, monthlyLimit: -1n }))).code).toBe("BAD_REQUEST");
   });
 
-  test("is paused, and goes on", async () => {
+  test("can be paused and resumed", async () => {
     const { mine, shown, linkId } = await connected();
     await mine.pause({ linkId });
     expect((await shown())?.pausedAt).toBeInstanceOf(Date);
@@ -299,7 +299,7 @@ describe("a connected app", () => {
     expect((await shown())?.pausedAt).toBeNull();
   });
 
-  test("may be kept to some models, which have to exist", async () => {
+  test("can be restricted to known models", async () => {
     const { mine, shown, linkId } = await connected();
     await mine.setModels({ linkId, allowedModels: ["gpt-4o", "gpt-4o-mini", "gpt-4o"] });
     expect(await shown()).toMatchObject({ allowedModels: ["gpt-4o", "gpt-4o-mini"] });
@@ -311,7 +311,7 @@ describe("a connected app", () => {
     expect(await shown()).toMatchObject({ allowedModels: [] });
   });
 
-  test("is disconnected once, and told that the person did it", async () => {
+  test("is disconnected once, with an event that has the reason `user`", async () => {
     const { app, mine, shown, linkId } = await connected();
     await mine.disconnect({ linkId });
     expect(await shown()).toBeUndefined();
@@ -322,7 +322,7 @@ describe("a connected app", () => {
 });
 
 describe("a wallet", () => {
-  test("filtered by an app shows what that app cost this wallet, and of no other wallet", async () => {
+  test("has a statement that can be filtered by app, with this wallet's requests only", async () => {
     const [mara, other] = [await makeUser(db(), { credits: 5_000_000n }), await makeUser(db(), { credits: 5_000_000n })];
     const [acme, notes] = [await makeApp(db()), await makeApp(db())];
     await spend(mara.walletId, acme.id, 100n);
@@ -335,7 +335,7 @@ describe("a wallet", () => {
     expect((await me.statement({ appId: uuidv7() })).items).toEqual([]);
   });
 
-  test("shows its own credits and nobody else's", async () => {
+  test("shows its own balance and statement, not another user's", async () => {
     const mara = await makeUser(db(), { credits: 5_000_000n });
     await makeUser(db(), { credits: 9_000_000n });
     const me = createCaller({ user: mara });
@@ -354,7 +354,7 @@ describe("a wallet", () => {
   });
 });
 
-/** A request that was billed, written as the ledger writes it. */
+/** Inserts the usage record of a billed request. */
 async function spend(walletId: string, appId: string, credits: bigint): Promise<void> {
   await db().prisma.usage.create({
     data: {

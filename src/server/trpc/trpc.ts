@@ -12,7 +12,7 @@ import { refusalOf, trpcCodeOf, trpcErrorOf } from "./refusals.ts";
 export type Context = { user: { id: string; email: string; walletId: string; signedInAt?: Date | null } | null; ip?: string };
 
 const t = initTRPC.context<Context>().create({
-  // For bigint and Date.
+  // JSON has no bigint and no Date.
   transformer: superjson,
   errorFormatter: ({ shape, error, input }) => {
     const { message, status, error: code, fields } = refusalOf(error, input);
@@ -21,36 +21,34 @@ const t = initTRPC.context<Context>().create({
   },
 });
 
-/** What an answer carries whose procedures, or whose look-up of the session, met the database away. */
+/** 503 with Retry-After when a procedure, or reading the session, failed because the database can't be reached. */
 export function metaOf({ errors }: { errors: readonly unknown[] }): { status?: number; headers?: Headers } {
   return errors.some(isDatabaseAway) ? { status: 503, headers: new Headers({ "retry-after": String(RETRY_AFTER_SECONDS) }) } : {};
 }
 
 export const { router, createCallerFactory } = t;
 
-/** Every procedure answers with errors of the one table, and with nothing that its `.output()` does not name. */
+/** Every procedure answers with errors of the table in platform/errors.ts. */
 const procedure = t.procedure.use(async ({ next }) => {
   const result = await next();
   if (!result.ok) throw trpcErrorOf(result.error);
   return result;
 });
 
-/** For everybody, signed in or not. */
+/** Without a session. */
 export const visitorProcedure = procedure.use(({ next, ctx }) => next({ ctx: { ip: ctx.ip ?? "unknown" } }));
 
-/** For people who are signed in. */
+/** For a signed-in user. */
 export const userProcedure = procedure.use(({ ctx, next }) => {
   if (ctx.user === null) throw new AppError("sign_in_required");
   return next({ ctx: { user: ctx.user } });
 });
 
-/** A password that somebody has, as far as it is given. */
-export const givenPassword = z.string().max(1024).optional();
+/** A current password, which is compared and not checked for its form. */
+export const passwordInput = z.string().max(1024).optional();
 
-/**
- * Throws, with a sentence for the person, unless they have shown that it is them: for what cannot be undone.
- */
-export async function mustProve(
+/** For actions that cannot be undone: throws unless the password is right or, for a user without one, the sign-in is recent. */
+export async function requireProof(
   ctx: { user: NonNullable<Context["user"]>; ip?: string | undefined },
   password: string | undefined,
 ): Promise<void> {
@@ -61,7 +59,7 @@ export async function mustProve(
   if (outcome === "sign-in needed") throw new AppError("fresh_sign_in_required");
 }
 
-/** For the owner of one app. A stranger's app and one that does not exist look the same. */
+/** For the owner of an app. Another user's app and an unknown id give the same error, so ids can't be probed. */
 export const appProcedure = userProcedure.input(z.object({ appId: z.string() })).use(async ({ ctx, input, next }) => {
   const app = isUuid(input.appId)
     ? await (await prisma()).app.findFirst({ where: { id: input.appId, ownerId: ctx.user.id, deletedAt: null }, select: appItem })
@@ -74,7 +72,7 @@ export function noSuchApp(): AppError {
   return new AppError("not_found", { message: "There is no such app." });
 }
 
-/** For the person who allowed one app to spend. A stranger's link and one that does not exist look the same. */
+/** For the user of a link. Another user's link and an unknown id give the same error, so ids can't be probed. */
 export const linkProcedure = userProcedure.input(z.object({ linkId: z.string() })).use(async ({ ctx, input, next }) => {
   const link = isUuid(input.linkId)
     ? await (await prisma()).linkedUser.findFirst({

@@ -15,7 +15,7 @@ async function developer() {
 }
 const good = { url: "https://1.1.1.1/hook", events: ["user.connected" as const] };
 
-test("an endpoint is made, read, changed, tried out and removed, and its secret read and rotated", async () => {
+test("an endpoint can be created, read, changed, tested and removed, and its secret revealed and rotated", async () => {
   const { appId, webhooks } = await developer();
   const { endpoint, secret } = await webhooks.create({ appId, ...good, description: "  " });
   const one = { appId, endpointId: endpoint.id };
@@ -42,7 +42,7 @@ test("an endpoint is made, read, changed, tried out and removed, and its secret 
   await expect(webhooks.get(one)).rejects.toThrow("There is no webhook endpoint with this id.");
 });
 
-test("what can't be is said at its field", async () => {
+test("an address that is refused is reported at its field", async () => {
   const { appId, webhooks } = await developer();
   for (const [url, sentence] of [
     ["example.com", "Write the whole address"],

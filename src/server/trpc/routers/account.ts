@@ -8,13 +8,13 @@ import { AppError } from "../../platform/errors.ts";
 import { mailGoes } from "../../platform/mail.ts";
 import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
-import { givenPassword, mustProve, router, userProcedure, visitorProcedure } from "../trpc.ts";
+import { passwordInput, requireProof, router, userProcedure, visitorProcedure } from "../trpc.ts";
 
 const token = z.string().max(200);
 
-/** What visitors ask is answered alike whether or not an address has an account. */
+/** Visitors get the same answers whether or not an email address has an account. */
 export const accountRouter = router({
-  /** Mails a code, with which `finishSignUp` opens the account. */
+  /** Mails the code that `finishSignUp` takes. */
   startSignUp: visitorProcedure
     .input(z.object({ email: fields.email, password: fields.password }))
     .output(answers.signUp)
@@ -42,7 +42,7 @@ export const accountRouter = router({
       await requestReset({ ...input, ip: ctx.ip });
     }),
 
-  /** Sets a new password by the link from the mail; says which address it signs in with. */
+  /** Sets a new password with the token of the mailed link; answers the email address of the account. */
   resetPassword: visitorProcedure
     .input(z.object({ token, password: fields.password }))
     .output(answers.passwordReset)
@@ -52,20 +52,20 @@ export const accountRouter = router({
       return done;
     }),
 
-  /** How this person can sign in, and what stands in the way of deleting the account. */
+  /** How the user can sign in, and what prevents deleting the account. */
   overview: userProcedure.output(answers.account).query(async ({ ctx }) => {
     const { id: userId, walletId } = ctx.user;
     const [ways, apps, payment] = await Promise.all([waysToSignIn(userId), appsInUse(userId), unsettledPayment({ userId, walletId })]);
     return { ...ways, appsInUse: apps, unsettledPayment: payment };
   }),
 
-  /** What the person is called; nothing takes the name away. */
+  /** Sets the user's name; an empty one removes it. */
   rename: userProcedure
     .input(z.object({ name: z.literal("").or(fields.name) }))
     .output(answers.nothing)
     .mutation(({ ctx, input }) => rename(ctx.user.id, input.name === "" ? null : input.name)),
 
-  /** Ends every session, the asking one included. */
+  /** Also ends every session, this one included. */
   changePassword: userProcedure
     .input(z.object({ current: z.string().max(1024), password: fields.password }))
     .output(answers.nothing)
@@ -78,17 +78,17 @@ export const accountRouter = router({
 
   signOutEverywhere: userProcedure.output(answers.nothing).mutation(({ ctx }) => signOutEverywhere(ctx.user.id)),
 
-  /** What this person has to show before something that cannot be undone. */
+  /** What `requireProof` asks of the user: the password, a new sign-in, or null for nothing. */
   proofNeeded: userProcedure.output(answers.proof).query(({ ctx }) => proofNeeded(ctx.user)),
 
-  /** Ends the account for good; the person types their address to show that they mean it, and shows that it is them. */
+  /** Deletes the account for good. `confirm` is the account's email address. */
   delete: userProcedure
-    .input(z.object({ confirm: z.string().max(320), password: givenPassword }))
+    .input(z.object({ confirm: z.string().max(320), password: passwordInput }))
     .output(answers.nothing)
     .mutation(async ({ ctx, input }) => {
       if (input.confirm.trim().toLowerCase() !== ctx.user.email)
         throw new AppError("bad_request", { message: `Type ${ctx.user.email} to go on.` });
-      await mustProve(ctx, input.password);
+      await requireProof(ctx, input.password);
       const outcome = await deleteAccount(ctx.user.id);
       if (outcome.kind !== "deleted") throw new AppError("precondition_failed", { message: whyNotDeleted(outcome) });
     }),

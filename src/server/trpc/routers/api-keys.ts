@@ -12,7 +12,7 @@ export const apiKeysRouter = router({
   /** An app's keys that work, newest first. */
   list: appProcedure.output(answers.apiKeys).query(async ({ ctx }) => {
     const { prisma, sql } = await database();
-    // What this process knows of their use is newer than what is written down.
+    // This process keeps the latest uses in memory; they are written first so that the list has them.
     await writeUses(sql);
     return workingKeys(prisma, ctx.app.id);
   }),
@@ -23,7 +23,7 @@ export const apiKeysRouter = router({
     .output(answers.pageOf(answers.apiKey))
     .query(async ({ ctx, input }) => endedKeys(await prisma(), { appId: ctx.app.id, before: input.cursor ?? undefined, take: input.take })),
 
-  /** Makes a key. Its secret is in the answer and nowhere else, ever again. */
+  /** Makes a key. Its secret is only in this answer: the database has its hash. */
   mint: appProcedure
     .input(
       z.object({
@@ -39,18 +39,18 @@ export const apiKeysRouter = router({
     .output(answers.apiKeyWithSecret)
     .mutation(({ ctx, input: { name, billingMode, expiresAt } }) =>
       transaction(async (tx) => {
-        await roomForAKey(tx, ctx.app.id);
+        await checkKeyLimit(tx, ctx.app.id);
         return mint(tx.prisma, { appId: ctx.app.id, name, billingMode, expiresAt, createdById: ctx.user.id });
       }),
     ),
 
-  /** Makes a key in the place of another, which works a while longer. Its secret is in the answer and nowhere else, ever again. */
+  /** Makes a successor of a key, which works for `overlap` longer. The secret is only in this answer. */
   roll: appProcedure
     .input(z.object({ apiKeyId: z.uuid(), overlap: fields.overlap }))
     .output(answers.rolledApiKey)
     .mutation(async ({ ctx, input }) => {
       const outcome = await transaction(async (tx) => {
-        await roomForAKey(tx, ctx.app.id);
+        await checkKeyLimit(tx, ctx.app.id);
         const { apiKeyId, overlap } = input;
         return roll(tx, { appId: ctx.app.id, apiKeyId, overlapMs: fields.overlaps[overlap].ms, createdById: ctx.user.id });
       });
@@ -64,7 +64,7 @@ export const apiKeysRouter = router({
       });
     }),
 
-  /** Ends a key; the very next request with it is refused. */
+  /** Ends a key: the next request with it is refused. */
   revoke: appProcedure
     .input(z.object({ apiKeyId: z.uuid() }))
     .output(answers.nothing)
@@ -77,7 +77,7 @@ function noSuchKey(): AppError {
   return new AppError("not_found", { message: "There is no such key." });
 }
 
-async function roomForAKey(tx: Tx, appId: string): Promise<void> {
+async function checkKeyLimit(tx: Tx, appId: string): Promise<void> {
   if (!(await keepApp(tx, appId))) throw noSuchApp();
   if (await hasMostKeys(tx.prisma, appId))
     throw new AppError("precondition_failed", { message: `An app has at most ${MOST_KEYS} keys that work. Revoke some first.` });

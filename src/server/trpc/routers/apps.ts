@@ -8,13 +8,13 @@ import { allModels } from "../../pricing/models.ts";
 import { newestRequests } from "../../usage/newest-requests.ts";
 import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
-import { appProcedure, givenPassword, mustProve, noSuchApp, router, userProcedure } from "../trpc.ts";
+import { appProcedure, noSuchApp, passwordInput, requireProof, router, userProcedure } from "../trpc.ts";
 
-/** More than a person has; keeps one answer bounded. */
+/** Apps of one user. Bounds the answer of `list`. */
 const MOST_APPS = 200;
 
 export const appsRouter = router({
-  /** This person's apps, newest first. */
+  /** The user's apps, newest first. */
   list: userProcedure.output(answers.apps).query(async ({ ctx }) =>
     (await prisma()).app.findMany({
       where: { ownerId: ctx.user.id, deletedAt: null },
@@ -26,7 +26,7 @@ export const appsRouter = router({
 
   get: appProcedure.output(answers.app).query(({ ctx }) => ctx.app),
 
-  /** Registers an app. Its client secret is in the answer and nowhere else, ever again. */
+  /** Registers an app. Its client secret is only in this answer: the database has its hash. */
   create: userProcedure
     .input(z.object({ name: fields.name, siteUrl: fields.siteUrl.nullable().default(null) }))
     .output(answers.appWithSecret)
@@ -44,7 +44,7 @@ export const appsRouter = router({
       }),
     ),
 
-  /** Changes what is given and leaves the rest. */
+  /** Changes the members that are given. */
   update: appProcedure
     .input(
       z.object({
@@ -61,46 +61,47 @@ export const appsRouter = router({
     .output(answers.app)
     .mutation(({ ctx, input: { appId, allowedModels, ...changes } }) =>
       transaction(async (tx) => {
-        await stillThere(tx, appId);
-        const models = allowedModels && onlyKnown(allowedModels, ctx.app.allowedModels);
+        await lockApp(tx, appId);
+        const models = allowedModels && checkedModels(allowedModels, ctx.app.allowedModels);
         return tx.prisma.app.update({ where: { id: appId }, data: { ...changes, allowedModels: models }, select: appItem });
       }),
     ),
 
-  /** Gives the app a new client secret; the one before it works a while longer. It is in the answer and nowhere else, ever again. */
+  /** Gives the app a new client secret, which is only in this answer. The former one works for `overlap` longer. */
   rotateSecret: appProcedure
     .input(z.object({ overlap: fields.overlap }))
     .output(answers.appWithSecret)
     .mutation(({ ctx, input }) =>
       transaction(async (tx) => {
-        await stillThere(tx, ctx.app.id);
+        await lockApp(tx, ctx.app.id);
         return rotateClientSecret(tx, ctx.app.id, fields.overlaps[input.overlap].ms);
       }),
     ),
 
-  /** Ends the client secret that was rotated out, before its time. */
+  /** Ends the former client secret before its overlap is over. */
   endFormerSecret: appProcedure.output(answers.nothing).mutation(({ ctx }) => transaction((tx) => endFormerSecret(tx, ctx.app.id))),
 
-  /** Deletes the app for good; its owner types its name to show that they mean it. */
+  /** Deletes the app for good. `confirm` is the app's name. */
   delete: appProcedure
-    .input(z.object({ confirm: z.string().max(200), password: givenPassword }))
+    .input(z.object({ confirm: z.string().max(200), password: passwordInput }))
     .output(answers.nothing)
     .mutation(async ({ ctx, input }) => {
       if (input.confirm.trim() !== ctx.app.name) throw new AppError("bad_request", { message: `Type ${ctx.app.name} to go on.` });
-      await mustProve(ctx, input.password);
+      await requireProof(ctx, input.password);
       await deleteApp(ctx.app.id);
     }),
 
-  /** The newest requests, whatever came of them, for whoever waits for the first one. */
+  /** The newest requests with every outcome. The page for a new app polls this until its first request. */
   newestRequests: appProcedure.output(answers.newestRequests).query(async ({ ctx }) => newestRequests(await prisma(), ctx.app.id)),
 });
 
-async function stillThere(tx: Tx, appId: string): Promise<void> {
+/** Locks the app against deletion until the transaction ends. */
+async function lockApp(tx: Tx, appId: string): Promise<void> {
   if (!(await keepApp(tx, appId))) throw noSuchApp();
 }
 
-/** Each model once. One that was chosen before may stay when this server no longer has it. */
-function onlyKnown(chosen: string[], before: string[]): string[] {
+/** The chosen models without duplicates. Throws when the server does not know one, unless the app had chosen it before. */
+function checkedModels(chosen: string[], before: string[]): string[] {
   const models = allModels();
   const unknown = chosen.find((id) => !models.has(id) && !before.includes(id));
   if (unknown !== undefined) throw noSuchModel(unknown, "allowedModels");

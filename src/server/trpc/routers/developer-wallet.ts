@@ -6,14 +6,14 @@ import * as answers from "../answers.ts";
 import { router, userProcedure } from "../trpc.ts";
 
 export const developerWalletRouter = router({
-  /** What is in the wallet that pays for developer keys and gifts, and where its credits went in 30 days (UTC, today included). */
+  /** The balance of the wallet that pays for developer keys and gifts, and what it paid in the last 30 days (UTC, today included). */
   overview: userProcedure.output(answers.developerOverview).query(async ({ ctx }) => {
     const db = await database();
     const [balance, month] = await Promise.all([balanceOf(db.sql, ctx.user.walletId), developerMonth(db, ctx.user)]);
     return { ...balance, ...month };
   }),
 
-  /** One page of what the wallet paid and got as a developer's: top-ups, gifts, and requests with developer keys. */
+  /** One page of top-ups, gifts and requests with developer keys, newest first. */
   statement: userProcedure
     .input(
       z.object({

@@ -11,9 +11,9 @@ import { appProcedure, router } from "../trpc.ts";
 
 export const earningsRouter = router({
   /**
-   * What is on the app's earnings account. `available` is markup of settled requests: it
-   * is entered in the commit that settles, so nothing waits. `pending` is what requests
-   * under way may add at most; how much it will be is known when they settle.
+   * `available` is the balance of the app's earnings account: the markup of settled requests,
+   * credited in the commit that settles. `pending` is the markup that requests under way may
+   * add at most, by what they hold.
    */
   balance: appProcedure.output(answers.earnings).query(async ({ ctx }) => {
     const { prisma, sql } = await database();
@@ -25,7 +25,7 @@ export const earningsRouter = router({
     return { available: balance, pending: pending.markup, pendingRequests: pending.requests };
   }),
 
-  /** What was earned in a period, step by step, and by model and user, the best first. */
+  /** Earnings of a period for each hour or day, and by model and user: the 10 with the most of each. */
   report: appProcedure
     .input(z.object({ period: z.enum(periods).default("30d") }))
     .output(answers.earningsReport)

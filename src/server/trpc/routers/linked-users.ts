@@ -14,7 +14,7 @@ import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
 
-/** Of one person linked to one app. A stranger's link and one that does not exist look the same. */
+/** For one link of the app. Another app's link and an unknown id give the same error. */
 const linkedUserProcedure = appProcedure.input(z.object({ linkedUserId: z.string() })).use(async ({ ctx, input, next }) => {
   const link = isUuid(input.linkedUserId) ? await linkById((await database()).sql, ctx.app.id, input.linkedUserId) : null;
   if (link === null) throw noLinkedUser();
@@ -22,11 +22,11 @@ const linkedUserProcedure = appProcedure.input(z.object({ linkedUserId: z.string
 });
 
 export const linkedUsersRouter = router({
-  /** One page of an app's linked users, newest first. Not their balance: that is theirs to show. */
+  /** One page of an app's linked users, newest first. Without balances: apps may read these with the scope `credits.read` only. */
   list: appProcedure
     .input(
       z.object({
-        /** A part of the external id, or of the address where the person shows it. */
+        /** A part of the external id, or of the email address when the user shares it. */
         search: fields.filter.optional(),
         period: z.enum(periods).default("30d"),
         cursor: z.uuid().nullish(),
@@ -46,7 +46,7 @@ export const linkedUsersRouter = router({
       return { next: page.next, items };
     }),
 
-  /** One linked user, with what they spent in the last 30 days. `giftId` names the next gift, so that it is given once. */
+  /** One linked user, with the sums of the last 30 days. `giftId` is the idempotency key for `fund`. */
   get: linkedUserProcedure.output(answers.linkedUserWithTerms).query(async ({ ctx }) => {
     const [item] = await withUsage(await database(), ctx.app.id, [ctx.link], periodUntil("30d").from);
     if (item === undefined) throw noLinkedUser();
@@ -60,20 +60,20 @@ export const linkedUsersRouter = router({
       allowedModels,
       agreedMarkupBps,
       giftId: newId(),
-      /** Under how many other ids the app knows the same person. They share limit and models. */
+      /** The user's other links to this app, which share limit and models. */
       otherIds: await prisma.linkedUser.count({ where: { appId: ctx.app.id, userId: link.userId, id: { not: ctx.link.id } } }),
     };
   }),
 
-  /** Ends the link: from the next request on this user is unknown to the app, until they connect again. */
+  /** Ends the link: from the next request on the app has no such linked user, until the user connects again. */
   unlink: linkedUserProcedure.output(answers.nothing).mutation(({ ctx }) =>
     transaction(async (tx) => {
-      await lock(tx, ctx.link.id);
+      await lockLink(tx, ctx.link.id);
       if (!(await unlink(tx, ctx.app.id, ctx.link.externalUserId, "app"))) throw noLinkedUser();
     }),
   ),
 
-  /** Moves credits from the developer's own wallet to the linked user's. The same gift again changes nothing, another one with its `giftId` is refused. */
+  /** Moves credits from the developer's wallet to the linked user's. Idempotent by `giftId`; another gift with the same id is refused. */
   fund: linkedUserProcedure
     .input(
       z.object({
@@ -90,8 +90,8 @@ export const linkedUsersRouter = router({
     .output(answers.nothing)
     .mutation(({ ctx, input }) =>
       transaction(async (tx) => {
-        const { pausedAt } = await lock(tx, ctx.link.id);
-        // The API hides a pause from apps; the dashboard shows it, so it may name it here.
+        const { pausedAt } = await lockLink(tx, ctx.link.id);
+        // `fundLinkedUser` answers a pause with not_found, because /v1 hides pauses. The dashboard shows them.
         if (pausedAt !== null)
           throw new AppError("precondition_failed", {
             message: "This link is paused. It takes credits again when its owner resumes it.",
@@ -108,8 +108,8 @@ export const linkedUsersRouter = router({
     ),
 });
 
-/** Locks the link until the transaction ends, so that its external id stays this person's. */
-async function lock(tx: Tx, linkedUserId: string): Promise<{ pausedAt: Date | null }> {
+/** Locks the link until the transaction ends, so that its external id does not pass to another user. */
+async function lockLink(tx: Tx, linkedUserId: string): Promise<{ pausedAt: Date | null }> {
   const [link] = await tx.prisma.linkedUser.updateManyAndReturn({
     where: { id: linkedUserId },
     data: { id: linkedUserId },
@@ -119,13 +119,13 @@ async function lock(tx: Tx, linkedUserId: string): Promise<{ pausedAt: Date | nu
   return link;
 }
 
-/** Ids sort by time, and statements by ids: a gift is not made to look like one of another day. */
+/** Whether the time in an id is within 7 days of now. The client chooses the id, and statements are sorted by it. */
 function isRecent(id: string): boolean {
   const madeAt = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
   return Math.abs(Date.now() - madeAt) < 7 * DAY_MS;
 }
 
-/** With what each spent since `from`, what is left of their limit, and when they were last seen. */
+/** Adds what each link spent since `from`, the state of its limit, and its latest request. */
 async function withUsage(db: Database, appId: string, items: LinkItem[], from: Date) {
   const externalUserIds = items.map(({ externalUserId }) => externalUserId);
   const of = { appId, sandbox: false, externalUserIds };
@@ -151,7 +151,7 @@ async function withUsage(db: Database, appId: string, items: LinkItem[], from: D
       requests: sums.requests,
       spent: sums.base + sums.markup,
       earned: sums.markup,
-      /** This month's (UTC), and what is spent of it. */
+      /** Of this month (UTC). */
       limit: await limitState(db.sql, link, { balance: limits.get(link.limitId ?? "") }),
       lastSeenAt: lastAt.get(externalUserId) ?? null,
     };

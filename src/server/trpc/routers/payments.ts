@@ -16,9 +16,9 @@ import { router, userProcedure } from "../trpc.ts";
 const packageId = z.string().max(40);
 const credits = z.bigint().max(1_000_000_000_000n, "An amount is at most $1,000,000.");
 
-/** How a person fills their own wallet. A developer's wallet is theirs as a person. */
+/** Top-ups of the signed-in user's wallet, which is also what a developer pays from. */
 export const paymentsRouter = router({
-  /** What can be bought, and through whom. */
+  /** The packages of credits, and the payment provider. */
   offer: userProcedure.output(answers.offer).query(() => ({ provider: paymentProvider(), packages: packages() })),
 
   /** Opens a checkout; `returnTo` is a path on this server. */
@@ -34,7 +34,7 @@ export const paymentsRouter = router({
       }),
     ),
 
-  /** What a refund or dispute left open, in credits. */
+  /** The wallet's debt in credits; 0 when there is none. */
   debt: userProcedure.output(answers.debt).query(async ({ ctx }) => debtOf((await database()).sql, ctx.user.walletId)),
 
   topUps: userProcedure
@@ -44,7 +44,7 @@ export const paymentsRouter = router({
 
   settings: userProcedure.output(answers.autoTopUp).query(({ ctx }) => autoTopUpOf(ctx.user.walletId)),
 
-  /** Puts automatic top-ups on. Without a saved card the answer has the address of a checkout that leaves one. */
+  /** Turns automatic top-ups on. Without a saved card the answer has the URL of a checkout that saves one. */
   startAutoTopUp: userProcedure
     .input(
       z.object({

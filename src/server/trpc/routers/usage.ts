@@ -10,14 +10,14 @@ import * as fields from "../fields.ts";
 import { appProcedure, router } from "../trpc.ts";
 
 const period = z.enum(periods).default("30d");
-/** A key's id, or the requests that came with a user's access token. */
+/** A key's id, or `tokens` for requests with an access token. */
 const apiKeyId = z.union([z.uuid(), z.literal("tokens")]).optional();
 
-/** What both the chart and the log can be narrowed to. */
+/** The filters that chart and log share. */
 const filters = z.object({ model: fields.filter.optional(), externalUserId: fields.filter.optional(), apiKeyId });
 
 export const usageRouter = router({
-  /** Is it working, who uses it, what comes in: an hour's health, and 30 days (UTC, today included). */
+  /** Failures of the last hour; requests, earnings and links of the last 30 days (UTC, today included). */
   overview: appProcedure.output(answers.usageOverview).query(async ({ ctx }) => {
     const db = await database();
     const appId = ctx.app.id;
@@ -31,7 +31,7 @@ export const usageRouter = router({
     return { ...real, sandboxRequests: (sandbox?.requests ?? 0) + (sandbox?.failed ?? 0), health, links };
   }),
 
-  /** A chart of requests, tokens, cost and earnings, and their totals. */
+  /** Requests, tokens, cost and earnings for each hour or day of a period, and their totals. */
   report: appProcedure
     .input(filters.extend({ period, sandbox: z.boolean().default(false) }))
     .output(answers.usageReport)
@@ -39,7 +39,7 @@ export const usageRouter = router({
       report((await database()).sql, { ...input, ...keyOf(input.apiKeyId), appId: ctx.app.id }, periodUntil(input.period)),
     ),
 
-  /** The same sums by model, user or API key, the dearest first. */
+  /** The same sums by model, user or API key, the most expensive first. */
   breakdown: appProcedure
     .input(
       z.object({
@@ -104,7 +104,7 @@ export const usageRouter = router({
   }),
 });
 
-/** A page of the log as the dashboard shows it and as its CSV has it. */
+/** A page of the request log, for the dashboard and the CSV export. */
 export async function requestPage(db: Database, filter: RequestFilter, page: { before?: string | undefined; take: number }) {
   const { items, next } = await requests(db, filter, page);
   const [names, holds] = await Promise.all([

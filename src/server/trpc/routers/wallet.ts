@@ -13,7 +13,7 @@ import { linkProcedure, noSuchLink, router, userProcedure } from "../trpc.ts";
 export const walletRouter = router({
   balance: userProcedure.output(answers.balance).query(async ({ ctx }) => balanceOf((await database()).sql, ctx.user.walletId)),
 
-  /** One page of what moved this wallet's credits, newest first. */
+  /** One page of the wallet's requests and transfers, newest first. */
   statement: userProcedure
     .input(z.object({ appId: z.uuid().nullish(), cursor: z.uuid().nullish(), take: z.number().int().min(1).max(100).default(30) }))
     .output(answers.pageOf(answers.statementEntry))
@@ -29,13 +29,12 @@ export const walletRouter = router({
   /** The apps to filter the statement by. */
   appsPaid: userProcedure.output(answers.appsPaid).query(async ({ ctx }) => appsPaid((await database()).sql, ctx.user.walletId)),
 
-  /** The models to choose from. */
+  /** The models that a user can restrict an app to. */
   models: userProcedure.output(answers.models).query(() => availableModels().map(({ id, provider }) => ({ id, provider }))),
 
   /**
-   * The connections with apps that may spend from this wallet, newest first. What was
-   * spent this month (UTC), limit and models are the app's, in all of its connections;
-   * what was spent also in those that ended.
+   * The user's links, newest first. Limit and models are the same in all links to one app.
+   * So is `spent`: what the app spent this month (UTC), through ended links too.
    */
   connectedApps: userProcedure.output(answers.connectedApps).query(async ({ ctx }) => {
     const { prisma, sql } = await database();
@@ -59,12 +58,12 @@ export const walletRouter = router({
       allowedModels: agreement.allowedModels,
       spent: byApp.get(link.app.id) ?? 0n,
       lastUsedAt: byLink.get(link.id)?.lastUsedAt ?? null,
-      /** How many connections the person has with this app, this one included. */
+      /** The user's links to this app, this one included. */
       connections: links.filter(({ app }) => app.id === link.app.id).length,
     }));
   }),
 
-  /** Changes the monthly limit for the app, or with null removes it: of this link and of every other that the person has with it. */
+  /** Sets the app's monthly limit, for all of the user's links to it; null removes it. */
   setLimit: linkProcedure
     .input(z.object({ monthlyLimit: fields.monthlyLimit.nullable() }))
     .output(answers.nothing)
@@ -75,7 +74,7 @@ export const walletRouter = router({
       }),
     ),
 
-  /** Changes the models that the app may ask for, by this link or another of the person; none given means any. */
+  /** Sets the models that the app may use, for all of the user's links to it; an empty list allows every model. */
   setModels: linkProcedure
     .input(z.object({ allowedModels: z.array(z.string().max(200)).max(500) }))
     .output(answers.nothing)
@@ -89,11 +88,11 @@ export const walletRouter = router({
       });
     }),
 
-  /** For the app it is as if the link were not there, until it goes on. */
-  pause: linkProcedure.output(answers.nothing).mutation(({ ctx }) => change(ctx.link.id, { pausedAt: new Date() })),
-  resume: linkProcedure.output(answers.nothing).mutation(({ ctx }) => change(ctx.link.id, { pausedAt: null })),
+  /** Until `resume`, /v1 answers the app as if the link did not exist. */
+  pause: linkProcedure.output(answers.nothing).mutation(({ ctx }) => setPausedAt(ctx.link.id, new Date())),
+  resume: linkProcedure.output(answers.nothing).mutation(({ ctx }) => setPausedAt(ctx.link.id, null)),
 
-  /** Ends the link; only a new yes makes another. */
+  /** Ends the link. A new one needs the user's consent. */
   disconnect: linkProcedure.output(answers.nothing).mutation(({ ctx }) =>
     transaction(async (tx) => {
       const link = await tx.prisma.linkedUser.findFirst({ where: { id: ctx.link.id }, select: { appId: true, externalUserId: true } });
@@ -102,13 +101,13 @@ export const walletRouter = router({
   ),
 });
 
-/** An app that ends the link at the same time ends it before or after. The agreement is locked, so that it changes for all links of the person. */
+/** Locks the user's agreement with the app, which all links between the two share, until the transaction ends. Throws when this link has ended. */
 async function lockLink(tx: Tx, userId: string, link: { id: string; appId: string }): Promise<void> {
   await lockAgreement(tx, { appId: link.appId, userId });
   if ((await tx.prisma.linkedUser.count({ where: { id: link.id } })) === 0) throw noSuchLink();
 }
 
-async function change(linkId: string, data: { pausedAt: Date | null }): Promise<void> {
-  const { count } = await (await prisma()).linkedUser.updateMany({ where: { id: linkId }, data });
+async function setPausedAt(linkId: string, pausedAt: Date | null): Promise<void> {
+  const { count } = await (await prisma()).linkedUser.updateMany({ where: { id: linkId }, data: { pausedAt } });
   if (count === 0) throw noSuchLink();
 }

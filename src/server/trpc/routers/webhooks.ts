@@ -29,11 +29,10 @@ const description = z
   .nullable();
 const balanceLowThreshold = z.bigint().min(1n, "A threshold is above zero.").max(1_000_000_000_000n, "A threshold is at most $1,000,000.");
 
-/** For one endpoint of one's own app. */
 const endpointProcedure = appProcedure.input(z.object({ endpointId: z.uuid() }));
 
 export const webhooksRouter = router({
-  /** The event types there are, with what they mean and a sample of their data. */
+  /** Every event type with its meaning and a sample of its data. */
   eventTypes: appProcedure
     .output(answers.webhookEventTypes)
     .query(() => eventTypes.map((type) => ({ type, when: eventTable[type].when, sample: eventTable[type].sample }))),
@@ -43,7 +42,7 @@ export const webhooksRouter = router({
 
   get: endpointProcedure.output(answers.endpoint).query(async ({ ctx, input }) => found(await findEndpoint(ctx.app.id, input.endpointId))),
 
-  /** Makes an endpoint. `secret` is what its deliveries are signed with. */
+  /** Makes an endpoint. `secret` signs its deliveries. */
   create: appProcedure
     .input(
       z.object({
@@ -57,7 +56,7 @@ export const webhooksRouter = router({
     .output(answers.endpointWithSecret)
     .mutation(({ ctx, input: { appId: _, ...endpoint } }) => orBadRequest(createEndpoint(ctx.app.id, endpoint))),
 
-  /** Changes what is given and leaves the rest. `enabled: true` also ends a disabling for failing. */
+  /** Changes the members that are given. `enabled: true` also enables an endpoint that was disabled for its failures. */
   update: endpointProcedure
     .input(
       z.object({
@@ -78,18 +77,18 @@ export const webhooksRouter = router({
     if (!(await removeEndpoint(ctx.app.id, input.endpointId))) throw noSuchEndpoint();
   }),
 
-  /** The secret again, for its owner. A mutation, so that no cache keeps it. */
+  /** The signing secret. A mutation, so that no cache keeps the answer. */
   revealSecret: endpointProcedure.output(answers.endpointSecret).mutation(async ({ ctx, input }) => ({
     secret: found(await orBadRequest(revealSecret(ctx.app.id, input.endpointId))),
   })),
 
-  /** Makes a new secret; the one before signs too for `overlapMs`, 0 ends it at once. */
+  /** Makes a new secret. The former one also signs for `overlapMs`; 0 ends it at once. */
   rotateSecret: endpointProcedure
     .input(z.object({ overlapMs: z.number().int().min(0).max(LONGEST_OVERLAP_MS).default(DEFAULT_OVERLAP_MS) }))
     .output(answers.endpointWithSecret)
     .mutation(async ({ ctx, input }) => found(await rotateSecret(ctx.app.id, input.endpointId, input.overlapMs))),
 
-  /** Sends an event with sample data; the delivery can be watched with `delivery`. */
+  /** Sends an event with sample data; `delivery` has its state. */
   sendTest: endpointProcedure
     .input(z.object({ type: eventType.optional() }))
     .output(answers.delivery)
@@ -111,7 +110,7 @@ export const webhooksRouter = router({
       return listDeliveries(ctx.app.id, endpointId, { take, status, type, before: cursor ?? undefined });
     }),
 
-  /** One delivery: what was sent, and how each attempt went. */
+  /** One delivery with its body and its attempts. */
   delivery: endpointProcedure
     .input(z.object({ deliveryId: z.uuid() }))
     .output(answers.deliveryRecord)
@@ -121,7 +120,7 @@ export const webhooksRouter = router({
       return record;
     }),
 
-  /** Attempts a delivery now, whatever became of it so far. */
+  /** Makes a delivery due now, also after it succeeded or failed. */
   retry: endpointProcedure
     .input(z.object({ deliveryId: z.uuid() }))
     .output(answers.delivery)
