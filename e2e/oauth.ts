@@ -42,6 +42,25 @@ export async function makeClient(
   return { appId: app.id, clientId: app.clientId, secret, redirectUri: redirectUris[0] as string, key: key.secret };
 }
 
+/** An app of the demo's developer with an API key, made through the dashboard's API: for servers whose database is their own. */
+export async function registerApp(
+  server: ServerProcess,
+  { name, ...settings }: { name: string; redirectUris: string[]; markupBps: number },
+): Promise<Client> {
+  const developer = new Visitor(server);
+  await developer.signIn(server.demo.developer);
+  const mutate = async (procedure: string, input: unknown) => {
+    const answer = await developer.postJson(`/api/trpc/${procedure}`, { json: input });
+    if (!answer.ok) throw new Error(`${procedure}: ${answer.status} ${await answer.text()}`);
+    // biome-ignore lint/suspicious/noExplicitAny: the procedure's own type is in another tree.
+    return ((await answer.json()) as { result: { data: { json: any } } }).result.data.json;
+  };
+  const { app, clientSecret } = await mutate("apps.create", { name });
+  await mutate("apps.update", { appId: app.id, ...settings });
+  const { secret } = await mutate("apiKeys.mint", { appId: app.id, name, billingMode: "user" });
+  return { appId: app.id, clientId: app.clientId, secret: clientSecret, redirectUri: settings.redirectUris[0] as string, key: secret };
+}
+
 export function pkce(): { verifier: string; challenge: string } {
   const verifier = randomBytes(32).toString("base64url");
   return { verifier, challenge: createHash("sha256").update(verifier).digest("base64url") };
@@ -93,7 +112,7 @@ export class Visitor {
     return this.#send(url, { method, headers });
   }
 
-  async signIn(person: Person): Promise<void> {
+  async signIn(person: Pick<Person, "email" | "password">): Promise<void> {
     const { csrfToken } = (await (await this.get("/api/auth/csrf")).json()) as { csrfToken: string };
     const answer = await this.post("/api/auth/callback/credentials", {
       csrfToken,

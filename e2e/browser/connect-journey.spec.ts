@@ -1,8 +1,8 @@
 import type { Locator, Page } from "@playwright/test";
+import { expect, test } from "../app.ts";
 import { expectNothingSerious } from "../axe.ts";
 import { call, chat } from "../client.ts";
-import { expect, test } from "../fixtures.ts";
-import { authorizeUrl, type Client, HOSTED, pkce, redeem } from "../oauth.ts";
+import { authorizeUrl, HOSTED, pkce, redeem, registerApp } from "../oauth.ts";
 
 /** The whole journey from an app's button on, by a user without an account. */
 
@@ -50,19 +50,10 @@ for (const [how, handsOf] of [
 ] as const) {
   test(`a user signs up on the way, connects with a limit, is billed, reaches the limit, raises it and disconnects, ${how}`, async ({
     page,
+    app,
     simulatedServer: server,
   }) => {
-    const { demo } = server;
-    const client: Client = {
-      appId: "",
-      clientId: demo.app.client_id,
-      secret: demo.app.client_secret,
-      redirectUri: demo.app.redirect_uris[0] as string,
-      key: demo.api_keys.user,
-    };
-    await page.route(`${client.redirectUri}**`, (route) =>
-      route.fulfill({ contentType: "text/html", body: "<!doctype html><title>App</title><h1>Back in the app</h1>" }),
-    );
+    const client = await registerApp(server, { name: "Acme Chat", redirectUris: [app.url], markupBps: 2_000 });
     const hands = handsOf(page);
     const button = (name: string) => page.getByRole("button", { name, exact: true });
 

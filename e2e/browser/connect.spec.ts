@@ -1,25 +1,10 @@
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
 import { makeLink } from "../../src/testing/makers.ts";
+import { expect, test } from "../app.ts";
 import { expectNothingSerious, expectNoViolation } from "../axe.ts";
 import { call, chat } from "../client.ts";
-import { test as base, expect, type PostgresServer } from "../fixtures.ts";
+import type { PostgresServer } from "../fixtures.ts";
 import { authorizeUrl, type Client, HOSTED, makeClient, makePerson, originOf, type Person, pkce, redeem } from "../oauth.ts";
-
-/** An app with a server of its own, to which consent returns. */
-const test = base.extend<{ app: { url: string } }>({
-  // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture needs from this pattern, and takes no other for none.
-  app: async ({}, use) => {
-    const server = createServer(
-      (_request, response) => void response.setHeader("content-type", "text/html").end("<title>App</title><h1>Back in the app</h1>"),
-    );
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    await use({ url: `http://localhost:${(server.address() as AddressInfo).port}/callback` });
-    server.closeAllConnections();
-    server.close();
-  },
-});
 
 async function signIn(page: Page, person: Person): Promise<void> {
   await page.getByLabel("Email").fill(person.email);
