@@ -289,10 +289,10 @@ test.describe("a stream whose payer can pay no more", () => {
     const parts = namedEventsOf(answer.text);
     const said = parts.map((each) => each.delta?.text ?? "").join("");
     const tokens = said.length / " hello".length;
-    expect(parts.slice(-4, -1)).toEqual([
+    expect(parts.slice(-3)).toEqual([
       { type: "content_block_stop", index: 0 },
       { type: "message_delta", delta: { stop_reason: "max_tokens", stop_sequence: null }, usage: { output_tokens: tokens } },
-      { type: "message_stop" },
+      { type: "message_stop", quota: expect.objectContaining({ billing_mode: "user" }) },
     ]);
     expect(answer.text).toContain('event: message_delta\ndata: {"type":"message_delta"');
     expect(seen.requests[0]?.body.max_tokens).toBe(64_000);
@@ -300,7 +300,8 @@ test.describe("a stream whose payer can pay no more", () => {
     expect(await world.usage()).toMatchObject([
       { promptTokens: 10, completionTokens: tokens, base: BigInt(10 + tokens * 5), shortfall: 0n },
     ]);
-    expect(tokens).toBeGreaterThan(1_400);
+    // Of some 2,390 tokens that the wallet pays for: each word is counted as 2.25, as a newer tokenizer of Claude's might.
+    expect(tokens).toBeGreaterThan(950);
   });
 
   test("of the Responses API ends its items and the response as incomplete", async ({ postgresServer, upstream }) => {
