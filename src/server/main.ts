@@ -5,7 +5,7 @@ import { env, publicUrl } from "../env.ts";
 import { log } from "./platform/log.ts";
 import type { Sql } from "./platform/sql.ts";
 import { parentGone } from "./start/parent.ts";
-import { isOneOfSeveral, superviseProcesses, tellListening } from "./start/processes.ts";
+import { isOneOfSeveral, reportListening, superviseProcesses } from "./start/processes.ts";
 
 /**
  * `npm start`: prepares what is missing (Prisma's client, migrations, the build, demo data) and
@@ -133,7 +133,7 @@ async function serve(greet: ((port: number) => Promise<void>) | null): Promise<v
     server.once("error", reject);
     server.listen({ port: env.PORT, host: env.HOST, reusePort: isOneOfSeveral() }, resolve);
   });
-  tellListening();
+  reportListening();
   if (stopping) return;
   const { port } = server.address() as AddressInfo;
   background = Promise.all([

@@ -58,9 +58,9 @@ afterAll(async () => {
   await drop();
 });
 
-/** What a database that is away looks like; each leaves it so for the requests that follow. */
+/** Ways in which a database can be unreachable. Each lasts until `gate.open`. */
 const ways: [name: string, begin: () => Promise<void>][] = [
-  ["nobody listens", () => gate.close("refused")],
+  ["no process listens on its port", () => gate.close("refused")],
   ...(["57P03", "57P01", "53300", "08006"] as const).map((sqlState): [string, () => Promise<void>] => [
     `it refuses connections with ${sqlState}`,
     () => gate.close({ sqlState } satisfies Away),
@@ -112,14 +112,14 @@ describe.each(ways)("while %s", (_name, begin) => {
   beforeAll(() => begin());
   afterAll(() => gate.open());
 
-  test.each(asks)("/v1 answers 503 unavailable and says when to come back: %s", async (_what, path, init) => {
+  test.each(asks)("/v1 answers 503 unavailable with Retry-After: %s", async (_what, path, init) => {
     const answer = await ask(path, init);
     expect([answer.status, (await answer.json()).error.code]).toEqual([503, "unavailable"]);
     expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(answer.headers.get("x-request-id")).toMatch(/^req_/);
   });
 
-  test("/v1 with a user's token too", async () => {
+  test("/v1 answers a request with an access token in the same way", async () => {
     const answer = await (await loadRoutes()).find("/v1/balance")?.get("GET")?.(
       new Request(`${publicUrl()}/v1/balance`, { headers: { authorization: `Bearer ${token}` } }),
     );
@@ -140,7 +140,7 @@ describe.each(ways)("while %s", (_name, begin) => {
     expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
   });
 
-  test("/oauth/userinfo too, and /oauth/authorize shows a page and sends nobody anywhere", async () => {
+  test("/oauth/userinfo answers 503, and /oauth/authorize a 503 page without a redirect", async () => {
     const told = await fetchOAuth("/oauth/userinfo", { headers: { authorization: `Bearer ${token}` } });
     expect([told.status, told.headers.has("retry-after")]).toEqual([503, true]);
     const query = new URLSearchParams({ client_id: client.id, redirect_uri: "http://localhost:4000/callback", response_type: "code" });
@@ -149,7 +149,7 @@ describe.each(ways)("while %s", (_name, begin) => {
     expect(await page.text()).toContain("Quota is not available right now");
   });
 
-  test("an event of Stripe is to be sent again", async () => {
+  test("an event of Stripe is answered 503, so that Stripe repeats it", async () => {
     const { STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET } = env;
     Object.assign(env, { STRIPE_SECRET_KEY: "sk_test_x", STRIPE_WEBHOOK_SECRET: "whsec_x" });
     try {
@@ -170,7 +170,7 @@ describe.each(ways)("while %s", (_name, begin) => {
     }
   });
 
-  test("the dashboard's API is 503, whether a procedure or the session is looked up", async () => {
+  test("the dashboard's API answers 503, whether a procedure or reading the session fails", async () => {
     for (const createContext of [
       () => ({ user: { id: crypto.randomUUID(), email: "a@example.com", walletId: crypto.randomUUID() } }),
       () => db.prisma.setting.findMany().then(() => ({ user: null })),
@@ -193,7 +193,7 @@ describe.each(ways)("while %s", (_name, begin) => {
     }
   });
 
-  test("what fails is known for what it is, in and outside of a transaction, and on a lane", async () => {
+  test("isDatabaseAway recognizes the error, in and outside of a transaction, and on a lane", async () => {
     const lane = db.lane();
     for (const work of [
       () => db.prisma.setting.findMany(),
@@ -212,14 +212,14 @@ describe.each(ways)("while %s", (_name, begin) => {
   });
 });
 
-test("when it is back, the first request is answered", async () => {
+test("the first request after the database is back is answered", async () => {
   await gate.close("refused");
   expect((await ask("/v1/balance")).status).toBe(503);
   await gate.open();
   expect((await ask("/v1/balance")).status).toBe(200);
 });
 
-test("a session that somebody ends, a statement that takes too long and a lock that does not come are the database's, too", async () => {
+test("a terminated session and a statement that times out count as a database that can't be reached", async () => {
   for (const text of [
     "SELECT pg_terminate_backend(pg_backend_pid())",
     "WITH x AS (SELECT set_config('statement_timeout', '1ms', true)) SELECT pg_sleep(10) FROM x",
@@ -235,7 +235,7 @@ test("a session that somebody ends, a statement that takes too long and a lock t
   }
 });
 
-test("what is wrong with a statement or a value is not", async () => {
+test("errors of statements and values, and of other connections, do not", async () => {
   const wrong = [
     () => db.prisma.$queryRawUnsafe("SELECT nothing FROM nowhere"),
     () => db.sql.query({ name: "div", text: "SELECT 1 / 0" }, []),
@@ -259,7 +259,7 @@ test("what is wrong with a statement or a value is not", async () => {
   }
 });
 
-test("a server without room for one more connection is away, and back when there is room", async () => {
+test("a database without a free connection can't be reached until one is free", async () => {
   const role = `few_${process.pid}_${Math.random().toString(36).slice(2, 8)}`;
   await db.prisma.$executeRawUnsafe(`CREATE ROLE ${role} LOGIN PASSWORD 'few' CONNECTION LIMIT 1`);
   const url = new URL(gate.url);
@@ -286,8 +286,8 @@ test("a server without room for one more connection is away, and back when there
   }
 });
 
-describe("pages of our own server", () => {
-  /** As Next answers what a page throws. */
+describe("pages of Quota's server", () => {
+  /** Answers errors like Next does. */
   const server = createQuotaServer(
     { find: () => null },
     {
@@ -316,7 +316,7 @@ describe("pages of our own server", () => {
   const get = (path: string, accept = "text/html") =>
     fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}${path}`, { headers: { accept } });
 
-  test("are 503 with Retry-After and a page that can be read, while the database is away", async () => {
+  test("are 503 with Retry-After and a page without scripts while the database can't be reached", async () => {
     await gate.close("refused");
     for (const path of ["/wallet", "/explicit"]) {
       const answer = await get(path);
@@ -331,7 +331,7 @@ describe("pages of our own server", () => {
     expect([health.status, health.headers.has("retry-after")]).toEqual([503, true]);
   });
 
-  test("are as they are when it is there, faults of our own included", async () => {
+  test("are unchanged when the database can be reached, also when they are errors", async () => {
     await gate.open();
     expect(await (await get("/wallet")).text()).toBe("<p>the page</p>");
     const broken = await get("/broken");

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 export const root = fileURLToPath(new URL("../../../", import.meta.url));
 const stamp = path.join(root, ".next/quota-build");
 
-/** Builds the pages when there is no build or their sources have changed since; says whether it did. */
+/** Builds the pages when there is no build or its sources have changed since. Returns whether it built. */
 export async function ensureBuild(announce: () => void): Promise<boolean> {
   const fingerprint = fingerprintOf(["src", "next.config.js", "postcss.config.mjs", "package-lock.json"]);
   if (existsSync(path.join(root, ".next/BUILD_ID")) && existsSync(stamp) && readFileSync(stamp, "utf8") === fingerprint) return false;

@@ -4,70 +4,70 @@ import { clientAddress } from "../http/address.ts";
 
 export type ConnectionLimits = {
   /** Connections in all. */
-  most: number;
-  /** Connections from one address whose first request has not arrived whole; null when an address says nothing, as behind a proxy. */
-  mostBegunOfOneAddress: number | null;
-  /** For so long a new connection does not count as one of those: many that come together are read one after the other. */
+  mostConnections: number;
+  /** Connections from one address whose first request has not fully arrived; null for no limit, as behind a proxy, which all connections come from. */
+  mostPendingPerAddress: number | null;
+  /** A connection is not closed for `mostPendingPerAddress` before this age: many that arrive together are read one after the other. */
   graceMs: number;
 };
 
 /**
- * Bounds the connections of a server. One that has a request under way is never closed here. When there are too
- * many, the one closes that has waited longest for a request or for the rest of one: first those that never had
- * a whole request, then the idle ones. A new one is turned away only when all others are at work.
+ * Bounds the connections of a server. A connection with a request under way is never closed here. Above
+ * `mostConnections` the connection that has waited longest is closed: first those whose first request has not
+ * fully arrived, then idle ones. When there are none, the new connection is closed.
  */
 export function boundConnections(server: Server, limits: ConnectionLimits): void {
-  /** Sockets that wait for (the rest of) their first request, by address, and all of them; the longest wait first. */
-  const begunOf = new Map<string, Set<Socket>>();
-  const begun = new Map<Socket, { address: string; since: number }>();
-  /** Sockets that wait for another request after at least one. */
+  /** Sockets whose first request has not fully arrived, by address and all together; the longest wait first. */
+  const pendingOf = new Map<string, Set<Socket>>();
+  const pending = new Map<Socket, { address: string; since: number }>();
+  /** Sockets without a request under way, after at least one. */
   const idle = new Set<Socket>();
   let open = 0;
 
-  const leave = (socket: Socket) => {
+  const stopWaiting = (socket: Socket) => {
     idle.delete(socket);
-    const waited = begun.get(socket);
+    const waited = pending.get(socket);
     if (waited === undefined) return;
-    begun.delete(socket);
-    const others = begunOf.get(waited.address);
+    pending.delete(socket);
+    const others = pendingOf.get(waited.address);
     others?.delete(socket);
-    if (others?.size === 0) begunOf.delete(waited.address);
+    if (others?.size === 0) pendingOf.delete(waited.address);
   };
 
   server.on("connection", (socket: Socket) => {
     open++;
     socket.once("close", () => {
       open--;
-      leave(socket);
+      stopWaiting(socket);
     });
-    if (open > limits.most) {
-      const [longest] = begun.size > 0 ? begun.keys() : idle;
-      // Destroyed now, counted when its close is told.
+    if (open > limits.mostConnections) {
+      const [longest] = pending.size > 0 ? pending.keys() : idle;
+      // `open` is decreased when the socket emits "close".
       (longest ?? socket).destroy();
       if (longest === undefined) return;
-      leave(longest);
+      stopWaiting(longest);
     }
-    const address = limits.mostBegunOfOneAddress === null ? "" : clientAddress(undefined, socket.remoteAddress, 0);
-    const others = begunOf.get(address) ?? new Set();
-    begunOf.set(address, others.add(socket));
+    const address = limits.mostPendingPerAddress === null ? "" : clientAddress(undefined, socket.remoteAddress, 0);
+    const others = pendingOf.get(address) ?? new Set();
+    pendingOf.set(address, others.add(socket));
     const now = performance.now();
-    begun.set(socket, { address, since: now });
-    if (limits.mostBegunOfOneAddress === null || others.size <= limits.mostBegunOfOneAddress) return;
+    pending.set(socket, { address, since: now });
+    if (limits.mostPendingPerAddress === null || others.size <= limits.mostPendingPerAddress) return;
     const [longest] = others;
-    if (longest === undefined || now - (begun.get(longest)?.since ?? now) < limits.graceMs) return;
+    if (longest === undefined || now - (pending.get(longest)?.since ?? now) < limits.graceMs) return;
     longest.destroy();
-    leave(longest);
+    stopWaiting(longest);
   });
 
   server.prependListener("request", (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const { socket } = incoming;
-    // Without a body it is here whole.
-    if (incoming.headers["content-length"] === undefined && incoming.headers["transfer-encoding"] === undefined) leave(socket);
-    // Not `once`, which costs more: these are told once in any case.
-    else incoming.on("end", () => leave(socket));
+    // A request without a body has fully arrived.
+    if (incoming.headers["content-length"] === undefined && incoming.headers["transfer-encoding"] === undefined) stopWaiting(socket);
+    // `on` instead of `once`, which wraps the listener: each event is emitted once per request.
+    else incoming.on("end", () => stopWaiting(socket));
     outgoing.on("close", () => {
       if (socket.destroyed) return;
-      leave(socket);
+      stopWaiting(socket);
       idle.add(socket);
     });
   });

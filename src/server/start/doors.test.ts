@@ -11,7 +11,7 @@ import { loadRoutes } from "./routes.ts";
 const db = withDatabase("embedded");
 asTheDatabase(db);
 
-/** Every door of /v1 with a method of its own, and a path that leads to it. */
+/** Every method of every door of /v1, with a path that matches it. */
 async function doors(): Promise<{ name: string; path: string; door: Door; template: string }[]> {
   const { readdir } = await import("node:fs/promises");
   const routes = await loadRoutes();
@@ -35,7 +35,7 @@ async function doors(): Promise<{ name: string; path: string; door: Door; templa
   });
 }
 
-test("no answer of /v1 is kept on the way, or taken for another type than it says: doors, errors, preflights, unknown paths", async () => {
+test("every answer of /v1 has no-store and nosniff: doors, errors, preflights, unknown paths", async () => {
   const app = await makeApp(db());
   const key = await makeKey(db(), app.id);
   const server = createQuotaServer(await loadRoutes(), { handle: async (_incoming, outgoing) => void outgoing.end() });
@@ -72,7 +72,7 @@ test("no answer of /v1 is kept on the way, or taken for another type than it say
   }
 });
 
-test("where the public address is https, every answer says that browsers come by nothing else: doors, pages, health", async () => {
+test("when QUOTA_URL is https, every answer has HSTS: doors, pages, health", async () => {
   const { QUOTA_URL } = env;
   Object.assign(env, { QUOTA_URL: "https://quota.example" });
   const server = createQuotaServer(await loadRoutes(), {
@@ -93,7 +93,7 @@ test("where the public address is https, every answer says that browsers come by
   }
 });
 
-test("what is not there is told by its own name: only where a person is named is it a linked user", async () => {
+test("a 404 names what is missing: a linked user only under a path with an external user id, a webhook only under /webhooks", async () => {
   const app = await makeApp(db());
   const key = await makeKey(db(), app.id);
   const told: string[] = [];

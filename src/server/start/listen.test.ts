@@ -6,7 +6,7 @@ import { gate } from "../../testing/fake-upstream.ts";
 import { asDoor } from "../http/endpoint.ts";
 import { createQuotaServer, type ServerLimits } from "./listen.ts";
 
-/** The doors and the pages answer with what they got. */
+/** The door and the page answer with parts of the request. */
 const door = asDoor(async (incoming) => ({
   status: 200,
   headers: { "content-type": "application/json" },
@@ -40,7 +40,7 @@ afterAll(
     }),
 );
 
-/** A server of its own, which waits for `goOn` before it ends what is asked of /v1/slow. */
+/** A server for one test. Answers of /v1/slow end after `goOn.open()`. */
 async function serve(limits: Partial<ServerLimits>) {
   const goOn = gate();
   const slow = asDoor(async () => ({
@@ -66,8 +66,8 @@ async function serve(limits: Partial<ServerLimits>) {
     bodyIdleMs: 60_000,
     idleMs: 60_000,
     checkEveryMs: 20,
-    most: 1_000,
-    mostBegunOfOneAddress: null,
+    mostConnections: 1_000,
+    mostPendingPerAddress: null,
     graceMs: 0,
   };
   const own = createQuotaServer({ find: (path) => doors.get(path) ?? null }, { handle: page }, { ...patient, ...limits });
@@ -85,7 +85,7 @@ async function serve(limits: Partial<ServerLimits>) {
         conversation.text += part;
         socket.emit("said");
       });
-      // A reset is an end too.
+      // After a reset "close" follows.
       socket.on("error", () => {});
       socket.once("close", () => resolve(conversation.text));
     });
@@ -101,7 +101,7 @@ async function serve(limits: Partial<ServerLimits>) {
 const SLOW = "GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n";
 const ECHO = "POST /v1/echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n";
 
-test("requests that are not sent to their end are ended, at every place where they can stop; an answer that takes longer is not", async () => {
+test("a request that stops arriving, at any point, is ended after its time limit; a slow answer is not", async () => {
   const { open, said, goOn } = await serve({ headMs: 100, requestMs: 200 });
   const stream = open(SLOW);
   await said(stream, "first");
@@ -120,13 +120,13 @@ test("requests that are not sent to their end are ended, at every place where th
   await said(stream, "last");
 });
 
-test("a connection that asks for nothing more is closed after its time", async () => {
+test("an idle connection is closed after `idleMs`", async () => {
   const { open } = await serve({ idleMs: 50 });
   expect(await open(`${ECHO}hi`).closed).toContain("got hi");
 });
 
-test("beyond the most connections those that wait are closed, the longest wait first, and those at work never", async () => {
-  const { open, said, goOn, taken } = await serve({ most: 3 });
+test("above `mostConnections` waiting connections are closed, the longest wait first, and never those with a request under way", async () => {
+  const { open, said, goOn, taken } = await serve({ mostConnections: 3 });
   const [first, second] = [open(SLOW), open(SLOW)];
   await Promise.all([said(first, "first"), said(second, "first")]);
   const waiting = open("GET /v1");
@@ -137,14 +137,14 @@ test("beyond the most connections those that wait are closed, the longest wait f
   const third = open(SLOW);
   await served.closed;
   await said(third, "first");
-  // All are at work.
+  // All three have a request under way.
   expect(await open(SLOW).closed).toBe("");
   goOn.open();
   await Promise.all([first, second, third].map((each) => said(each, "last")));
 });
 
-test("one address has so many requests begun and not sent, and no more; what it has under way goes on", async () => {
-  const { open, said, goOn } = await serve({ mostBegunOfOneAddress: 2 });
+test("one address has at most `mostPendingPerAddress` unfinished requests, and its requests under way are answered", async () => {
+  const { open, said, goOn } = await serve({ mostPendingPerAddress: 2 });
   const atWork = Array.from({ length: 5 }, () => open(SLOW));
   for (const each of atWork) await said(each, "first");
   const halves = Array.from({ length: 4 }, () => open("GET /v1"));
@@ -157,8 +157,8 @@ test("one address has so many requests begun and not sent, and no more; what it 
   expect(halves.map(({ socket }) => socket.destroyed)).toEqual([true, true, true, false]);
 });
 
-test("many connections that come together from one address are all served", async () => {
-  const { open, said, taken } = await serve({ mostBegunOfOneAddress: 2, graceMs: 60_000 });
+test("connections from one address that arrive together within `graceMs` are all answered", async () => {
+  const { open, said, taken } = await serve({ mostPendingPerAddress: 2, graceMs: 60_000 });
   const together: ReturnType<typeof open>[] = [];
   for (let count = 0; count < 20; count++) {
     const arrived = taken();
@@ -173,19 +173,19 @@ test.each([
   ["two hosts", "GET /v1/door HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n"],
   ["the same host twice", "GET /v1/door HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"],
   ["two hosts for a page", "GET /wallet HTTP/1.1\r\nHOST: a\r\nhost: b\r\n\r\n"],
-  ["two hosts beside a whole address", "GET http://a/v1/door HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"],
+  ["two hosts and a target in absolute form", "GET http://a/v1/door HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"],
   ["no host", "GET /v1/door HTTP/1.1\r\n\r\n"],
   ["a length and chunks", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"],
   ["two lengths", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd"],
-  ["a length that is none", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3, 3\r\n\r\nabc"],
+  ["an invalid length", "POST /form HTTP/1.1\r\nhost: a\r\ncontent-length: 3, 3\r\n\r\nabc"],
   ["chunks that are not the last coding", "POST /form HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n"],
   ["a space before a colon", "GET /v1/door HTTP/1.1\r\nhost : a\r\n\r\n"],
   ["a folded header", "GET /v1/door HTTP/1.1\r\nhost: a\r\nx: b\r\n c\r\n\r\n"],
-])("a request with %s, which two servers could read in two ways, is 400 and ends the connection", async (_name, bytes) => {
+])("a request with %s, which servers read differently, is 400 and closes the connection", async (_name, bytes) => {
   expect(await say(bytes)).toMatch(/^HTTP\/1\.1 400 [\s\S]*connection: close/i);
 });
 
-/** What is said over one connection until the server, asked to, closes it. */
+/** Everything that the server sends over one connection until it closes it, which the request asks for. */
 function say(bytes: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port(), "127.0.0.1");
@@ -208,13 +208,13 @@ test.each([
   ["http://quota.example?a=1", { page: "/?a=1", host: "quota.example" }],
   ["/wallet?back=http://x/v1/door", { page: "/wallet?back=http://x/v1/door", host: "other.example" }],
   ["*", { page: "*", host: "other.example" }],
-])("the target %s is found where it is, and its host counts", async (target, found) => {
+])("the path, query and host of the target %s are used", async (target, found) => {
   expect(jsonOf(await say(`GET ${target} HTTP/1.1\r\nhost: other.example\r\nconnection: close\r\n\r\n`))).toMatchObject(found);
 });
 
 const megabyte = "x".repeat(1024 * 1024);
 
-test("a page gets a body of up to a megabyte, whether or not its length is told before", async () => {
+test("a page gets a body of up to a mebibyte, with Content-Length or in chunks", async () => {
   for (const headers of [{ "content-length": "1048576" }, { "transfer-encoding": "chunked" }]) {
     const response = await fetch(`http://127.0.0.1:${port()}/form?a=1`, {
       method: "POST",
@@ -225,15 +225,15 @@ test("a page gets a body of up to a megabyte, whether or not its length is told 
     const got = { page: "/form?a=1", method: "POST", from: "127.0.0.1", type: "text/x", length: 1024 * 1024, start: megabyte.slice(0, 20) };
     expect([response.status, await response.json()]).toEqual([200, expect.objectContaining(got)]);
   }
-  // Nothing at all, in no chunk.
+  // An empty body in chunked coding.
   const chunked = "POST /form HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n";
   expect(jsonOf(await say(`${chunked}connection: close\r\n\r\n0\r\n\r\n`))).toMatchObject({ length: 0 });
-  // The connection goes on after it.
+  // The connection takes another request.
   const twice = await say(`${chunked}\r\n3\r\none\r\n0\r\n\r\n${chunked}connection: close\r\n\r\n3\r\ntwo\r\n0\r\n\r\n`);
   expect(twice.match(/"start":"\w+"/g)).toEqual(['"start":"one"', '"start":"two"']);
 });
 
-test("a larger body of a page is refused while its client still sends, and the connection stays good", async () => {
+test("a larger body for a page is refused while the client still sends, and the connection takes another request", async () => {
   for (const body of [() => `${megabyte}x`, () => new Blob([megabyte, megabyte, megabyte]).stream()]) {
     for (const path of ["/form", "/api/trpc/account.requestReset"]) {
       const response = await fetch(`http://127.0.0.1:${port()}${path}`, { method: "POST", body: body(), duplex: "half" } as RequestInit);
@@ -250,7 +250,7 @@ test("a larger body of a page is refused while its client still sends, and the c
   expect(jsonOf(said.slice(said.lastIndexOf("HTTP/1.1 ")))).toMatchObject({ page: "/next" });
 });
 
-test("JSON for a page has bounds, whether or not its length is told before, and arrives byte for byte within them", async () => {
+test("JSON for a page is refused beyond its bounds of structure, and arrives byte for byte within them, with Content-Length or in chunks", async () => {
   const ask = (body: string, headers: Record<string, string> = {}) =>
     fetch(`http://127.0.0.1:${port()}/api/trpc/x`, {
       method: "POST",
@@ -271,7 +271,7 @@ test("JSON for a page has bounds, whether or not its length is told before, and 
   }
 });
 
-test("a client that leaves in the middle of a body in chunks is no fault of ours, and its page is not asked", async () => {
+test("a client that leaves in the middle of a chunked body does not reach a page, and other clients are answered", async () => {
   const closed = new Promise((resolve) => server.once("request", (_incoming, outgoing) => outgoing.once("close", resolve)));
   const socket = connect(port(), "127.0.0.1");
   socket.write("POST /form HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n", () => socket.destroy());
@@ -279,7 +279,7 @@ test("a client that leaves in the middle of a body in chunks is no fault of ours
   expect(jsonOf(await say("GET /next HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))).toMatchObject({ page: "/next" });
 });
 
-test("a request that asks for an upgrade is answered as if it had not", async () => {
+test("the Upgrade header is ignored", async () => {
   const ask = (path: string) => `GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, close\r\nupgrade: h2c\r\n\r\n`;
   expect(jsonOf(await say(ask("/v1/door")))).toMatchObject({ door: "/v1/door" });
   expect(jsonOf(await say(ask("/nothing")))).toMatchObject({ page: "/nothing" });

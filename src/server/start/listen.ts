@@ -12,16 +12,16 @@ import { newId, requestIdOf } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { boundConnections, type ConnectionLimits } from "./connections.ts";
 import { answerOAuth } from "./oauth.ts";
-import { movedToOwnAddress } from "./own-address.ts";
+import { redirectedToOwnAddress } from "./own-address.ts";
 import type { Routes } from "./routes.ts";
-import { tellWhenAway } from "./unavailable.ts";
+import { replaceErrorWhenAway } from "./unavailable.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
-/** The largest body that a page takes. Forms have a few kilobytes, a logo 43 and an event of Stripe less than this. */
+/** Larger bodies for pages are refused. Forms have a few kilobytes, a logo 43 kB, and events of Stripe less than this limit. */
 const LARGEST_PAGE_BODY_BYTES = 1024 * 1024;
 
-/** One server: /v1 goes to its doors directly, OAuth to the authorization server, everything else to the pages. */
+/** A server that answers /v1 by its doors, OAuth by the authorization server, and everything else by `pages`. */
 export function createQuotaServer(
   routes: Routes,
   pages: { handle: PageHandler; upgrades?: (incoming: IncomingMessage) => boolean },
@@ -34,8 +34,8 @@ export function createQuotaServer(
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
   };
-  // RFC 6797 §7.2: over https only, which is what browsers come by where the public address says so,
-  // whoever ends TLS. Without subdomains, which may be somebody else's.
+  // RFC 6797 §7.2: HSTS is sent over https only. QUOTA_URL says whether browsers use https, also when a proxy ends
+  // TLS. Without includeSubDomains, because subdomains may be other services.
   const secured = publicUrl().startsWith("https:");
   const answer = (url: string, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     if (/^\/v1(?:[/?]|$)/.test(url)) return answerApi(routes, incoming, outgoing);
@@ -49,7 +49,7 @@ export function createQuotaServer(
     toOriginForm(incoming);
     const url = incoming.url ?? "/";
     answer(url, incoming, outgoing).catch((error: unknown) => {
-      // The client is gone, or the stream broke after its head was sent: nobody is left to tell.
+      // No error answer can be sent: the client is gone, or the head of the answer was sent already.
       if (!outgoing.destroyed) log.error("request failed", { error });
       outgoing.destroy();
     });
@@ -58,17 +58,17 @@ export function createQuotaServer(
   return server;
 }
 
-/** For receiving requests; answering them has limits of its own. */
+/** Limits for receiving requests. The time to answer has limits elsewhere. */
 export type ServerLimits = ConnectionLimits & {
-  /** The head of a request, from its first byte or from the beginning of the connection. */
+  /** For the head of a request, from its first byte or, for the first request, from the start of the connection. */
   headMs: number;
-  /** A whole request: a slow connection's time for the largest body. */
+  /** For a whole request: long enough for the largest body on a slow connection. */
   requestMs: number;
-  /** How long the body of a request may pause on its way to OAuth or a page. */
+  /** How long nothing of a body for OAuth or a page may arrive. */
   bodyIdleMs: number;
-  /** Between two requests. */
+  /** Between two requests of a connection. */
   idleMs: number;
-  /** How often what is too late is looked for. */
+  /** How often Node checks `headMs` and `requestMs`. */
   checkEveryMs: number;
 };
 
@@ -78,15 +78,15 @@ const LIMITS: ServerLimits = {
   bodyIdleMs: 20_000,
   idleMs: 65_000,
   checkEveryMs: 1_000,
-  most: env.QUOTA_MAX_CONNECTIONS,
-  // Behind a proxy all come from its address.
-  mostBegunOfOneAddress: env.QUOTA_TRUSTED_PROXIES === 0 ? 256 : null,
+  mostConnections: env.QUOTA_MAX_CONNECTIONS,
+  // Behind a proxy all connections come from the proxy's address.
+  mostPendingPerAddress: env.QUOTA_TRUSTED_PROXIES === 0 ? 256 : null,
   graceMs: 2_000,
 };
 
 /**
- * RFC 9112 §3.2: a request with more than one Host is refused, or what stands in front of this
- * server could take another one for it. Node keeps the first without a word.
+ * RFC 9112 §3.2: a request with more than one Host is refused, because a proxy in front could use another
+ * one than this server does. Node keeps the first and reports no error.
  */
 function hasTwoHosts({ rawHeaders }: IncomingMessage): boolean {
   let hosts = 0;
@@ -104,7 +104,7 @@ function refuseTwoHosts(incoming: IncomingMessage, outgoing: ServerResponse): vo
 }
 
 async function answerPage(pages: PageHandler, limits: ServerLimits, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-  if (await movedToOwnAddress(incoming, outgoing)) return;
+  if (await redirectedToOwnAddress(incoming, outgoing)) return;
   const limited = await limitBody(incoming, outgoing, LARGEST_PAGE_BODY_BYTES, limits);
   if (limited === "gone") return void outgoing.destroy();
   if (limited === "too_large")
@@ -114,7 +114,7 @@ async function answerPage(pages: PageHandler, limits: ServerLimits, incoming: In
     return sendNode({ ...late, headers: { ...late.headers, connection: "close" } }, incoming, outgoing);
   }
   if ("excess" in limited) return sendNode(plainReply(400, `The request body ${limited.excess}.`), incoming, outgoing);
-  tellWhenAway(limited, outgoing);
+  replaceErrorWhenAway(limited, outgoing);
   return pages(limited, outgoing);
 }
 
@@ -123,8 +123,8 @@ function plainReply(status: number, sentence: string): Reply {
 }
 
 /**
- * RFC 9112 §3.2.2: a request may name its target with scheme and host, as to a proxy;
- * then that host counts, and not the one in the header.
+ * RFC 9112 §3.2.2: a target in absolute form, as requests to proxies have, is accepted;
+ * its host replaces the Host header.
  */
 function toOriginForm(incoming: IncomingMessage): void {
   const [whole, host] = /^https?:\/\/(?:[^/?#@]*@)?([^/?#]+)/i.exec(incoming.url ?? "") ?? [];
@@ -148,7 +148,7 @@ async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: Se
   await sendNode(errorReply(error, requestId, {}), incoming, outgoing);
 }
 
-/** For load balancers and container health checks: 200 while the database answers. */
+/** For load balancers and health checks of containers: 200 when the database answers, else 503. */
 async function answerHealth(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   let reply: Reply = { status: 200, headers: { "content-type": "application/json" }, body: '{"status":"ok"}' };
   try {

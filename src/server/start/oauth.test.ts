@@ -43,12 +43,12 @@ const PATIENT: ServerLimits = {
   bodyIdleMs: 60_000,
   idleMs: 60_000,
   checkEveryMs: 20,
-  most: 1_000,
-  mostBegunOfOneAddress: null,
+  mostConnections: 1_000,
+  mostPendingPerAddress: null,
   graceMs: 0,
 };
 
-/** A server of its own, whose pages answer 299. */
+/** A server for one test, whose pages answer 299. */
 async function serve(limits: Partial<ServerLimits> = {}): Promise<Server> {
   const pages = { handle: async (_in: unknown, outgoing: { writeHead(status: number): { end(): void } }) => outgoing.writeHead(299).end() };
   const server = createQuotaServer({ find: () => null }, pages as never, { ...PATIENT, ...limits });
@@ -67,7 +67,7 @@ function dial(server: Server): { socket: Socket; closed: Promise<string>; said: 
     text += part;
     socket.emit("said");
   });
-  // A reset is an end too.
+  // After a reset "close" follows.
   socket.on("error", () => {});
   return {
     socket,
@@ -78,7 +78,7 @@ function dial(server: Server): { socket: Socket; closed: Promise<string>; said: 
   };
 }
 
-/** Everything that the server says to these bytes until it closes. */
+/** Everything that the server sends after these bytes until it closes the connection. */
 async function say(server: Server, bytes: string): Promise<string> {
   const { socket, closed } = dial(server);
   socket.write(bytes);
@@ -98,7 +98,7 @@ const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map
 
 type Said = { status: number; headers: Headers; body: string };
 
-/** One request over a connection of its own. */
+/** One request over a new connection. */
 async function ask(server: Server, bytes: string): Promise<Said> {
   const text = await say(server, bytes);
   const end = text.indexOf("\r\n\r\n");
@@ -108,7 +108,7 @@ async function ask(server: Server, bytes: string): Promise<Said> {
 }
 
 describe("bodies", () => {
-  test("of which nothing more arrives are refused with 408, and the connection ends", async () => {
+  test("that stop arriving are refused with 408, and the connection is closed", async () => {
     const server = await serve({ bodyIdleMs: 50 });
     for (const more of [
       "content-length: 50\r\n\r\n",
@@ -120,14 +120,14 @@ describe("bodies", () => {
     }
   });
 
-  test("of more than 64 KiB are refused with 413 while the client still sends, and the connection goes on", async () => {
+  test("of more than 64 KiB are refused with 413 while the client still sends, and the connection takes another request", async () => {
     const server = await serve();
     const large = `a=${"x".repeat(3 * 1024 * 1024)}`;
     for (const request of [post(PATHS.token, large), chunked(PATHS.token, large), chunked(PATHS.userinfo, large)])
       expect(statuses(await say(server, request + refusedToken(CLOSE)))).toEqual([413, 400]);
   });
 
-  test("up to 64 KiB arrive whole, with their length or in chunks", async () => {
+  test("of up to 64 KiB are read whole, with Content-Length or in chunks", async () => {
     const server = await serve();
     const form = `grant_type=authorization_code&code=${"x".repeat(50 * 1024)}`;
     for (const request of [post, chunked])
@@ -137,13 +137,13 @@ describe("bodies", () => {
       });
   });
 
-  test("do not open a transaction before they have arrived", async () => {
+  test("are read before a transaction begins", async () => {
     const server = await serve();
     const { socket, closed } = dial(server);
     const taken = once(server, "request");
     socket.write(`${head("POST", PATHS.token, FORM)}${CLOSE}content-length: 5\r\n\r\nab`);
     await taken;
-    // The embedded database runs one transaction at a time, so that one for this request would hold these up.
+    // The embedded database runs one transaction at a time: these would wait for a transaction of the request.
     for (let count = 0; count < 5; count++) await makeUser(db());
     socket.write("=cd");
     expect(statuses(await closed)).toEqual([400]);
@@ -170,7 +170,7 @@ describe("a connection", () => {
     expect(statuses(text)).toEqual([...requests.map(([, status]) => status), 400]);
   });
 
-  test("whose client hangs up in a body, or before its answer, is no fault of ours, and others are answered", async () => {
+  test("whose client hangs up in a body, or before its answer, causes no log line, and other clients are answered", async () => {
     const server = await serve();
     const written = vi.spyOn(process.stderr, "write").mockReturnValue(true);
     const whole = refusedToken();
@@ -180,7 +180,7 @@ describe("a connection", () => {
       socket.write(bytes, () => socket.resetAndDestroy());
       await ended;
     }
-    // A reset that arrives while the answer is made.
+    // A reset during oidc-provider's work on the answer.
     const { provider } = await authorizationServer();
     const reset = new Promise<Socket>((resolve) => server.once("request", ({ socket }) => resolve(socket)));
     vi.spyOn(provider.Client, "find").mockImplementationOnce(async () => {
@@ -193,7 +193,7 @@ describe("a connection", () => {
     expect(written.mock.calls.map(([line]) => String(line))).toEqual([]);
   });
 
-  test("with a request under way is answered after the server was told to close, and closed then", async () => {
+  test("with a request under way is closed after its answer when the server is closing", async () => {
     const server = await serve();
     const { socket, closed, said } = dial(server);
     const taken = once(server, "request");
@@ -204,7 +204,7 @@ describe("a connection", () => {
     server.closeIdleConnections();
     socket.write(request.slice(-5));
     await said("redirect_uri");
-    // As a server that stops does again and again.
+    // A server that stops calls this repeatedly.
     server.closeIdleConnections();
     expect(statuses(await closed)).toEqual([400]);
     await end;
@@ -221,7 +221,7 @@ describe("methods", () => {
     }
   });
 
-  test("any other is 405 and says which there are", async () => {
+  test("other methods are 405 with Allow", async () => {
     const server = await serve();
     for (const [target, allow] of [
       [PATHS.authorize, "GET, HEAD"],
@@ -237,7 +237,7 @@ describe("methods", () => {
     }
   });
 
-  test("OPTIONS says to a browser's app which requests it may make, and never to /oauth/authorize", async () => {
+  test("OPTIONS answers CORS preflights, except for /oauth/authorize", async () => {
     const server = await serve();
     const preflight = (target: string, method: string) =>
       ask(server, `${head("OPTIONS", target, CLOSE)}origin: https://app.example\r\naccess-control-request-method: ${method}\r\n\r\n`);
@@ -268,7 +268,7 @@ async function headersOfNext(path: string): Promise<Record<string, string>> {
 }
 
 describe("every answer", () => {
-  test("has the headers that pages under its path have: redirects, errors, refusals, faults, metadata", async () => {
+  test("has the headers that pages under its path have: redirects, OAuth errors, refused bodies, exceptions, metadata", async () => {
     const server = await serve({ bodyIdleMs: 50 });
     const seen = new Set<number>();
     const check = async (target: string, bytes: string) => {
@@ -295,7 +295,7 @@ describe("every answer", () => {
     expect([...seen].sort()).toEqual([200, 303, 400, 404, 405, 408, 413, 500]);
   });
 
-  test("is what the routes for plain `next start` give, apart from those headers", async () => {
+  test("is the same as from the routes for plain `next start`, apart from those headers", async () => {
     const server = await serve();
     const route = oauthRoute(async () => null);
     const varying = /"state"|[\w-]{43}|\/connect\/[\w-]+|authorize\/[\w-]+|quota_oauth_\w+(?:\.sig)?=[\w-]+|expires=[^;]+/g;
@@ -327,7 +327,7 @@ describe("every answer", () => {
     }
   });
 
-  test("calls the server by QUOTA_URL, whatever host and scheme the request came by, and is secured by it", async () => {
+  test("has URLs below QUOTA_URL whatever the request's host and scheme; with https also HSTS and secure cookies", async () => {
     const { QUOTA_URL } = env;
     const made = processWide("authorization server", (): { server?: unknown } => ({}));
     Object.assign(env, { QUOTA_URL: "https://quota.example" });
@@ -352,7 +352,7 @@ describe("every answer", () => {
   });
 });
 
-test("a path that is not plainly one of the authorization server's goes to the pages", async () => {
+test("a path that is not exactly one of the authorization server's goes to the pages", async () => {
   const server = await serve();
   for (const target of ["/oauth", "/oauth/", "/oauth/token/", "//oauth/token", "/oauth//token", "/oauth/%74oken", "/oauth/../oauth/token"])
     expect([target, (await ask(server, get(target, CLOSE))).status]).toEqual([target, 299]);

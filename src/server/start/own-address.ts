@@ -4,8 +4,8 @@ import { sendNode } from "../http/exchange.ts";
 import { moveTo } from "../http/own-address.ts";
 import { log } from "../platform/log.ts";
 
-/** Redirects a request that has to be made at QUOTA_URL and came by another host; whether it did. */
-export async function movedToOwnAddress(incoming: IncomingMessage, outgoing: ServerResponse): Promise<boolean> {
+/** Redirects a request that has to be made at QUOTA_URL and came with another Host. Returns whether it redirected. */
+export async function redirectedToOwnAddress(incoming: IncomingMessage, outgoing: ServerResponse): Promise<boolean> {
   const move = moveTo(incoming, { origin: new URL(publicUrl()).origin, told: env.QUOTA_URL !== undefined });
   if (move === "loop") warnOfProxy(incoming);
   if (move === "loop" || move === null) return false;
@@ -16,7 +16,7 @@ export async function movedToOwnAddress(incoming: IncomingMessage, outgoing: Ser
 
 let warned = false;
 
-/** Once: the pages work, with a redirect too many each time. */
+/** Logs once per process: pages work, with one redirect too many each time. */
 function warnOfProxy(incoming: IncomingMessage): void {
   if (warned) return;
   warned = true;

@@ -4,7 +4,7 @@ import { env } from "#env";
 import { root } from "./build.ts";
 import type { PageHandler } from "./listen.ts";
 
-/** Next's own request handler: pages, sign-in, tRPC and static files. `upgrades` tells which requests it takes over as WebSockets. */
+/** Next's request handler: pages, sign-in, tRPC and static files. `upgrades` is true for requests that Next upgrades to WebSockets. */
 export async function pageHandler(options: {
   development: boolean;
 }): Promise<{ handle: PageHandler; upgrades?: (incoming: IncomingMessage) => boolean; close(): Promise<void> }> {
@@ -13,9 +13,9 @@ export async function pageHandler(options: {
     dir: root,
     hostname: env.HOST,
     port: env.PORT,
-    // Next hooks itself into the server for upgrades, and Node then leaves every request that
-    // asks for one to whoever is hooked in. Only development has a use for that, so otherwise
-    // Next gets a server that never listens, and ours answers as if nobody had asked (RFC 9110 §7.8).
+    // Next adds an "upgrade" listener to its server, and Node then passes every request that asks for an
+    // upgrade to it. Only development needs that. Otherwise Next gets a server that never listens, and
+    // Quota's server ignores the Upgrade header (RFC 9110 §7.8).
     ...(options.development ? {} : { httpServer: createServer() }),
   });
   await app.prepare();
@@ -27,7 +27,7 @@ export async function pageHandler(options: {
   };
 }
 
-/** The WebSocket that reloads pages while somebody works on them. */
+/** The WebSocket by which Next reloads pages in development. */
 function isReload({ url, headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === "websocket" && url?.startsWith("/_next/") === true;
 }

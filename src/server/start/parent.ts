@@ -1,13 +1,12 @@
-const LOOK_EVERY_MS = 500;
+const POLL_MS = 500;
 
-/** From the beginning: it may be gone before anybody asks. */
+/** Read when the process starts, because the parent may end before `parentGone` is called. */
 const parent = process.ppid;
 
 /**
- * Resolves when the process that started this one is gone, which counts only within
- * a script of npm: told to stop, npm ends its shell, and the shell does not tell what
- * it started. Otherwise it never resolves: a server may outlive the terminal it was
- * started in.
+ * Resolves when the parent process has ended, if that was a script of npm: on a signal npm
+ * ends its shell, and the shell does not forward the signal. Otherwise it never resolves,
+ * because a server may outlive the terminal that it was started in.
  */
 export function parentGone(): Promise<void> {
   if (process.env.npm_lifecycle_event === undefined) return new Promise(() => {});
@@ -16,7 +15,7 @@ export function parentGone(): Promise<void> {
       if (process.ppid === parent) return;
       clearInterval(timer);
       resolve();
-    }, LOOK_EVERY_MS);
+    }, POLL_MS);
     timer.unref();
   });
 }

@@ -5,43 +5,43 @@ import { env } from "#env";
 import { log } from "../platform/log.ts";
 import { parentGone } from "./parent.ts";
 
-/** A process that ends by itself is replaced after this long, so that one that can't start does not storm the database. */
+/** The wait before a process that ended is replaced, so that processes that fail at their start do not load the database. */
 const REPLACE_AFTER_MS = 1_000;
 
-/** The argument by which a process knows that it is one of several. */
+/** The argument that a supervisor gives to its processes. */
 const ONE_OF_SEVERAL = "--one-of-several";
 const LISTENING = "listening";
 
-/** Whether a supervisor started this process, which then shares its port with others and has prepared everything. */
+/** Whether a supervisor started this process. It then shares its port, and the supervisor has prepared database and pages. */
 export function isOneOfSeveral(): boolean {
   return process.argv.includes(ONE_OF_SEVERAL);
 }
 
 /** Tells the supervisor that this process listens. */
-export function tellListening(): void {
-  // A supervisor that is gone is told of by the end of the channel.
+export function reportListening(): void {
+  // A failure to send is ignored: when the supervisor has ended, this process gets "disconnect".
   process.send?.(LISTENING, undefined, undefined, () => {});
 }
 
 /**
- * Runs so many processes of this program on one port; each is a whole server. One that
- * ends by itself is replaced. SIGTERM and SIGINT go to all of them, and this process
- * ends when they have, with 1 if one of them left something undone. Before the first
- * listens, one that ends with an error ends all: what it says, each of them would say.
+ * Runs `count` processes of this program on one port; each is a whole server. A process
+ * that ends without a signal to this one is replaced. SIGTERM and SIGINT are forwarded to
+ * all of them, and this process exits after them, with 1 when one of them failed.
+ * Until the first process listens, an exit with an error stops all, because each would
+ * fail in the same way.
  *
- * Each listens on a socket of its own (SO_REUSEPORT), and the system spreads
- * connections over them. So nothing is handed from one process to another and could
- * get lost on the way: when one dies, the connections that waited for it are reset at
- * once, and nobody is left without an answer or an end.
+ * Each process listens on its own socket (SO_REUSEPORT), and the kernel distributes the
+ * connections. No process hands connections to another, so when one dies, its connections
+ * are reset at once and clients do not wait for an answer.
  *
  * Throws when the port is in use or can't be shared.
  */
 export async function superviseProcesses(count: number, onListening: (port: number) => Promise<void>): Promise<void> {
-  const port = await portToShare();
+  const port = await sharedPort();
   const running = new Set<ChildProcess>();
   let stopping = false;
   let code = 0;
-  let greeted = false;
+  let announced = false;
   const start = () => {
     if (stopping) return;
     const child = fork(process.argv[1] as string, [...process.argv.slice(2), ONE_OF_SEVERAL], {
@@ -53,8 +53,8 @@ export async function superviseProcesses(count: number, onListening: (port: numb
       if (child.pid === undefined) ended(child, 1, null);
     });
     child.on("message", (message) => {
-      if (message !== LISTENING || greeted) return;
-      greeted = true;
+      if (message !== LISTENING || announced) return;
+      announced = true;
       void onListening(port);
     });
     child.once("exit", (exitCode, signal) => ended(child, exitCode, signal));
@@ -66,7 +66,7 @@ export async function superviseProcesses(count: number, onListening: (port: numb
   };
   const ended = (child: ChildProcess, exitCode: number | null, signal: NodeJS.Signals | null) => {
     running.delete(child);
-    if (!greeted && !stopping && exitCode) {
+    if (!announced && !stopping && exitCode) {
       code = exitCode;
       return stop();
     }
@@ -75,14 +75,14 @@ export async function superviseProcesses(count: number, onListening: (port: numb
       setTimeout(start, REPLACE_AFTER_MS);
       return;
     }
-    // One that SIGTERM ended by itself had not begun to serve.
+    // A process that SIGTERM killed had not installed its handler yet, so it served no request.
     if (exitCode !== 0 && signal !== "SIGTERM" && code === 0) code = 1;
     if (running.size === 0) process.exit(code);
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (!stopping) return stop();
-      // A second time: at once.
+      // The second signal ends all at once.
       for (const child of running) child.kill("SIGKILL");
       process.exit(1);
     });
@@ -92,10 +92,10 @@ export async function superviseProcesses(count: number, onListening: (port: numb
 }
 
 /**
- * The port that the processes are going to share. Those that share one don't notice
- * each other, so this looks whether somebody else has it already.
+ * The port that the processes share. Sockets with SO_REUSEPORT do not fail when the port
+ * is in use, so this first listens without it, which fails then.
  */
-async function portToShare(): Promise<number> {
+async function sharedPort(): Promise<number> {
   const alone = await listen({ port: env.PORT });
   try {
     return (await listen({ port: alone, reusePort: true })) as number;
@@ -105,7 +105,7 @@ async function portToShare(): Promise<number> {
   }
 }
 
-/** Listens for a moment; the port. */
+/** Listens and closes; returns the port. */
 async function listen(options: { port: number; reusePort?: boolean }): Promise<number> {
   const server = createServer().listen({ ...options, host: env.HOST });
   await once(server, "listening");

@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Door } from "../http/endpoint.ts";
 import { matchPath } from "../http/endpoint.ts";
 
-/** The doors of /v1, read from the same file tree that Next routes by. */
+/** The doors of /v1, read from the file tree that Next also uses for its routes. */
 export type Routes = { find(path: string): Methods | null };
 export type Methods = ReadonlyMap<string, Door>;
 
@@ -23,7 +23,7 @@ export async function loadRoutes(): Promise<Routes> {
     if (template.includes("{")) variable.push({ template, methods });
     else fixed.set(template, methods);
   }
-  // Longer templates first, a catch-all last.
+  // The first match is used: longer templates come first, a catch-all last.
   variable.sort((a, b) => Number(a.template.includes("...")) - Number(b.template.includes("...")) || b.template.length - a.template.length);
   return {
     find: (path) => fixed.get(path) ?? variable.find(({ template }) => matchPath(template, path) !== null)?.methods ?? null,

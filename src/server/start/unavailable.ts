@@ -3,11 +3,11 @@ import { awayPage } from "../connect/error-page.ts";
 import { RETRY_AFTER_SECONDS, wasAwaySince } from "../platform/away.ts";
 
 /**
- * Next answers whatever a page or a route throws with 500, and a page that is made again
- * by its scripts. When the database was away meanwhile, that becomes 503 with Retry-After:
- * for a browser a page that can be read without scripts, for programs what they read.
+ * Next answers 500 for every error of a page or route, with a page that needs scripts to be
+ * readable. When the database could not be reached since the request began, that answer is
+ * replaced by 503 with Retry-After: HTML without scripts for browsers, JSON for others.
  */
-export function tellWhenAway(incoming: IncomingMessage, outgoing: ServerResponse): void {
+export function replaceErrorWhenAway(incoming: IncomingMessage, outgoing: ServerResponse): void {
   const since = Date.now();
   const { writeHead, write, end } = outgoing;
   let replaced = false;
@@ -23,7 +23,7 @@ export function tellWhenAway(incoming: IncomingMessage, outgoing: ServerResponse
     outgoing.setHeader("cache-control", "no-store");
     outgoing.setHeader("content-type", wantsPage(incoming) ? "text/html; charset=utf-8" : "application/json; charset=utf-8");
     outgoing.setHeader("content-length", Buffer.byteLength(body));
-    // Now, because end() would come back here for the head.
+    // Before end(), which would call the replaced writeHead.
     writeHead.call(outgoing, 503);
     end.call(outgoing, incoming.method === "HEAD" ? "" : body, "utf8");
     return true;
@@ -35,18 +35,18 @@ export function tellWhenAway(incoming: IncomingMessage, outgoing: ServerResponse
   }) as typeof writeHead;
   outgoing.write = ((...all: unknown[]) => {
     if (!replace()) return (write as (...all: unknown[]) => boolean).apply(outgoing, all);
-    done(all);
+    callBack(all);
     return true;
   }) as typeof write;
   outgoing.end = ((...all: unknown[]) => {
     if (!replace()) return (end as (...all: unknown[]) => ServerResponse).apply(outgoing, all);
-    done(all);
+    callBack(all);
     return outgoing;
   }) as typeof end;
 }
 
-/** Whoever waits for what it wrote goes on. */
-function done(written: unknown[]): void {
+/** Calls the callback of a `write` or `end` that was replaced, so that Next continues. */
+function callBack(written: unknown[]): void {
   const answer = written.at(-1);
   if (typeof answer === "function") queueMicrotask(() => answer());
 }

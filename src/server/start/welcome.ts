@@ -4,7 +4,7 @@ import { demoFile } from "../../../prisma/seed.ts";
 import { isAnyConfigured, isSimulated } from "../gateway/providers.ts";
 import { mailGoes } from "../platform/mail.ts";
 
-/** What a person sees when the server is ready: where to go, and something to paste. */
+/** The text that a ready server prints: addresses, demo accounts and commands to copy. `demo` is null without demo data. */
 export async function welcome(demo: Demo | null): Promise<string> {
   const url = publicUrl();
   const provider = isSimulated()
