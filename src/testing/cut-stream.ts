@@ -12,7 +12,7 @@ export function runCut(meter: EventMeter, stream: Uint8Array, cuts: readonly num
     if (meter.done || meter.failure !== null) break;
   }
   through += meter.end()?.toString("latin1") ?? "";
-  through += meter.failure === null && (meter.done || meter.finished) ? meter.closing(quota).toString("latin1") : "";
+  through += meter.failure === null && meter.isComplete() ? meter.closing(quota).toString("latin1") : "";
   const { usage, promptUsage, finished, failure, done } = meter;
   return { client: Buffer.from(through, "latin1").toString("utf8"), usage, promptUsage, finished, failure, done };
 }

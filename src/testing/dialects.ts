@@ -7,7 +7,7 @@ import { messages } from "../server/gateway/dialects/messages.ts";
 import { MessagesMeter } from "../server/gateway/dialects/messages-meter.ts";
 import { responses } from "../server/gateway/dialects/responses.ts";
 import { ResponsesMeter } from "../server/gateway/dialects/responses-meter.ts";
-import { eventData, parseData } from "../server/gateway/dialects/server-sent-events.ts";
+import { eventData, eventsIn, parseData } from "../server/gateway/dialects/server-sent-events.ts";
 import { AppError } from "../server/platform/errors.ts";
 import {
   chunk,
@@ -68,7 +68,7 @@ export const anyChatStream = fc
     usage: fc.constantFrom("own chunk", "finish chunk", "every chunk", "first chunk", "none"),
     done: fc.boolean(),
     comments: fc.boolean(),
-    newline: fc.constantFrom("\n", "\r\n"),
+    newline: fc.constantFrom("\n", "\r\n", "\r"),
     spaced: fc.boolean(),
     failure: fc.boolean(),
     choices: fc.integer({ min: 1, max: 3 }),
@@ -101,7 +101,7 @@ export const anyChatStream = fc
 export const anyMessagesStream = fc
   .record({
     texts: fc.array(deliveredText(['"type":"message_stop"', "event: error"]), { maxLength: 5 }),
-    newline: fc.constantFrom("\n", "\r\n"),
+    newline: fc.constantFrom("\n", "\r\n", "\r"),
     stop: fc.boolean(),
     failure: fc.boolean(),
     comments: fc.boolean(),
@@ -118,7 +118,7 @@ export const anyMessagesStream = fc
 export const anyResponsesStream = fc
   .record({
     texts: fc.array(deliveredText(['"type":"response.completed"', "[DONE]", "event: error"]), { maxLength: 5 }),
-    newline: fc.constantFrom("\n", "\r\n"),
+    newline: fc.constantFrom("\n", "\r\n", "\r"),
     status: fc.constantFrom("completed", "incomplete", "failed"),
     done: fc.boolean(),
     comments: fc.boolean(),
@@ -252,7 +252,7 @@ export function refusalOf(read: () => unknown): AppError {
 
 /** The JSON objects of a stream's events. */
 export function dataOf(stream: string): Record<string, unknown>[] {
-  return stream.split(/\r?\n\r?\n/).flatMap((each) => {
+  return eventsIn(stream).flatMap((each) => {
     const data = eventData(each);
     const parsed = data === null ? null : parseData(data);
     return parsed === null ? [] : [parsed];

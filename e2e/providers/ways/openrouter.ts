@@ -1,4 +1,14 @@
-import { chunk, completionChunks, delta, event, events, usage } from "../../../src/testing/upstream-answers.ts";
+import {
+  chunk,
+  completionChunks,
+  delta,
+  event,
+  events,
+  namedEvents,
+  responseEvents,
+  responseUsage,
+  usage,
+} from "../../../src/testing/upstream-answers.ts";
 import type { Provider } from "../far-end.ts";
 
 /** OpenRouter: https://openrouter.ai/docs/api-reference/parameters */
@@ -23,3 +33,10 @@ export const openrouterStream = events([
   ...[role, text, end, chunk([delta({ role: "assistant", content: "" })], { usage: kimiUsage })].map(event),
   event("[DONE]"),
 ]);
+
+/** The last event of its beta of the Responses API: https://openrouter.ai/docs/api-reference/responses-api/basic-usage */
+export const openrouterDone = namedEvents(
+  responseEvents(["Hello"], { usage: responseUsage(1_000, 100) }).map((each) =>
+    (each as { type: string }).type === "response.completed" ? { ...each, type: "response.done" } : each,
+  ),
+);

@@ -208,7 +208,8 @@ function openUpstream(
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
-  const common = { "content-type": "application/json", "user-agent": "quota" };
+  // Events that are compressed may wait in the provider's compressor for more.
+  const common = { "content-type": "application/json", "accept-encoding": "identity", "user-agent": "quota" };
   const headers = { ...common, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) };
   return {
     provider,

@@ -1,10 +1,7 @@
 import type { Readable } from "node:stream";
 import { env } from "#env";
 import type { Settlement } from "../ledger/hold.ts";
-import { settle } from "../ledger/hold.ts";
-import { resolutionOf } from "../ledger/kept.ts";
 import type { Ledger, Settled } from "../ledger/ledger.ts";
-import { transaction } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { processWide } from "../platform/process-wide.ts";
@@ -17,13 +14,16 @@ import { upstreamRefusal } from "./provider-error.ts";
 import type { Upstream } from "./providers.ts";
 import { type Answer, type Held, holdLifetimeMs, nothingUsed, type Purchase } from "./purchase.ts";
 import { failedInStream, noteDuration, unbilled, unreachable } from "./refusals.ts";
+import { billAndRemember } from "./remember.ts";
 import {
   answerTooLarge,
   ask,
+  decoded,
   drain,
   EVENT_STREAM_HEADERS,
   findUpstream,
   isEventStream,
+  LastWait,
   leave,
   parseAnswer,
   readAnswer,
@@ -106,7 +106,7 @@ export class Sale {
     this.#upstream = upstream;
     let response: UpstreamResponse;
     try {
-      response = await ask(upstream, this.#purchase, this.#held.outputLimit, this.#abort.signal);
+      response = decoded(await ask(upstream, this.#purchase, this.#held.outputLimit, this.#abort.signal));
     } catch (error) {
       throw this.#unreachable(error);
     }
@@ -228,43 +228,9 @@ export class Sale {
     const { remember } = this.#purchase;
     if (remember === undefined) return answer(await this.#ended({ how: "answered", settlement }));
     // Billing and remembering commit together. On failure the sale is still open and gets released.
-    const remembered = await this.#billAndRemember(settlement, remember, answer);
+    const remembered = await billAndRemember(settlement, remember, answer);
     await this.#ended({ how: "remembered" });
     return remembered;
-  }
-
-  /**
-   * Repeated while the database is away, as long as the hold lives: the answer is there
-   * and has been paid for, and nothing is named or kept before the bill is committed.
-   */
-  async #billAndRemember(
-    settlement: Settlement,
-    remember: NonNullable<Purchase["remember"]>,
-    answer: (verdict: Settled | null) => Answer & { kind: "json" },
-  ): Promise<Answer> {
-    const giveUpAt = performance.now() + holdLifetimeMs();
-    for (let pauseMs = 200; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
-      try {
-        return await transaction(async (tx) => {
-          const [verdict] = await settle(tx, [settlement]);
-          if (verdict?.kind === "already_resolved") {
-            const earlier = await resolutionOf(tx, settlement.id);
-            // An earlier attempt was committed unheard, and its answer with it.
-            if (earlier?.outcome === settlement.outcome) return answer({ kind: "settled", charged: earlier.charged, balanceAfter: null });
-          }
-          // Without a hold, because the sweeper came first, the answer is free, as it is without a key.
-          const billed = answer(verdict ?? { kind: "unknown_hold" });
-          await remember(tx, billed);
-          return billed;
-        });
-      } catch (error) {
-        // Another request has the key now: this one's bill was rolled back and may not be tried again.
-        if (error instanceof AppError) throw error;
-        log.error("settle failed", { request_id: settlement.id, error });
-        if (performance.now() + pauseMs > giveUpAt) throw unbilled(error);
-        await new Promise((resolve) => setTimeout(resolve, pauseMs));
-      }
-    }
   }
 
   /**
@@ -277,6 +243,7 @@ export class Sale {
     const meter = this.#purchase.dialect.watch(this.#purchase.request, this.#held.payer.appId);
     const growing = this.#growing;
     growing?.begin(meter);
+    const lastWait = new LastWait(body, meter);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
         const through = meter.push(chunk);
@@ -284,15 +251,17 @@ export class Sale {
         // The provider is not read on before what it said is paid for.
         if (growing !== null) yield* this.#extend(growing, meter);
         if (meter.failure !== null || meter.done || meter.isFull) break;
+        lastWait.begin();
       }
+      lastWait.stop();
       const rest = meter.isFull ? null : meter.end();
       if (rest !== null) yield rest;
       if (growing !== null && !meter.isFull) yield* this.#extend(growing, meter);
       yield await (meter.isFull ? this.#cutShort(meter, body) : this.#finishStream(meter));
     } catch (error) {
       if (this.#purchase.signal.aborted) return;
-      if (!this.#hasEnded && meter.failure === null && meter.finished && meter.usage !== null) {
-        // All was said and counted; only the end of the stream got lost.
+      if (!this.#hasEnded && meter.failure === null && meter.finished && (meter.usage !== null || lastWait.isOver)) {
+        // All was said, and counted or waited for; only the end of the stream is missing.
         yield await this.#finishStream(meter);
         return;
       }
@@ -308,6 +277,7 @@ export class Sale {
       // The status is long sent.
       yield meter.failing(failure);
     } finally {
+      lastWait.stop();
       // Reached with the sale still open only when the client hung up, or time ran out.
       if (!this.#hasEnded) {
         if (this.#purchase.request.onlyProviderCounts) await drain(body, meter);
@@ -320,7 +290,7 @@ export class Sale {
   /** The stream came to its end: bill it and say what it cost. */
   async #finishStream(meter: EventMeter): Promise<Buffer> {
     if (meter.failure !== null) throw failedInStream(meter.failure);
-    if (!meter.done && !meter.finished)
+    if (!meter.isComplete())
       throw new AppError("upstream_error", { message: "The model's provider broke off its answer. Nothing was billed." });
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.completedTokens(), meter.promptUsage));
     const outcome = this.#purchase.signal.aborted ? "interrupted" : "completed";

@@ -1,4 +1,5 @@
-import type { Readable } from "node:stream";
+import { pipeline, type Readable } from "node:stream";
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
 import type { Payer } from "../ledger/hold.ts";
 import { AppError } from "../platform/errors.ts";
 import type { CompletionRequest, Dialect } from "./dialects/dialect.ts";
@@ -7,7 +8,8 @@ import { withMembers } from "./dialects/json-text.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
 
 /** Asking a provider, and reading what it answers. */
-export type UpstreamResponse = Awaited<ReturnType<Upstream["pool"]["request"]>>;
+type Answered = Awaited<ReturnType<Upstream["pool"]["request"]>>;
+export type UpstreamResponse = Pick<Answered, "statusCode" | "headers"> & { body: Readable };
 
 /** Where a request of this payer goes. Throws AppError when the operator has configured no way to it. */
 export async function findUpstream({ model }: CompletionRequest, { billingMode }: Payer): Promise<Upstream> {
@@ -26,7 +28,7 @@ export function ask(
   { dialect, request }: { dialect: Dialect; request: CompletionRequest },
   outputLimit: number | null,
   signal: AbortSignal,
-): Promise<UpstreamResponse> {
+): Promise<Answered> {
   return upstream.pool.request({
     method: "POST",
     path: upstream.pathPrefix + dialect.upstreamPath,
@@ -35,6 +37,26 @@ export function ask(
     signal,
   });
 }
+
+/** The same with a body that is not compressed: some servers compress although they are asked not to. */
+export function decoded({ statusCode, headers, body }: Answered): UpstreamResponse {
+  const encoding = headers["content-encoding"];
+  if (encoding === undefined) return { statusCode, headers, body };
+  // The last one was applied last. One that is not known stays, and is found to be no answer.
+  const decoders = String(encoding)
+    .split(",")
+    .flatMap((name) => DECODERS[name.trim().toLowerCase()] ?? [])
+    .reverse();
+  return { statusCode, headers, body: decoders.reduce<Readable>((source, decoder) => pipeline(source, decoder(), () => {}), body) };
+}
+
+const DECODERS: Readonly<Record<string, (() => ReturnType<typeof createGunzip>) | undefined>> = {
+  gzip: createGunzip,
+  "x-gzip": createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+  zstd: createZstdDecompress,
+};
 
 /** The app's own bytes, but for what billing has to change. */
 function upstreamBody(upstream: Upstream, dialect: Dialect, request: CompletionRequest, outputLimit: number | null): string {
@@ -72,13 +94,50 @@ export function parseObject(text: string): Record<string, unknown> | null {
 
 /** Reads what is left of a stream that nobody wants any more, for the provider's count at its end. */
 export async function drain(body: Readable, meter: EventMeter): Promise<void> {
+  const lastWait = new LastWait(body, meter);
   try {
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       meter.push(chunk);
       if (meter.done || meter.failure !== null) return;
+      lastWait.begin();
     }
   } catch {
     // Whatever came until now is what there is to count.
+  } finally {
+    lastWait.stop();
+  }
+}
+
+/**
+ * Ends the body of a stream a short while after all was said in it: some servers leave the connection open after the
+ * end of an answer, without `[DONE]`. While the usage is missing it gets more time.
+ */
+export class LastWait {
+  /** The body was ended. */
+  isOver = false;
+  readonly #body: Readable;
+  readonly #meter: EventMeter;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(body: Readable, meter: EventMeter) {
+    this.#body = body;
+    this.#meter = meter;
+  }
+
+  /** To be called after each chunk. */
+  begin(): void {
+    if (!this.#meter.hasSaidAll()) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#end(), this.#meter.usage === null ? LAST_USAGE_MS : LAST_BYTES_MS);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #end(): void {
+    this.isOver = true;
+    this.#body.destroy();
   }
 }
 
@@ -94,6 +153,7 @@ export function leave(body: Readable, isDone: boolean): void {
 }
 
 const LAST_BYTES_MS = 1_000;
+const LAST_USAGE_MS = 3_000;
 
 /** More could not be parsed without holding up everybody else; 16,000 tokens with all their log probabilities are less. */
 const LARGEST_ANSWER_BYTES = 32 * 1024 * 1024;

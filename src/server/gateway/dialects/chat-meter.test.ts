@@ -5,6 +5,7 @@ import { anyChatStream, dataOf } from "#testing/dialects.ts";
 import { chunk, delta, event, toolCall, usage } from "#testing/upstream-answers.ts";
 import { countTextTokens } from "../../pricing/tokens.ts";
 import { ChatMeter } from "./chat-meter.ts";
+import { eventData, eventsIn } from "./server-sent-events.ts";
 
 const QUOTA = '{"credits_used":5}';
 const used = { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 7 };
@@ -18,10 +19,7 @@ describe("ChatMeter", () => {
       fc.property(anyChatStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
         fc.pre(!shape.failure && shape.usage !== "first chunk");
         const { client, usage: found, finished } = run(bytes, cuts);
-        const data = client
-          .split(/\r?\n\r?\n/)
-          .filter((each) => each.startsWith("data:"))
-          .map((each) => each.slice(5).trim());
+        const data = eventsIn(client).flatMap((each) => eventData(each) ?? []);
         expect(data.at(-1)).toBe("[DONE]");
         const chunks = data
           .slice(0, -1)

@@ -3,7 +3,7 @@ import type { TokenUsage } from "../../pricing/price.ts";
 import { readWritten } from "./chat-text.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
-import { parseData } from "./server-sent-events.ts";
+import { isDone, parseData } from "./server-sent-events.ts";
 import { readChatUsage } from "./usage.ts";
 
 /**
@@ -80,6 +80,10 @@ export class ChatMeter extends EventMeter {
     return JSON.stringify({ ...head, choices, ...rest });
   }
 
+  override hasSaidAll(): boolean {
+    return this.#openChoices().length === 0;
+  }
+
   protected override note({ choices: _, usage: _usage, obfuscation: _padding, ...head }: Record<string, unknown>): void {
     this.#head ??= head;
     this.tier ??= head.service_tier ?? null;
@@ -100,7 +104,7 @@ export class ChatMeter extends EventMeter {
   }
 
   protected look(event: string, data: string): string {
-    if (data === "[DONE]") {
+    if (isDone(data)) {
       this.done = true;
       // Some providers end so when they fail before the first word.
       if (!this.finished && this.delivered.isEmpty()) this.fail("an end without an answer");

@@ -1,6 +1,6 @@
 import type { TokenizerKind } from "../../pricing/bound.ts";
 import { boundTextTokens, countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
-import { eventData, parseData } from "./server-sent-events.ts";
+import { eventData, eventsIn, parseData } from "./server-sent-events.ts";
 
 /** Hands out the texts that the model wrote in one event, each under the name of what it goes on with. */
 export type TextReader = (data: Record<string, unknown>, append: (key: string, text: unknown) => void) => void;
@@ -110,7 +110,7 @@ export class DeliveredText {
     const text = this.#pending.toString("utf8", 0, this.#pendingBytes);
     if (this.#pending.length > FIRST_BYTES) this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
     this.#pendingBytes = 0;
-    for (const event of text.split(/\r?\n\r?\n/)) {
+    for (const event of eventsIn(text)) {
       const data = eventData(event);
       const chunk = data === null ? null : parseData(data);
       if (chunk === null) continue;

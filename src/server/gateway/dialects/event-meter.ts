@@ -3,7 +3,7 @@ import type { TokenizerKind } from "../../pricing/bound.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
 import { DeliveredText, type TextReader } from "./delivered-text.ts";
 import { isObject } from "./read.ts";
-import { endOfLastEvent, eventData, eventsIn, parseData, SEPARATOR_BYTES } from "./server-sent-events.ts";
+import { endOfLastEvent, eventData, eventsIn, isDone, parseData, SEPARATOR_BYTES } from "./server-sent-events.ts";
 
 /** What tells the events of one API's streams apart, by their bytes: in a JSON text these can't stand inside a string, for there the quote is escaped. */
 export type StreamShape = {
@@ -74,6 +74,16 @@ export abstract class EventMeter {
   /** More text after a count: it was a count so far, not the last one. */
   protected goOn(): void {
     if (!this.finished) this.usage = null;
+  }
+
+  /** Whether a stream that ends here, without an error, is a whole answer. */
+  isComplete(): boolean {
+    return this.done || this.finished;
+  }
+
+  /** Whether nothing of the answer itself is to come. */
+  hasSaidAll(): boolean {
+    return this.finished;
   }
 
   /** Looks into one event; what of it goes to the client now. */
@@ -155,7 +165,7 @@ export abstract class EventMeter {
     this.#tail = EMPTY;
     const data = eventData(last.toString("utf8"));
     // Half an event would only make the client's parser fail.
-    if (data !== null && data !== "[DONE]" && parseData(data) === null) return null;
+    if (data !== null && !isDone(data) && parseData(data) === null) return null;
     const text = last.toString("utf8");
     if (this.#ceiling === Number.POSITIVE_INFINITY || this.delivered.boundWith(text) <= this.#ceiling) return this.#lookInto(last);
     this.#kept = [text];

@@ -16,7 +16,7 @@ describe("MessagesMeter", () => {
       fc.property(anyMessagesStream, ({ bytes, failure, stop }) => {
         fc.pre(!failure && stop);
         const { client, usage, promptUsage, finished } = run(bytes, []);
-        const before = bytes.toString("utf8").replaceAll(/event: message_stop\r?\ndata: \{"type":"message_stop"\}\r?\n\r?\n$/g, "");
+        const before = bytes.toString("utf8").replaceAll(/event: message_stop[\r\n]+data: \{"type":"message_stop"\}[\r\n]+$/g, "");
         expect(client).toBe(before + STOP_WITH_QUOTA);
         expect(finished).toBe(true);
         expect(usage).toEqual({ promptTokens: 10, cachedTokens: 2, cacheWriteTokens: 1, longCacheWriteTokens: 0, completionTokens: 5 });

@@ -3,13 +3,14 @@ import type { TokenUsage } from "../../pricing/price.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember, DuplicateMemberError, topLevelMembers, withMembers } from "./json-text.ts";
 import { isObject } from "./read.ts";
-import { parseData } from "./server-sent-events.ts";
+import { isDone, parseData } from "./server-sent-events.ts";
 import { readResponseUsage } from "./usage.ts";
 
 /**
  * A stream of a response's events. All go through as they came but the last,
  * `response.completed` or `response.incomplete`, which has the whole response and its
- * usage: it waits until the bill is written, and `quota` rides on it and on its response.
+ * usage: it waits until the bill is written, and `quota` rides on it and on its response. OpenRouter has had
+ * `response.done` for it, and some servers end after the last item; clients get an end that they know.
  */
 export class ResponsesMeter extends EventMeter {
   #lastEvent: { type: string; data: string } | null = null;
@@ -24,8 +25,7 @@ export class ResponsesMeter extends EventMeter {
   }
 
   closing(quota: string): Buffer {
-    if (this.#lastEvent === null) return Buffer.alloc(0);
-    const { type, data } = this.#lastEvent;
+    const { type, data } = this.#lastEvent ?? this.#ownEnd();
     return Buffer.from(`event: ${type}\ndata: ${appendMember(withQuotaOnResponse(data, quota), "quota", quota)}\n\n`);
   }
 
@@ -70,6 +70,22 @@ export class ResponsesMeter extends EventMeter {
     const type = "response.incomplete";
     this.#lastEvent = { type, data: JSON.stringify({ type, response, sequence_number: number }) };
     return Buffer.concat([Buffer.from(through), this.closing(quota)]);
+  }
+
+  /** An answer may end after its last item, if that is more than reasoning. */
+  override isComplete(): boolean {
+    if (super.isComplete()) return true;
+    // What was delivered has to be noted.
+    if (this.delivered.isEmpty()) return false;
+    const items = [...this.#items.values()];
+    return items.length > 0 && items.every(({ open }) => !open) && items.at(-1)?.data.type !== "reasoning";
+  }
+
+  #ownEnd(): { type: string; data: string } {
+    const type = "response.completed";
+    const output = [...this.#items.values()].map(({ data }) => data);
+    const response = { ...this.#begun, status: "completed", output };
+    return { type, data: JSON.stringify({ type, response, sequence_number: this.#nextNumber() }) };
   }
 
   /** The items as their events make them up, but for the text in them. */
@@ -124,19 +140,28 @@ export class ResponsesMeter extends EventMeter {
     const chunk = parseData(data);
     if (this.fails(event, chunk)) return "";
     // Some servers end with what OpenAI's chat streams end with; this API does not.
-    if (data === "[DONE]") return "";
+    if (isDone(data)) {
+      this.done = this.isComplete();
+      return "";
+    }
     if (chunk === null) return event;
-    const response = (chunk.response ?? {}) as { usage?: unknown; error?: unknown; service_tier?: unknown };
-    if (chunk.type === "response.failed") {
+    const response = objectOf(chunk.response);
+    const end =
+      ENDS[chunk.type as string] ?? (chunk.type === "response.done" ? (ENDS[`response.${response.status}`] ?? "completed") : null);
+    if (end === "failed") {
       this.fail(response.error);
       return "";
     }
-    if (chunk.type === "response.completed" || chunk.type === "response.incomplete") {
+    if (end !== null) {
       this.usage = readResponseUsage(response.usage);
       this.tier = response.service_tier ?? null;
       this.finished = true;
       this.done = true;
-      this.#lastEvent = { type: chunk.type, data };
+      const type = `response.${end}`;
+      this.#lastEvent = {
+        type,
+        data: chunk.type === type ? data : withMembers(data, topLevelMembers(data), { type: JSON.stringify(type) }),
+      };
       return "";
     }
     this.#before = event;
@@ -162,9 +187,17 @@ function objectOf(value: unknown): Record<string, unknown> {
   return isObject(value) ? value : {};
 }
 
+/** The last events, and how they say that the response ended. */
+const ENDS: Readonly<Record<string, string | undefined>> = {
+  "response.completed": "completed",
+  "response.incomplete": "incomplete",
+  "response.failed": "failed",
+  "response.cancelled": "failed",
+};
+
 const SHAPE: StreamShape = {
   readText,
-  matters: /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m,
+  matters: /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|done)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m,
 };
 
 function withQuotaOnResponse(data: string, quota: string): string {

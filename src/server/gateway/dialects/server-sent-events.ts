@@ -1,22 +1,45 @@
-/** Server-sent events in bytes that are cut anywhere, after https://html.spec.whatwg.org/multipage/server-sent-events.html */
+/**
+ * Server-sent events in bytes that are cut anywhere. A line ends in LF, CR LF or CR, and servers mix them:
+ * https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+ */
 
 /** The longest end of an event is CR LF CR LF. */
 export const SEPARATOR_BYTES = 4;
 
-export function eventsIn(events: Buffer): string[] {
-  return events.toString("utf8").split(/(?<=\r?\n\r?\n)/);
+const CR = 13;
+const LF = 10;
+
+/** A CR before an LF ends no line by itself. */
+const LINE_END = "(?:\\r\\n|\\n|\\r(?!\\n))";
+const AFTER_EVENT = new RegExp(`(?<=${LINE_END}${LINE_END})`);
+const BETWEEN_LINES = new RegExp(LINE_END);
+
+/** Events with the empty lines that end them. */
+export function eventsIn(events: Buffer | string): string[] {
+  return events.toString("utf8").split(AFTER_EVENT);
 }
 
-/** Where the last empty line ends: everything before it is whole events. */
+/**
+ * Where the last empty line ends: everything before it is whole events. A CR at the very end may be half of a CR LF,
+ * so it ends an event only where the line before it ended in a CR too.
+ */
 export function endOfLastEvent(bytes: Buffer): number {
   const length = bytes.length;
-  if (length >= 2 && bytes[length - 1] === 10 && bytes[length - 2] === 10) return length;
-  return Math.max(after(bytes, "\n\n"), after(bytes, "\r\n\r\n"));
+  if (length >= 2 && bytes[length - 1] === LF && bytes[length - 2] === LF) return length;
+  return Math.max(after(bytes, "\n\n"), after(bytes, "\r\r"), after(bytes, "\n\r"));
 }
 
 function after(bytes: Buffer, separator: string): number {
-  const at = bytes.lastIndexOf(separator, undefined, "latin1");
-  return at === -1 ? 0 : at + separator.length;
+  for (let from: number | undefined; ; ) {
+    const at = bytes.lastIndexOf(separator, from, "latin1");
+    if (at === -1) return 0;
+    const end = at + separator.length;
+    if (bytes[end - 1] !== CR) return end;
+    if (end < bytes.length) return bytes[end] === LF ? end + 1 : end;
+    if (separator === "\r\r") return end;
+    if (at === 0) return 0;
+    from = at - 1;
+  }
 }
 
 /**
@@ -25,8 +48,13 @@ function after(bytes: Buffer, separator: string): number {
  * where a space means the same and goes out again on one line.
  */
 export function eventData(event: string): string | null {
-  const lines = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
+  const lines = event.split(BETWEEN_LINES).filter((line) => line.startsWith("data:"));
   return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join(" ");
+}
+
+/** What ends the streams of OpenAI's chat completions; some servers put a blank behind it. */
+export function isDone(data: string): boolean {
+  return data.trim() === "[DONE]";
 }
 
 export function parseData(data: string): Record<string, unknown> | null {
