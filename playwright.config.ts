@@ -6,7 +6,8 @@ const contextOptions = { reducedMotion: "reduce" } as const;
 /**
  * End-to-end tests against real servers: `api` drives /v1 as programs do, `browser`
  * drives the pages as people do, `sdk` the packages and the example as apps and people do,
- * `docs` holds the documentation to the server. `e2e/fixtures.ts` starts what they need.
+ * `clients` with the clients and frameworks that people use, `docs` holds the documentation
+ * to the server. `e2e/fixtures.ts` starts what they need.
  * QUOTA_E2E_PAGES=0 leaves the pages out, which is quicker while working on /v1.
  */
 export default defineConfig({
@@ -23,6 +24,7 @@ export default defineConfig({
   reporter: [["list"]],
   projects: [
     { name: "api", testDir: "e2e/api" },
+    { name: "clients", testDir: "e2e/clients" },
     { name: "docs", testDir: "e2e/docs", use: { locale: "en-US", timezoneId: "UTC", contextOptions } },
     {
       name: "sdk",

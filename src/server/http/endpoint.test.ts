@@ -64,12 +64,19 @@ describe("asDoor", () => {
     ]);
   });
 
-  test("a preflight allows every header of the contract and no credentials", async () => {
-    const response = await preflight(new Request("http://x/v1/a", { method: "OPTIONS" }));
-    expect(response.status).toBe(204);
-    expect(response.headers.get("access-control-allow-headers")).toBe(
-      "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
-    );
-    expect(response.headers.get("access-control-allow-credentials")).toBeNull();
+  test("a preflight allows the headers that the page names, without one those of the contract, and no credentials", async () => {
+    const allowed = async (asked: string | null) => {
+      const headers: Record<string, string> = asked === null ? {} : { "Access-Control-Request-Headers": asked };
+      const response = await preflight(new Request("http://x/v1/a", { method: "OPTIONS", headers }));
+      expect(response.status).toBe(204);
+      expect(response.headers.get("access-control-allow-credentials")).toBeNull();
+      expect(response.headers.get("vary")).toBe("Access-Control-Request-Headers");
+      return response.headers.get("access-control-allow-headers");
+    };
+    const documented = "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key";
+    expect(await allowed(null)).toBe(documented);
+    expect(await allowed("authorization,x-stainless-lang, anthropic-beta")).toBe("authorization,x-stainless-lang, anthropic-beta");
+    // What is no list of header names, or is longer than a client needs, is not sent back.
+    for (const asked of ["<script>", "a b", "a,,b", "", `x${"y".repeat(5_000)}`]) expect(await allowed(asked)).toBe(documented);
   });
 });

@@ -185,16 +185,33 @@ export function asDoor(answer: (incoming: Incoming) => Promise<Reply>): Door {
   return Object.assign(handler, { reply });
 }
 
-/** Answers CORS preflights. */
-export const preflight = asDoor(async () => ({
+/**
+ * Answers CORS preflights. Every header that the page names is allowed: the clients of providers send
+ * headers of their own (`X-Stainless-*`, `Anthropic-Version`), and new ones with each version. Allowing
+ * them gives nothing away, because no door takes cookies and every credential is a header that the page
+ * has to know. `*` would not do: it does not cover `Authorization` (Fetch standard §3.3.5).
+ */
+export const preflight = asDoor(async (incoming) => ({
   status: 204,
   headers: {
     "access-control-allow-methods": "GET, POST, PATCH, DELETE, OPTIONS",
-    "access-control-allow-headers": "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key",
+    "access-control-allow-headers": namesOfHeaders(incoming.header("access-control-request-headers")) ?? DOCUMENTED_HEADERS,
     "access-control-max-age": "86400",
+    vary: "Access-Control-Request-Headers",
   },
   body: null,
 }));
+
+const DOCUMENTED_HEADERS = "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key";
+
+/** A list of field names as RFC 9110 §5.1 has them; null for anything else, which is not sent back. */
+function namesOfHeaders(asked: string | null): string | null {
+  return asked !== null && asked.length <= LONGEST_HEADER_LIST && /^[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*$/.test(asked)
+    ? asked
+    : null;
+}
+
+const LONGEST_HEADER_LIST = 4_096;
 
 /** JSON with bigints as integers. */
 export function toJson(value: unknown): string {
