@@ -3,7 +3,7 @@ import { complete } from "../gateway/complete.ts";
 import type { CompletionRequest, Dialect } from "../gateway/dialects/dialect.ts";
 import type { Answer, Purchase } from "../gateway/purchase.ts";
 import type { ErrorCode } from "../platform/errors.ts";
-import { readBody } from "./body.ts";
+import { isPacked, readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
 import { inTurn } from "./heavy.ts";
@@ -40,7 +40,7 @@ export function completionDoor(declared: {
       try {
         externalUserId = readExternalUserId(incoming, byToken);
         // Nobody without a key makes the server read much.
-        if (!(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
+        if (isPacked(incoming) || !(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
         text = await readBody(incoming);
         const read = () => dialect.read(text, (name) => incoming.header(name));
         completion = text.length > QUICK_CHARACTERS ? await inTurn(hash.toString("base64"), read) : read();

@@ -15,6 +15,7 @@ import { answerOAuth } from "./oauth.ts";
 import { redirectedToOwnAddress } from "./own-address.ts";
 import type { Routes } from "./routes.ts";
 import { replaceErrorWhenAway } from "./unavailable.ts";
+import { isMeantForApi, nothingAt } from "./wrong-path.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
@@ -140,12 +141,9 @@ async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: Se
   const door = methods?.get(request.method === "HEAD" ? "GET" : request.method);
   if (door !== undefined) return sendNode(await door.reply(request), incoming, outgoing);
   const allow = [...(methods?.keys() ?? [])].join(", ");
-  const error =
-    methods === null
-      ? new AppError("not_found", { message: `There is nothing at ${request.method} ${request.path.slice(0, 200)}.` })
-      : new AppError("method_not_allowed", { headers: { allow } });
+  const error = methods === null ? nothingAt(request.method, request.path) : new AppError("method_not_allowed", { headers: { allow } });
   const requestId = requestIdOf(newId());
-  await sendNode(errorReply(error, requestId, {}), incoming, outgoing);
+  await sendNode(errorReply(error, requestId, {}, request.path), incoming, outgoing);
 }
 
 /** For load balancers and health checks of containers: 200 when the database answers, else 503. */
