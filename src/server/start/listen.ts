@@ -39,7 +39,7 @@ export function createQuotaServer(
   // TLS. Without includeSubDomains, because subdomains may be other services.
   const secured = publicUrl().startsWith("https:");
   const answer = (url: string, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    if (/^\/v1(?:[/?]|$)/.test(url)) return answerApi(routes, incoming, outgoing);
+    if (/^\/v1(?:[/?]|$)/.test(url) || isMeantForApi(url)) return answerApi(routes, incoming, outgoing);
     if (url === "/healthz") return answerHealth(incoming, outgoing);
     trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
     return isOAuth(url) ? answerOAuth(incoming, outgoing, limits) : answerPage(pages.handle, limits, incoming, outgoing);

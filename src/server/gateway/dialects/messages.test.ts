@@ -18,12 +18,30 @@ describe("reading a message", () => {
     ["inference_geo", "us"],
     ["container", "container_1"],
     ["mcp_servers", [{ type: "url", url: "https://example.com" }]],
-    ["context_management", { edits: [] }],
+    ["context_management", { edits: [{ type: "compact_20260112" }] }],
+    ["context_management", { edits: [{ type: "clear_tool_uses_20250919" }, { type: "sum_up" }] }],
+    ["context_management", { edits: "all" }],
+    ["context_management", "clear"],
+    ["compaction", { type: "summarize" }],
+    ["fallback_credit_token", "token"],
+    ["billing_policy", { type: "billing_policy", bill_to: "user_profile" }],
     ["fallbacks", ["claude-sonnet-5"]],
     ["tools", [{ type: "web_search_20250305", name: "web_search" }]],
     ["tools", [{ type: "web_fetch_20250910", name: "web_fetch" }]],
     ["tools", [{ type: "code_execution_20250825", name: "code_execution" }]],
-    ["tools", [{ type: "computer_20250124", name: "computer" }]],
+    ["tools", [{ type: "tool_search_tool_bm25_20251119", name: "search" }]],
+    ["tools", [{ type: "advisor_20260301", name: "advisor" }]],
+    ["tools", [{ type: "mcp_toolset", mcp_server_name: "m" }]],
+    ["messages", [{ role: "system", content: [{ type: "tool_addition", tool: { type: "mcp_toolset_reference", server: "m" } }] }]],
+    [
+      "messages",
+      [
+        {
+          role: "system",
+          content: [{ type: "tool_addition", tool: { type: "tool_definition", definition: { type: "web_search_20250305", name: "w" } } }],
+        },
+      ],
+    ],
     ["tools", [{ name: "own", input_schema: {} }, null]],
     // What is kept in the server's own account.
     ["thread", { type: "create" }],
@@ -57,8 +75,18 @@ describe("reading a message", () => {
       tools: [
         { type: "bash_20250124", name: "bash" },
         { type: "text_editor_20250728", name: "str_replace_based_edit_tool" },
+        { type: "computer_20251124", name: "computer", display_width_px: 1, display_height_px: 1 },
+        { type: "browser_toolset_20260801" },
       ],
     },
+    { context_management: { edits: [] }, diagnostics: { previous_message_id: null }, thread: null },
+    { context_management: { edits: [{ type: "clear_thinking_20251015", keep: "all" }, { type: "clear_tool_uses_20250919" }] } },
+    { billing_policy: { type: "billing_policy", bill_to: "self" } },
+    { output_config: { effort: "medium", task_budget: { type: "tokens", total: 100_000 } } },
+    { tools: [{ name: "own", input_schema: { type: "object" }, defer_loading: true, allowed_callers: ["direct"] }] },
+    user({ type: "tool_result", tool_use_id: "t", content: [{ type: "tool_reference", tool_name: "own" }] }),
+    user({ type: "tool_removal", tool: { type: "tool_reference", name: "own" } }),
+    user({ type: "tool_addition", tool: { type: "tool_definition", definition: { name: "b", input_schema: {} } } }),
   ])("what costs tokens and nothing else goes through: %j", (rest) => {
     expect(read(rest).askedOutput).toBe(100);
   });
@@ -85,7 +113,53 @@ describe("reading a message", () => {
     expect(refusalOf(() => read({ model: "claude-none" })).code).toBe("model_not_found");
   });
 
-  test("headers that change no price go on, others are refused", () => {
+  test("a refused tool is told by its place and type", () => {
+    const { message } = refusalOf(() =>
+      read({
+        tools: [
+          { name: "own", input_schema: {} },
+          { type: "web_search_20260318", name: "w" },
+        ],
+      }),
+    );
+    expect(message).toContain('tools[1] ("web_search_20260318")');
+  });
+
+  test("a thread is refused in the words that make Anthropic's clients go on without it", () => {
+    const { param, status, members } = refusalOf(() => read({ thread: { type: "create" } }));
+    expect([param, status, members]).toEqual([
+      "thread",
+      400,
+      { details: { error_code: "thread_unsupported_request", unsupported: ["thread"] } },
+    ]);
+  });
+
+  test("betas go on by whatever name, but for those that by their name alone exceed what is held for", () => {
+    const sent = (model: string, beta: string, rest: object = {}) =>
+      read({ model, ...rest }, { "anthropic-beta": beta }).headers["anthropic-beta"];
+    const claudeCode =
+      "claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27,per-turn-control-2026-07-01,effort-2025-11-24";
+    for (const beta of [claudeCode, "message-threads-2026-08-12", "fast-mode-2026-02-01", "not-known-yet-2027-01-01"])
+      expect(sent("claude-haiku-4-5", beta)).toBe(beta);
+    expect(sent("claude-sonnet-5", "context-1m-2025-08-07")).toBe("context-1m-2025-08-07");
+    expect(refusalOf(() => sent("claude-haiku-4-5", "context-1m-2025-08-07")).param).toBe("anthropic-beta");
+    expect(sent("claude-sonnet-5", "output-300k-2026-03-24", { max_tokens: 128_000 })).toBe("output-300k-2026-03-24");
+    expect(refusalOf(() => sent("claude-sonnet-5", "output-300k-2026-03-24", { max_tokens: 128_001 })).param).toBe("max_tokens");
+    expect(refusalOf(() => sent("claude-sonnet-5", "a\u0000b")).param).toBe("anthropic-beta");
+  });
+
+  test("what is put in front of the prompt is held for: the tools that the provider describes, and each definition that is referred to", () => {
+    const own = { name: "own", description: "x".repeat(5_000), input_schema: {} };
+    const reference = { type: "tool_reference", tool_name: "own" };
+    const results = (...content: object[]) => ({ tools: [own], ...user({ type: "tool_result", tool_use_id: "t", content }) });
+    const bound = (rest: object) => read(rest).instructions;
+    expect(bound(results(reference, reference)) - bound(results())).toBeGreaterThan(2 * 5_000);
+    expect(bound({ tools: [{ type: "browser_toolset_20260801" }] })).toBeGreaterThan(bound({ tools: [own] }) + 9_000);
+    const added = { type: "tool_addition", tool: { type: "tool_definition", definition: { type: "bash_20250124", name: "bash" } } };
+    expect(bound(user(added))).toBeGreaterThan(bound({}) + 2_000);
+  });
+
+  test("headers that change no price go on, and an unknown version is refused", () => {
     expect(read().headers).toEqual({ "anthropic-version": "2023-06-01" });
     expect(
       read({}, { "anthropic-version": "2026-10-21", "anthropic-beta": "interleaved-thinking-2025-05-14, structured-outputs-2025-11-13" })
@@ -94,8 +168,6 @@ describe("reading a message", () => {
       "anthropic-version": "2026-10-21",
       "anthropic-beta": "interleaved-thinking-2025-05-14,structured-outputs-2025-11-13",
     });
-    for (const beta of ["context-1m-2025-08-07", "fast-mode-2026-02-01", "pdfs-2024-09-25,code-execution-2025-05-22"])
-      expect(refusalOf(() => read({}, { "anthropic-beta": beta })).param).toBe("anthropic-beta");
     expect(refusalOf(() => read({}, { "anthropic-version": "2023-01-01" })).param).toBe("anthropic-version");
   });
 });

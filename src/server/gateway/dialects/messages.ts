@@ -5,9 +5,10 @@ import { type Body, type CompletionRequest, type Dialect, type HeaderReader, LEA
 import { requireDoor } from "./doors.ts";
 import type { MemberChanges } from "./json-text.ts";
 import { MessagesMeter } from "./messages-meter.ts";
-import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { instructionsOf, readHeaders, refuseWhatHasNoPrice, requirePricedTool } from "./messages-price.ts";
+import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody } from "./prompt.ts";
 import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
-import { fileRefused, notAvailable, readTools, refuseMembers, refuseTiers, SHARED } from "./refuse.ts";
+import { fileRefused, notAvailable } from "./refuse.ts";
 import { readMessageUsage } from "./usage.ts";
 /** Anthropic's Messages API. */
 export const messages: Dialect = {
@@ -21,6 +22,13 @@ export const messages: Dialect = {
   readUsage: readMessageUsage,
   countAnswer: countTexts(textsOf),
   watch: (_request, lane) => new MessagesMeter(lane),
+};
+
+/** Asks how many tokens a message would have as its prompt. */
+export const messagesCount: Dialect = {
+  ...messages,
+  upstreamPath: "/messages/count_tokens",
+  read: (text, header) => read(text, header, { needsLimit: false }),
 };
 
 const PRICED = pricedFields([
@@ -42,21 +50,24 @@ const PRICED = pricedFields([
   "thread",
   "previous_message_id",
   "diagnostics",
+  "compaction",
+  "billing_policy",
+  "fallback_credit_token",
 ]);
 
-function read(text: string, header: HeaderReader): CompletionRequest {
+function read(text: string, header: HeaderReader, { needsLimit } = { needsLimit: true }): CompletionRequest {
   const begun = begin(text, PRICED, "chat");
   const { body, model } = begun;
   requireDoor(model, "/v1/messages");
   readMessages(body);
   const limit = readOutputLimit(begun, ["max_tokens"], 0);
-  if (limit.askedOutput === null) throw wrong("max_tokens", "`max_tokens` must say how long the answer may be.");
+  if (needsLimit && limit.askedOutput === null) throw wrong("max_tokens", "`max_tokens` must say how long the answer may be.");
   const thinking = readObject(body, "thinking");
-  const headers = readHeaders(header);
-  refuseWhatHasNoPrice(body);
-  const { parts, cacheWrites } = lookThrough(body);
+  const headers = readHeaders(header, model);
+  refuseWhatHasNoPrice(body, model, headers);
+  const { parts, cacheWrites, references, addedTools } = lookThrough(body);
   refuseUnpricedCache(cacheWrites, model);
-  const instructions = instructionsOf(body, text);
+  const instructions = instructionsOf(body, text, { references, addedTools });
   return {
     ...begun,
     ...limit,
@@ -77,76 +88,6 @@ function read(text: string, header: HeaderReader): CompletionRequest {
   };
 }
 
-/** The first is meant without the header. Both report usage alike; another might not. */
-const VERSIONS = ["2023-06-01", "2026-10-21"];
-
-/** Betas that change neither what a token costs nor where a request is kept. */
-const BETAS: ReadonlySet<string> = new Set([
-  "prompt-caching-2024-07-31",
-  "pdfs-2024-09-25",
-  "output-128k-2025-02-19",
-  "token-efficient-tools-2025-02-19",
-  "extended-cache-ttl-2025-04-11",
-  "dev-full-thinking-2025-05-14",
-  "interleaved-thinking-2025-05-14",
-  "fine-grained-tool-streaming-2025-05-14",
-  "model-context-window-exceeded-2025-08-26",
-  "structured-outputs-2025-11-13",
-]);
-
-function readHeaders(header: HeaderReader): Record<string, string> {
-  const asked = header("anthropic-version")?.trim() ?? VERSIONS[0];
-  const version = VERSIONS.find((known) => known === asked);
-  if (version === undefined)
-    throw wrong("anthropic-version", `This server knows the versions ${VERSIONS.join(" and ")} of the Messages API.`);
-  const betas = (header("anthropic-beta") ?? "")
-    .split(",")
-    .map((beta) => beta.trim())
-    .filter((beta) => beta !== "");
-  const unknown = betas.find((beta) => !BETAS.has(beta));
-  if (unknown !== undefined)
-    throw wrong("anthropic-beta", `The beta "${unknown.slice(0, 100)}" is not available here: it can change what a request costs.`);
-  return { "anthropic-version": version, ...(betas.length === 0 ? {} : { "anthropic-beta": betas.join(",") }) };
-}
-
-const REFUSED: Readonly<Record<string, string>> = {
-  container: "containers are billed by the hour and kept in an account that all apps share.",
-  mcp_servers: "what remote tools cost has no price here.",
-  context_management: "it can call the model more often than the usage tells.",
-  fallbacks: "another model has other prices.",
-  thread: SHARED,
-  previous_message_id: SHARED,
-  diagnostics: SHARED,
-};
-
-function refuseWhatHasNoPrice(body: Body): void {
-  refuseMembers(body, REFUSED);
-  refuseTiers(body, ["auto", "standard_only"]);
-  if ((body.speed ?? "standard") !== "standard") throw notAvailable("speed", "this speed has prices of its own.");
-  if ((body.inference_geo ?? "global") !== "global") throw notAvailable("inference_geo", "regions have prices of their own.");
-  readTools(body, (tool) => isOwnTool(tool) || isClientTool(tool), "tools that your app runs (its own, bash, text_editor and memory)");
-}
-
-function isOwnTool(tool: unknown): boolean {
-  return isObject(tool) && (tool.type ?? "custom") === "custom";
-}
-
-/** Anthropic has written what the model reads of these tools; the app runs them. */
-function isClientTool(tool: unknown): boolean {
-  return isObject(tool) && typeof tool.type === "string" && /^(bash|text_editor|memory)_\d{8}$/.test(tool.type);
-}
-
-/**
- * What Anthropic adds of its own: a page in front of tools, the description of each tool that
- * it wrote itself, and a page each for answers in a given form and for citations.
- */
-function instructionsOf(body: Body, text: string): number {
-  const clientTools = Array.isArray(body.tools) ? body.tools.filter(isClientTool).length : 0;
-  const isFormed = (body.output_format ?? null) !== null || (isObject(body.output_config) && (body.output_config.format ?? null) !== null);
-  const cites = /"citations"\s*:/.test(text);
-  return toolInstructions(body) + clientTools * 2_000 + (isFormed ? 1_000 : 0) + (cites ? 1_000 : 0);
-}
-
 /** A model of the operator's own may have no prices for the prompt cache. */
 function refuseUnpricedCache(writes: CacheWrites, { id, price }: Model): void {
   if (writes === "none") return;
@@ -158,11 +99,18 @@ function refuseUnpricedCache(writes: CacheWrites, { id, price }: Model): void {
     throw notAvailable("cache_control", `${id} has no listed price for it.`);
 }
 
-type Found = { parts: Parts; cacheWrites: CacheWrites };
+type Found = {
+  parts: Parts;
+  cacheWrites: CacheWrites;
+  /** Where the definition of a tool is put into the conversation again. */
+  references: number;
+  /** Tools that the conversation adds to those of the request. */
+  addedTools: unknown[];
+};
 
 /** What of a request is more than text, and what it has cached. Throws for what only the provider knows. */
 function lookThrough(body: Body): Found {
-  const found: Found = { parts: noParts(), cacheWrites: "none" };
+  const found: Found = { parts: noParts(), cacheWrites: "none", references: 0, addedTools: [] };
   noteCache(body, found);
   if (Array.isArray(body.tools)) for (const tool of body.tools) noteCache(tool, found);
   lookAt(body.system, found);
@@ -186,6 +134,12 @@ function lookAt(content: unknown, found: Found): void {
       case "search_result":
         lookAt(block.content, found);
         break;
+      case "tool_reference":
+        found.references++;
+        break;
+      case "tool_addition":
+        lookAtAddedTool(block.tool, found);
+        break;
       case "container_upload":
         throw notAvailable("messages", "a file in a container is kept in an account that all apps share.");
       default:
@@ -197,7 +151,17 @@ function lookAt(content: unknown, found: Found): void {
   }
 }
 
-const TEXT_BLOCKS: ReadonlySet<unknown> = new Set(["text", "thinking", "redacted_thinking", "tool_use"]);
+const TEXT_BLOCKS: ReadonlySet<unknown> = new Set(["text", "thinking", "redacted_thinking", "tool_use", "tool_removal"]);
+
+/** From here on the model has this tool: one of the request's by its name, or another that is defined here. */
+function lookAtAddedTool(tool: unknown, found: Found): void {
+  if (isObject(tool) && tool.type === "tool_definition") {
+    requirePricedTool(tool.definition, "messages");
+    noteCache(tool.definition, found);
+    found.addedTools.push(tool.definition);
+  } else if (isObject(tool) && tool.type === "tool_reference") found.references++;
+  else throw notAvailable("messages", "what tools of other servers cost has no price here.");
+}
 
 function lookAtImage(source: unknown, found: Found): void {
   found.parts.images++;

@@ -27,7 +27,8 @@ export function fileRefused(field: string): AppError {
 export function readTools(body: Body, isPriced: (tool: unknown) => boolean, priced: string): readonly unknown[] {
   const tools = body.tools ?? [];
   if (!Array.isArray(tools)) throw wrong("tools", "`tools` must be a list.");
-  if (!tools.every(isPriced)) throw notAvailable("tools", `only ${priced} have a price.`);
+  const index = tools.findIndex((tool) => !isPriced(tool));
+  if (index !== -1) throw notAvailable("tools", `\`tools[${index}]\` is of another kind, and only ${priced} have a price.`);
   return tools;
 }
 

@@ -38,7 +38,16 @@ describe("reading a response", () => {
     ["input", [{ role: "user", content: [{ type: "input_audio", input_audio: {} }] }]],
     ["input", [{ type: "additional_tools", tools: [{ type: "web_search" }] }]],
     ["input", [{ type: "compaction_trigger" }]],
-    ...["web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "computer", "mcp", "shell"].map(
+    ["input", [{ type: "tool_search_output", execution: "client", tools: [{ type: "mcp" }] }]],
+    ["input", [{ type: "tool_search_output", tools: [] }]],
+    ["input", [{ type: "tool_search_call", execution: "server", arguments: {} }]],
+    ["input", [{ type: "computer_call_output", call_id: "c", output: { type: "computer_screenshot", file_id: "file_1" } }]],
+    ["tools", [{ type: "namespace", name: "n", tools: [{ type: "function", name: "a" }, { type: "web_search" }] }]],
+    ["tools", [{ type: "shell", environment: { type: "container_auto" } }]],
+    ["tools", [{ type: "tool_search" }]],
+    ["tools", "all"],
+    ["tools", [null]],
+    ...["web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp", "shell"].map(
       (type) => ["tools", [{ type }]] as [string, unknown],
     ),
   ])("%s: %j is refused by its name", (field, value) => {
@@ -55,6 +64,32 @@ describe("reading a response", () => {
         { type: "custom", name: "b" },
       ],
     },
+    {
+      tools: [
+        {
+          type: "namespace",
+          name: "agents",
+          description: "d",
+          tools: [
+            { type: "function", name: "a" },
+            { type: "custom", name: "b" },
+          ],
+        },
+        { type: "tool_search", execution: "client" },
+        { type: "local_shell" },
+        { type: "shell", environment: { type: "local" } },
+        { type: "apply_patch" },
+        { type: "computer" },
+      ],
+    },
+    items(
+      { type: "additional_tools", role: "developer", tools: [{ type: "namespace", name: "n", tools: [{ type: "function", name: "a" }] }] },
+      { type: "tool_search_call", execution: "client", call_id: "c", arguments: {} },
+      { type: "tool_search_output", execution: "client", call_id: "c", tools: [{ type: "function", name: "b" }] },
+      { type: "shell_call_output", call_id: "d", output: [{ stdout: "x" }] },
+      { type: "apply_patch_call", call_id: "e", operation: {} },
+      { type: "computer_call_output", call_id: "f", output: { type: "computer_screenshot", image_url: "data:image/png;base64,AAAA" } },
+    ),
     { prompt_cache_options: { mode: "explicit", ttl: "30m" }, prompt_cache_key: "k" },
     items(
       { type: "message", role: "developer", content: "be brief" },
@@ -74,6 +109,36 @@ describe("reading a response", () => {
     ),
   ])("what costs tokens and stands for itself goes through: %j", (rest) => {
     expect(read(rest).model.id).toBe("gpt-4o-mini");
+  });
+
+  test("a refused tool is told by its place and type, in a namespace too", () => {
+    const own = { type: "function", name: "a" };
+    const { message } = refusalOf(() => read({ tools: [own, { type: "namespace", name: "n", tools: [own, { type: "web_search" }] }] }));
+    expect(message).toContain('`tools[1].tools[1]` ("web_search")');
+  });
+
+  test("what is refused because nothing is kept says so by the field's name, store: false", () => {
+    for (const item of [
+      { type: "item_reference", id: "msg_1" },
+      { type: "reasoning", id: "rs_1", summary: [] },
+    ])
+      expect(refusalOf(() => read(items(item))).message).toContain("`store: false`");
+  });
+
+  test("where store is left out, a model that reasons is asked for its reasoning, encrypted, so that its items can be sent back", () => {
+    const included = (rest: object, provider = "openai") => responses.changes(read(rest), { provider } as Upstream, null).include;
+    const encrypted = '["reasoning.encrypted_content"]';
+    expect(included({ model: "gpt-5-mini" })).toBe(encrypted);
+    expect(included({ model: "gpt-5-mini", store: null, include: null })).toBe(encrypted);
+    expect(included({ model: "grok-4.7" }, "xai")).toBe(encrypted);
+    expect(included({ model: "gpt-5-mini", include: ["message.output_text.logprobs"] })).toBe(
+      '["message.output_text.logprobs","reasoning.encrypted_content"]',
+    );
+    // It asked itself, it has nothing to encrypt, it knows that nothing is kept, or its provider does not know the value.
+    expect(included({ model: "gpt-5-mini", include: ["reasoning.encrypted_content"] })).toBeUndefined();
+    expect(included({ model: "gpt-4o-mini" })).toBeUndefined();
+    expect(included({ model: "gpt-5-mini", store: false })).toBeUndefined();
+    expect(included({ model: "groq/openai/gpt-oss-20b" }, "groq")).toBeUndefined();
   });
 
   test("a look-alike of a field that money depends on is refused", () => {

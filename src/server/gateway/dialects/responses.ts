@@ -1,19 +1,11 @@
 import type { Model } from "../../pricing/models.ts";
 import { countPromptTokens } from "../../pricing/tokens.ts";
+import type { Upstream } from "../providers.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { requireDoor } from "./doors.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
 import { begin, isObject, pricedFields, readBoolean, readObject, readOutputLimit, wrong } from "./read.ts";
-import {
-  fileRefused,
-  isOwnTool,
-  notAvailable,
-  readTools,
-  refuseLongCache,
-  refuseMembers,
-  refuseUnpricedOptions,
-  SHARED,
-} from "./refuse.ts";
+import { fileRefused, isOwnTool, notAvailable, refuseLongCache, refuseMembers, refuseUnpricedOptions, SHARED } from "./refuse.ts";
 import { ResponsesMeter } from "./responses-meter.ts";
 import { readResponseUsage } from "./usage.ts";
 
@@ -24,15 +16,15 @@ export const responses: Dialect = {
   closerPromptBound,
   countPrompt: once(countPrompt),
   headers: (_request, upstream) => upstream.headers,
-  changes: ({ body }, _upstream, outputLimit) => ({
-    ...((body.store ?? null) === null ? { store: "false" } : {}),
-    ...(outputLimit === null ? {} : { max_output_tokens: String(outputLimit) }),
-  }),
+  changes,
   isAnswer: ({ status, output }) => Array.isArray(output) && ["completed", "incomplete"].includes((status ?? "completed") as string),
   readUsage: ({ usage }) => readResponseUsage(usage),
   countAnswer: countTexts(textsOf),
   watch: (_request, lane) => new ResponsesMeter(lane),
 };
+
+/** Asks how many tokens a response would have as its prompt. */
+export const responsesCount: Dialect = { ...responses, upstreamPath: "/responses/input_tokens", changes: () => ({}) };
 
 const PRICED = pricedFields([
   "model",
@@ -63,7 +55,7 @@ function read(text: string): CompletionRequest {
   refuseWhatIsKept(body);
   refuseWhatHasNoPrice(body, model);
   const parts = lookThrough(body);
-  const instructions = toolInstructions(body);
+  const instructions = instructionsOf(body);
   return {
     ...begun,
     ...limit,
@@ -78,6 +70,28 @@ function read(text: string): CompletionRequest {
     headers: {},
   };
 }
+
+function changes({ body, model }: CompletionRequest, upstream: Upstream, outputLimit: number | null): Record<string, string> {
+  const storeIsOurs = (body.store ?? null) === null;
+  return {
+    ...(storeIsOurs ? { store: "false" } : {}),
+    ...(storeIsOurs && model.reasoning === true && ENCRYPTS.has(upstream.provider) ? withEncryptedReasoning(body.include) : {}),
+    ...(outputLimit === null ? {} : { max_output_tokens: String(outputLimit) }),
+  };
+}
+
+/**
+ * A client that leaves `store` out expects the provider to remember its reasoning, and sends the items of an answer
+ * back as they came. Nothing is kept, so the reasoning has to be in them.
+ */
+function withEncryptedReasoning(include: unknown): Record<string, string> {
+  const asked = Array.isArray(include) ? (include as unknown[]) : [];
+  return asked.includes(ENCRYPTED) ? {} : { include: JSON.stringify([...asked, ENCRYPTED]) };
+}
+
+const ENCRYPTED = "reasoning.encrypted_content";
+/** Providers that know this value; others refuse it or show their reasoning in the open. */
+const ENCRYPTS: ReadonlySet<string> = new Set(["openai", "xai", "openrouter", "simulator"]);
 
 function readInput(body: Body): void {
   if (typeof body.input === "string" && body.input !== "") return;
@@ -106,7 +120,50 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
   const cache = readObject(body, "prompt_cache_options");
   if (cache !== null && (cache.comparison_response_id ?? null) !== null) throw notAvailable("prompt_cache_options", SHARED);
   refuseLongCache(cache, "prompt_cache_options");
-  readTools(body, isOwnTool, "function and custom tools");
+  requirePricedTools(body.tools, "tools", "tools");
+}
+
+/**
+ * Tools that the app runs, wherever they stand: in the request, in a namespace, or added to the conversation. They
+ * cost the tokens of what is written of them. Throws for one that the provider runs.
+ */
+function requirePricedTools(tools: unknown, field: string, place: string): void {
+  if ((tools ?? null) === null) return;
+  if (!Array.isArray(tools)) throw wrong(field, `\`${place}\` must be a list.`);
+  for (const [index, tool] of (tools as unknown[]).entries()) {
+    if (isObject(tool) && tool.type === "namespace") requirePricedTools(tool.tools ?? [], field, `${place}[${index}].tools`);
+    else if (!isOwnTool(tool) && !isClientTool(tool)) {
+      const type = isObject(tool) && typeof tool.type === "string" ? ` ("${tool.type.slice(0, 100)}")` : "";
+      throw notAvailable(
+        field,
+        `\`${place}[${index}]\`${type} is run by the provider. Only tools that your app runs have a price: functions and custom tools, namespaces of them, and apply_patch, computer, local_shell, shell and tool_search where your app carries them out.`,
+      );
+    }
+  }
+}
+
+/** OpenAI has written what the model reads of these tools; the app runs them. */
+function isClientTool(tool: unknown): boolean {
+  if (!isObject(tool)) return false;
+  switch (tool.type) {
+    case "apply_patch":
+    case "computer":
+    case "local_shell":
+      return true;
+    case "shell":
+      return isObject(tool.environment) && tool.environment.type === "local";
+    case "tool_search":
+      return tool.execution === "client";
+    default:
+      return false;
+  }
+}
+
+/** What OpenAI adds of its own, in tokens at most: a page in front of tools, and the description of each that it wrote itself. */
+function instructionsOf(body: Body): number {
+  const items = Array.isArray(body.input) ? (body.input as Body[]) : [];
+  const tools = [body, ...items].flatMap((holder) => (isObject(holder) && Array.isArray(holder.tools) ? (holder.tools as unknown[]) : []));
+  return (tools.length > 0 ? toolInstructions({ tools }) : 0) + tools.filter(isClientTool).length * 2_000;
 }
 
 /**
@@ -126,25 +183,52 @@ function lookThrough(body: Body): Parts {
         break;
       case "function_call_output":
       case "custom_tool_call_output":
+      case "local_shell_call_output":
+      case "shell_call_output":
+      case "apply_patch_call_output":
         lookAt(item.output, parts);
+        break;
+      case "computer_call_output":
+        lookAtScreenshot(item.output, parts);
         break;
       case "function_call":
       case "custom_tool_call":
+      case "local_shell_call":
+      case "shell_call":
+      case "apply_patch_call":
+      case "computer_call":
+        break;
+      case "tool_search_call":
+      case "tool_search_output":
+        if (item.execution !== "client") throw notAvailable("input", "a search that the provider carried out: it is run by the provider.");
+        requirePricedTools(item.tools, "input", "tools");
+        break;
+      case "additional_tools":
+        requirePricedTools(item.tools, "input", "tools");
         break;
       case "reasoning":
         if (typeof item.encrypted_content !== "string" && !(Array.isArray(item.content) && item.content.length > 0))
           throw notAvailable(
             "input",
-            `reasoning without its content is only a reference. Ask for it with \`include: ["reasoning.encrypted_content"]\`.`,
+            `reasoning without its content is only a reference, and nothing is kept at the provider (\`store: false\`). Ask for the content with \`include: ["reasoning.encrypted_content"]\`.`,
           );
         break;
       case "item_reference":
-        throw notAvailable("input", `an item reference: ${SHARED}`);
+        throw notAvailable(
+          "input",
+          `an item reference names what the provider would have kept, and nothing is kept (\`store: false\`). Send the item itself; clients that refer to items do so no more when they are told \`store: false\`.`,
+        );
       default:
         throw notAvailable("input", "only messages, reasoning, and calls of your own tools with their results can be items.");
     }
   }
   return parts;
+}
+
+function lookAtScreenshot(output: unknown, parts: Parts): void {
+  if (!isObject(output)) return;
+  if ((output.file_id ?? null) !== null) throw fileRefused("input");
+  countImage(output.image_url, parts);
 }
 
 function lookAt(content: unknown, parts: Parts): void {
