@@ -164,7 +164,18 @@ function successes({ world, token, test: testKey, webhooks }: Scene, text: strin
         body: { model: "claude-haiku-4-5", max_tokens: 100, messages: [{ role: "user", content: "Hello!" }] },
       },
     ],
+    "POST /v1/messages/count_tokens": [
+      {
+        path: "/v1/messages/count_tokens",
+        key: testKey,
+        user: as.user,
+        body: { model: "claude-haiku-4-5", messages: [{ role: "user", content: "Hello!" }] },
+      },
+    ],
     "POST /v1/responses": [{ path: "/v1/responses", key: testKey, user: as.user, body: { model: "gpt-4o-mini", input: "Hello!" } }],
+    "POST /v1/responses/input_tokens": [
+      { path: "/v1/responses/input_tokens", key: testKey, user: as.user, body: { model: "gpt-4o-mini", input: "Hello!" } },
+    ],
     "POST /v1/embeddings": [
       { path: "/v1/embeddings", key: testKey, user: as.user, body: { model: "text-embedding-3-small", input: "Hello!" } },
     ],
@@ -217,7 +228,9 @@ function failures(name: string, operation: Any, good: Request, { webhooks, world
   }
   if (known.includes("404")) {
     const gone = { path: filled(name.split(" ")[1] as string, "nobody-here"), headers: fresh(), body: named(good.body) };
-    if (takesUser) requests.push({ ...good, key: world.key.secret, user: "nobody-here" });
+    // A count has no payer, so the user is not looked up.
+    if (name.endsWith("_tokens")) requests.push({ ...good, body: { ...(good.body as object), model: "none" } });
+    else if (takesUser) requests.push({ ...good, key: world.key.secret, user: "nobody-here" });
     else if (name.includes("{") || good.body !== undefined) requests.push({ ...good, ...gone, key: world.key.secret });
     // Otherwise 403 is for a paused app.
     else requests.push({ ...withoutUser, key: paused });

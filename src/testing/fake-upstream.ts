@@ -77,7 +77,7 @@ export async function startFakeUpstream(): Promise<FakeUpstream> {
       ended: new Promise((resolve) => outgoing.once("close", () => resolve(outgoing.writableFinished ? "answered" : "aborted"))),
     };
     // Anthropic's Messages API takes the key in `x-api-key`, other paths in `authorization`.
-    const isMessages = request.path.endsWith("/messages");
+    const isMessages = /\/messages(?:\/count_tokens)?$/.test(request.path);
     const given = isMessages ? incoming.headers["x-api-key"] : incoming.headers.authorization?.replace("Bearer ", "");
     if (given !== key) return send(refusal(401, { message: "Incorrect API key provided.", code: "invalid_api_key" }), outgoing);
     const handler = [...listeners].find(([marker]) => rawBody.includes(marker))?.[1] ?? ordinary;

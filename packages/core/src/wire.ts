@@ -123,7 +123,13 @@ export type Success = {
 export type Model = {
   id: string;
   object: "model";
+  /** The same for Anthropic's clients. */
+  type: "model";
+  display_name: string;
+  /** When the provider released it, or the operator listed it: seconds since 1970. */
   created: number;
+  /** The same moment. */
+  created_at: string;
   owned_by: string;
   /** US dollars, as decimal text; the app's markup comes on top. */
   pricing: {
@@ -140,7 +146,13 @@ export type ModelList = {
   data: Array<{
     id: string;
     object: "model";
+    /** The same for Anthropic's clients. */
+    type: "model";
+    display_name: string;
+    /** When the provider released it, or the operator listed it: seconds since 1970. */
     created: number;
+    /** The same moment. */
+    created_at: string;
     owned_by: string;
     /** US dollars, as decimal text; the app's markup comes on top. */
     pricing: {
@@ -150,6 +162,10 @@ export type ModelList = {
     context_length: number;
     max_output_tokens: number;
   }>;
+  /** The list is always whole. This and the next two are for Anthropic's clients. */
+  has_more: false;
+  first_id: string | null;
+  last_id: string | null;
 };
 
 /** The balance of a request's payer. */
@@ -424,6 +440,10 @@ export type WebhookDelivery = {
 
 /** The body of every error of /v1. */
 export type ErrorBody = {
+  /** Under /v1/messages. */
+  type?: "error" | undefined;
+  /** Under /v1/messages; what X-Request-Id says. */
+  request_id?: string | undefined;
   error: {
     code: string;
     message: string;
@@ -431,6 +451,11 @@ export type ErrorBody = {
     param: string | null;
     /** With credits_on_hold: what requests that are running hold, for those who may read the balance. */
     held?: number | undefined;
+    /** Under /v1/messages, of a refused `thread`: Anthropic's clients read here that they have to do without it. */
+    details?: {
+      error_code: string;
+      unsupported: Array<string>;
+    } | undefined;
     hint?: string | undefined;
     docs_url: string;
   };

@@ -12,7 +12,7 @@ type Answered = Awaited<ReturnType<Upstream["pool"]["request"]>>;
 export type UpstreamResponse = Pick<Answered, "statusCode" | "headers"> & { body: Readable };
 
 /** Where a request of this payer goes. Throws AppError when the operator has configured no way to it. */
-export async function findUpstream({ model }: CompletionRequest, { billingMode }: Payer): Promise<Upstream> {
+export async function findUpstream({ model }: CompletionRequest, { billingMode }: Pick<Payer, "billingMode">): Promise<Upstream> {
   if (billingMode === "test" || isSimulated()) return simulator();
   const upstream = upstreamFor(model.provider);
   if (upstream === null)

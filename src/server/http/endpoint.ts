@@ -8,7 +8,7 @@ import { newId, requestIdOf } from "../platform/ids.ts";
 import { parseJson, SMALL_JSON } from "../platform/json.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
-import { errorReply } from "./errors.ts";
+import { errorReply, isOfMessages } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
@@ -159,11 +159,12 @@ export function door(declared: AnyOperation, answer: (incoming: Incoming, number
   const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
-    const headers = headersOfEveryReply(requestId);
+    // Anthropic's clients look for the request id under this name.
+    const headers = { ...headersOfEveryReply(requestId), ...(isOfMessages(declared.path) ? { "request-id": requestId } : {}) };
     try {
       return await answer(incoming, { id, requestId, headers });
     } catch (error) {
-      return errorReply(error, requestId, headers);
+      return errorReply(error, requestId, headers, declared.path);
     }
   });
   // Whoever needs the database meets it away.

@@ -7,9 +7,10 @@ import { headersOfEveryReply } from "./headers.ts";
 
 /**
  * The one error envelope of /v1, shaped so that OpenAI's clients fill `code`,
- * `type`, `param` and `message`.
+ * `type`, `param` and `message`. Under /v1/messages it has `type` and `request_id`
+ * beside `error` as well: Anthropic's clients know an error by them.
  */
-export function errorReply(error: unknown, requestId: string, headers: Record<string, string>): Reply {
+export function errorReply(error: unknown, requestId: string, headers: Record<string, string>, path = ""): Reply {
   const known = asAppError(error, requestId);
   return {
     status: known.status,
@@ -20,8 +21,13 @@ export function errorReply(error: unknown, requestId: string, headers: Record<st
       ...known.headers,
       "content-type": "application/json; charset=utf-8",
     },
-    body: JSON.stringify(errorBody(known)),
+    body: JSON.stringify(isOfMessages(path) ? { type: "error", ...errorBody(known), request_id: requestId } : errorBody(known)),
   };
+}
+
+/** Whether a path is asked by Anthropic's clients. */
+export function isOfMessages(path: string): boolean {
+  return /^\/v1\/messages(?:\/|$)/.test(path);
 }
 
 /** RFC 9110 §15.5.2: a 401 says how to authenticate. RFC 6750 §3.1: so does a 403 for want of a scope. */

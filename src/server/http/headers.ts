@@ -14,4 +14,4 @@ export function headersOfEveryReply(requestId: string): Record<string, string> {
 }
 
 const EXPOSED =
-  "X-Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Retry-After-Ms, Idempotency-Replayed";
+  "X-Request-Id, Request-Id, X-Quota-Max-Tokens, X-Quota-Simulated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Retry-After-Ms, Idempotency-Replayed";

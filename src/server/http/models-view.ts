@@ -1,4 +1,5 @@
 import { isConfigured, isSimulated } from "../gateway/providers.ts";
+import { introductionOf } from "../pricing/introductions.ts";
 import { allModels, type Model } from "../pricing/models.ts";
 import { currentPrice } from "../pricing/price.ts";
 
@@ -7,12 +8,17 @@ export function availableModels(): Model[] {
   return [...allModels().values()].filter((model) => isSimulated() || isConfigured(model.provider));
 }
 
+/** One model as both list shapes read it: OpenAI's clients take `object` and `created`, Anthropic's `type`, `display_name` and `created_at`. */
 export function modelView(model: Model) {
   const price = currentPrice(model, new Date().toISOString().slice(0, 10));
+  const { name, at } = introductionOf(model);
   return {
     id: model.id,
     object: "model" as const,
-    created: 0,
+    type: "model" as const,
+    display_name: name,
+    created: Math.floor(at.getTime() / 1_000),
+    created_at: at.toISOString(),
     owned_by: model.provider,
     pricing: { prompt_per_1k_tokens: dollarsPerThousand(price.input), completion_per_1k_tokens: dollarsPerThousand(price.output) },
     context_length: model.contextLength,

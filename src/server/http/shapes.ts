@@ -67,6 +67,11 @@ export const message = z.looseObject({
   quota,
 });
 
+export const messageCountRequest = z
+  .looseObject({ model: z.string(), messages: z.array(z.looseObject({ role: z.string() })).min(1) })
+  .meta({ examples: [{ model: "claude-haiku-4-5", messages: [{ role: "user", content: "Hello!" }] }] });
+export const messageCount = z.object({ input_tokens: z.int().describe("Tokens of the prompt.") });
+
 export const responseRequest = z
   .looseObject({
     model: z.string().describe("A model whose provider has this API; see Other APIs."),
@@ -84,6 +89,11 @@ export const response = z.looseObject({
   output: z.array(z.looseObject({ type: z.string() })),
   usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int(), total_tokens: z.int() }).nullish(),
   quota,
+});
+
+export const responseCount = z.object({
+  object: z.literal("response.input_tokens"),
+  input_tokens: z.int().describe("Tokens of the input, with instructions and tools."),
 });
 
 export const embeddingsRequest = z
@@ -111,7 +121,10 @@ export const success = z.object({ success: z.literal(true) });
 export const model = z.object({
   id: z.string(),
   object: z.literal("model"),
-  created: z.int(),
+  type: z.literal("model").describe("The same for Anthropic's clients."),
+  display_name: z.string(),
+  created: z.int().describe("When the provider released it, or the operator listed it: seconds since 1970."),
+  created_at: moment.describe("The same moment."),
   owned_by: z.string(),
   pricing: z
     .object({ prompt_per_1k_tokens: z.string(), completion_per_1k_tokens: z.string() })
@@ -119,7 +132,13 @@ export const model = z.object({
   context_length: z.int(),
   max_output_tokens: z.int(),
 });
-export const modelList = z.object({ object: z.literal("list"), data: z.array(model) });
+export const modelList = z.object({
+  object: z.literal("list"),
+  data: z.array(model),
+  has_more: z.literal(false).describe("The list is always whole. This and the next two are for Anthropic's clients."),
+  first_id: z.string().nullable(),
+  last_id: z.string().nullable(),
+});
 
 export const balance = z.object({
   wallet: z.enum(["developer", "linked_user", "oauth_user", "sandbox"]),
@@ -324,12 +343,18 @@ export const webhookDeliveryRecord = webhookDelivery.extend({
 });
 
 export const errorBody = z.object({
+  type: z.literal("error").optional().describe("Under /v1/messages."),
+  request_id: z.string().optional().describe("Under /v1/messages; what X-Request-Id says."),
   error: z.object({
     code: z.string(),
     message: z.string(),
     type: z.string(),
     param: z.string().nullable(),
     held: credits.optional().describe("With credits_on_hold: what requests that are running hold, for those who may read the balance."),
+    details: z
+      .object({ error_code: z.string(), unsupported: z.array(z.string()) })
+      .optional()
+      .describe("Under /v1/messages, of a refused `thread`: Anthropic's clients read here that they have to do without it."),
     hint: z.string().optional(),
     docs_url: z.url(),
   }),

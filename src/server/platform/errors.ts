@@ -201,7 +201,7 @@ export class AppError extends Error {
   /** What the caller can do next, where the table's hint for this code does not apply; null for no hint. */
   readonly hint: string | null | undefined;
   /** Numbers that are sent beside the message, such as `held`. */
-  readonly members: Readonly<Record<string, number>>;
+  readonly members: Readonly<Record<string, unknown>>;
   /** For the log, never sent to the caller. */
   readonly detail: unknown;
 
@@ -214,7 +214,7 @@ export class AppError extends Error {
       headers?: Record<string, string>;
       upstreamCode?: string | undefined;
       hint?: string | null;
-      members?: Record<string, number>;
+      members?: Record<string, unknown>;
       detail?: unknown;
       cause?: unknown;
     } = {},

@@ -14,7 +14,10 @@ export const GET = endpoint(
     response: modelList,
     errors: ["internal_error"],
   },
-  async () => ({ object: "list", data: availableModels().map(modelView) }),
+  async () => {
+    const data = availableModels().map(modelView);
+    return { object: "list", data, has_more: false, first_id: data.at(0)?.id ?? null, last_id: data.at(-1)?.id ?? null };
+  },
 );
 
 export const OPTIONS = preflight;

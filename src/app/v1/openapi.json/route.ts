@@ -6,10 +6,12 @@ import * as checkout from "../checkout/route.ts";
 import * as embeddings from "../embeddings/route.ts";
 import * as funding from "../funding/credit/route.ts";
 import * as me from "../me/route.ts";
+import * as messageCount from "../messages/count_tokens/route.ts";
 import * as messages from "../messages/route.ts";
 import * as model from "../models/[...id]/route.ts";
 import * as models from "../models/route.ts";
 import * as packages from "../packages/route.ts";
+import * as responseCount from "../responses/input_tokens/route.ts";
 import * as responses from "../responses/route.ts";
 import * as usage from "../usage/route.ts";
 import * as link from "../users/[external_user_id]/link/route.ts";
@@ -27,7 +29,9 @@ export const dynamic = "force-dynamic";
 const doors = [
   chatCompletions.POST,
   messages.POST,
+  messageCount.POST,
   responses.POST,
+  responseCount.POST,
   embeddings.POST,
   models.GET,
   model.GET,
