@@ -37,13 +37,15 @@ export type Directive =
   | { kind: "error"; status: number }
   | { kind: "slow"; milliseconds: number }
   | { kind: "long"; tokens: number }
-  | { kind: "disconnect" };
+  | { kind: "disconnect" }
+  | { kind: "call"; call: ToolCall };
 
 /** Undefined for ordinary messages and for directives with a number out of bounds. */
 export function readDirective(request: ChatRequest): Directive | undefined {
   const text = lastUserMessage(request)?.text ?? "";
-  const found = /^\s*simulate:\s*(error|slow|long|disconnect)\b\s*(\d{0,9})/i.exec(text);
-  if (!found) return undefined;
+  // Clients put texts of their own in front of what a person wrote, so a line may begin with it.
+  const found = /^[ \t]*simulate:\s*(error|slow|long|disconnect)\b\s*(\d{0,9})/im.exec(text.slice(0, MOST_READ));
+  if (!found) return readCall(request, text);
   const number = Number(found[2]);
   switch (found[1]?.toLowerCase()) {
     case "error":
@@ -55,6 +57,29 @@ export function readDirective(request: ChatRequest): Directive | undefined {
     default:
       return { kind: "disconnect" };
   }
+}
+
+/** `simulate: call NAME {…}`: that function with these arguments, once; after its result the answer is text. */
+function readCall(request: ChatRequest, text: string): Directive | undefined {
+  const found = /^[ \t]*simulate:\s*call\s+([\w.-]{1,128})\s*(\{.*)$/im.exec(text);
+  const name = found?.[1];
+  if (found === null || name === undefined || resultsAtEnd(request.messages).length > 0) return undefined;
+  if (!request.tools.some((tool) => tool.name === name)) return undefined;
+  const object = jsonObjectAtStart(found[2] ?? "");
+  return object === null ? undefined : { kind: "call", call: { id: callId(), name, arguments: object } };
+}
+
+/** The JSON object that a text begins with: what comes after it on the line is not part of it. */
+function jsonObjectAtStart(text: string): string | null {
+  for (let end = text.lastIndexOf("}"); end > 0; end = text.lastIndexOf("}", end - 1)) {
+    try {
+      JSON.parse(text.slice(0, end + 1));
+      return text.slice(0, end + 1);
+    } catch {
+      if (text.length > MOST_READ) return null;
+    }
+  }
+  return null;
 }
 
 /** Sentences of at least `tokens` tokens, for `simulate: long`. */
@@ -120,7 +145,8 @@ function resultsAtEnd(messages: ChatMessage[]): Turn["results"] {
 const POLITENESS =
   /^(?:(?:please|hi|hello|hey|so|ok|okay|well|now)[,!.]?\s+|(?:can|could|would|will) you (?:please )?|i(?:'d| would) like (?:you )?to (?:know (?:about )?)?|tell me (?:(?:more |something )?about )?|explain (?:to me )?|describe |what(?:'s| is| are) |who(?:'s| is| was) )/i;
 
-function topicOf(said: string): string {
+/** A message in a few words. */
+export function topicOf(said: string): string {
   let rest = said.slice(0, 500).replace(/\s+/g, " ").trim();
   for (let shorter = rest.replace(POLITENESS, ""); shorter !== rest && shorter !== ""; ) {
     rest = shorter;
@@ -182,10 +208,14 @@ function wordsOf(text: string): string[] {
 
 function callOf(tool: FunctionTool, turn: Turn): ToolCall {
   return {
-    id: `call_${randomBytes(18).toString("base64url").replace(/[-_]/g, "0")}`,
+    id: callId(),
     name: tool.name,
     arguments: jsonSample(tool.parameters, turn, tool.param),
   };
+}
+
+function callId(): string {
+  return `call_${randomBytes(18).toString("base64url").replace(/[-_]/g, "0")}`;
 }
 
 function jsonSample(schema: unknown, turn: Turn, param: string): string {

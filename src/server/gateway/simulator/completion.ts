@@ -3,9 +3,11 @@
 import { createHash, randomBytes } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { countPromptTokens, countTextTokens, encodeText, tokenBytes } from "../../pricing/tokens.ts";
-import { composeAnswer, composeLongText, type Directive } from "./answer.ts";
+import { type Answer, composeAnswer, composeLongText, type Directive } from "./answer.ts";
 import { ApiError } from "./fields.ts";
+import { type Cached, cached } from "./prompt-cache.ts";
 import type { ChatRequest } from "./request.ts";
+import { type Thought, thoughtOf } from "./thought.ts";
 
 /** A finished completion. The JSON answer and the stream are both made from its pieces, so they always agree. */
 export interface Completion {
@@ -14,11 +16,15 @@ export interface Completion {
   /** Seconds since 1970. */
   created: number;
   promptTokens: number;
+  /** Of the prompt's tokens. */
+  cached: Cached;
   choices: Choice[];
 }
 
 export interface Choice {
   index: number;
+  /** What it reasoned before. */
+  thought?: Thought;
   pieces: Piece[];
   finishReason: "stop" | "length" | "tool_calls";
   /** The stop sequence that the text ends before. */
@@ -43,11 +49,13 @@ export interface TokenLogprob {
 export async function complete(request: ChatRequest, directive: Directive | undefined): Promise<Completion> {
   const choices: Choice[] = [];
   for (let index = 0; index < request.n; index += 1) choices.push(await makeChoice(request, directive, index));
+  const promptTokens = await countPromptTokens(request.prompt);
   return {
     request,
     id: `chatcmpl-${randomBytes(22).toString("base64url").replace(/[-_]/g, "0")}`,
     created: Math.floor(Date.now() / 1000),
-    promptTokens: await countPromptTokens(request.prompt),
+    promptTokens,
+    cached: await cached(request, promptTokens),
     choices,
   };
 }
@@ -89,9 +97,9 @@ export function* completionChunks(completion: Completion): Generator<{ tokens: n
   const choiceChunk = (index: number, delta: object, finish_reason: string | null, logprobs: object | null = null) =>
     chunk([{ index, delta, logprobs, finish_reason }]);
 
-  for (const { index, pieces } of completion.choices) {
+  for (const { index, pieces, thought } of completion.choices) {
     const content = pieces[0]?.kind === "call" ? null : "";
-    yield { tokens: 0, chunk: choiceChunk(index, { role: "assistant", content, refusal: null }, null) };
+    yield { tokens: thought?.tokens ?? 0, chunk: choiceChunk(index, { role: "assistant", content, refusal: null }, null) };
   }
   const longest = Math.max(...completion.choices.map((choice) => choice.pieces.length));
   for (let at = 0; at <= longest; at += 1) {
@@ -112,12 +120,19 @@ const SERVICE_TIER = "default";
 const SYSTEM_FINGERPRINT = "fp_simulator";
 
 async function makeChoice(request: ChatRequest, directive: Directive | undefined, index: number): Promise<Choice> {
+  // "long" promises so many tokens.
+  const thought = directive?.kind === "long" ? undefined : await thoughtOf(request);
+  if (thought === undefined) return answered(request, directive, index);
+  return { ...(await answered({ ...request, maxTokens: request.maxTokens - thought.tokens }, directive, index)), thought };
+}
+
+async function answered(request: ChatRequest, directive: Directive | undefined, index: number): Promise<Choice> {
   if (directive?.kind === "long") {
     const limit = Math.min(directive.tokens, request.maxTokens);
     const { pieces } = await textPieces(composeLongText(directive.tokens), limit, request, index);
     return { index, pieces, finishReason: directive.tokens > request.maxTokens ? "length" : "stop" };
   }
-  const answer = composeAnswer(request, index);
+  const answer: Answer = directive?.kind === "call" ? { kind: "calls", calls: [directive.call] } : composeAnswer(request, index);
   if (answer.kind === "text") {
     const { text, stoppedBy } = cutAtStop(answer.text, request.stop);
     const { pieces, isCut } = await textPieces(text, request.maxTokens, request, index);
@@ -260,7 +275,12 @@ function logprobsField(completion: Completion, pieces: Piece[]): object | null {
 
 /** How many tokens were made. */
 export function writtenTokens({ choices }: Completion): number {
-  return choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
+  return reasonedTokens({ choices }) + choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
+}
+
+/** How many of them before the answers. */
+export function reasonedTokens({ choices }: Pick<Completion, "choices">): number {
+  return choices.reduce((sum, { thought }) => sum + (thought?.tokens ?? 0), 0);
 }
 
 function usageOf(completion: Completion) {
@@ -269,9 +289,9 @@ function usageOf(completion: Completion) {
     prompt_tokens: completion.promptTokens,
     completion_tokens: written,
     total_tokens: completion.promptTokens + written,
-    prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
+    prompt_tokens_details: { cached_tokens: completion.cached.read, audio_tokens: 0 },
     completion_tokens_details: {
-      reasoning_tokens: 0,
+      reasoning_tokens: reasonedTokens(completion),
       audio_tokens: 0,
       accepted_prediction_tokens: 0,
       rejected_prediction_tokens: 0,

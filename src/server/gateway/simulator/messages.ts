@@ -1,8 +1,9 @@
 /** Anthropic's Messages API: its requests read as chat requests, and completions in its JSON and events. */
 
-import { type Choice, type Completion, writtenTokens } from "./completion.ts";
+import { type Choice, type Completion, reasonedTokens, writtenTokens } from "./completion.ts";
 import { ApiError, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
 import { type ChatMessage, type ChatRequest, type FunctionTool, MOST_TOKENS, readBody, readModel } from "./request.ts";
+import { isSealed, sealed } from "./thought.ts";
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
 export function readMessagesRequest(body: unknown): ChatRequest {
@@ -27,6 +28,8 @@ export function readMessagesRequest(body: unknown): ChatRequest {
     seed: 0,
     logprobs: false,
     topLogprobs: 0,
+    ...readThinking(fields.thinking, maxTokens),
+    cache: cacheAskedFor(fields),
     prompt: {
       messages: [...(fields.system === undefined ? [] : [{ role: "system", content: fields.system }]), ...(fields.messages as unknown[])],
       tools: fields.tools,
@@ -34,10 +37,26 @@ export function readMessagesRequest(body: unknown): ChatRequest {
   };
 }
 
+function readThinking(thinking: unknown, maxTokens: number): Pick<ChatRequest, "reasoning" | "mostReasoning"> {
+  if (!isRecord(thinking) || (thinking.type !== "enabled" && thinking.type !== "adaptive")) return { reasoning: "none", mostReasoning: 0 };
+  const budget = readInteger(thinking, "budget_tokens", 1_024) ?? Infinity;
+  if (thinking.type === "enabled" && budget >= maxTokens)
+    throw new ApiError(400, "`max_tokens` must be greater than `thinking.budget_tokens`.", { param: "thinking.budget_tokens" });
+  return { reasoning: thinking.display === "omitted" ? "hidden" : "shown", mostReasoning: budget };
+}
+
+/** Anthropic keeps what a request marks. Where the mark stands makes no difference here. */
+function cacheAskedFor(fields: Record<string, unknown>): ChatRequest["cache"] {
+  const text = JSON.stringify([fields.cache_control ?? null, fields.system ?? null, fields.tools ?? null, fields.messages ?? null]);
+  if (fields.cache_control === undefined && !/"cache_control":\{/.test(text)) return "none";
+  return /"ttl":"1h"/.test(text) ? "asked for long" : "asked";
+}
+
 /** The body of an answer that is not streamed. */
 export function messageJson(completion: Completion) {
   const choice = completion.choices[0] as Choice;
-  return { ...head(completion), content: contentOf(choice), ...endOf(choice), usage: usageOf(completion, writtenTokens(completion)) };
+  const content = [...thinkingBlocks(completion, choice), ...contentOf(choice)];
+  return { ...head(completion), content, ...endOf(choice), usage: usageOf(completion, writtenTokens(completion)) };
 }
 
 /** The events of a streamed answer, in order. `tokens` is how many were made since the event before. */
@@ -51,10 +70,24 @@ export function* messageEvents(completion: Completion): Generator<{ tokens: numb
     message: { ...head(completion), content: [], stop_reason: null, stop_sequence: null, usage: usageOf(completion, 1) },
   });
   let index = -1;
+  let open = false;
+  if (choice.thought !== undefined) {
+    index += 1;
+    const delta = (data: object, tokens = 0) => event("content_block_delta", { index, delta: data }, tokens);
+    yield event("content_block_start", { index, content_block: { type: "thinking", thinking: "", signature: "" } });
+    if (completion.request.reasoning === "shown")
+      yield delta({ type: "thinking_delta", thinking: choice.thought.text }, choice.thought.tokens);
+    yield delta(
+      { type: "signature_delta", signature: sealed(choice.thought) },
+      completion.request.reasoning === "shown" ? 0 : choice.thought.tokens,
+    );
+    yield event("content_block_stop", { index });
+  }
   for (const piece of choice.pieces) {
-    if (piece.kind === "call" || index === -1) {
-      if (index >= 0) yield event("content_block_stop", { index });
+    if (piece.kind === "call" || !open) {
+      if (open) yield event("content_block_stop", { index });
       index += 1;
+      open = true;
       const content_block =
         piece.kind === "call" ? { type: "tool_use", id: toolId(piece.id), name: piece.name, input: {} } : { type: "text", text: "" };
       yield event("content_block_start", { index, content_block }, piece.kind === "call" ? piece.tokens : 0);
@@ -63,8 +96,8 @@ export function* messageEvents(completion: Completion): Generator<{ tokens: numb
     if (piece.kind === "arguments")
       yield event("content_block_delta", { index, delta: { type: "input_json_delta", partial_json: piece.text } }, piece.tokens);
   }
-  if (index >= 0) yield event("content_block_stop", { index });
-  yield event("message_delta", { delta: endOf(choice), usage: { output_tokens: writtenTokens(completion) } });
+  if (open) yield event("content_block_stop", { index });
+  yield event("message_delta", { delta: endOf(choice), usage: { output_tokens: writtenTokens(completion), ...thinkingOf(completion) } });
   yield event("message_stop", {});
 }
 
@@ -105,6 +138,7 @@ function readMessages(messages: unknown): ChatMessage[] {
     const role = (["user", "assistant", "system"] as const).find((one) => one === message.role);
     if (role === undefined) throw new ApiError(400, `${param}.role: Input should be 'user' or 'assistant'`, { param: `${param}.role` });
     const blocks: unknown[] = typeof content === "string" ? [{ type: "text", text: content }] : readBlocks(content, `${param}.content`);
+    for (const block of blocks) if (isRecord(block)) checkThinking(block, param);
     const results = blocks.filter((block) => isRecord(block) && block.type === "tool_result") as Record<string, unknown>[];
     const rest = blocks.filter((block) => !results.includes(block as Record<string, unknown>));
     return [
@@ -119,6 +153,11 @@ function readMessages(messages: unknown): ChatMessage[] {
       ...(rest.length > 0 || results.length === 0 ? [{ role, ...textOf(rest, param), toolCalls: callsIn(rest) }] : []),
     ];
   });
+}
+
+function checkThinking(block: Record<string, unknown>, param: string): void {
+  if (block.type === "thinking" && !isSealed(block.signature))
+    throw new ApiError(400, `${param}.content: Invalid \`signature\` in \`thinking\` block`, { param });
 }
 
 function readBlocks(content: unknown, param: string): unknown[] {
@@ -192,6 +231,11 @@ function contentOf(choice: Choice): object[] {
   return blocks.map((block) => (block.type === "tool_use" ? { ...block, input: inputOf(block.input) } : block));
 }
 
+function thinkingBlocks({ request }: Completion, { thought }: Choice): object[] {
+  if (thought === undefined) return [];
+  return [{ type: "thinking", thinking: request.reasoning === "shown" ? thought.text : "", signature: sealed(thought) }];
+}
+
 /** A limit on tokens may have cut it. */
 function inputOf(text: string): unknown {
   try {
@@ -213,12 +257,20 @@ function endOf({ finishReason, stoppedBy }: Choice) {
     : { stop_reason: "stop_sequence", stop_sequence: stoppedBy };
 }
 
-function usageOf({ promptTokens }: Completion, outputTokens: number) {
+function usageOf(completion: Completion, outputTokens: number) {
+  const { promptTokens, cached, request } = completion;
+  const long = request.cache === "asked for long" ? cached.written : 0;
   return {
-    input_tokens: promptTokens,
-    cache_creation_input_tokens: 0,
-    cache_read_input_tokens: 0,
+    input_tokens: promptTokens - cached.read - cached.written,
+    cache_creation_input_tokens: cached.written,
+    cache_read_input_tokens: cached.read,
+    cache_creation: { ephemeral_5m_input_tokens: cached.written - long, ephemeral_1h_input_tokens: long },
     output_tokens: outputTokens,
+    ...thinkingOf(completion),
     service_tier: "standard",
   };
+}
+
+function thinkingOf(completion: Completion): object {
+  return completion.request.reasoning === "none" ? {} : { output_tokens_details: { thinking_tokens: reasonedTokens(completion) } };
 }

@@ -1,4 +1,5 @@
 import { ApiError, aOrAn, checkNumber, invalidValue, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
+import { reasonsBy } from "./thought.ts";
 
 /* Reads chat requests as strictly as OpenAI does, with its error messages, so that apps meet them early. */
 
@@ -18,6 +19,10 @@ export interface FunctionTool {
   parameters: unknown;
   /** Where the function stands in the request, for error messages. */
   param: string;
+  /** Takes text instead of JSON. */
+  custom?: boolean;
+  /** Of the Responses API: the namespace that it is in. */
+  namespace?: string;
 }
 
 export interface ChatRequest {
@@ -38,8 +43,16 @@ export interface ChatRequest {
   seed: number;
   logprobs: boolean;
   topLogprobs: number;
+  /** Whether the model reasons before it answers, and whether its reasoning is shown. */
+  reasoning: "none" | "hidden" | "shown";
+  /** Tokens of reasoning, at most; Infinity if the request sets no budget. */
+  mostReasoning: number;
+  /** Whether its prompt is kept in the prompt cache: by itself, because the request asks for it, or not at all. */
+  cache: "none" | "automatic" | "asked" | "asked for long";
   /** The request's own parts that count as prompt. */
   prompt: { messages: unknown[]; tools?: unknown; response_format?: unknown };
+  /** Of the Responses API: reasoning is handed out so that it can be sent back. */
+  encryptsReasoning?: boolean;
   /** What the Responses API says again in its answer. */
   echo?: object;
 }
@@ -79,6 +92,9 @@ export function readChatRequest(body: unknown): ChatRequest {
     seed: readInteger(fields, "seed") ?? 0,
     logprobs,
     topLogprobs: topLogprobs ?? 0,
+    reasoning: reasonsBy(model, fields.reasoning_effort) ? "hidden" : "none",
+    mostReasoning: Infinity,
+    cache: "automatic",
     prompt: { messages: fields.messages as unknown[], tools: fields.tools, response_format: fields.response_format },
   };
 }

@@ -1,20 +1,22 @@
 /** OpenAI's Responses API: its requests read as chat requests, and completions in its JSON and events. */
 
 import type { Choice, Completion } from "./completion.ts";
-import { writtenTokens } from "./completion.ts";
+import { reasonedTokens, writtenTokens } from "./completion.ts";
 import { ApiError, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
 import { type ChatMessage, type ChatRequest, type FunctionTool, MOST_TOKENS, readBody, readModel } from "./request.ts";
+import { isSealed, reasonsBy, sealed, type Thought } from "./thought.ts";
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
 export function readResponsesRequest(body: unknown): ChatRequest {
   const fields = readBody(body);
   const model = readModel(fields);
-  const tools = readTools(fields.tools);
   const items = readInput(fields.input);
+  const added = items.flatMap((item) => (item.type === "additional_tools" || item.type === "tool_search_output" ? [item.tools] : []));
+  const tools = [fields.tools, ...added].flatMap((each) => readTools(each));
   const instructions = typeof fields.instructions === "string" ? [{ role: "system", content: fields.instructions }] : [];
   return {
     model,
-    messages: [...instructions, ...items].map(readItem),
+    messages: [...instructions, ...items.filter(({ type }) => !SILENT_ITEMS.has(type))].map(readItem),
     tools,
     toolChoice: readToolChoice(fields.tool_choice, tools),
     parallelToolCalls: fields.parallel_tool_calls !== false,
@@ -27,12 +29,17 @@ export function readResponsesRequest(body: unknown): ChatRequest {
     seed: 0,
     logprobs: false,
     topLogprobs: 0,
+    reasoning: readReasoning(model, fields.reasoning),
+    mostReasoning: Infinity,
+    cache: "automatic",
     prompt: { messages: [...instructions, ...items], tools: fields.tools },
+    encryptsReasoning: Array.isArray(fields.include) && fields.include.includes("reasoning.encrypted_content"),
     echo: {
       instructions: fields.instructions ?? null,
       max_output_tokens: fields.max_output_tokens ?? null,
       metadata: fields.metadata ?? {},
       parallel_tool_calls: fields.parallel_tool_calls ?? true,
+      reasoning: fields.reasoning ?? { effort: null, summary: null },
       store: fields.store ?? true,
       temperature: fields.temperature ?? 1,
       text: fields.text ?? { format: { type: "text" } },
@@ -41,6 +48,12 @@ export function readResponsesRequest(body: unknown): ChatRequest {
       top_p: fields.top_p ?? 1,
     },
   };
+}
+
+function readReasoning(model: string, reasoning: unknown): ChatRequest["reasoning"] {
+  const asked = isRecord(reasoning) ? reasoning : {};
+  if (!reasonsBy(model, asked.effort)) return "none";
+  return (asked.summary ?? null) === null ? "hidden" : "shown";
 }
 
 /** The body of an answer that is not streamed. */
@@ -62,9 +75,9 @@ export function* responseEvents(completion: Completion): Generator<{ tokens: num
     const place = { item_id: item.id, output_index };
     const done = finished(item);
     yield event("response.output_item.added", { output_index, item: begun(item) }, item.kind === "call" ? item.nameTokens : 0);
-    if (item.kind === "call") {
-      for (const { text, tokens } of item.pieces) yield event("response.function_call_arguments.delta", { ...place, delta: text }, tokens);
-      yield event("response.function_call_arguments.done", { ...place, name: item.name, arguments: textOf(item) });
+    if (item.kind === "reasoning") yield* reasoningEvents(item, place, event);
+    else if (item.kind === "call") {
+      yield* callEvents(item, place, event);
     } else {
       const part = { ...place, content_index: 0 };
       yield event("response.content_part.added", { ...part, part: outputText("") });
@@ -78,19 +91,60 @@ export function* responseEvents(completion: Completion): Generator<{ tokens: num
   yield event(`response.${response.status}`, { response });
 }
 
+type Sent = { tokens: number; text: string };
+type MakeEvent = (type: string, data: object, tokens?: number) => Sent;
+
+function* callEvents(item: Item & { kind: "call" }, place: object, event: MakeEvent): Generator<Sent> {
+  const text = textOf(item);
+  if (!item.custom) {
+    for (const piece of item.pieces) yield event("response.function_call_arguments.delta", { ...place, delta: piece.text }, piece.tokens);
+    yield event("response.function_call_arguments.done", { ...place, name: item.name, arguments: text });
+    return;
+  }
+  const tokens = item.pieces.reduce((sum, piece) => sum + piece.tokens, 0);
+  yield event("response.custom_tool_call_input.delta", { ...place, delta: inputOf(text) }, tokens);
+  yield event("response.custom_tool_call_input.done", { ...place, input: inputOf(text) });
+}
+
+function* reasoningEvents({ shown, thought }: Item & { kind: "reasoning" }, place: object, event: MakeEvent): Generator<Sent> {
+  if (!shown) return;
+  const part = { ...place, summary_index: 0 };
+  yield event("response.reasoning_summary_part.added", { ...part, part: { type: "summary_text", text: "" } });
+  yield event("response.reasoning_summary_text.delta", { ...part, delta: thought.text }, thought.tokens);
+  yield event("response.reasoning_summary_text.done", { ...part, text: thought.text });
+  yield event("response.reasoning_summary_part.done", { ...part, part: { type: "summary_text", text: thought.text } });
+}
+
 type Piece = { text: string; tokens: number };
-/** What an answer is made of: a text, or the call of a function. */
+/** What an answer is made of: reasoning, a text, or the call of a function. */
 type Item = { id: string; cut: boolean; pieces: Piece[] } & (
+  | { kind: "reasoning"; thought: Thought; shown: boolean; encrypted: boolean }
   | { kind: "text" }
-  | { kind: "call"; callId: string; name: string; nameTokens: number }
+  | { kind: "call"; custom: boolean; namespace: string | undefined; callId: string; name: string; nameTokens: number }
 );
 
 function itemsOf(completion: Completion): Item[] {
   const items: Item[] = [];
-  for (const piece of (completion.choices[0] as Choice).pieces) {
+  const { thought, pieces } = completion.choices[0] as Choice;
+  const { request } = completion;
+  if (thought !== undefined) {
+    const id = `${completion.id.replace("chatcmpl-", "rs_")}0`;
+    const about = { thought, shown: request.reasoning === "shown", encrypted: request.encryptsReasoning === true };
+    items.push({ kind: "reasoning", id, cut: false, pieces: [], ...about });
+  }
+  for (const piece of pieces) {
     const id = `${completion.id.replace("chatcmpl-", piece.kind === "text" ? "msg_" : "fc_")}${items.length}`;
     if (piece.kind === "call")
-      items.push({ kind: "call", id, cut: false, pieces: [], callId: piece.id, name: piece.name, nameTokens: piece.tokens });
+      items.push({
+        kind: "call",
+        id,
+        cut: false,
+        pieces: [],
+        callId: piece.id,
+        name: piece.name,
+        nameTokens: piece.tokens,
+        ...toolOf(request, piece.name),
+      });
     else {
       if (piece.kind === "text" && items.at(-1)?.kind !== "text") items.push({ kind: "text", id, cut: false, pieces: [] });
       items.at(-1)?.pieces.push({ text: piece.text, tokens: piece.tokens });
@@ -99,6 +153,11 @@ function itemsOf(completion: Completion): Item[] {
   const last = items.at(-1);
   if (last !== undefined) last.cut = isCut(completion);
   return items;
+}
+
+function toolOf({ tools }: ChatRequest, name: string): { custom: boolean; namespace: string | undefined } {
+  const tool = tools.find((one) => one.name === name);
+  return { custom: tool?.custom === true, namespace: tool?.namespace };
 }
 
 function isCut({ choices }: Completion): boolean {
@@ -111,16 +170,43 @@ function textOf({ pieces }: Item): string {
 
 function begun(item: Item) {
   const status = "in_progress";
-  return item.kind === "text"
-    ? { id: item.id, type: "message", status, role: "assistant", content: [] }
-    : { id: item.id, type: "function_call", status, call_id: item.callId, name: item.name, arguments: "" };
+  switch (item.kind) {
+    case "reasoning":
+      return { id: item.id, type: "reasoning", summary: [] };
+    case "text":
+      return { id: item.id, type: "message", status, role: "assistant", content: [] };
+    default: {
+      const call = { call_id: item.callId, name: item.name, ...(item.namespace === undefined ? {} : { namespace: item.namespace }) };
+      return item.custom
+        ? { id: item.id, type: "custom_tool_call", status, ...call, input: "" }
+        : { id: item.id, type: "function_call", status, ...call, arguments: "" };
+    }
+  }
 }
 
 function finished(item: Item) {
   const status = item.cut ? "incomplete" : "completed";
-  return item.kind === "text"
-    ? { ...begun(item), status, content: [outputText(textOf(item))] }
-    : { ...begun(item), status, arguments: textOf(item) };
+  switch (item.kind) {
+    case "reasoning":
+      return {
+        ...begun(item),
+        summary: item.shown ? [{ type: "summary_text", text: item.thought.text }] : [],
+        ...(item.encrypted ? { encrypted_content: sealed(item.thought) } : {}),
+      };
+    case "text":
+      return { ...begun(item), status, content: [outputText(textOf(item))] };
+    default:
+      return { ...begun(item), status, ...(item.custom ? { input: inputOf(textOf(item)) } : { arguments: textOf(item) }) };
+  }
+}
+
+/** What a custom tool is called with is text, not JSON: the sample's only member. */
+function inputOf(text: string): string {
+  try {
+    return String((JSON.parse(text) as { input?: unknown }).input ?? text);
+  } catch {
+    return text;
+  }
 }
 
 function outputText(text: string) {
@@ -146,9 +232,9 @@ function responseOf(completion: Completion, status: "in_progress" | "completed" 
         ? null
         : {
             input_tokens: completion.promptTokens,
-            input_tokens_details: { cached_tokens: 0, cache_write_tokens: 0 },
+            input_tokens_details: { cached_tokens: completion.cached.read, cache_write_tokens: 0 },
             output_tokens: written,
-            output_tokens_details: { reasoning_tokens: 0 },
+            output_tokens_details: { reasoning_tokens: reasonedTokens(completion) },
             total_tokens: completion.promptTokens + written,
           },
   };
@@ -158,11 +244,18 @@ function readInput(input: unknown): Record<string, unknown>[] {
   if (input === undefined || input === null) throw missing("input");
   if (typeof input === "string") return [{ role: "user", content: input }];
   if (!Array.isArray(input)) throw wrongType("input", "a string or an array of objects", input);
-  return input.filter((item: unknown, index) => {
+  return input.map((item: unknown, index) => {
     if (!isRecord(item)) throw wrongType(`input[${index}]`, "an object", item);
-    return item.type !== "reasoning";
+    if (item.type === "reasoning" && !isSealed(item.encrypted_content))
+      throw new ApiError(400, `The encrypted content for item ${String(item.id).slice(0, 100)} could not be verified.`, {
+        code: "invalid_encrypted_content",
+      });
+    return item;
   });
 }
+
+/** They say nothing that the rules look at. */
+const SILENT_ITEMS: ReadonlySet<unknown> = new Set(["reasoning", "additional_tools", "tool_search_call", "tool_search_output"]);
 
 const ROLES = ["system", "developer", "user", "assistant"] as const;
 
@@ -197,18 +290,24 @@ function readContent(content: unknown, param: string): { text: string; attachmen
   return { text: texts.join("\n"), attachments };
 }
 
-function readTools(tools: unknown): FunctionTool[] {
+/** Tools that the app runs and that have a schema, those of namespaces too. */
+function readTools(tools: unknown, namespace?: string): FunctionTool[] {
   if (tools === undefined || tools === null) return [];
   if (!Array.isArray(tools)) throw wrongType("tools", "an array of objects", tools);
-  return tools.flatMap((tool: unknown, index) => {
+  return tools.flatMap((tool: unknown, index): FunctionTool[] => {
     if (!isRecord(tool)) throw wrongType(`tools[${index}]`, "an object", tool);
-    if (tool.type !== "function") return [];
+    if (tool.type === "namespace") return readTools(tool.tools, String(tool.name));
+    if (tool.type !== "function" && tool.type !== "custom") return [];
     if (typeof tool.name !== "string") throw missing(`tools[${index}].name`);
     const description = typeof tool.description === "string" ? tool.description : "";
-    const parameters = tool.parameters ?? { type: "object", properties: {} };
-    return [{ name: tool.name, description, parameters, param: `tools[${index}].parameters` }];
+    const custom = tool.type === "custom";
+    const parameters = custom ? CUSTOM_INPUT : (tool.parameters ?? { type: "object", properties: {} });
+    const made = { name: tool.name, description, parameters, param: `tools[${index}].parameters`, custom };
+    return [namespace === undefined ? made : { ...made, namespace }];
   });
 }
+
+const CUSTOM_INPUT = { type: "object", properties: { input: { type: "string" } }, required: ["input"] };
 
 function readToolChoice(choice: unknown, tools: FunctionTool[]): ChatRequest["toolChoice"] {
   if (choice === "none" || choice === "required") return { mode: choice };

@@ -1,0 +1,45 @@
+/** The prompt cache that providers have: the beginning of a conversation that was sent before costs less. */
+
+import { createHash } from "node:crypto";
+import { countPromptTokens } from "../../pricing/tokens.ts";
+import type { ChatRequest } from "./request.ts";
+
+/** Of the prompt's tokens: those that were there, and those that were put there now. */
+export interface Cached {
+  read: number;
+  written: number;
+}
+
+/** As at OpenAI: prompts of fewer tokens are not kept, and what is kept is told in steps. */
+const LEAST_TOKENS = 1_024;
+const STEP_TOKENS = 128;
+const MOST_KEPT = 1_000;
+
+/** Beginnings that were sent, the latest last. */
+const kept = new Set<string>();
+
+/** Finds the longest beginning of the conversation that was sent before, and remembers all of this one. */
+export async function cached(request: ChatRequest, promptTokens: number): Promise<Cached> {
+  if (request.cache === "none" || promptTokens < LEAST_TOKENS) return { read: 0, written: 0 };
+  const { messages, tools } = request.prompt;
+  const hash = createHash("sha256").update(JSON.stringify([request.model, tools ?? null]));
+  let known = 0;
+  let beginning = "";
+  for (const [index, message] of messages.entries()) {
+    hash.update(JSON.stringify(message) ?? "");
+    beginning = hash.copy().digest("base64");
+    if (kept.has(beginning)) known = index + 1;
+  }
+  keep(beginning);
+  const tokens =
+    known === messages.length ? promptTokens : known === 0 ? 0 : await countPromptTokens({ messages: messages.slice(0, known), tools });
+  const read = tokens < LEAST_TOKENS ? 0 : Math.min(promptTokens, Math.floor(tokens / STEP_TOKENS) * STEP_TOKENS);
+  // OpenAI's list has no price for what is written there by most models; Anthropic bills it.
+  return { read, written: request.cache === "automatic" ? 0 : promptTokens - read };
+}
+
+function keep(beginning: string): void {
+  kept.delete(beginning);
+  kept.add(beginning);
+  if (kept.size > MOST_KEPT) kept.delete(kept.values().next().value as string);
+}
