@@ -48,7 +48,9 @@ export function refuseUnpricedOptions(body: Body, model: Model): void {
   refuseTiers(body, ["auto", "default", ...pricedTiers(model)]);
   for (const field of ["background", "deferred"])
     if (readBoolean(body, field)) throw notAvailable(field, "an answer that nobody waits for would have to be kept.");
-  refuseMembers(body, EXTRAS);
+  // xAI's own client says so in every request.
+  const searches = isObject(body.search_parameters) && body.search_parameters.mode === "off" ? null : body.search_parameters;
+  refuseMembers({ ...body, search_parameters: searches }, EXTRAS);
   if (model.provider === "openrouter") refuseMembers(body, ROUTING);
 }
 
