@@ -30,7 +30,7 @@ const stream = true;
 const toMessages = { path: "/v1/messages", body: { max_tokens: 1_000 }, stream };
 const toResponses = { path: "/v1/responses", stream };
 
-describe("an answer that is compressed although nobody asked for it", () => {
+describe("an answer that the provider compresses although the request did not accept it", () => {
   for (const [encoding, compress] of [
     ["gzip", promisify(gzip)],
     ["br", promisify(brotliCompress)],
