@@ -22,6 +22,11 @@ describe("a word that docs/style.md refuses is found", () => {
     expect(refusals(file, text)).toEqual([expect.stringMatching(/^src\/planted\.tsx?:2 says "(nobody|whoever)"/i)]);
   });
 
+  test("in a comment of the schema", () => {
+    const schema = 'model A {\n  /// Whoever waits, not `nobody`.\n  id String @default("nobody")\n}';
+    expect(refusals("prisma/schema/a.prisma", schema)).toEqual([expect.stringMatching(/^prisma\/schema\/a\.prisma:2 says "Whoever"/)]);
+  });
+
   test("by the command, which then fails; the repository itself passes", () => {
     const root = mkdtempSync(path.join(tmpdir(), "quota-prose-"));
     onTestFinished(() => rmSync(root, { recursive: true }));
@@ -36,8 +41,16 @@ test("other strings, names and code in comments are not prose", () => {
   expect(planted("const nobody = 'nobody waits'; // Runs as `nobody`.\nfind('nobody');")).toEqual([]);
 });
 
-test("the folders of the product, its tests, benchmarks and packages are checked", () => {
-  expect(sources()).toEqual(expect.arrayContaining(["src/env.ts", "e2e/fixtures.ts", "bench/bench.ts", "packages/core/src/client.ts"]));
+test("the folders of the product, its schema, tests, benchmarks and packages are checked", () => {
+  expect(sources()).toEqual(
+    expect.arrayContaining([
+      "src/env.ts",
+      "prisma/schema/ledger.prisma",
+      "e2e/fixtures.ts",
+      "bench/bench.ts",
+      "packages/core/src/client.ts",
+    ]),
+  );
 });
 
 test.each(NOT_YET)("%s is on the list of exceptions only while it has such words", (folder) => {

@@ -17,6 +17,22 @@ const TITLED = new Set(["describe", "inEveryZone", "onBothDatabases", "test"]);
 
 /** The refused words of a file, one line each. */
 export function refusals(file: string, text: string): string[] {
+  return (file.endsWith(".prisma") ? commentsOfSchema(text) : proseOfModule(file, text)).flatMap(({ start, value }) =>
+    [...value.replace(/`[^`\n]*`/g, (code) => " ".repeat(code.length)).matchAll(WORDS)].map(({ 0: word, index }) => {
+      const line = text.slice(0, start).split("\n").length + value.slice(0, index).split("\n").length - 1;
+      return `${file}:${line} says "${word}": name who or when (docs/style.md).`;
+    }),
+  );
+}
+
+type Prose = { start: number; value: string };
+
+/** A comment of Prisma's language begins with two or three slashes and ends with its line. */
+function commentsOfSchema(text: string): Prose[] {
+  return [...text.matchAll(/(?<=^|\s)\/\/.*/gm)].map(({ 0: value, index }) => ({ start: index, value }));
+}
+
+function proseOfModule(file: string, text: string): Prose[] {
   const { program, comments, errors } = parseSync(file, text);
   if (errors[0]) throw new Error(`${file} can't be parsed: ${errors[0].message}`);
   const prose = comments.map(({ start, value }) => ({ start, value }));
@@ -27,12 +43,7 @@ export function refusals(file: string, text: string): string[] {
       if (title.type === "TemplateLiteral") for (const { start, value } of title.quasis) prose.push({ start, value: value.cooked ?? "" });
     },
   }).visit(program);
-  return prose.flatMap(({ start, value }) =>
-    [...value.replace(/`[^`\n]*`/g, (code) => " ".repeat(code.length)).matchAll(WORDS)].map(({ 0: word, index }) => {
-      const line = text.slice(0, start).split("\n").length + value.slice(0, index).split("\n").length - 1;
-      return `${file}:${line} says "${word}": name who or when (docs/style.md).`;
-    }),
-  );
+  return prose;
 }
 
 type Callee = { type: string; name?: unknown; object?: Callee; callee?: Callee; tag?: Callee };
@@ -46,7 +57,7 @@ function rootName(callee: Callee): string | undefined {
 
 /** The files that are checked, as paths from the repository's root. */
 export function sources(root = repository): string[] {
-  return globSync("{src,prisma,packages,bench,docs,e2e,examples,faults,lint,mutations}/**/*.{ts,tsx}", {
+  return globSync("{src,prisma,packages,bench,docs,e2e,examples,faults,lint,mutations}/**/*.{ts,tsx,prisma}", {
     cwd: root,
     exclude: (file) => /(^|\/)(node_modules|dist|\.next|generated|site)$/.test(file.split(path.sep).join("/")),
   })

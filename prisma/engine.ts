@@ -12,14 +12,17 @@ import * as bindings from "../node_modules/@prisma/schema-engine-wasm/schema_eng
 /**
  * Prisma's own schema engine in WebAssembly, over a driver adapter: it keeps the
  * `_prisma_migrations` table that the ordinary Prisma CLI reads, and needs no
- * native binary, so it also works where none can be downloaded.
+ * native binary, so it also works where none can be downloaded. `schema`: the text of each of its files.
  */
-export async function schemaEngine(factory: SqlMigrationAwareDriverAdapterFactory, schema: string): Promise<SchemaEngine> {
+export async function schemaEngine(
+  factory: SqlMigrationAwareDriverAdapterFactory,
+  schema: readonly [path: string, content: string][],
+): Promise<SchemaEngine> {
   loaded ??= loadBindings();
   await loaded;
   const { SchemaEngine: Engine } = bindings as unknown as { SchemaEngine: typeof SchemaEngine };
   const adapter = bindMigrationAwareSqlAdapterFactory(wholeScripts(factory));
-  return Engine.new({ datamodels: [["schema.prisma", schema]] }, () => {}, adapter);
+  return Engine.new({ datamodels: [...schema] }, () => {}, adapter);
 }
 
 let loaded: Promise<void> | undefined;
@@ -32,7 +35,6 @@ async function loadBindings(): Promise<void> {
 }
 
 /**
- /**
  * Prisma's Postgres adapter splits a script at every semicolon, which breaks function bodies.
  * Sent as one simple query, the script is split by the server, and the whole migration is one
  * transaction.

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { MigrationList } from "@prisma/schema-engine-wasm";
 import type { Database } from "../src/server/platform/db.ts";
 import { schemaEngine } from "./engine.ts";
+import { readSchema } from "./schema.ts";
 import { readSources, refuseNewerSources, sourcesScript } from "./sources.ts";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -18,7 +19,7 @@ const everything = { externalTables: [], externalEnums: [] };
  */
 export async function migrate(db: Database, { upTo }: { upTo?: string } = {}): Promise<string[]> {
   return db.exclusively(async (adapterFactory, runScript) => {
-    const engine = await schemaEngine(adapterFactory, await readSchema());
+    const engine = await schemaEngine(adapterFactory, readSchema());
     const migrationsList = await readMigrations(upTo);
     const state = await engine.diagnoseMigrationHistory({
       migrationsList,
@@ -43,8 +44,8 @@ export async function migrate(db: Database, { upTo }: { upTo?: string } = {}): P
 
 /** The SQL that would change the migrated database to the schema; empty when they agree. */
 export async function drift(db: Database): Promise<string> {
-  const content = await readSchema();
-  const engine = await schemaEngine(db.adapterFactory, content);
+  const schema = readSchema();
+  const engine = await schemaEngine(db.adapterFactory, schema);
   const introspected = await engine.introspect({
     schema: { files: [{ path: "schema.prisma", content: EMPTY_SCHEMA }] },
     baseDirectoryPath: here,
@@ -55,7 +56,7 @@ export async function drift(db: Database): Promise<string> {
   const live = (introspected as { schema: { files: { path: string; content: string }[] } }).schema.files;
   const { stdout } = await engine.diff({
     from: { tag: "schemaDatamodel", files: live },
-    to: { tag: "schemaDatamodel", files: [{ path: "schema.prisma", content }] },
+    to: { tag: "schemaDatamodel", files: schema.map(([path, content]) => ({ path, content })) },
     script: true,
     exitCode: null,
     filters: everything,
@@ -72,10 +73,6 @@ const EMPTY_SCHEMA = `
   datasource db {
     provider = "postgresql"
   }`;
-
-async function readSchema(): Promise<string> {
-  return readFile(path.join(here, "schema.prisma"), "utf8");
-}
 
 async function readMigrations(upTo?: string): Promise<MigrationList> {
   const baseDir = path.join(here, "migrations");
