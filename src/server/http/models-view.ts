@@ -1,14 +1,7 @@
-import { isConfigured, isSimulated } from "../gateway/providers.ts";
 import { introductionOf } from "../pricing/introductions.ts";
-import { allModels, type Model } from "../pricing/models.ts";
+import type { Model } from "../pricing/models.ts";
 import { currentPrice } from "../pricing/price.ts";
 
-/** The models that this server can answer with: those of configured providers, or all while the simulator stands in. */
-export function availableModels(): Model[] {
-  return [...allModels().values()].filter((model) => isSimulated() || isConfigured(model.provider));
-}
-
-/** One model as both list shapes read it: OpenAI's clients take `object` and `created`, Anthropic's `type`, `display_name` and `created_at`. */
 export function modelView(model: Model) {
   const price = currentPrice(model, new Date().toISOString().slice(0, 10));
   const { name, at } = introductionOf(model);

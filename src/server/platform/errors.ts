@@ -241,8 +241,11 @@ export function noLinkedUser(detail?: unknown): AppError {
   });
 }
 
-/** The catalogue has no model of this id. `param`: the field or path parameter that names it; `nearest`: ids that may be meant. */
-export function noSuchModel(id: string, param: string | null, nearest: readonly string[] = []): AppError {
+/**
+ * The catalogue has no model of this id. `param`: the field or path parameter that names it; `nearest`: ids that may be
+ * meant. `gateway/available.ts` makes it with the ids of this server.
+ */
+export function noSuchModel(id: string, param: string | null, nearest: readonly string[]): AppError {
   const meant = nearest.length === 0 ? "" : ` Did you mean ${nearest.map((name) => `"${name}"`).join(" or ")}?`;
   return new AppError("model_not_found", { message: `There is no model "${id.slice(0, 100)}".${meant}`, param });
 }

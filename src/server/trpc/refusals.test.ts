@@ -79,8 +79,9 @@ test("an error has the same code, message and status in /v1 and in the dashboard
   const owner = await makeUser(db(), { credits: 1_000n });
   const app = await makeApp(db(), { ownerId: owner.id });
   const key = await makeKey(db(), app.id);
-  const link = await makeLink(db(), app.id, await makeUser(db()));
-  const me = createCaller({ user: owner });
+  const person = await makeUser(db());
+  const link = await makeLink(db(), app.id, person);
+  const [me, them] = [createCaller({ user: owner }), createCaller({ user: person })];
   const { appId, ...hook } = { appId: app.id, url: "https://1.1.1.1/hook", events: ["user.connected" as const] };
   const { endpoint } = await me.webhooks.create({ appId, ...hook });
   const { id: deliveryId } = await me.webhooks.sendTest({ appId, endpointId: endpoint.id });
@@ -123,6 +124,11 @@ test("an error has the same code, message and status in /v1 and in the dashboard
       () => me.payments.checkout({ packageId: "usd_0" }),
     ],
     ["no such model", readModel(ask("GET", "/v1/models/gpt-0")), () => me.apps.update({ appId, allowedModels: ["gpt-0"] })],
+    [
+      "no such model for a linked app",
+      readModel(ask("GET", "/v1/models/gpt-0")),
+      () => them.wallet.setModels({ linkId: link.id, allowedModels: ["gpt-0"] }),
+    ],
     [
       "a gift above the balance",
       fund(ask("POST", "/v1/funding/credit", { ...linked, amount: 1_001 })),

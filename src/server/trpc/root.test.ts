@@ -95,7 +95,7 @@ describe("an app", () => {
     expect(updated).toMatchObject({ allowedModels: ["gpt-4o"], scopes: ["openid", "credits.spend"] });
     expect(await codeOf(update({ appId: app.id, allowedModels: ["gpt-0"] }))).toEqual({
       code: "NOT_FOUND",
-      message: 'There is no model "gpt-0".',
+      message: expect.stringMatching(/^There is no model "gpt-0"\. Did you mean "/),
     });
     expect((await codeOf(update({ appId: app.id, scopes: [] }))).code).toBe("BAD_REQUEST");
   });
@@ -305,7 +305,7 @@ describe("a connected app", () => {
     expect(await shown()).toMatchObject({ allowedModels: ["gpt-4o", "gpt-4o-mini"] });
     expect(await codeOf(mine.setModels({ linkId, allowedModels: ["gpt-0"] }))).toEqual({
       code: "NOT_FOUND",
-      message: 'There is no model "gpt-0".',
+      message: expect.stringMatching(/^There is no model "gpt-0"\. Did you mean "/),
     });
     await mine.setModels({ linkId, allowedModels: [] });
     expect(await shown()).toMatchObject({ allowedModels: [] });

@@ -1,5 +1,6 @@
+import { availableModels } from "#server/gateway/available.ts";
 import { endpoint, preflight } from "#server/http/endpoint.ts";
-import { availableModels, modelView } from "#server/http/models-view.ts";
+import { modelView } from "#server/http/models-view.ts";
 import { modelList } from "#server/http/shapes.ts";
 
 export const dynamic = "force-dynamic";

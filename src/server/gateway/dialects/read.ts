@@ -1,8 +1,7 @@
-import { AppError, noSuchModel } from "../../platform/errors.ts";
+import { AppError } from "../../platform/errors.ts";
 import { LARGE_JSON, parseJson } from "../../platform/json.ts";
-import { allModels, findModel, type Model } from "../../pricing/models.ts";
-import { nearestNames } from "../../pricing/names.ts";
-import { isConfigured, isSimulated } from "../providers.ts";
+import { findModel, type Model } from "../../pricing/models.ts";
+import { unknownModel } from "../available.ts";
 import type { Body, CompletionRequest } from "./dialect.ts";
 import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
 
@@ -48,7 +47,7 @@ const LONGEST_FIELD = 256;
 function readModel(body: Body, kind: Model["kind"]): Model {
   if (typeof body.model !== "string" || body.model === "") throw wrong("model", "`model` must be the id of a model.");
   const model = findModel(body.model);
-  if (model === undefined) throw noSuchModel(body.model, "model", nearestTo(body.model, kind));
+  if (model === undefined) throw unknownModel(body.model, "model", kind);
   if (model.kind !== kind) {
     throw wrong(
       "model",
@@ -56,15 +55,6 @@ function readModel(body: Body, kind: Model["kind"]): Model {
     );
   }
   return model;
-}
-
-/** What could be asked for here instead. */
-function nearestTo(name: string, kind: Model["kind"]): string[] {
-  const others = [...allModels().values()].filter((model) => model.kind === kind && (isSimulated() || isConfigured(model.provider)));
-  return nearestNames(
-    others.map(({ id }) => id),
-    name,
-  );
 }
 
 export function readMessages(body: Body): Body[] {

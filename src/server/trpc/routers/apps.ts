@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { appItem, endFormerSecret, keepApp, registerApp, rotateClientSecret } from "../../apps/apps.ts";
 import { deleteApp } from "../../connect/delete-app.ts";
+import { unknownModel } from "../../gateway/available.ts";
 import { openAccount } from "../../ledger/accounts.ts";
 import { prisma, type Tx, transaction } from "../../platform/db.ts";
-import { AppError, noSuchModel } from "../../platform/errors.ts";
+import { AppError } from "../../platform/errors.ts";
 import { allModels } from "../../pricing/models.ts";
 import { newestRequests } from "../../usage/newest-requests.ts";
 import * as answers from "../answers.ts";
@@ -104,6 +105,6 @@ async function lockApp(tx: Tx, appId: string): Promise<void> {
 function checkedModels(chosen: string[], before: string[]): string[] {
   const models = allModels();
   const unknown = chosen.find((id) => !models.has(id) && !before.includes(id));
-  if (unknown !== undefined) throw noSuchModel(unknown, "allowedModels");
+  if (unknown !== undefined) throw unknownModel(unknown, "allowedModels");
   return [...new Set(chosen)];
 }

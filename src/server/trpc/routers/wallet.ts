@@ -1,10 +1,9 @@
 import { z } from "zod";
 import { setModels, unlink } from "../../connect/linked-users.ts";
-import { availableModels } from "../../http/models-view.ts";
+import { availableModels, unknownModel } from "../../gateway/available.ts";
 import { balanceOf } from "../../ledger/accounts.ts";
 import { lockAgreement, setLimit } from "../../ledger/limits.ts";
 import { database, prisma, type Tx, transaction } from "../../platform/db.ts";
-import { noSuchModel } from "../../platform/errors.ts";
 import { appsPaid, spentThisMonth, statement } from "../../usage/statement.ts";
 import * as answers from "../answers.ts";
 import * as fields from "../fields.ts";
@@ -81,7 +80,7 @@ export const walletRouter = router({
     .mutation(async ({ ctx, input }) => {
       const known = new Set([...availableModels().map(({ id }) => id), ...ctx.link.agreement.allowedModels]);
       const unknown = input.allowedModels.find((id) => !known.has(id));
-      if (unknown !== undefined) throw noSuchModel(unknown, null);
+      if (unknown !== undefined) throw unknownModel(unknown, null);
       await transaction(async (tx) => {
         await lockLink(tx, ctx.user.id, ctx.link);
         await setModels(tx, { appId: ctx.link.appId, userId: ctx.user.id }, [...new Set(input.allowedModels)]);

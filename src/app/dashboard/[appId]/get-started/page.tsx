@@ -1,7 +1,7 @@
 import type { Metadata } from "next";
 import { Suspense } from "react";
 import { publicUrl } from "#env";
-import { availableModels } from "#server/http/models-view.ts";
+import { availableModels } from "#server/gateway/available.ts";
 import { requireUser } from "#server/people/auth.ts";
 import { appOfPage, caller } from "#server/trpc/caller.ts";
 import { PageHeading } from "#ui/heading.tsx";

@@ -1,10 +1,9 @@
 import { z } from "zod";
+import { availableModels, unknownModel } from "#server/gateway/available.ts";
 import { endpoint, preflight } from "#server/http/endpoint.ts";
-import { availableModels, modelView } from "#server/http/models-view.ts";
+import { modelView } from "#server/http/models-view.ts";
 import { model } from "#server/http/shapes.ts";
-import { noSuchModel } from "#server/platform/errors.ts";
 import { findModel } from "#server/pricing/models.ts";
-import { nearestNames } from "#server/pricing/names.ts";
 
 export const dynamic = "force-dynamic";
 
@@ -20,13 +19,9 @@ export const GET = endpoint(
     errors: ["model_not_found", "internal_error"],
   },
   async ({ params }) => {
-    const available = availableModels();
     const wanted = findModel(params.id)?.id;
-    const found = available.find(({ id }) => id === wanted);
-    if (found === undefined) {
-      const ids = available.map(({ id }) => id);
-      throw noSuchModel(params.id, "id", nearestNames(ids, params.id));
-    }
+    const found = availableModels().find(({ id }) => id === wanted);
+    if (found === undefined) throw unknownModel(params.id, "id");
     return modelView(found);
   },
 );
