@@ -17,7 +17,7 @@ const limitsOf = (body: Record<string, unknown> = {}) =>
   Object.fromEntries(Object.entries(body).filter(([name]) => name.startsWith("max_")));
 
 describe("one output limit", () => {
-  test.each([
+  const rows = [
     [openai, "max_completion_tokens", 540],
     [google, "max_tokens", 660],
     [anthropic, "max_tokens", 5_400],
@@ -28,22 +28,26 @@ describe("one output limit", () => {
     [openrouter, "max_tokens", 5_400],
     [ollama, "max_tokens", 1_440],
     [vllm, "max_tokens", 1_440],
-  ] as const)("$0.id gets it as $1 and by no other name, with the lower value of two", async (provider, name, credits) => {
-    for (const asked of [
-      { max_completion_tokens: 150 },
-      { max_tokens: 150 },
-      { max_tokens: 200, max_completion_tokens: 150 },
-      { max_completion_tokens: 150, max_tokens: null },
-      { max_tokens: 150, max_completion_tokens: 200 },
-    ]) {
-      const bought = await buy(provider, answer, { body: asked });
-      expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, { [name]: 150 }]);
-      expect([bought.told, bought.credits]).toEqual([credits, credits]);
-    }
-    const without = await buy(provider, answer);
-    expect(without.answer.status).toBe(200);
-    expect(Object.keys(limitsOf(without.requests[0]?.body)).every((each) => each === name)).toBe(true);
-  });
+  ] as const;
+  test.each(rows.map(([provider, name, credits]) => ({ id: provider.id, provider, name, credits })))(
+    "$id gets it as $name and by no other name, with the lower value of two",
+    async ({ provider, name, credits }) => {
+      for (const asked of [
+        { max_completion_tokens: 150 },
+        { max_tokens: 150 },
+        { max_tokens: 200, max_completion_tokens: 150 },
+        { max_completion_tokens: 150, max_tokens: null },
+        { max_tokens: 150, max_completion_tokens: 200 },
+      ]) {
+        const bought = await buy(provider, answer, { body: asked });
+        expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, { [name]: 150 }]);
+        expect([bought.told, bought.credits]).toEqual([credits, credits]);
+      }
+      const without = await buy(provider, answer);
+      expect(without.answer.status).toBe(200);
+      expect(Object.keys(limitsOf(without.requests[0]?.body)).every((each) => each === name)).toBe(true);
+    },
+  );
 
   test("goes by the app's own name to a model of OpenAI's that does not reason", async () => {
     for (const body of [{ max_tokens: 50 }, { max_completion_tokens: 50 }]) {

@@ -12,7 +12,7 @@ import { vllm, vllmInvalid } from "../ways/vllm.ts";
 import { xai } from "../ways/xai.ts";
 
 describe("a refusal in the provider's own envelope", () => {
-  test.each([
+  const rows: [Provider, Behaviour, number, string, string][] = [
     [google, googleError(400, "Unsupported schema", "INVALID_ARGUMENT"), 400, "Unsupported schema", "INVALID_ARGUMENT"],
     [ollama, ollamaError(400, "json: cannot unmarshal array"), 400, "json: cannot unmarshal array", "bad_request"],
     [vllm, vllmInvalid("messages", "Field required"), 422, "messages: Field required", "bad_request"],
@@ -37,9 +37,10 @@ describe("a refusal in the provider's own envelope", () => {
       "Request exceeds the maximum size",
       "bad_request",
     ],
-  ] as [Provider, Behaviour, number, string, string][])(
-    "of $0.id keeps its status and its words, is asked for once and costs nothing ($3)",
-    async (provider, way, status, message, code) => {
+  ];
+  test.each(rows.map(([provider, way, status, message, code]) => ({ id: provider.id, provider, way, status, message, code })))(
+    "of $id keeps its status and its words, $message; it is asked for once and costs nothing",
+    async ({ provider, way, status, message, code }) => {
       for (const stream of [false, true]) {
         const bought = await buy(provider, way, { stream });
         expect({ status: bought.answer.status, ...bought.answer.json.error }).toMatchObject({ status, message, code });
@@ -50,7 +51,7 @@ describe("a refusal in the provider's own envelope", () => {
 });
 
 describe("a refusal of the operator's account", () => {
-  test.each([
+  const rows: [Provider, Behaviour][] = [
     [openai, openaiEmpty],
     [anthropic, anthropicError(400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API. secret-org")],
     [deepseek, refusal(402, { message: "Insufficient Balance secret-org", type: "unknown_error", code: "invalid_request_error" })],
@@ -60,17 +61,21 @@ describe("a refusal of the operator's account", () => {
     ],
     [google, googleError(400, "User location is not supported for the API use. secret", "FAILED_PRECONDITION")],
     [xai, json({ code: "Client specified an invalid argument", error: "Incorrect API key provided: secret-key" }, { status: 400 })],
-  ] as [Provider, Behaviour][])("by $0.id is 502 in no words of the provider, and the log says so (%#)", async (provider, way) => {
-    const before = logLines().length;
-    const bought = await buy(provider, way);
-    expect([bought.answer.status, bought.answer.json.error.code, bought.credits]).toEqual([502, "upstream_error", 0]);
-    expect(bought.answer.text).not.toContain("secret");
-    const said = logLines().slice(before);
-    expect(said.map(({ message }) => message)).toContain(
-      "a provider refused this server's own account; check its key, and its balance or plan",
-    );
-    expect(JSON.stringify(said)).not.toContain("secret");
-  });
+  ];
+  test.each(rows.map(([provider, way], index) => ({ id: provider.id, index, provider, way })))(
+    "by $id is 502 in no words of the provider, and the log says so ($index)",
+    async ({ provider, way }) => {
+      const before = logLines().length;
+      const bought = await buy(provider, way);
+      expect([bought.answer.status, bought.answer.json.error.code, bought.credits]).toEqual([502, "upstream_error", 0]);
+      expect(bought.answer.text).not.toContain("secret");
+      const said = logLines().slice(before);
+      expect(said.map(({ message }) => message)).toContain(
+        "a provider refused this server's own account; check its key, and its balance or plan",
+      );
+      expect(JSON.stringify(said)).not.toContain("secret");
+    },
+  );
 });
 
 describe("when to try again", () => {

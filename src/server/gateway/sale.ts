@@ -246,6 +246,7 @@ export class Sale {
     const lastWait = new LastWait(body, meter);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        lastWait.stop();
         const through = meter.push(chunk);
         if (through !== null) yield through;
         // The provider is not read on before what it said is paid for.

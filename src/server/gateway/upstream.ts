@@ -95,8 +95,10 @@ export function parseObject(text: string): Record<string, unknown> | null {
 /** Reads what is left of a stream that nobody wants any more, for the provider's count at its end. */
 export async function drain(body: Readable, meter: EventMeter): Promise<void> {
   const lastWait = new LastWait(body, meter);
+  lastWait.begin();
   try {
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      lastWait.stop();
       meter.push(chunk);
       if (meter.done || meter.failure !== null) return;
       lastWait.begin();
@@ -124,13 +126,14 @@ export class LastWait {
     this.#meter = meter;
   }
 
-  /** To be called after each chunk. */
+  /** To be called before the next chunk is waited for. */
   begin(): void {
     if (!this.#meter.hasSaidAll()) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#end(), this.#meter.usage === null ? LAST_USAGE_MS : LAST_BYTES_MS);
   }
 
+  /** To be called when it came, for what is done with it may take longer. */
   stop(): void {
     clearTimeout(this.#timer);
   }
