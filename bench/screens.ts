@@ -92,14 +92,14 @@ async function main(): Promise<void> {
     ["  usage.requests, newest", () => me.usage.requests({ appId })],
     ["  usage.requests, from the middle", () => me.usage.requests({ appId, cursor: middle() })],
     ["  usage.requests of one model", () => me.usage.requests({ appId, model: "gpt-4o", period: "90d" })],
-    ["  usage.requests of a model seldom used", () => me.usage.requests({ appId, model: "o3", period: "90d" })],
+    ["  usage.requests of a rarely used model", () => me.usage.requests({ appId, model: "o3", period: "90d" })],
     ["  usage.requests that failed", () => me.usage.requests({ appId, outcome: "failed", period: "90d" })],
     ["  usage.requests of one user", () => me.usage.requests({ appId, externalUserId })],
     ["  usage.requests by id", () => me.usage.requests({ appId, requestId: requestIdOf(request.id) })],
     ["Linked users", () => me.linkedUsers.list({ appId })],
     ["  found by a part of the id", () => me.linkedUsers.list({ appId, search: "er_77" })],
     ["  found by e-mail", () => me.linkedUsers.list({ appId, search: "person_4242@" })],
-    ["  nobody found", () => me.linkedUsers.list({ appId, search: "nobody at all" })],
+    ["  no user found", () => me.linkedUsers.list({ appId, search: "nobody at all" })],
     [
       "One linked user",
       () =>
@@ -118,7 +118,7 @@ async function main(): Promise<void> {
     ["For comparison, without sums: by day", () => sumRequests(db, filter, "day")],
     ["· by user", () => sumRequests(db, filter, "user")],
   ];
-  console.log("\n| Screen, and what it asks | median | highest | CPU, both |\n|---|---|---|---|");
+  console.log("\n| Screen or procedure | median | highest | CPU, both |\n|---|---|---|---|");
   for (const [name, ask] of screens) {
     await ask();
     const times: number[] = [];

@@ -290,7 +290,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "embedded-stopped",
-    title: "embedded database: stopped for 15 s, a second start meanwhile, and continued",
+    title: "embedded database: stopped for 15 s, a second start in that time, and continued",
     async play(stage) {
       await stage.open();
       await stage.reach(0.5);
