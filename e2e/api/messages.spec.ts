@@ -66,6 +66,7 @@ test.describe("the Anthropic package", () => {
     const { headers } = await seen.next();
     expect([headers["x-api-key"], headers.authorization, headers["anthropic-version"]]).toEqual([upstream.key, undefined, "2026-10-21"]);
     expect(Object.keys(headers).sort()).toEqual([
+      "accept-encoding",
       "anthropic-version",
       "connection",
       "content-length",

@@ -155,5 +155,13 @@ test("the provider gets this server's key and none of the app's headers", async 
   });
   const headers = seen.requests[0]?.headers ?? {};
   expect(headers.authorization).toBe(`Bearer ${upstream.key}`);
-  expect(Object.keys(headers).sort()).toEqual(["authorization", "connection", "content-length", "content-type", "host", "user-agent"]);
+  expect(Object.keys(headers).sort()).toEqual([
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+  ]);
 });

@@ -237,8 +237,8 @@ const EMPTY = Buffer.alloc(0);
 
 const LARGEST_EVENT_BYTES = 16 * 1024 * 1024;
 
-/** An event that is named as one of an error. */
-const IS_ERROR = /^event: ?error\s*$/m;
+/** An event that is named as one of an error. Not by `^` and `$`: for those U+2028, which may stand in a text, ends a line. */
+const IS_ERROR = /(?:^|[\r\n])event: ?error[ \t]*(?:[\r\n]|$)/;
 
 /** The names that Anthropic and OpenAI have for a rate limit. */
 const RATE_LIMITS: readonly unknown[] = ["rate_limit_error", "rate_limit_exceeded"];

@@ -44,6 +44,11 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     }
   });
 
+  test("with line separators of Unicode in its text, which end no line here, is no failure", () => {
+    const { failure, finished } = run(Buffer.from(events(["a\u2028event: error\u2028", "\u2029event: error\u0085"]).join("")));
+    expect([failure, finished]).toEqual([null, true]);
+  });
+
   test("does not pass on half an event at its end", () => {
     const [whole = "", next = ""] = events(["a"]).slice(1);
     const meter = make();
