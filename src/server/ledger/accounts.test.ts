@@ -12,7 +12,7 @@ import { verify } from "./verify.ts";
 onBothDatabases("folding", (db) => {
   const waiting = async (accountId: string) => db().prisma.accountDelta.count({ where: { accountId } });
 
-  test("moves what waits into the account's row, and changes no balance", async () => {
+  test("moves deltas into the account's row, and changes no balance", async () => {
     const app = await makeApp(db(), { credits: 1_000n, markupBps: 1_000 });
     const key = await makeKey(db(), app.id);
     for (const held of await holdAll(
@@ -48,7 +48,7 @@ onBothDatabases("folding", (db) => {
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(50n);
   });
 
-  test("beside settlements, payouts and a second fold, earnings are never counted twice or lost", async () => {
+  test("counts earnings exactly once beside concurrent settlements, payouts and a second fold", async () => {
     const app = await makeApp(db(), { credits: 100_000n });
     const key = await makeKey(db(), app.id);
     const lanes = [db().lane(), db().lane()] as const;
@@ -88,7 +88,7 @@ onBothDatabases("folding", (db) => {
     };
     const watch = async () => {
       while (settling) {
-        // A settlement may commit while this reads, but none may be missing that was told before, nor come twice.
+        // A settlement may commit during this read, but each that was answered before it is counted, and once.
         const before = earned;
         const paidAtMost = 50n;
         const { balance } = await balanceOf(db().sql, app.earningsId);
@@ -119,7 +119,7 @@ onBothDatabases("folding", (db) => {
     expect(await waiting(app.earningsId)).toBe(0);
   });
 
-  test("a fold that is rolled back leaves what waited", async () => {
+  test("a fold that is rolled back leaves the deltas", async () => {
     const app = await makeApp(db(), { credits: 1_000n });
     const key = await makeKey(db(), app.id);
     const [held] = await holdAll(db().sql, [holdRequest(key)]);

@@ -4,23 +4,23 @@ import { plainArray, toBigInt } from "../platform/sql.ts";
 
 /** The platform's accounts, made by the migrations. */
 export const platformAccount = {
-  /** Where top-ups come from. */
+  /** Where top-ups came from before there was a table of payments. */
   world: "00000000-0000-7000-8000-000000000001",
   /** Collects base costs. */
   revenue: "00000000-0000-7000-8000-000000000002",
   /** Pays for credits that are given away. */
   promotions: "00000000-0000-7000-8000-000000000003",
-  /** Bears what a provider reported above the hold. */
+  /** Bears base costs above the hold. */
   shortfall: "00000000-0000-7000-8000-000000000004",
   /** Source and sink of play credits. */
   sandbox: "00000000-0000-7000-8000-000000000005",
   /** Refills spending limits. */
   allowance: "00000000-0000-7000-8000-000000000006",
-  /** What came in through Stripe, less what went back. */
+  /** Payments through Stripe, less refunds and disputes. */
   stripe: "00000000-0000-7000-8000-000000000101",
-  /** Top-ups that nobody paid for, from the sandbox checkout. */
+  /** Top-ups through the sandbox checkout, which takes no payment. */
   sandboxCheckout: "00000000-0000-7000-8000-000000000102",
-  /** What wallets owe after a refund or dispute that they could not cover. */
+  /** Debts of wallets, after refunds and disputes that they could not cover. */
   receivable: "00000000-0000-7000-8000-000000000103",
 } as const;
 
@@ -38,13 +38,10 @@ const openStatement = {
   text: `INSERT INTO "account" ("id", "kind", "bounded") VALUES ($1::uuid, $2::text::account_kind, true)`,
 };
 
-/** Credits: what is there, what of it is reserved by requests under way, and what can be spent. */
+/** Credits. `held` is reserved for requests under way, `available` can be spent, `balance` is their sum. */
 export type Balance = { balance: bigint; held: bigint; available: bigint };
 
-/**
- * An account's balance right now. For earnings it includes what has not been
- * folded yet. Throws when there is no such account.
- */
+/** An account's balance; for earnings and platform accounts with deltas that are not folded yet. Throws when there is no such account. */
 export async function balanceOf(sql: Sql, accountId: string): Promise<Balance> {
   const [row] = await sql.query(balanceStatement, [accountId]);
   if (row === undefined) throw new Error(`no account ${accountId}`);
@@ -63,7 +60,7 @@ const balanceStatement = {
     FROM account a WHERE a.id = $1::uuid`,
 };
 
-/** Balances of bounded accounts, by id; what there is no account for is absent. */
+/** Balances of bounded accounts other than earnings, by id; ids without such an account are absent. */
 export async function balancesOf(sql: Sql, accountIds: readonly string[]): Promise<Map<string, bigint>> {
   if (accountIds.length === 0) return new Map();
   const rows = await sql.query(balancesStatement, [plainArray(accountIds)]);
@@ -76,15 +73,15 @@ const balancesStatement = {
 };
 
 /**
- * What an app's requests under way hold, and how much of it is markup at most, by the
- * markup that their payers agreed to. \`since\`: no request under way began before this id.
+ * What an app's open holds add up to, in credits and without those of test mode: `held`, and the `markup` in it by the
+ * lower of the app's markup and the agreed one. `since`: no open hold has a lower id.
  */
 export async function underWay(sql: Sql, appId: string, since: string): Promise<{ requests: number; held: bigint; markup: bigint }> {
   const [row] = await sql.query(underWayStatement, [appId, since]);
   return { requests: Number(toBigInt(row?.requests ?? 0)), held: toBigInt(row?.held ?? 0), markup: toBigInt(row?.markup ?? 0) };
 }
 
-// A hold is base and markup in one; the base is what is left of it without the markup.
+// A hold is one amount of base and markup, so the markup is what exceeds the base that the amount pays for.
 const underWayStatement = {
   name: "ledger_under_way",
   text: `
@@ -99,9 +96,8 @@ const underWayStatement = {
 };
 
 /**
- * Adds what summed accounts gained in many batches to their rows, so that reading
- * them stays cheap. Deleting and adding are one statement: a delta is counted
- * before it or after it, never twice or not at all.
+ * Adds the rows of `account_delta` to their accounts, so that a balance is read from few rows. One statement deletes
+ * and adds them, so every snapshot counts each delta once.
  */
 export async function foldDeltas(sql: Sql): Promise<void> {
   await sql.query(foldStatement, []);
@@ -112,7 +108,7 @@ const foldStatement = {
   text: `
     WITH gone AS (DELETE FROM account_delta RETURNING account_id, amount),
     gained AS (SELECT account_id, sum(amount)::bigint AS amount FROM gone GROUP BY account_id),
-    -- In id order, so that two that fold at once can't wait for each other.
+    -- In id order, so that two concurrent folds can't deadlock.
     lk AS MATERIALIZED (SELECT a.id FROM account a WHERE a.id = ANY (ARRAY(SELECT account_id FROM gained)) ORDER BY a.id FOR NO KEY UPDATE OF a)
     UPDATE account a SET available = a.available + g.amount FROM gained g WHERE a.id = g.account_id AND (SELECT count(*) FROM lk) >= 0`,
 };

@@ -4,7 +4,7 @@ import { Batcher, QueueFullError } from "./batcher.ts";
 /** An error as a database driver throws it. */
 const sqlError = (code: string) => Object.assign(new Error(`sqlstate ${code}`), { code });
 
-/** A run that waits until it is let go, so that a test decides what arrives meanwhile. */
+/** A run that waits until the test releases it, so that the test decides what arrives during it. */
 function gate() {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {
@@ -14,7 +14,7 @@ function gate() {
 }
 
 describe("Batcher", () => {
-  test("what one turn of the event loop brings goes together, in order of arrival", async () => {
+  test("items of one turn of the event loop go in one batch, in order of arrival", async () => {
     const batches: number[][] = [];
     const batcher = new Batcher<number, string>(async (items) => {
       batches.push([...items]);
@@ -25,7 +25,7 @@ describe("Batcher", () => {
     expect(batches).toEqual([[1, 2, 3]]);
   });
 
-  test("a small batch takes along what the next turns of the event loop bring, a larger one goes at once", async () => {
+  test("a small batch takes in the items of the next turns of the event loop, a larger one goes at once", async () => {
     const batches: number[][] = [];
     const batcher = new Batcher<number, number>(async (items) => {
       batches.push([...items]);
@@ -43,7 +43,7 @@ describe("Batcher", () => {
     expect(batches).toEqual([[1, 2], [0, 1, 2, 3, 4, 5, 6, 7], [8]]);
   });
 
-  test("what arrives while a batch is under way waits for it and goes next, together", async () => {
+  test("items that arrive during a batch wait for it and go together in the next one", async () => {
     const batches: number[][] = [];
     const first = gate();
     const started = gate();
@@ -84,7 +84,7 @@ describe("Batcher", () => {
   });
 
   test.each(["22003", "22021", "23505", "23514", "55P03", "57014", "40P01"])(
-    "one bad item, or one locked account (SQLSTATE %s), fails alone",
+    "an item with faulty data, or whose account is locked (SQLSTATE %s), fails alone",
     async (code) => {
       const batcher = new Batcher<number, number>(async (items) => {
         if (items.includes(3)) throw sqlError(code);
@@ -96,7 +96,7 @@ describe("Batcher", () => {
     },
   );
 
-  test("a bad item that came alone is tried once", async () => {
+  test("a faulty item that is alone in its batch is tried once", async () => {
     let runs = 0;
     const batcher = new Batcher<number, number>(async () => {
       runs++;
@@ -150,13 +150,13 @@ describe("Batcher", () => {
     expect(await batcher.push(5)).toBe(5);
   });
 
-  test("nothing pushed, nothing run", async () => {
+  test("without items nothing is run", async () => {
     let runs = 0;
     const batcher = new Batcher<number, number>(async (items) => {
       runs++;
       return [...items];
     });
-    // Two turns of the event loop: a batch would have begun by then.
+    // Two turns of the event loop: a batch would have begun in them.
     for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(runs).toBe(0);
     await batcher.push(1);

@@ -1,9 +1,6 @@
 import { isAboutOneItem } from "./contended.ts";
 
-/**
- * Requests that arrive while a statement is under way go together in the next
- * one: one commit for all of them, each with an answer of its own.
- */
+/** Runs a batch in one statement and one commit; resolves with the items' answers, in their order. */
 export type BatchRun<Item, Answer> = (items: readonly Item[]) => Promise<Answer[]>;
 
 export class QueueFullError extends Error {
@@ -14,10 +11,14 @@ export class QueueFullError extends Error {
 }
 
 const MOST_TURNS = 3;
-const SMALL = 8;
+const SMALL_BATCH = 8;
 
 type Waiting<Item, Answer> = { item: Item; resolve(answer: Answer): void; reject(error: unknown): void };
 
+/**
+ * Items that are pushed while a batch runs go together in the next one; each has its own answer. A batch begins when
+ * the one before has committed.
+ */
 export class Batcher<Item, Answer> {
   readonly #run: BatchRun<Item, Answer>;
   readonly #maxBatch: number;
@@ -25,7 +26,6 @@ export class Batcher<Item, Answer> {
   #waiting: Waiting<Item, Answer>[] = [];
   #busy = false;
 
-  /** One lane: a batch begins when the one before has committed. */
   constructor(run: BatchRun<Item, Answer>, options: { maxBatch?: number; maxWaiting?: number } = {}) {
     this.#run = run;
     this.#maxBatch = options.maxBatch ?? 128;
@@ -37,8 +37,8 @@ export class Batcher<Item, Answer> {
   }
 
   /**
-   * Resolves with the item's own answer once its batch has committed. Throws
-   * QueueFullError instead of growing without end, unless the item may not be refused.
+   * Resolves with the item's answer once its batch has committed. Throws QueueFullError
+   * when `maxWaiting` items wait; with `always` it does not.
    */
   push(item: Item, { always = false }: { always?: boolean } = {}): Promise<Answer> {
     if (!always && this.#waiting.length >= this.#maxWaiting) return Promise.reject(new QueueFullError());
@@ -55,12 +55,12 @@ export class Batcher<Item, Answer> {
   }
 
   /**
-   * What this turn of the event loop brings comes along; without it batches are half as
-   * large. A small batch waits for two turns more: where there is much to do they take
-   * long and bring more, where there is little they are over at once.
+   * A batch is taken after the current turn of the event loop, with the items of that turn;
+   * otherwise batches are half as large. A small batch waits for two more turns: under load
+   * they are long and bring more items, without load they end at once.
    */
   #gather(turns: number): void {
-    if (turns > 1 && this.#waiting.length < SMALL) setImmediate(() => this.#gather(turns - 1));
+    if (turns > 1 && this.#waiting.length < SMALL_BATCH) setImmediate(() => this.#gather(turns - 1));
     else void this.#next();
   }
 
@@ -84,7 +84,7 @@ export class Batcher<Item, Answer> {
     });
   }
 
-  /** One bad item must not fail the others: the statement changed nothing, so each may try alone. */
+  /** The failed statement was rolled back, so each item is run alone, and only the faulty one fails. */
   async #oneByOne(batch: readonly Waiting<Item, Answer>[]): Promise<void> {
     for (const each of batch) {
       try {

@@ -21,8 +21,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe("work on accounts that are locked elsewhere", () => {
-  test("of one account goes together, and of two accounts side by side", async () => {
+describe("items of accounts that another session has locked", () => {
+  test("of one account go together, and of two accounts concurrently", async () => {
     const batches: string[][] = [];
     const opened = Promise.withResolvers<void>();
     const contended = new Contended<string, string>(async (items) => {
@@ -37,7 +37,7 @@ describe("work on accounts that are locked elsewhere", () => {
     expect(batches).toEqual([["x1"], ["y1"], ["x2", "x3"]]);
   });
 
-  test("is refused once the lock did not come in time, at once for a while, and then tried again", async () => {
+  test("are refused after the lock timeout, then at once while the account is set aside, then run again", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     let runs = 0;
     let locked = true;
@@ -60,7 +60,7 @@ describe("work on accounts that are locked elsewhere", () => {
     expect(log.warn).toHaveBeenCalledTimes(1);
   });
 
-  test("that waited for a lane too long, or for which there is no room, is refused and not done", async () => {
+  test("that waited for a lane too long, or found the queue full, are refused and not run", async () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     const done: string[] = [];
     const opened = Promise.withResolvers<void>();
@@ -82,7 +82,7 @@ describe("work on accounts that are locked elsewhere", () => {
     expect(done).toEqual(["a"]);
   });
 
-  test("of which one item is bad: it fails alone", async () => {
+  test("with one faulty item among them: it fails alone", async () => {
     const contended = new Contended<number, number>(async (items) => {
       await Promise.resolve();
       if (items.includes(13)) throw sqlError("22003");
@@ -93,7 +93,7 @@ describe("work on accounts that are locked elsewhere", () => {
   });
 });
 
-/** A linked person of an app, with a limit. */
+/** A linked user of an app, with a limit. */
 async function shop(db: Database) {
   const app = await makeApp(db);
   const key = await makeKey(db, app.id, "user");
@@ -117,7 +117,7 @@ describe("one account locked by another session, on Postgres", () => {
       await work().finally(() => clearInterval(keep));
     }, db());
 
-  test("delays nobody else, its requests are refused, and its settlements are made when it is free", async () => {
+  test("delays no request of other accounts; its own requests are refused, and its settlements are committed when it is unlocked", async () => {
     const [locked, free] = [await shop(db()), await shop(db())];
     const ledger = openLedger(db());
     const open = await ledger.hold(locked.request(500n));
@@ -137,7 +137,7 @@ describe("one account locked by another session, on Postgres", () => {
       expect(await Promise.allSettled(refused)).toMatchObject(
         Array(5).fill({ status: "rejected", reason: { name: "AccountLockedError", accountId: locked.person.walletId } }),
       );
-      // Known to be locked: no second wait.
+      // The account is set aside: no second wait.
       await expect(ledger.hold(locked.request(10n))).rejects.toBeInstanceOf(AccountLockedError);
       expect(ledger.unsettled).toBe(1);
     });
@@ -147,7 +147,7 @@ describe("one account locked by another session, on Postgres", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("that is free again soon: who met the lock waits for it and is answered", async () => {
+  test("and unlocked soon: requests that found it locked wait for the lock and are answered", async () => {
     const locked = await shop(db());
     const ledger = openLedger(db());
     const open = await holdOne(db().sql, locked.request(500n));
@@ -168,7 +168,7 @@ describe("one account locked by another session, on Postgres", () => {
     }
   });
 
-  test("does not keep the sweep from what others left behind", async () => {
+  test("does not keep the sweep from releasing holds of other accounts", async () => {
     const [locked, free] = [await shop(db()), await shop(db())];
     await holdOne(db().sql, locked.request(40n, 1));
     await holdOne(db().sql, free.request(60n, 1));
@@ -182,7 +182,7 @@ describe("one account locked by another session, on Postgres", () => {
     expect((await balanceOf(db().sql, locked.person.walletId)).held).toBe(0n);
   });
 
-  test("a transaction that does nothing gives its locks back within seconds", async () => {
+  test("a session that idles in a transaction loses its locks within seconds", async () => {
     const [row] = await db().sql.query(
       { name: "", text: "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS lock" },
       [],

@@ -1,6 +1,6 @@
 import { log } from "../platform/log.ts";
 
-/** Somebody else has kept an account locked for longer than its requests may wait. Nothing was committed. */
+/** Another session kept an account locked for longer than its requests may wait. Nothing was committed. */
 export class AccountLockedError extends Error {
   readonly accountId: string;
 
@@ -15,10 +15,9 @@ type Waiting<Item, Answer> = { item: Item; since: number; resolve(answer: Answer
 type Queue<Item, Answer> = { accountId: string; waiting: Waiting<Item, Answer>[] };
 
 /**
- * What needs an account that was locked when its batch came by. Each account has a queue,
- * served by one of a few lanes that wait for locks, so whoever keeps one account locked
- * delays nobody else's. An account whose lock does not come in time is set aside: what
- * arrives for it meanwhile is refused at once instead of keeping a lane busy.
+ * Holds and settlements that found their account locked by another session. Each account has a queue, served by one of a
+ * few lanes (connections) that wait for locks, so a locked account delays only its own items. When the lock is not
+ * granted in time, the account is set aside for `asideMs`: its items are refused at once and do not occupy a lane.
  */
 export class Contended<Item, Answer> {
   readonly #run: (items: readonly Item[]) => Promise<Answer[]>;
@@ -33,7 +32,7 @@ export class Contended<Item, Answer> {
   #busy = 0;
   #waiting = 0;
 
-  /** `run` waits for locks, and throws SQLSTATE 55P03 when it waited too long; it may be called `lanes` times at once. */
+  /** `run` waits for locks, and throws SQLSTATE 55P03 after its lock timeout; up to `lanes` calls run at once. */
   constructor(
     run: (items: readonly Item[]) => Promise<Answer[]>,
     options: { lanes?: number; maxBatch?: number; maxWaiting?: number; asideMs?: number; patienceMs?: number } = {},
@@ -46,7 +45,10 @@ export class Contended<Item, Answer> {
     this.#patienceMs = options.patienceMs ?? 5_000;
   }
 
-  /** Resolves with the item's own answer once it has committed. Throws AccountLockedError, and then nothing was done. */
+  /**
+   * Resolves with the item's answer once it has committed. Throws AccountLockedError, and nothing was committed, when the
+   * account is set aside, the lock is not granted, the item waited for `patienceMs`, or `maxWaiting` items wait.
+   */
   push(accountId: string, item: Item): Promise<Answer> {
     if (this.#isAside(accountId) || this.#waiting >= this.#maxWaiting) return Promise.reject(new AccountLockedError(accountId));
     return new Promise((resolve, reject) => {
@@ -82,7 +84,7 @@ export class Contended<Item, Answer> {
     }
   }
 
-  /** One account at a time has a lane; what came meanwhile goes to the end of the line. */
+  /** Runs one batch of an account. Items that arrived during it wait until each other account in the queue had a batch. */
   async #serve(queue: Queue<Item, Answer>): Promise<void> {
     const { accountId } = queue;
     const batch = queue.waiting.splice(0, this.#maxBatch);
@@ -114,7 +116,7 @@ export class Contended<Item, Answer> {
     });
   }
 
-  /** The statement changed nothing, and one of its items is to blame: the others get their answers. */
+  /** The failed statement was rolled back, so each item is run alone, and only the faulty one fails. */
   async #oneByOne(accountId: string, batch: readonly Waiting<Item, Answer>[]): Promise<void> {
     for (const each of batch) {
       try {
@@ -143,16 +145,15 @@ export class Contended<Item, Answer> {
 export const isLockTimeout = (error: unknown) => codeOf(error) === "55P03";
 
 /**
- * Data errors (SQLSTATE class 22) and integrity errors (class 23) come from a value, a
- * lock timeout (55P03), a statement timeout (57014) or a deadlock (40P01) from what one
- * item met; the whole statement was rolled back. After a lost connection nobody knows what was committed, so
- * nothing is repeated.
+ * Whether an error may come from a single item of a batch, whose statement was rolled back: data errors (SQLSTATE class
+ * 22), integrity errors (class 23), a lock timeout (55P03), a statement timeout (57014) or a deadlock (40P01). After a
+ * lost connection it is unknown what was committed, so the batch is not repeated.
  */
 export function isAboutOneItem(error: unknown): boolean {
   return /^(2[23]|55P03|57014|40P01)/.test(codeOf(error));
 }
 
-/** SQLSTATE of an error, of a statement of the ledger or of a transaction by Prisma, which has its own codes and this within. */
+/** SQLSTATE of an error; empty without one. Prisma's errors have a code of Prisma's own and the SQLSTATE in `meta`. */
 export function codeOf(error: unknown): string {
   const { code, meta } = (error ?? {}) as { code?: unknown; meta?: { driverAdapterError?: { cause?: { originalCode?: unknown } } } };
   const original = meta?.driverAdapterError?.cause?.originalCode;

@@ -4,16 +4,13 @@ import { toBigInt } from "../platform/sql.ts";
 import { platformAccount } from "./accounts.ts";
 import { type TransferReason, transfer } from "./transfer.ts";
 
-/**
- * What a wallet owes. A refund or dispute takes back credits that may be spent
- * already; a wallet is never negative, so what is missing becomes its debt. While it
- * owes, everything that comes in repays first and nothing is left to hold: the wallet
- * is frozen without a rule of its own on the way of a request.
- */
+// A refund or dispute takes back credits that may be spent already. A wallet is never negative, so the rest becomes its
+// debt, which incoming credits repay first. Until then the wallet has nothing to hold: it is frozen, and holding needs
+// no rule for debts.
 
 /**
- * Locks what the wallet owes for the rest of the transaction; the amount. Whoever locks
- * it and the wallet takes this first, so that two of them can't wait for each other.
+ * Locks the wallet's debt until the transaction ends; returns it in credits. A transaction that locks debt and wallet
+ * locks the debt first, so that two of them can't deadlock.
  */
 export async function lockDebt(tx: Sql, walletId: string): Promise<bigint> {
   const [row] = await tx.query(lockDebtStatement, [walletId]);
@@ -36,7 +33,7 @@ const changeDebtStatement = {
   text: `UPDATE debt SET amount = amount + $2::bigint WHERE wallet_id = $1::uuid`,
 };
 
-/** What the wallet can pay right now; nobody takes it before the transaction ends. */
+/** Locks the wallet until the transaction ends; returns its available credits. */
 async function lockAvailable(tx: Sql, walletId: string): Promise<bigint> {
   const [row] = await tx.query(lockAvailableStatement, [walletId]);
   if (row === undefined) throw new Error(`no wallet ${walletId}`);
@@ -50,7 +47,7 @@ const lockAvailableStatement = {
 
 type Correction = { walletId: string; otherId: string; amount: bigint; reason: TransferReason; description: string };
 
-/** Takes credits from a wallet for `otherId`: what is there, and the rest as a debt. Says how much was which. */
+/** Takes credits from a wallet for `otherId`: `taken` from what is available, `owed` as a debt. */
 export async function takeBack(tx: Sql, { walletId, otherId, amount, reason, description }: Correction) {
   await lockDebt(tx, walletId);
   const available = await lockAvailable(tx, walletId);
@@ -62,7 +59,7 @@ export async function takeBack(tx: Sql, { walletId, otherId, amount, reason, des
   return { taken, owed };
 }
 
-/** The way back: lowers what the wallet owes and gives it the rest. Says how much was which. */
+/** Reverses `takeBack`: lowers the wallet's debt by `forgiven`, and gives the wallet the rest, `given`. */
 export async function giveBack(tx: Sql, { walletId, otherId, amount, reason, description }: Correction) {
   const debt = await lockDebt(tx, walletId);
   const forgiven = debt < amount ? debt : amount;
@@ -73,7 +70,7 @@ export async function giveBack(tx: Sql, { walletId, otherId, amount, reason, des
   return { given, forgiven };
 }
 
-/** Pays what the wallet owes, as far as it can; what it still owes. */
+/** Pays the wallet's debt from its available credits; returns the debt that is left. */
 export async function repay(tx: Sql, walletId: string): Promise<bigint> {
   const debt = await lockDebt(tx, walletId);
   if (debt === 0n) return 0n;
@@ -90,7 +87,7 @@ export async function repay(tx: Sql, walletId: string): Promise<bigint> {
   return debt - amount;
 }
 
-/** What a wallet owes, in credits. */
+/** A wallet's debt, in credits. */
 export async function debtOf(sql: Sql, walletId: string): Promise<bigint> {
   const [row] = await sql.query(debtStatement, [walletId]);
   return row === undefined ? 0n : toBigInt(row.amount);
@@ -99,8 +96,8 @@ export async function debtOf(sql: Sql, walletId: string): Promise<bigint> {
 const debtStatement = { name: "ledger_debt", text: `SELECT amount FROM debt WHERE wallet_id = $1::uuid` };
 
 /**
- * The wallets that owe and could pay: credits came back from requests that were under
- * way, or were given to them. Whoever asks repays each in a transaction of its own.
+ * Up to 500 wallets with a debt and available credits, which a settlement returned or a transfer added. The caller repays
+ * each in a transaction of its own.
  */
 export async function walletsToCollect(sql: Sql): Promise<string[]> {
   const rows = await sql.query(collectStatement, []);

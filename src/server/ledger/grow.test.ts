@@ -11,7 +11,7 @@ import { endOfMonth, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
 import { verify } from "./verify.ts";
 
-/** A person whose wallet has so many credits, linked to an app, and what tests do with it. */
+/** A linked user of an app whose wallet has so many credits, and what tests do with it. */
 async function shop(db: Database, options: { credits: bigint; monthlyLimit?: bigint; markupBps?: number }) {
   const app = await makeApp(db, { markupBps: options.markupBps ?? 0 });
   const key = await makeKey(db, app.id, "user");
@@ -29,8 +29,8 @@ async function shop(db: Database, options: { credits: bigint; monthlyLimit?: big
 
 const growth = (holdId: string, desired: bigint, minimum = 1n): Growth => ({ id: uuidv7(), holdId, desired, minimum });
 
-onBothDatabases("a hold that is to leave others their share", (db) => {
-  test("takes a modest share, or an eighth of what is available when that is more, and never more than is desired", async () => {
+onBothDatabases("a hold with a modest share", (db) => {
+  test("takes that share, or an eighth of what is available when that is more, and never more than is desired", async () => {
     const it = await shop(db(), { credits: 8_000n });
     const ask = (modestBase: bigint, desiredBase = 5_000n) => it.request({ desiredBase, minimumBase: 1n, modestBase });
     const verdicts = await hold(db().sql, [ask(100n), ask(3_000n), ask(100n, 90n), ask(100n)]);
@@ -45,7 +45,7 @@ onBothDatabases("a hold that is to leave others their share", (db) => {
     expect(held.amount).toBe(122n);
   });
 
-  test("that would rather wait is refused what is less than its share, as long as others hold the rest", async () => {
+  test("and `waits` is refused rather than given less than its share, as long as other requests hold the rest", async () => {
     const it = await shop(db(), { credits: 1_000n });
     const first = await holdOne(db().sql, it.request({ amount: 950n }));
     const ask = (waits: boolean) => it.request({ desiredBase: 500n, minimumBase: 10n, modestBase: 100n, waits });
@@ -57,11 +57,11 @@ onBothDatabases("a hold that is to leave others their share", (db) => {
       released: 1_000n,
     });
     await settle(db().sql, [settlement(first.id, 950n)]);
-    // Nobody holds anything any more, so that what is left is all there will be.
+    // No hold is open any more, so nothing will be returned.
     expect((await hold(db().sql, [ask(true)]))[0]).toMatchObject({ kind: "held", amount: 50n });
   });
 
-  test("is told which is short for good, the wallet or the limit, and that neither is when others only hold it", async () => {
+  test("is refused by what the wallet or the limit lacks, and with `credits_on_hold` when other requests hold it", async () => {
     const it = await shop(db(), { credits: 1_000n, monthlyLimit: 300n });
     await holdOne(db().sql, it.request({ amount: 250n }));
     const reasonFor = async (amount: bigint) => {
@@ -112,12 +112,12 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("gets as much as there is, but nothing below the minimum, and is told why", async () => {
+  test("gets what is available, but nothing below the minimum, with the reason", async () => {
     const it = await shop(db(), { credits: 1_000n, monthlyLimit: 500n });
     const held = await holdOne(db().sql, it.request({ amount: 400n }));
     const [first] = await grow(db().sql, [growth(held.id, 300n, 20n)]);
     expect(first).toEqual({ kind: "grown", amount: 100n });
-    // What the hold has itself is not on hold for it: nobody gives that back while the stream runs.
+    // The hold's own credits don't count as on hold, because they are not returned while its stream runs.
     expect(await grow(db().sql, [growth(held.id, 10n), growth(held.id, 600n, 600n), growth(held.id, 2_000n, 501n)])).toEqual([
       { kind: "refused", reason: "spending_limit_reached" },
       { kind: "refused", reason: "insufficient_credits" },
@@ -134,7 +134,7 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("grows once by one id, however often it is asked", async () => {
+  test("grows once by each id: growth is idempotent", async () => {
     const it = await shop(db(), { credits: 1_000n });
     const held = await holdOne(db().sql, it.request({ amount: 100n }));
     const same = growth(held.id, 70n);
@@ -145,7 +145,7 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await it.wallet()).held).toBe(170n);
   });
 
-  test("does not grow once it is resolved, or where there is none", async () => {
+  test("does not grow after it is resolved, or when it does not exist", async () => {
     const it = await shop(db(), { credits: 1_000n });
     const held = await holdOne(db().sql, it.request({ amount: 100n }));
     await settle(db().sql, [settlement(held.id, 10n)]);
@@ -156,7 +156,7 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await it.wallet()).held).toBe(0n);
   });
 
-  test("does not grow once the link is gone or paused, has another limit, or its month is over", async () => {
+  test("does not grow when its link has ended, is paused or has another limit, or when the limit's month is over", async () => {
     const change = async (how: (it: Awaited<ReturnType<typeof shop>>) => Promise<unknown>) => {
       const it = await shop(db(), { credits: 1_000n, monthlyLimit: 500n });
       const held = await holdOne(db().sql, it.request({ amount: 100n }));
@@ -178,7 +178,7 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("is returned whole by the sweep", async () => {
+  test("is returned by the sweep with all growth", async () => {
     const it = await shop(db(), { credits: 1_000n, monthlyLimit: 500n });
     const held = await holdOne(db().sql, it.request({ amount: 100n, lifetimeMs: 1 }));
     await grow(db().sql, [growth(held.id, 250n)]);
@@ -188,7 +188,7 @@ onBothDatabases("a hold that grows", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("cannot be changed or removed afterwards, and one that belongs to no hold is named", async () => {
+  test("has growth that can't be changed or removed, and `verify` names growth without a hold", async () => {
     const it = await shop(db(), { credits: 1_000n });
     const held = await holdOne(db().sql, it.request({ amount: 100n }));
     await grow(db().sql, [growth(held.id, 5n)]);
@@ -201,7 +201,7 @@ onBothDatabases("a hold that grows", (db) => {
 describe("on Postgres", () => {
   const db = withDatabase("postgres");
 
-  test("who does not wait for locks is told which account is locked, and everybody else is served", async () => {
+  test("with `skipLocked` growth names the locked account, and growth of other accounts is done", async () => {
     const [locked, free] = [await shop(db(), { credits: 1_000n, monthlyLimit: 500n }), await shop(db(), { credits: 1_000n })];
     const [open, other] = [
       await holdOne(db().sql, locked.request({ amount: 10n })),
@@ -236,7 +236,7 @@ describe("on Postgres", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("growing, settling and sweeping one hold at once: it grows before it is settled or not at all", async () => {
+  test("a hold that is grown, settled and swept at once grows before it is settled or not at all", async () => {
     const it = await shop(db(), { credits: 100_000n, monthlyLimit: 50_000n });
     for (let round = 0; round < 30; round++) {
       const held = await holdOne(db().sql, it.request({ amount: 100n }));
@@ -254,7 +254,7 @@ describe("on Postgres", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("servers of the version before go on, and settle what has grown in full", async () => {
+  test("servers of the version before settle a hold with all its growth", async () => {
     const it = await shop(db(), { credits: 1_000n });
     const held = await holdOne(db().sql, it.request({ amount: 100n }));
     await grow(db().sql, [growth(held.id, 50n)]);
@@ -270,7 +270,7 @@ describe("on Postgres", () => {
     const ask = [second.id, second.credentialHash, second.externalUserId, "800", "800"];
     const old = { name: "", text: `SELECT * FROM ledger_hold_one($1::uuid, $2::bytea, $3::text, $4::bigint, $5::bigint, 'm', 60000)` };
     expect((await db().sql.query(old, ask))[0]).toMatchObject({ verdict: 0, granted: "800" });
-    // To them credits on hold are credits that are not there.
+    // That version has no `credits_on_hold`.
     expect((await db().sql.query(old, [uuidv7(), ...ask.slice(1)]))[0]).toMatchObject({ verdict: 5, can_spend: "60" });
     const [batch] = await db().sql.query(
       {
@@ -285,7 +285,7 @@ describe("on Postgres", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("servers of the version before are told whether the wallet or the limit is short of what is on hold", async () => {
+  test("servers of the version before get as the reason whether the wallet or the limit is short", async () => {
     const limited = await shop(db(), { credits: 1_000n, monthlyLimit: 500n });
     const short = await shop(db(), { credits: 500n, monthlyLimit: 1_000n });
     for (const [it, verdict] of [

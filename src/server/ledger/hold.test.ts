@@ -13,7 +13,7 @@ import { verify } from "./verify.ts";
 
 const HOUR_MS = 3_600_000;
 
-/** An app with a developer key and a funded owner, and a person with a link to it. */
+/** An app with a developer key and a funded owner, and a linked user. */
 async function shop(db: Database, options: { ownerCredits?: bigint; credits?: bigint; markupBps?: number; monthlyLimit?: bigint } = {}) {
   const owner = await makeUser(db, { credits: options.ownerCredits ?? 1_000n });
   const person = await makeUser(db, { credits: options.credits ?? 1_000n });
@@ -83,14 +83,14 @@ onBothDatabases("hold", (db) => {
         tokenRequest(expired),
         tokenRequest(revoked),
         tokenRequest(orphan),
-        // One kind of credential does not pass for the other.
+        // A key is not accepted as a token, nor a token as a key.
         tokenRequest(key),
         holdRequest(await makeToken(db(), link)),
       ]);
       expect(verdicts.map(outcome)).toEqual(new Array(6).fill("invalid_api_key"));
     });
 
-    test("is refused without credits.spend, whether it was not asked for or is no longer agreed to", async () => {
+    test("is refused without credits.spend in its own scope or in that of the link", async () => {
       const { app, person, link } = await shop(db());
       const narrow = await makeToken(db(), link, { scope: "openid credits.read" });
       const signIn = await makeToken(db(), { id: null, appId: app.id, userId: person.id }, { scope: "openid" });
@@ -100,7 +100,7 @@ onBothDatabases("hold", (db) => {
       expect(outcome(await decide(db(), tokenRequest(await makeToken(db(), link))))).toBe("insufficient_scope");
     });
 
-    test("obeys a pause, and the models that the person and the app allow", async () => {
+    test("is refused while the link is paused, and for models that the user or the app does not allow", async () => {
       const { app, link } = await shop(db());
       const token = await makeToken(db(), link);
       await db().prisma.linkedUser.update({ where: { id: link.id }, data: { allowedModels: ["test/other"] } });
@@ -154,7 +154,7 @@ onBothDatabases("hold", (db) => {
       expect(await balanceOf(db().sql, link.limitId ?? "")).toEqual({ balance: 300n, held: 100n, available: 200n });
     });
 
-    test("a test key spends play credits, whoever the user is, and no real ones", async () => {
+    test("a test key spends play credits and no real ones, with any user or none", async () => {
       const { app, owner, person, link } = await shop(db(), { monthlyLimit: 10n });
       const key = await makeKey(db(), app.id, "test");
       await transfer(db().sql, {
@@ -176,7 +176,7 @@ onBothDatabases("hold", (db) => {
       expect((await balanceOf(db().sql, person.walletId)).held).toBe(0n);
     });
 
-    test("external ids are exact: quotes, backslashes, commas, braces, emoji, NULL, blanks and 255 characters", async () => {
+    test("external ids match exactly: quotes, backslashes, commas, braces, emoji, NULL, blanks and 255 characters", async () => {
       const { app, person, key } = await shop(db(), { credits: 10_000n });
       const ids = [
         `"`,
@@ -217,7 +217,7 @@ onBothDatabases("hold", (db) => {
       }
     });
 
-    test("model names are exact as well", async () => {
+    test("model names match exactly", async () => {
       const model = `we"ird\\model,{x}🙂`;
       const app = await makeApp(db(), { credits: 100n, allowedModels: [model] });
       const key = await makeKey(db(), app.id);
@@ -256,7 +256,7 @@ onBothDatabases("hold", (db) => {
       expect(outcome(await decide(db(), holdRequest(key)))).toBe("user_required");
     });
 
-    test("a user nobody linked, a paused link until it goes on, and an unlinked one", async () => {
+    test("a user without a link, one whose link has ended, and one whose link is paused, until it is resumed", async () => {
       const { key, link } = await shop(db());
       const ask = async () => outcome(await decide(db(), holdRequest(key, { externalUserId: link.externalUserId })));
       expect(outcome(await decide(db(), holdRequest(key, { externalUserId: "nobody" })))).toBe("not_found");
@@ -277,7 +277,7 @@ onBothDatabases("hold", (db) => {
       expect(outcome(await decide(db(), holdRequest(otherKey, { externalUserId: link.externalUserId })))).toBe("not_found");
     });
 
-    test("models that the app or the person does not allow; empty lists allow any", async () => {
+    test("models that the app or the user does not allow; empty lists allow any", async () => {
       const [person, other] = [await makeUser(db(), { credits: 1_000n }), await makeUser(db(), { credits: 1_000n })];
       const app = await makeApp(db(), { credits: 1_000n, allowedModels: ["a", "b"] });
       const key = await makeKey(db(), app.id);
@@ -319,7 +319,7 @@ onBothDatabases("hold", (db) => {
       expect(outcome(await decide(db(), holdRequest(key, { externalUserId: "sandbox_empty" })))).toBe("not_found");
     });
 
-    test("who cannot pay the minimum, and says what they have and what they need", async () => {
+    test("when the payer can't pay the minimum, with what is available and what is needed", async () => {
       const { key, link } = await shop(db(), { credits: 124n, markupBps: 2_500 });
       const verdict = await decide(db(), holdRequest(key, { externalUserId: link.externalUserId, amount: 100n }));
       expect(verdict).toMatchObject({
@@ -331,7 +331,7 @@ onBothDatabases("hold", (db) => {
       });
     });
 
-    test("who is over their limit; a person without credits is told about the credits", async () => {
+    test("when the limit is reached; when the wallet is empty too, the reason is the wallet", async () => {
       const limited = await shop(db(), { credits: 1_000n, monthlyLimit: 50n });
       const request = holdRequest(limited.key, { externalUserId: limited.link.externalUserId, amount: 51n });
       expect(await decide(db(), request)).toMatchObject({ reason: "spending_limit_reached", available: 50n, needed: 51n });
@@ -345,7 +345,7 @@ onBothDatabases("hold", (db) => {
       });
     });
 
-    test("and then holds nothing and writes nothing", async () => {
+    test("without holding or writing anything", async () => {
       const { app, owner, person, key, link } = await shop(db(), { ownerCredits: 10n, monthlyLimit: 5n });
       const requests = [
         holdRequest(key, { amount: 11n }),
@@ -401,7 +401,7 @@ onBothDatabases("hold", (db) => {
       expect(verdicts.map(outcome)).toEqual([100n, 60n, "insufficient_credits", 100n, "credits_on_hold", 40n, "credits_on_hold", 50n]);
     });
 
-    test("the first request on a short wallet gets what is left of it, the next ones nothing", async () => {
+    test("what is left of a wallet for the first request of a batch, and nothing for the next ones", async () => {
       const { key } = await shop(db(), { ownerCredits: 10n });
       const verdicts = await hold(
         db().sql,
@@ -410,7 +410,7 @@ onBothDatabases("hold", (db) => {
       expect(verdicts.map(outcome)).toEqual([10n, "credits_on_hold", "credits_on_hold"]);
     });
 
-    test("a short wallet does not hold up the others in its batch", async () => {
+    test("for other payers in the batch of a payer without credits", async () => {
       const poor = await shop(db(), { ownerCredits: 10n });
       const rich = await shop(db(), { ownerCredits: 1_000n });
       const want = (key: { hash: Uint8Array }) => holdRequest(key, { desiredBase: 8n, minimumBase: 1n });
@@ -428,7 +428,7 @@ onBothDatabases("hold", (db) => {
       expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 1_009n, held: 1_000n, available: 9n });
     });
 
-    test("200 parallel requests of a person whose limit pays for 10: exactly 10 are held", async () => {
+    test("200 parallel requests of a user whose limit pays for 10: exactly 10 are held", async () => {
       const { key, link } = await shop(db(), { credits: 100_000n, monthlyLimit: 1_000n });
       const ledger = openLedger(db());
       const verdicts = await Promise.all(
@@ -475,7 +475,7 @@ onBothDatabases("hold", (db) => {
       expect(await balanceOf(db().sql, link.limitId ?? "")).toEqual({ balance: 350n, held: 0n, available: 350n });
     });
 
-    test("writes down the request with its hold's terms", async () => {
+    test("writes the usage record with its hold's terms", async () => {
       const { app, key, person, link } = await shop(db(), { monthlyLimit: 500n });
       const held = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId, model: "some/model" }));
       await settle(db().sql, [
@@ -531,7 +531,7 @@ onBothDatabases("hold", (db) => {
       expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(5n);
     });
 
-    test("a hold nobody made is unknown, and the rest of its batch is settled", async () => {
+    test("an id without a hold is unknown, and the rest of its batch is settled", async () => {
       const { key } = await shop(db());
       const held = await holdOne(db().sql, holdRequest(key));
       const stranger = uuidv7();
@@ -543,13 +543,13 @@ onBothDatabases("hold", (db) => {
     });
 
     test.each([
-      // Base alone is above what was held (100): nobody pays a markup.
+      // The base alone is above the hold (100): no markup is paid.
       [130n, 13n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortfall: 30n }],
       // Base fits, markup only in part.
       [90n, 25n, { charged: 100n, paidBase: 90n, paidMarkup: 10n, shortfall: 0n }],
       [100n, 0n, { charged: 100n, paidBase: 100n, paidMarkup: 0n, shortfall: 0n }],
     ])(
-      "what a provider reports above the hold (base %s, markup %s) is the platform's shortfall, and markup nobody paid is nobody's",
+      "base cost above the hold (base %s, markup %s) is the platform's shortfall, and markup above it is not credited",
       async (base, markup, expected) => {
         const { app, owner, key } = await shop(db(), { ownerCredits: 1_000n });
         const platform = async () => ({
@@ -573,7 +573,7 @@ onBothDatabases("hold", (db) => {
       },
     );
 
-    test("play credits go back where they came from, base above the hold included", async () => {
+    test("play credits go back to the sandbox account, base above the hold included", async () => {
       const { app } = await shop(db(), { markupBps: 1_000 });
       const key = await makeKey(db(), app.id, "test");
       await transfer(db().sql, {
@@ -592,7 +592,7 @@ onBothDatabases("hold", (db) => {
       expect((await verify(db().sql)).discrepancies).toEqual([]);
     });
 
-    test("several settlements of one wallet in a batch each tell the balance after them", async () => {
+    test("of several settlements of one wallet in a batch, each returns the balance after it", async () => {
       const { key, owner, person, link } = await shop(db(), { ownerCredits: 1_000n, credits: 500n });
       const [a, b, c, other, open] = await holdAll(db().sql, [
         holdRequest(key),
@@ -606,7 +606,7 @@ onBothDatabases("hold", (db) => {
       const verdicts = await settle(db().sql, [
         settlement(c.id, 10n),
         settlement(other.id, 1n),
-        // Somebody else resolved this one: it must not be counted here.
+        // Another call resolved this one, so it must not be counted here.
         settlement(b.id, 90n),
         settlement(a.id, 20n, 5n),
       ]);
@@ -637,15 +637,15 @@ onBothDatabases("hold", (db) => {
     });
   });
 
-  test("the books are right after all of this", async () => {
+  test("verify finds nothing wrong after the tests above", async () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 });
 
-describe("while another connection has the wallet", () => {
+describe("while another connection has the wallet locked", () => {
   const db = withDatabase("postgres");
 
-  test("a batch that waited for a top-up counts the credits that arrived meanwhile", async () => {
+  test("a batch that waited for a top-up can spend its credits", async () => {
     const { key, owner } = await shop(db(), { ownerCredits: 10n });
     const lane = db().lane();
     let waiting: Promise<HoldVerdict | undefined> | undefined;
@@ -659,7 +659,7 @@ describe("while another connection has the wallet", () => {
     expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 100n, held: 100n, available: 0n });
   });
 
-  test("a batch that waited for a withdrawal cannot spend what has gone meanwhile", async () => {
+  test("a batch that waited for a withdrawal can't spend what was withdrawn", async () => {
     const { key, owner } = await shop(db(), { ownerCredits: 100n });
     const lane = db().lane();
     let waiting: Promise<HoldVerdict | undefined> | undefined;
@@ -672,7 +672,7 @@ describe("while another connection has the wallet", () => {
     expect(await balanceOf(db().sql, owner.walletId)).toEqual({ balance: 40n, held: 40n, available: 0n });
   });
 
-  test("a settlement that waited for another of the same hold moves nothing", async () => {
+  test("a settlement that waited for one of the same hold moves nothing", async () => {
     const { key, owner } = await shop(db(), { ownerCredits: 100n });
     const held = await holdOne(db().sql, holdRequest(key));
     const lane = db().lane();
@@ -687,7 +687,7 @@ describe("while another connection has the wallet", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("a settlement that waited for one that was rolled back is the one that counts", async () => {
+  test("a settlement that waited for one that was rolled back settles the hold", async () => {
     const { key, owner } = await shop(db(), { ownerCredits: 100n });
     const held = await holdOne(db().sql, holdRequest(key));
     const lane = db().lane();
@@ -706,9 +706,9 @@ describe("while another connection has the wallet", () => {
   });
 });
 
-// Its books are not right afterwards, so it has a database of its own.
-onBothDatabases("hold, with a database that lost something", (db) => {
-  test("an account that is missing is a fault, never a limit that is not there", async () => {
+// It breaks the books, so it has a database of its own.
+onBothDatabases("hold, on a database that lost rows", (db) => {
+  test("a missing limit account is an error, not the absence of a limit", async () => {
     const { key, link } = await shop(db(), { monthlyLimit: 500n });
     await db().prisma.$transaction([
       db().prisma.$executeRawUnsafe("SET LOCAL session_replication_role = replica"),
@@ -725,10 +725,10 @@ onBothDatabases("hold, with a database that lost something", (db) => {
 describe("with many customers", () => {
   const db = withDatabase("postgres");
 
-  test("every look-up of a hold and a settlement goes by an index", async () => {
+  test("hold and settle look up every row by an index", async () => {
     const { key, link } = await shop(db());
     const token = await makeToken(db(), link);
-    // Enough rows that reading a whole table would be the dearer way.
+    // Enough rows that the planner prefers an index to a sequential scan.
     await db().prisma.$executeRaw`
       WITH made AS (INSERT INTO account (id, kind, bounded) SELECT gen_random_uuid(), 'wallet', true FROM generate_series(1, 20000) RETURNING id),
         people AS (INSERT INTO "user" (id, email, wallet_id) SELECT gen_random_uuid(), id::text, id FROM made RETURNING id, wallet_id),
@@ -760,7 +760,7 @@ describe("with many customers", () => {
     expect(held.map(outcome)).toEqual([100n, 100n, 100n]);
     const settlements = held.map((each) => settlement((each as { id: string }).id, 1n));
     await settle(lane, settlements);
-    // What comes alone has functions of its own.
+    // A batch of one is decided by functions of its own.
     const [alone] = await hold(lane, [holdRequest(key, { externalUserId: link.externalUserId })]);
     await settle(lane, [settlement((alone as { id: string }).id, 1n)]);
     await lane.query({ name: "test_flush_lane", text: "SELECT pg_stat_force_next_flush()" }, []);

@@ -4,17 +4,16 @@ import type { Row, Sql, Statement } from "../platform/sql.ts";
 import { bytesArray, plainArray, textArray, toBigInt, toBigIntOrNull } from "../platform/sql.ts";
 
 /**
- * Authenticate, find the payer and reserve the worst case: three steps in the
- * reading, one statement in the database, many requests at a time.
+ * One statement decides many requests: it authenticates the credential, finds the payer and reserves the worst case.
  */
 export type HoldRequest = {
   /** UUIDv7, also the request's id. */
   id: string;
   /** SHA-256 of the API key or access token. */
   credentialHash: Uint8Array;
-  /** The credential is a person's access token: their link to the token's app pays. */
+  /** The credential is a user's access token: the user's link to the token's app pays. */
   byToken: boolean;
-  /** X-Quota-User, or null when the header is absent. It doesn't go with a token. */
+  /** `X-Quota-User`, or null when the header is absent. Not read with a token. */
   externalUserId: string | null;
   model: string;
   /** Base cost of the worst case, in credits. */
@@ -22,18 +21,18 @@ export type HoldRequest = {
   /** Base cost of the least that is worth buying; between 1 and desiredBase. */
   minimumBase: bigint;
   /**
-   * Base cost of a share that leaves others theirs. Of what is available the hold takes this
-   * or an eighth, whichever is more, and never more than is desired; with `desiredBase` here it
-   * takes all that is desired, as long as there is so much.
+   * Base cost of a share that leaves credits for other requests. The hold takes this or an eighth
+   * of what is available, whichever is more, and at most `desiredBase`. When both are equal, it
+   * takes all that is desired, if that is available.
    */
   modestBase: bigint;
-  /** Rather be told `credits_on_hold` than be given less than a modest share while requests under way hold the rest. */
+  /** Refuse with `credits_on_hold` rather than hold less than `modestBase` while other requests hold the rest. */
   waits: boolean;
   /** After this long the sweeper may release the hold. */
   lifetimeMs: number;
 };
 
-/** `credits_on_hold`: the payer has enough, but requests under way hold it, so nothing has to be added. */
+/** `credits_on_hold`: the payer has enough, but requests under way hold it, so no top-up is needed. */
 export type HoldRefusal = Exclude<HoldWord, "held" | "limit_due" | "locked">;
 
 export type HoldVerdict =
@@ -49,16 +48,19 @@ export type HoldVerdict =
       reason: HoldRefusal;
       /** The payer, when it was found. */
       payer: Payer | null;
-      /** What the payer could spend, and what the least would have cost. */
+      /** What the payer could spend, and what the minimum costs, in credits. */
       available: bigint | null;
       needed: bigint | null;
       /** What the payer could spend if requests under way gave back all they hold. */
       released: bigint | null;
     }
-  /** A new month began, or the person changed the link meanwhile: run `refillLimit` for this linked user, then ask again. */
+  /**
+   * A new month began, or the link was ended, paused or given another limit while the request waited for locks: run
+   * `refillLimit` for this linked user, then repeat the request.
+   */
   | { kind: "limit_due"; linkedUserId: string };
 
-/** Somebody else has locked this account, and nothing was done: ask again. Only where the caller does not wait for locks. */
+/** Another session has locked this account, and nothing was done. Only with `skipLocked`. */
 export type Locked = { kind: "locked"; accountId: string };
 
 /** Whose credits one request spends, and under which terms. */
@@ -72,32 +74,29 @@ export type Payer = {
   linkedUserId: string | null;
   walletId: string;
   limitId: string | null;
-  /** Whoever asks may know the wallet's balance: it is the developer's own, or the person granted `credits.read`. */
+  /** The caller may know the wallet's balance: the wallet is the app's own, or the user granted `credits.read`. */
   mayReadBalance: boolean;
 };
 
-/**
- * Decides a batch of requests as if they had come one after the other: what was
- * accepted is committed when this resolves.
- */
+/** Decides requests as if they had come one after the other. The holds are committed when this resolves. */
 export async function hold(sql: Sql, requests: readonly HoldRequest[]): Promise<HoldVerdict[]> {
   return (await post(sql, [], requests)).holds.map(notLocked);
 }
 
-/** For callers that wait for locks: the database never answers them that an account is locked. */
+/** For calls without `skipLocked`, which the database never answers with `locked`. */
 function notLocked<Verdict extends { kind: string }>(verdict: Verdict | Locked): Verdict {
-  if (verdict.kind === "locked") throw new Error("an account was reported as locked to somebody who waits for it");
+  if (verdict.kind === "locked") throw new Error("an account was reported as locked to a caller that waits for locks");
   return verdict as Verdict;
 }
 
-/** The word of an enum of the database. */
+/** Checks that the database's text is a value of this enum. */
 function oneOf<Word extends string>(words: Readonly<Record<string, Word>>, found: unknown): Word {
   const word = typeof found === "string" ? words[found] : undefined;
   if (word === undefined) throw new Error(`unknown verdict ${String(found)}`);
   return word;
 }
 
-/** What the function says of each request, one array for each column. */
+/** The result of the database's function: for each column an array with one element for each request or settlement. */
 type Columns = Record<string, readonly unknown[] | null>;
 
 function readVerdict(columns: Columns, index: number, id: string): HoldVerdict | Locked {
@@ -134,11 +133,11 @@ function readVerdict(columns: Columns, index: number, id: string): HoldVerdict |
   };
 }
 
-/** What became of a held request. Tokens and credits are never below zero. */
+/** How a held request ended, and what it used. Tokens and credits are never below zero. */
 export type Settlement = {
   /** The hold's id. */
   id: string;
-  /** What the request cost, in credits, before looking at the hold. */
+  /** What the request cost, in credits; it may be more than the hold. */
   base: bigint;
   markup: bigint;
   outcome: "completed" | "interrupted" | "failed" | "swept";
@@ -153,7 +152,7 @@ export type Settlement = {
   durationMs: number;
 };
 
-/** The settlement that returns all of a hold. */
+/** A settlement at no charge, which returns the whole hold. */
 export function unused(id: string, outcome: Settlement["outcome"], endpoint: string): Settlement {
   return {
     id,
@@ -175,30 +174,28 @@ export function unused(id: string, outcome: Settlement["outcome"], endpoint: str
 export type SettleVerdict =
   | {
       kind: "settled";
-      /** What the payer was billed: base + markup, at most what was held. */
+      /** What the payer was billed: base and markup, at most the hold. */
       charged: bigint;
-      /** The wallet's credits afterwards, those held by other requests included. */
+      /** The wallet's balance afterwards, with what other requests hold. */
       balanceAfter: bigint;
     }
   | { kind: "already_resolved" }
   | { kind: "unknown_hold" };
 
 /**
- * Spends what was used and returns the rest of each hold, in one commit with the
- * usage record. A hold resolves exactly once: whoever comes second is told
- * `already_resolved` and moves nothing. The payer never pays more than was held:
- * base cost above it is borne by the platform and entered as its shortfall, and
- * markup that nobody paid is nobody's earnings.
+ * Enters the usage record, debits what was used and returns the rest of each hold, in one
+ * commit. A hold resolves once: a second settlement gets `already_resolved` and moves
+ * nothing. The payer pays at most the hold: base cost above it is entered as the platform's
+ * shortfall, and markup above it is not credited to the app.
  */
 export async function settle(sql: Sql, settlements: readonly Settlement[]): Promise<SettleVerdict[]> {
   return (await post(sql, settlements, [])).settlements.map(notLocked);
 }
 
 /**
- * Settlements and then holds, in one commit: what the former give back is there for
- * the latter. The work is done by the function of the same name in the database
- * (sql/post.sql). With `skipLocked` it waits for no account: what
- * needs one that somebody else has locked is answered `locked`, the rest is done.
+ * Settlements and then holds, in one commit: holds may take what the settlements return. One call of a function in the
+ * database: `settle_hold` or `reserve_hold` for a batch of one, `post_batch` for others. With `skipLocked` no lock is
+ * waited for: items whose account another session has locked are answered `locked`, the rest is done.
  */
 export async function post(
   sql: Sql,
@@ -297,7 +294,7 @@ function columnsOf(row: Row | undefined): Columns {
   return Object.fromEntries(Object.entries(row ?? {}).map(([name, value]) => [name, [value]]));
 }
 
-// With one that came alone the function need not think of others (sql/settle.sql, sql/reserve.sql).
+// For a batch of one: the decisions of `post_batch` without arrays, which take longer.
 const settleOneStatement: Statement = {
   name: "settle_hold",
   text: `SELECT * FROM settle_hold($1::uuid, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::int, $8::int, $9::int, $10::text, $11::bool,
@@ -315,14 +312,14 @@ function readSettled({ settled, charged, balance, settle_locked }: Columns, inde
   return { kind: "settled", charged: toBigInt(charged?.[index]), balanceAfter: toBigInt(balance?.[index]) };
 }
 
-/** More for a hold that is open, because its stream goes on. */
+/** Credits to add to an open hold, for a stream that needs more than it holds. */
 export type Growth = {
-  /** UUIDv7 of this growth: asking again with it adds nothing. */
+  /** UUIDv7, for idempotency: repeated with the same id, a growth adds nothing. */
   id: string;
   holdId: string;
   /** Credits, markup included; above zero. */
   desired: bigint;
-  /** With less than this nothing is added; between 1 and desired. */
+  /** When less than this is available, nothing is added; between 1 and desired. */
   minimum: bigint;
 };
 
@@ -334,16 +331,18 @@ export type GrowthVerdict =
     }
   | {
       kind: "refused";
-      /** `resolved`: there is no such open hold. `credits_on_hold`: what others hold would be enough. `not_found`: the link is gone, paused, or has another limit by now. */
+      /**
+       * `resolved`: there is no such open hold. `credits_on_hold`: other requests hold enough. `not_found`: since the hold was
+       * made the link was ended or paused, or its limit has another account.
+       */
       reason: Exclude<GrowthWord, "grown" | "limit_due" | "locked">;
     }
-  /** A new month began: run `refillLimit` for the hold's linked user, then ask again. */
+  /** A new month began: run `refillLimit` for the hold's linked user, then repeat the growth. */
   | { kind: "limit_due" };
 
 /**
- * Adds to holds, in order, each as a row of its own under the lock of its wallet and
- * limit; what was added is held and settled together with the hold. Committed when this
- * resolves. `skipLocked` as for `post`.
+ * Adds to open holds, in order: a row for each growth, inserted while wallet and limit are locked. A settlement settles
+ * hold and growths together. Committed when this resolves. `skipLocked` as for `post`.
  */
 export async function grow(
   sql: Sql,

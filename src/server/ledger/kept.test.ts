@@ -41,7 +41,7 @@ describe("a settlement on disk", () => {
     ]);
   });
 
-  test("shares its file with those that came meanwhile, and the file goes when all of them are committed", async () => {
+  test("shares its file with those that arrived while one was written, and the file is removed when all are committed", async () => {
     const kept = new KeptSettlements(folder);
     const all = await Promise.all(Array.from({ length: 50 }, (_, index) => kept.keep(settlement(`s${index}`, 5n))));
     expect((await files()).length).toBeLessThanOrEqual(2);
@@ -51,7 +51,7 @@ describe("a settlement on disk", () => {
     expect(await files()).toEqual([]);
   });
 
-  test("that the disk does not take is an error, and the next one is tried anew", async () => {
+  test("that can't be written is an error, and the next one is tried anew", async () => {
     await mkdir(path.dirname(folder), { recursive: true });
     await writeFile(folder, "not a folder");
     const kept = new KeptSettlements(folder);
@@ -73,7 +73,7 @@ onBothDatabases("settlements on disk", (db) => {
     };
   }
 
-  test("are entered by the next process, once, however many enter them at the same time and however often", async () => {
+  test("are entered by the next process, once, also when many processes enter them at once and again", async () => {
     const { hold, balance } = await payer();
     const dead = new KeptSettlements(folder);
     for (let count = 0; count < 5; count++) await dead.keep(settlement(await hold(), 40n, 4n));
@@ -85,7 +85,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect(logged).toEqual([]);
   });
 
-  test("that were committed before their file went are not billed twice", async () => {
+  test("that were committed before their file was removed are not billed twice", async () => {
     const { hold, balance } = await payer();
     const [one, two] = [settlement(await hold(), 40n), settlement(await hold(), 30n)];
     const kept = new KeptSettlements(folder);
@@ -96,7 +96,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect(await files()).toEqual([]);
   });
 
-  test("come before what the start of an embedded server returns", async () => {
+  test("are entered before the start of an embedded server releases holds", async () => {
     const { hold, balance } = await payer();
     const [answered, lost] = [await hold(), await hold()];
     await new KeptSettlements(folder).keep(settlement(answered, 40n));
@@ -106,7 +106,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect((await db().prisma.usage.findUniqueOrThrow({ where: { id: lost } })).outcome).toBe("swept");
   });
 
-  test("whose hold was returned first are not billed, and named in the log with their request id", async () => {
+  test("whose hold was swept before are not billed, and are logged with their request id", async () => {
     const { hold, balance } = await payer();
     const id = await hold(-1_000);
     await new KeptSettlements(folder).keep(settlement(id, 40n, 4n));
@@ -119,7 +119,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect(await files()).toEqual([]);
   });
 
-  test("of a hold that this database does not have stay where they are, and are told of once", async () => {
+  test("of a hold that this database does not have stay in their file, and are logged once", async () => {
     const { hold, balance } = await payer();
     const strange = "019ac000-0000-7000-8000-00000000000f";
     const writer = new KeptSettlements(folder);
@@ -132,7 +132,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect((await files()).length).toBeGreaterThan(0);
   });
 
-  test("stay when the database goes away in the middle", async () => {
+  test("stay when the database becomes unreachable during `enter`", async () => {
     const { hold, balance } = await payer();
     const kept = new KeptSettlements(folder);
     await Promise.all([kept.keep(settlement(await hold(), 40n)), kept.keep(settlement(await hold(), 30n))]);
@@ -151,7 +151,7 @@ onBothDatabases("settlements on disk", (db) => {
     expect((await balance()).balance).toBe(930n);
   });
 
-  test("half written by a process that died are removed after a while, and what can't be read is left and told of once", async () => {
+  test("that a dead process left unfinished are removed after a while; files that can't be read stay and are logged once", async () => {
     await mkdir(folder, { recursive: true });
     const [young, old] = [path.join(folder, "a.jsonl.half"), path.join(folder, "b.jsonl.half")];
     for (const file of [young, old]) await writeFile(file, '{"id":');
@@ -166,7 +166,7 @@ onBothDatabases("settlements on disk", (db) => {
 });
 
 describe("an answer that names its price", () => {
-  /** A database that answers nothing until it is told to; then every settlement succeeds. */
+  /** A database that does not answer until the test lets it; then every settlement succeeds. */
   function silentDatabase() {
     let speak = () => {};
     const spoken = new Promise<void>((resolve) => {
@@ -188,20 +188,20 @@ describe("an answer that names its price", () => {
     expect(await files()).toEqual([]);
   });
 
-  test("goes when its settlement is on disk; the file goes when the database has it", async () => {
+  test("is sent when its settlement is on disk; the file is removed when the database has committed it", async () => {
     const { db, speak } = silentDatabase();
     const books = openLedger(db, new KeptSettlements(folder));
     const settling = books.settleOrKeep(settlement("a", 5n), soon);
     expect(books.unsettled).toBe(1);
     expect(await settling).toBeNull();
     expect(await files()).toHaveLength(1);
-    // Nothing is lost any more when the process ends.
+    // From here on nothing is lost when the process ends.
     expect(books.unsettled).toBe(0);
     speak();
     await expect.poll(files).toEqual([]);
   });
 
-  test("waits for the database when the disk takes nothing", async () => {
+  test("waits for the database when the disk can't be written", async () => {
     await mkdir(path.dirname(folder), { recursive: true });
     await writeFile(folder, "not a folder");
     const { db, speak } = silentDatabase();
@@ -213,7 +213,7 @@ describe("an answer that names its price", () => {
     expect(await settling).toEqual({ kind: "settled", charged: 5n, balanceAfter: 95n });
   });
 
-  test("names none when neither takes it as long as the hold lives", async () => {
+  test("names none when neither database nor disk takes the settlement until the hold expires", async () => {
     await mkdir(path.dirname(folder), { recursive: true });
     await writeFile(folder, "not a folder");
     const query: Sql["query"] = async () => {
@@ -224,7 +224,7 @@ describe("an answer that names its price", () => {
     expect(books.unsettled).toBe(0);
   });
 
-  test("whose settlement was given up after it was kept leaves the file for whoever comes next", async () => {
+  test("leaves its file for the next process when settling was given up after the settlement was kept", async () => {
     const query: Sql["query"] = async () => {
       throw new Error("Connection terminated unexpectedly");
     };

@@ -8,30 +8,30 @@ import { type Sql, toBigInt } from "../platform/sql.ts";
 import { type Settlement, settle } from "./hold.ts";
 
 /**
- * Settlements that the database would not take in time, on disk: an answer may name its
- * price before the bill is committed, but not before the bill is written down here.
+ * Settlements that the database did not commit in time, on disk: an answer may name its
+ * price before the bill is committed, but not before it is on disk.
  *
- * Settlements that come together share a file, which is written under another name, brought
- * to the disk and renamed, so that a file is whole and never changes. Entering one twice does
- * nothing, because a hold resolves once. So any process that sees the folder may enter
- * any file at any time, and nobody has to know whether the process that wrote it lives.
+ * Settlements that arrive together share a file. It is written under a temporary name, synced and
+ * renamed, so that readers find whole files only, which never change. Entering a file twice changes
+ * nothing, because a hold resolves once. So any process that sees the folder may enter any file at
+ * any time, and need not know whether the process that wrote it still runs.
  * A line has ids, amounts and counts: no prompt, no answer, no credential.
  */
 export class KeptSettlements {
   readonly #folder: string;
   #waiting: Waiting[] = [];
   #writing = false;
-  /** Files that were complained about; once is enough. */
-  readonly #told = new Set<string>();
+  /** Files and settlements that could not be entered, so that each is logged once. */
+  readonly #logged = new Set<string>();
 
-  /** By default beside the embedded database, under QUOTA_DATA_DIR. Nothing is made until something is kept. */
+  /** The first `keep` makes the folder; by default it is beside the embedded database, in QUOTA_DATA_DIR. */
   constructor(folder: string = path.join(env.QUOTA_DATA_DIR, "unbilled")) {
     this.#folder = folder;
   }
 
   /**
-   * Resolves when the settlement would survive a crash of the machine; `forget` is for
-   * when it has been committed. Rejects when the disk does not take it.
+   * Resolves when the settlement is synced to disk, where it survives a crash of the machine.
+   * Rejects when it can't be written.
    */
   keep(settlement: Settlement): Promise<Kept> {
     return new Promise((resolve, reject) => {
@@ -48,7 +48,7 @@ export class KeptSettlements {
         const file = await this.#file(batch.map(({ settlement }) => `${toLine(settlement)}\n`).join(""));
         let left = batch.length;
         const forget = async () => {
-          // What can't be removed is entered once more, which does nothing.
+          // A file that can't be removed is entered again, which changes nothing.
           if (--left === 0) await rm(file, { force: true }).catch(() => {});
         };
         for (const { resolve } of batch) resolve({ forget });
@@ -61,40 +61,40 @@ export class KeptSettlements {
 
   async #file(text: string): Promise<string> {
     const made = await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    const file = path.join(this.#folder, `${uuidv7()}${WHOLE}`);
-    const handle = await open(`${file}${HALF}`, "wx", 0o600);
+    const file = path.join(this.#folder, `${uuidv7()}${COMPLETE}`);
+    const handle = await open(`${file}${UNFINISHED}`, "wx", 0o600);
     try {
       await handle.writeFile(text);
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await rename(`${file}${HALF}`, file);
+    await rename(`${file}${UNFINISHED}`, file);
     await syncFolder(this.#folder);
     if (made !== undefined) await syncFolder(path.dirname(made));
     return file;
   }
 
   /**
-   * Enters what is in the folder, whoever kept it, and removes the files of which all
-   * is entered. Throws when the database is away; then the rest stays for the next time.
+   * Enters the settlements in the folder, of every process, and removes files without an open
+   * settlement. Throws when the database is unreachable; the files that are left stay for the next call.
    *
-   * A settlement whose hold the sweeper has returned meanwhile can't be billed any
-   * more: it is logged as an error with its request id, and counted as `late`. One
-   * whose hold this database does not know stays where it is.
+   * A settlement whose hold the sweeper has returned can't be billed any more: it is logged
+   * as an error with its request id, and counted as `late`. A settlement whose hold is not in
+   * this database stays in its file.
    */
   async enter(sql: Sql): Promise<{ entered: number; late: number }> {
     const total = { entered: 0, late: 0 };
     for (const name of (await readdir(this.#folder).catch(absent)) ?? []) {
       const file = path.join(this.#folder, name);
-      if (name.endsWith(HALF)) await this.#removeHalf(file);
-      if (!name.endsWith(WHOLE)) continue;
-      // Another process has entered it just now.
+      if (name.endsWith(UNFINISHED)) await this.#removeUnfinished(file);
+      if (!name.endsWith(COMPLETE)) continue;
+      // Absent when another process has entered and removed it.
       const text = await readFile(file, "utf8").catch(absent);
       if (text === undefined) continue;
       const settlements = fromLines(text);
       if (settlements === null) {
-        this.#tell(name, "kept settlements can't be read", { file });
+        this.#logOnce(name, "kept settlements can't be read", { file });
         continue;
       }
       let resolved = 0;
@@ -114,14 +114,14 @@ export class KeptSettlements {
     try {
       kind = (await settle(sql, [settlement]))[0]?.kind;
     } catch (error) {
-      // It stands in nobody's way: the others of its file may be entered.
+      // The file's other settlements are entered all the same.
       if (!/^2[23]/.test(String((error as { code?: unknown }).code))) throw error;
-      this.#tell(settlement.id, "a kept settlement can't be entered", { ...fields, error });
+      this.#logOnce(settlement.id, "a kept settlement can't be entered", { ...fields, error });
       return "open";
     }
     if (kind === "settled") return "entered";
     if (kind !== "already_resolved") {
-      this.#tell(settlement.id, "a kept settlement is of a hold that this database does not have", fields);
+      this.#logOnce(settlement.id, "a kept settlement is of a hold that this database does not have", fields);
       return "open";
     }
     if ((await resolutionOf(sql, settlement.id))?.outcome !== "swept") return "known";
@@ -129,32 +129,35 @@ export class KeptSettlements {
     return "late";
   }
 
-  #tell(what: string, message: string, fields: Record<string, unknown>): void {
-    if (this.#told.has(what)) return;
-    this.#told.add(what);
+  #logOnce(what: string, message: string, fields: Record<string, unknown>): void {
+    if (this.#logged.has(what)) return;
+    this.#logged.add(what);
     log.error(message, fields);
   }
 
-  /** What a crash cut off. Nobody was told a price that is only there. */
-  async #removeHalf(file: string): Promise<void> {
+  /**
+   * Removes what a crash left unfinished: `keep` did not resolve for it, so no answer named its prices. A younger file may
+   * still be written by another process.
+   */
+  async #removeUnfinished(file: string): Promise<void> {
     const found = await stat(file).catch(absent);
-    if (found !== undefined && Date.now() - found.mtimeMs > HALF_FOR_MS) await rm(file, { force: true });
+    if (found !== undefined && Date.now() - found.mtimeMs > UNFINISHED_FOR_MS) await rm(file, { force: true });
   }
 }
 
 export type Kept = {
-  /** The settlement was committed: its file goes when this holds for all that are in it. Never throws. */
+  /** For when the settlement has been committed: its file is removed when all that are in it have been. Never throws. */
   forget(): Promise<void>;
 };
 
 type Waiting = { settlement: Settlement; resolve(kept: Kept): void; reject(error: unknown): void };
 
 const MOST_IN_A_FILE = 1_000;
-const WHOLE = ".jsonl";
-const HALF = ".half";
-const HALF_FOR_MS = 10 * 60_000;
+const COMPLETE = ".jsonl";
+const UNFINISHED = ".half";
+const UNFINISHED_FOR_MS = 10 * 60_000;
 
-/** What became of a hold that somebody has resolved, and what its payer was charged; null when nobody has. */
+/** How a hold was resolved, and what its payer was charged, in credits; null when it has no usage record. */
 export async function resolutionOf(sql: Sql, id: string): Promise<{ outcome: Settlement["outcome"]; charged: bigint } | null> {
   const [row] = await sql.query(resolutionStatement, [id]);
   if (row === undefined) return null;
@@ -209,7 +212,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A name is on disk when its folder is. Windows does not open folders, and writes names down by itself. */
+/** After a crash a file has its new name only if its folder was synced. Windows can't open folders to sync them. */
 async function syncFolder(folder: string): Promise<void> {
   if (process.platform === "win32") return;
   const handle = await open(folder, "r");

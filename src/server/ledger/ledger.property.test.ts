@@ -18,7 +18,7 @@ import { sweepHolds } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
 
-// What happens. Numbers choose among what there is at that moment, modulo its count.
+// Actions of the model. A number picks one of the things that exist at that moment, modulo their count.
 
 const small = fc.nat({ max: 1_000 });
 const credits = (max: number) => fc.integer({ min: 1, max }).map(BigInt);
@@ -35,7 +35,7 @@ const aRequest = fc.record({
   desired: credits(160),
   /** How much of the desire is the minimum, in percent. */
   minimum: fc.constantFrom(0n, 20n, 100n),
-  /** How much of it is modest; above it, an eighth of what there is. */
+  /** How much of it is modest, in percent; the hold takes an eighth of what is available when that is more. */
   modest: fc.constantFrom(100n, 100n, 40n, 10n),
   waits: fc.boolean(),
 });
@@ -106,10 +106,10 @@ const operation = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       kind: fc.constant("connect" as const),
-      /** Whose person and app, and with the same id when that is free. */
+      /** The link whose user and app get a second link, with the same external id when that is free. */
       as: small,
       sameId: fc.boolean(),
-      /** Undefined: what is asked for is not spending, so nothing is said about a limit. */
+      /** Undefined when the scope has no credits.spend: such a consent sets no limit. */
       limit: fc.oneof({ weight: 4, arbitrary: aLimit }, { weight: 1, arbitrary: fc.constant(undefined) }),
       agreed: aMarkup,
       scope: aScope,
@@ -138,7 +138,7 @@ async function issue(db: Database, made: Parameters<typeof makeToken>[1], link: 
   return { hash, grantId, model: { link, scope, valid: true } };
 }
 
-/** Three people, two apps of two of them, keys of every mode, and links that share wallets. */
+/** Three users, two apps of two of them, keys of every mode, and links that share wallets. */
 async function world(db: Database, markups: readonly [number, number]) {
   const model = new LedgerModel({
     revenue: platformAccount.revenue,
@@ -209,7 +209,7 @@ async function world(db: Database, markups: readonly [number, number]) {
   return { model, people, apps, keys, links };
 }
 
-/** Every account that the model knows, as the database has it; deltas that wait for a fold are counted. */
+/** Every account that the model has, as the database has it, with deltas that are not folded. */
 async function balances(db: Database, model: LedgerModel): Promise<Map<string, { available: bigint; held: bigint }>> {
   const rows = await db.sql.query(
     {
@@ -227,7 +227,7 @@ async function readInto(db: Database, model: LedgerModel): Promise<void> {
 }
 
 async function expectEqualBalances(db: Database, model: LedgerModel): Promise<void> {
-  // Allowance is known from the journal alone; the model leaves it out.
+  // Only the journal has entries of the allowance account, so the model leaves it out.
   const withoutAllowance = (accounts: Iterable<[string, { available: bigint; held: bigint }]>) =>
     Object.fromEntries([...accounts].filter(([id]) => id !== platformAccount.allowance).sort(([a], [b]) => (a < b ? -1 : 1)));
   expect(withoutAllowance(await balances(db, model))).toEqual(withoutAllowance(model.accounts));
@@ -244,14 +244,14 @@ async function run(db: Database, markups: readonly [number, number], operations:
     const { limitId } = await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id }, select: { limitId: true } });
     expect(model.setLimit(model.agreement(link.model), monthly, limitId)).toBe(null);
   };
-  /** A link that there is, for each agreement with a limit in force. */
+  /** An existing link for each agreement with a limit in force. */
   const limited = () =>
     model.agreements.flatMap((agreement) => {
       const link = links.find(({ model: each }) => model.linksOf(agreement).includes(each));
       return link === undefined || agreement.monthly === null ? [] : { agreement, link };
     });
 
-  /** Requests, and what the model has to be asked for each. */
+  /** Requests, each with what the model needs to decide it. */
   const ask = (requests: readonly ARequest[]) =>
     requests.map((each) => {
       const key = at(keys, each.key);
@@ -455,7 +455,7 @@ async function run(db: Database, markups: readonly [number, number], operations:
     expect(model.broken()).toBe(null);
   }
 
-  // At the end everything that is still held goes back.
+  // At the end the sweep returns all open holds.
   const first = holds[0] ?? "";
   await sweepHolds(db.sql, { all: true, after: first });
   for (const id of model.holds.keys()) model.settle(id, 0n, 0n);
@@ -464,8 +464,8 @@ async function run(db: Database, markups: readonly [number, number], operations:
   expect(await verify(db.sql)).toMatchObject({ ok: true, discrepancies: [], openHolds: 0 });
 }
 
-onBothDatabases("whatever happens", (db) => {
-  test("batches answer and pay exactly as if everything had come one by one", async () => {
+onBothDatabases("any sequence of actions", (db) => {
+  test("is answered and paid in batches exactly as one by one", async () => {
     await holdsInEveryRun(
       fc.asyncProperty(
         fc.tuple(fc.constantFrom(0, 1_234, 10_000), fc.constantFrom(0, 1, 33_333)),
@@ -476,7 +476,7 @@ onBothDatabases("whatever happens", (db) => {
     );
   });
 
-  test("at once and in any order: nothing is negative, nothing is spent twice, no limit is passed", async () => {
+  test("run concurrently leaves no balance negative, spends no credit twice and exceeds no limit", async () => {
     const task = fc.oneof(
       {
         weight: 6,
@@ -543,7 +543,7 @@ onBothDatabases("whatever happens", (db) => {
                 const settles = await Promise.all(
                   each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
                 );
-                // One enters it, and is told the balance. Whoever repeats it is told what that one charged.
+                // One call settles it and returns the balance. Its repetitions return what was charged.
                 const told = settles.map((settled) => (settled.kind === "settled" ? settled : expect.unreachable(settled.kind)));
                 const entered = told.filter(({ balanceAfter }) => balanceAfter !== null);
                 expect(entered).toHaveLength(Math.min(1, each.settles.length));
@@ -565,7 +565,7 @@ onBothDatabases("whatever happens", (db) => {
               } else if (each.kind === "limit") {
                 const link = at(links, each.link);
                 const limit = asAllowed(link, each.limit);
-                // Gone in the meantime: there is nothing to limit.
+                // The link has ended, so there is no limit to set.
                 await transaction((tx) => setLimit(tx, link.id, limit), db()).catch((error: Error) =>
                   expect(error.message).toContain("no linked user"),
                 );
@@ -579,7 +579,7 @@ onBothDatabases("whatever happens", (db) => {
               } else if (each.kind === "unlink") {
                 await db().prisma.linkedUser.deleteMany({ where: { id: at(links, each.link).id } });
               } else if (each.kind === "due") {
-                // The month seems to be over, and what was spent is of this one all the same.
+                // Refills as if the month were over; what was spent counts as of this month all the same.
                 const { appId, user } = at(links, each.link);
                 await transaction(async (tx) => {
                   await lockAgreement(tx, { appId, userId: user.id });
@@ -612,7 +612,7 @@ onBothDatabases("whatever happens", (db) => {
           expect(playCharged).toBeLessThanOrEqual(300n);
           for (const [pair, limit] of highest) if (limit !== null) expect(chargedTo.get(pair) ?? 0n).toBeLessThanOrEqual(limit);
           expect((await verify(db().sql)).discrepancies).toEqual([]);
-          // And where there was a time without a limit, a limit that is set now knows all the same.
+          // A limit that is set now counts all of it, also where there was a time without a limit.
           for (const link of links) {
             if ((await db().prisma.linkedUser.count({ where: { id: link.id } })) === 0) continue;
             await transaction((tx) => setLimit(tx, link.id, 500n), db());

@@ -10,7 +10,7 @@ import { QueueFullError } from "./batcher.ts";
 import { openLedger } from "./ledger.ts";
 import { sweepHolds } from "./sweep.ts";
 
-/** A database of which only the ledger's lane works. */
+/** A database with nothing but the ledger's lane. */
 function lane(query: Sql["query"], rest: Partial<Database> = {}): Database {
   return { ...rest, lane: () => ({ query }) } as Database;
 }
@@ -33,7 +33,7 @@ function answer({ name }: Statement, parameters: readonly unknown[]): Row[] {
 }
 const gone = () => new Error("Connection terminated unexpectedly");
 
-/** Runs the clock on until `outcome` is there; real turns of the event loop between, because batches wait for one. */
+/** Advances the fake clock until `outcome` resolves, with real turns of the event loop between, which batches wait for. */
 async function passTime<T>(outcome: Promise<T>): Promise<T> {
   let done = false;
   const settled = outcome.finally(() => {
@@ -57,12 +57,12 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe("settling while the database is away", () => {
+describe("settling while the database is unreachable", () => {
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
   });
 
-  test("keeps trying when the clock on the wall is set ahead by a day meanwhile", async () => {
+  test("keeps trying when the system clock is set ahead by a day", async () => {
     let calls = 0;
     const ledger = openLedger(
       lane(async (statement, parameters) => {
@@ -74,7 +74,7 @@ describe("settling while the database is away", () => {
     expect(await passTime(ledger.settle(settlement("a", 5n), 60_000))).toMatchObject({ kind: "settled", charged: 5n });
   });
 
-  test("keeps trying until it is back, and says so in the log", async () => {
+  test("is repeated until the database is back, and logged", async () => {
     let calls = 0;
     const ledger = openLedger(
       lane(async (statement, parameters) => {
@@ -90,7 +90,7 @@ describe("settling while the database is away", () => {
     expect(logged).toEqual(["settle failed", "settle failed"]);
   });
 
-  test("waits longer every time, up to five seconds, instead of storming the database", async () => {
+  test("backs off up to five seconds between attempts", async () => {
     const times: number[] = [];
     const ledger = openLedger(
       lane(async (statement, parameters) => {
@@ -104,7 +104,7 @@ describe("settling while the database is away", () => {
     expect(pauses).toEqual([50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000, 5_000]);
   });
 
-  test("gives up when the hold's lifetime is over, because the sweeper has returned it by then", async () => {
+  test("gives up when the hold's lifetime is over, after which the sweeper returns it", async () => {
     const start = Date.now();
     let last = 0;
     const ledger = openLedger(
@@ -120,7 +120,7 @@ describe("settling while the database is away", () => {
     expect(logged.at(-1)).toContain("given up");
   });
 
-  test("a bad settlement does not keep the others of its batch waiting", async () => {
+  test("is not delayed by a faulty settlement in the same batch", async () => {
     const ledger = openLedger(
       lane(async (statement, parameters) => {
         if (String(parameters[0]).includes("bad")) throw Object.assign(new Error("out of range"), { code: "22003" });
@@ -135,7 +135,7 @@ describe("settling while the database is away", () => {
     expect(ledger.unsettled).toBe(0);
   });
 
-  test("what was delivered is never refused for a full queue", async () => {
+  test("is never refused for a full queue", async () => {
     let release = () => {};
     const away = new Promise<void>((resolve) => {
       release = resolve;
@@ -154,8 +154,8 @@ describe("settling while the database is away", () => {
   });
 });
 
-describe("holding while the database is away", () => {
-  test("fails at once, because nobody has been served yet", async () => {
+describe("holding while the database is unreachable", () => {
+  test("fails at once", async () => {
     let calls = 0;
     const ledger = openLedger(
       lane(async () => {
@@ -167,7 +167,7 @@ describe("holding while the database is away", () => {
     expect(calls).toBe(1);
   });
 
-  test("refuses instead of queueing without end", async () => {
+  test("is refused when the queue is full", async () => {
     let release = () => {};
     const away = new Promise<void>((resolve) => {
       release = resolve;
@@ -189,7 +189,7 @@ describe("holding while the database is away", () => {
 });
 
 describe("holds and settlements", () => {
-  test("go together in one batch, and each hears its own answer", async () => {
+  test("go together in one batch, and each gets its own answer", async () => {
     const batches: string[] = [];
     const ledger = openLedger(
       lane(async (statement, parameters) => {
@@ -209,10 +209,10 @@ describe("holds and settlements", () => {
   });
 });
 
-describe("on a database whose answers get lost", () => {
+describe("on a database whose answers are lost", () => {
   const db = withDatabase("embedded");
 
-  /** Does what it is asked and then breaks the connection, so that nobody hears of it. */
+  /** Runs the statement and then fails, as when the connection breaks before the answer. */
   function deaf(times: number): Sql["query"] {
     return async (statement, parameters) => {
       const rows = await db().sql.query(statement, parameters);
@@ -221,7 +221,7 @@ describe("on a database whose answers get lost", () => {
     };
   }
 
-  test("a settlement that was committed unheard is charged once, and says what it charged", async () => {
+  test("a settlement that was committed without an answer is charged once, and returns what was charged", async () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const app = await makeApp(db(), { ownerId: owner.id });
     const key = await makeKey(db(), app.id);
@@ -232,7 +232,7 @@ describe("on a database whose answers get lost", () => {
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(4n);
   });
 
-  test("a hold that was committed unheard is an error to its caller, and the sweeper returns it", async () => {
+  test("a hold that was committed without an answer is an error for its caller, and the sweeper returns it", async () => {
     const owner = await makeUser(db(), { credits: 1_000n });
     const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);
     const ledger = openLedger(lane(deaf(1)));
@@ -244,7 +244,7 @@ describe("on a database whose answers get lost", () => {
   });
 });
 
-describe("on a database of another machine", () => {
+describe("on a database with another clock", () => {
   const db = withDatabase("postgres");
 
   test("a month that has begun by the database's clock is refilled, even if this server's clock is behind", async () => {
@@ -253,7 +253,7 @@ describe("on a database of another machine", () => {
     const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }), { monthlyLimit: 500n });
     await db().prisma.linkedUser.update({ where: { id: link.id }, data: { limitPeriodEndsAt: new Date(Date.now() - 1_000) } });
     vi.useFakeTimers({ toFake: ["Date"], now: Date.now() - 60_000 });
-    // One refill must do. The lane gives out after some more, so that asking for ever ends as a failure.
+    // One refill must do. The lane fails after a few statements, so that an endless loop fails the test.
     let asked = 0;
     const ledger = openLedger(
       lane(
@@ -268,15 +268,15 @@ describe("on a database of another machine", () => {
       kind: "held",
       amount: 500n,
     });
-    // The first asking finds the month over, the second one holds.
+    // The first statement finds the month over, the second one holds.
     expect(asked).toBe(2);
   });
 });
 
-describe("on a database that keeps a month from beginning", () => {
+describe("on a database where refills have no effect", () => {
   const db = withDatabase("postgres");
 
-  test("a request whose limit stays due fails after a few refills instead of going on for ever", async () => {
+  test("a request whose limit stays due fails after a few refills", async () => {
     const app = await makeApp(db());
     const key = await makeKey(db(), app.id, "user");
     const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }), { monthlyLimit: 500n });

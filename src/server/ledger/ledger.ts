@@ -19,46 +19,43 @@ import {
 import { KeptSettlements, resolutionOf } from "./kept.ts";
 import { limitStanding, recountLimit, refillLimit } from "./limits.ts";
 
-/**
- * The ledger as the gateway sees it: holds and settlements from all requests of this
- * process, in batches of both.
- */
+/** What the gateway uses of the ledger. Holds and settlements of all requests of this process go in batches of both. */
 export type Ledger = {
   /**
-   * Decides one request; see `hold` for what that means. Throws QueueFullError, and
-   * AccountLockedError when another session keeps the payer's wallet or limit locked:
-   * after either nothing was reserved.
+   * Decides one request; see `hold` of hold.ts. Throws QueueFullError, and AccountLockedError
+   * when another session keeps the payer's wallet or limit locked: after either nothing was
+   * reserved.
    */
   hold(request: HoldRequest): Promise<Exclude<HoldVerdict, { kind: "limit_due" }>>;
   /**
-   * Settles one hold and keeps trying while the database is away: an answer that
-   * was paid for must not be forgotten. Gives up when the hold's lifetime is over,
-   * because the sweeper has returned the credits by then.
+   * Settles one hold, and repeats that while the database is unreachable, because the provider
+   * has been paid. Throws after `lifetimeMs`, when the hold has expired and the sweeper returns
+   * its credits.
    */
   settle(settlement: Settlement, lifetimeMs: number): Promise<Settled>;
   /**
-   * The same for an answer that names its price. When the database takes longer than
-   * `patienceMs`, the settlement is kept on disk; null says that it is there, and that the
-   * bill will be entered, by this process or another one. When the disk does not take it
-   * either, the answer waits for the database as long as the hold lives.
+   * Settles like `settle`, for an answer that names its price. When the commit takes longer
+   * than `patienceMs`, the settlement is written to disk; the result is null when it is there,
+   * and this process or another one enters it later. When it can't be written, the answer waits
+   * for the database until the hold expires.
    */
   settleOrKeep(settlement: Settlement, options: { lifetimeMs: number; patienceMs: number }): Promise<Settled | null>;
   /**
-   * Adds to an open hold; see `grow`. `linkedUserId`: the link that pays, whose limit is
-   * refilled when its month is over. Throws QueueFullError and AccountLockedError like `hold`;
-   * after any other error the same growth may be asked for again.
+   * Adds to an open hold; see `grow` of hold.ts. `linkedUserId`: the link that pays, whose limit
+   * is refilled when its month is over. Throws QueueFullError and AccountLockedError like `hold`;
+   * after any other error the same growth may be repeated.
    */
   grow(growth: Growth, linkedUserId: string | null): Promise<Exclude<GrowthVerdict, { kind: "limit_due" }>>;
   /** Settlements that are neither committed nor kept on disk yet. */
   readonly unsettled: number;
 };
 
-/** What became of a settlement. `balanceAfter` is null when it was committed by an attempt whose answer got lost. */
+/** What became of a settlement. `balanceAfter` is null when it was committed by an attempt whose answer was lost. */
 export type Settled =
   | (Omit<Extract<SettleVerdict, { kind: "settled" }>, "balanceAfter"> & { balanceAfter: bigint | null })
   | Exclude<SettleVerdict, { kind: "settled" }>;
 
-/** What `ledger()` opened, or will find instead of opening one. */
+/** The ledger that `ledger()` returns: its first call opens one when none is set. */
 export const theLedger = processWide("ledger", (): { opened?: Promise<Ledger> | undefined } => ({}));
 
 export function ledger(): Promise<Ledger> {
@@ -67,18 +64,18 @@ export function ledger(): Promise<Ledger> {
 }
 
 export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger {
-  // Holds and settlements in one batch, one commit for all of it. It waits for nobody's
-  // lock: what meets one goes on in `contended`, on connections that do.
+  // One batch and one commit for holds and settlements. It waits for no lock: items whose account is locked go to
+  // `contended`, whose connections wait.
   const lane = db.lane();
   const batcher = new Batcher<Posting, HoldVerdict | SettleVerdict | Locked>((postings) => postAll(lane, postings, { skipLocked: true }));
   const growths = new Batcher<Growth, GrowthVerdict | Locked>((batch) => grow(lane, batch, { skipLocked: true }));
-  let patient: Sql | undefined;
+  let waitingLane: Sql | undefined;
   const contended = new Contended<Posting, HoldVerdict | SettleVerdict>(
     (postings) => {
-      patient ??= db.lane({ connections: PATIENT_LANES });
-      return postAll(patient, postings, { skipLocked: false }) as Promise<(HoldVerdict | SettleVerdict)[]>;
+      waitingLane ??= db.lane({ connections: WAITING_LANES });
+      return postAll(waitingLane, postings, { skipLocked: false }) as Promise<(HoldVerdict | SettleVerdict)[]>;
     },
-    { lanes: PATIENT_LANES },
+    { lanes: WAITING_LANES },
   );
   const pending = new Set<Settlement>();
 
@@ -95,7 +92,7 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
       for (let refills = 0; ; ) {
         const verdict = (await decide({ kind: "hold", request })) as HoldVerdict;
         if (verdict.kind === "limit_due") {
-          // Once is enough, and twice where a month ends in between.
+          // One refill is enough, or two when a month ends between them.
           if (++refills > MOST_REFILLS) throw new Error(`the limit of linked user ${verdict.linkedUserId} could not be refilled`);
           await limits.refill(verdict.linkedUserId);
           continue;
@@ -112,11 +109,11 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
       try {
         for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 5_000)) {
           try {
-            // Never refuse to write down what was delivered.
+            // `always`: what was delivered is billed, however many items wait.
             const verdict = (await decide({ kind: "settle", settlement }, { always: true })) as SettleVerdict;
             return verdict.kind === "already_resolved" ? await resolvedBefore(lane, settlement) : verdict;
           } catch (error) {
-            // Settling is idempotent, so an unknown outcome is simply asked again. A locked account was logged when it was met.
+            // Settling is idempotent, so it is repeated when its outcome is unknown. `contended` has logged a locked account.
             if (!(error instanceof AccountLockedError)) log.error("settle failed", { request_id: settlement.id, error });
             if (performance.now() + pauseMs > giveUpAt) {
               log.error("settle given up; the sweeper returns the hold", { settlement });
@@ -169,15 +166,15 @@ export function openLedger(db: Database, onDisk = new KeptSettlements()): Ledger
   };
 }
 
-/** What may be refused because a limit has not been counted since requests gave back what it counts. */
+/** Whether a recount of the limit may lift the refusal: holds that it counted may have been settled since. */
 function isAboutLimit(reason: string): boolean {
   return reason === "spending_limit_reached" || reason === "credits_on_hold";
 }
 
 /**
- * Limits that requests find due. Of one limit a process counts one at a time, whoever asks
- * meanwhile waits for that, and nobody waits long for a lock: else the requests of one wallet
- * that another session has locked could take all connections.
+ * Refills and recounts of limits that requests find due. A process counts each limit once at a time, and concurrent
+ * requests await the same count. Lock waits are bounded: otherwise the requests of one wallet that another session has
+ * locked could take all connections.
  */
 function openLimits(db: Database) {
   const running = new Map<string, Promise<void>>();
@@ -195,7 +192,7 @@ function openLimits(db: Database) {
   }
 
   return {
-    /** Fills a limit whose month is over, by the clock that found it over. Throws AccountLockedError. */
+    /** Fills a limit whose month is over, by the database's clock. Throws AccountLockedError. */
     async refill(linkedUserId: string): Promise<void> {
       try {
         await once(linkedUserId, refillLimit);
@@ -203,7 +200,7 @@ function openLimits(db: Database) {
         throw isLockTimeout(error) ? new AccountLockedError(`of the limit of linked user ${linkedUserId}`, { cause: error }) : error;
       }
     },
-    /** Counts a limit anew when that is due; whether a request that needs this much, and was refused, should ask again. */
+    /** Recounts a limit when that is due. True when it may leave the credits that a refused request needs, which then is repeated. */
     async leavesMore(linkedUserId: string, needed: bigint): Promise<boolean> {
       for (let turn = 0; turn < 2; turn++) {
         const standing = await limitStanding(db.sql, linkedUserId);
@@ -211,7 +208,7 @@ function openLimits(db: Database) {
         try {
           await once(linkedUserId, recountLimit);
         } catch (error) {
-          // The refusal stands: it was right before anything was given back.
+          // The account is locked, so the limit can't be recounted, and the refusal stands.
           if (!isLockTimeout(error)) throw error;
           return false;
         }
@@ -224,14 +221,14 @@ function openLimits(db: Database) {
 const waitShortlyStatement = { name: "ledger_wait_shortly", text: `SELECT set_config('lock_timeout', '2000', true)` };
 
 /** Connections that wait for locks; opened when first needed. */
-const PATIENT_LANES = 2;
+const WAITING_LANES = 2;
 /** How long a growth waits for an account that another session has locked. */
 const GROW_PATIENCE_MS = 2_000;
 
-/** What a hold does at most about a limit whose month is over, before it fails: whatever keeps it due must not keep a request for ever. */
+/** Refills of a limit for one request, before it fails: a limit that stays due must not keep a request for ever. */
 const MOST_REFILLS = 3;
 
-/** Null when it takes longer. */
+/** The outcome, or null when it takes longer. */
 function within<T>(ms: number, outcome: Promise<T>): Promise<T | null> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => resolve(null), ms);
@@ -248,7 +245,7 @@ function within<T>(ms: number, outcome: Promise<T>): Promise<T | null> {
   });
 }
 
-/** By an earlier attempt that was committed unheard, or by the sweeper. */
+/** `settled` when an earlier attempt was committed and its answer lost, `already_resolved` when the sweeper released the hold. */
 async function resolvedBefore(sql: Sql, settlement: Settlement): Promise<Settled> {
   const resolution = await resolutionOf(sql, settlement.id);
   if (resolution === null || resolution.outcome !== settlement.outcome) return { kind: "already_resolved" };

@@ -15,7 +15,7 @@ const NOW = new Date();
 const NEXT_MONTH = endOfMonth(NOW);
 const MONTH_AFTER = endOfMonth(NEXT_MONTH);
 
-/** A person with plenty of credits and a limit for one app, and what tests do with it. */
+/** A user with plenty of credits and a limit for one app, and what tests do with it. */
 async function limited(db: Database, monthlyLimit?: bigint) {
   const app = await makeApp(db);
   const key = await makeKey(db, app.id, "user");
@@ -70,7 +70,7 @@ inEveryZone("a limit", (db) => {
     expect(await it.left()).toBe(0n);
   });
 
-  test("counts what requests under way hold, and gives back what they do not spend", async () => {
+  test("counts what requests under way hold, until they return what they do not spend", async () => {
     const it = await limited(db(), 500n);
     const id = await it.hold(300n);
     await it.set(400n);
@@ -80,7 +80,7 @@ inEveryZone("a limit", (db) => {
     expect(await it.state()).toEqual({ limit: 400n, spent: 50n });
   });
 
-  test("lowered below what is held lets nothing more through, even when those requests give credits back", async () => {
+  test("lowered below what is held lets nothing more through, even when those requests return credits", async () => {
     const it = await limited(db(), 500n);
     const ids = [await it.hold(300n), await it.hold(100n)];
     await it.set(50n);
@@ -88,7 +88,7 @@ inEveryZone("a limit", (db) => {
     expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
     await it.settle(ids[0] ?? "", 20n);
     await it.settle(ids[1] ?? "", 0n);
-    // 20 were spent. The other 30 are there as soon as somebody asks for them, and no more.
+    // 20 were spent. The next request has the limit counted and finds the other 30.
     const ledger = openLedger(db());
     expect(reason(await ledger.hold(it.request(31n)))).toBe("spending_limit_reached");
     expect(reason(await ledger.hold(it.request(30n)))).toBe("held");
@@ -128,7 +128,7 @@ inEveryZone("a limit", (db) => {
     expect(await it.state()).toEqual({ limit: 30n, spent: 40n });
   });
 
-  test("of nothing refuses everything", async () => {
+  test("of zero refuses every request", async () => {
     const it = await limited(db(), 0n);
     expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("spending_limit_reached");
     expect(await it.state()).toEqual({ limit: 0n, spent: 0n });
@@ -147,14 +147,14 @@ inEveryZone("a limit", (db) => {
     expect(await it.left()).toBe(400n);
   });
 
-  test("is refilled once by many at once", async () => {
+  test("is refilled once by many concurrent calls", async () => {
     const it = await limited(db(), 500n);
     await it.spend(200n);
     await Promise.all(Array.from({ length: 8 }, () => it.refill(NEXT_MONTH)));
     expect(await it.left()).toBe(500n);
   });
 
-  test("saves nothing up over months in which nobody asked", async () => {
+  test("does not accumulate over months without requests", async () => {
     const it = await limited(db(), 500n);
     await it.spend(100n);
     await it.refill(new Date(Date.UTC(NOW.getUTCFullYear() + 1, 5, 15)));
@@ -166,7 +166,7 @@ inEveryZone("a limit", (db) => {
     await it.spend(100n);
     const id = await it.hold(300n);
     await it.refill(NEXT_MONTH);
-    // Should they be charged in full, 300 + 200 is the new month's limit.
+    // If they are charged in full, 300 + 200 is the new month's limit.
     expect(await it.left()).toBe(200n);
     await it.spend(200n);
     expect(reason((await hold(db().sql, [it.request(1n)]))[0])).toBe("credits_on_hold");
@@ -186,7 +186,7 @@ inEveryZone("a limit", (db) => {
     expect(await it.left()).toBe(0n);
   });
 
-  test("changed when its month is over begins a new one: last month's spending is forgotten", async () => {
+  test("changed when its month is over begins a new month, without last month's spending", async () => {
     const it = await limited(db(), 500n);
     await it.spend(400n);
     expect(await it.state(NEXT_MONTH)).toEqual({ limit: 500n, spent: 0n });
@@ -195,7 +195,7 @@ inEveryZone("a limit", (db) => {
     expect((await it.row()).limitPeriodEndsAt).toEqual(MONTH_AFTER);
   });
 
-  test("removed stops nobody, and requests under way settle as they were held", async () => {
+  test("removed refuses no request, and requests under way settle against its account", async () => {
     const it = await limited(db(), 100n);
     const limitId = (await it.row()).limitId ?? "";
     const id = await it.hold(100n);
@@ -211,7 +211,7 @@ inEveryZone("a limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("removed and set again: what was spent this month, before and meanwhile, goes on to count and to be told", async () => {
+  test("removed and set again counts and reports all that was spent this month, with a limit or without", async () => {
     const it = await limited(db(), 2_000_000n);
     await it.spend(234n);
     expect(await it.state()).toEqual({ limit: 2_000_000n, spent: 234n });
@@ -251,7 +251,7 @@ inEveryZone("a limit", (db) => {
     expect((await balanceOf(db().sql, limitId ?? "")).available).toBe(400n);
   });
 
-  test("set while requests without one are under way counts what they hold, and gives back to them what they do not spend", async () => {
+  test("set while requests without one are under way counts what they hold, until they return what they do not spend", async () => {
     const it = await limited(db());
     const [first, second] = [await it.hold(300n), await it.hold(100n)];
     const other = await makeApp(db());
@@ -272,12 +272,12 @@ inEveryZone("a limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("is counted anew once for what was given back since, and never for a request that is refused for another reason", async () => {
+  test("is recounted once after holds were settled, and never for a request that is refused for another reason", async () => {
     const it = await limited(db(), 500n);
     const ids = [await it.hold(200n), await it.hold(200n)];
     await it.set(100n);
     const ledger = openLedger(db());
-    /** Changes with every write to it. */
+    /** The version of the agreement's row, which changes with every write. */
     const version = async () =>
       String(
         (
@@ -290,7 +290,7 @@ inEveryZone("a limit", (db) => {
     expect(await version()).toBe(before);
     await it.settle(ids[0] ?? "", 10n);
     expect(await limitStanding(db().sql, it.link.id)).toEqual({ isDue: true, available: 0n });
-    // The other request may still spend 200, so there is nothing for this one. It is counted, and not again.
+    // The other request may still spend 200, so this one is refused. The limit is recounted once.
     expect(reason(await ledger.hold(it.request(1n)))).toBe("spending_limit_reached");
     const counted = await version();
     expect(counted).not.toBe(before);
@@ -303,7 +303,7 @@ inEveryZone("a limit", (db) => {
     await transaction((tx) => recountLimit(tx, randomUUID()), db());
   });
 
-  test("lets a stream's hold grow by what others gave back since it was counted", async () => {
+  test("lets a stream's hold grow by what other requests returned since it was counted", async () => {
     const it = await limited(db());
     const earlier = await it.hold(400n);
     await it.set(500n);
@@ -327,7 +327,7 @@ inEveryZone("a limit", (db) => {
     expect(await it.left()).toBe(340n);
   });
 
-  test("counts an open request of a server whose clock is far behind, until it is over", async () => {
+  test("counts an open request of a server whose clock is far behind, until it is settled", async () => {
     const it = await limited(db());
     const { id } = await holdOne(db().sql, { ...it.request(300n), id: uuidv7({ msecs: Date.now() - 70 * 24 * 3_600_000 }) });
     await it.set(500n);
@@ -338,7 +338,7 @@ inEveryZone("a limit", (db) => {
     expect(reason(await ledger.hold(it.request(500n)))).toBe("held");
   });
 
-  test("refilled when nothing of its month is over leaves no more than before: months are those of the books", async () => {
+  test("refilled before its month is over leaves no more than before, because it counts the journal's month", async () => {
     const it = await limited(db(), 500n);
     await it.spend(400n);
     for (let turn = 0; turn < 3; turn++) {
@@ -349,11 +349,11 @@ inEveryZone("a limit", (db) => {
     expect(await it.state()).toEqual({ limit: 500n, spent: 400n });
   });
 
-  test("counts what a server of the version before did to it, which knows links only", async () => {
+  test("counts what was spent before a server of the version before, which has no agreements, set it again", async () => {
     const it = await limited(db(), 500n);
     await it.spend(100n);
     const held = await it.hold(150n);
-    // It removed the limit and set it again, as if nothing had been spent: by another account.
+    // That version removed the limit and set it again with a new account, without counting what was spent.
     const limitId = await transaction((tx) => openAccount(tx, "limit"), db());
     await db().prisma.linkedUser.update({ where: { id: it.link.id }, data: { limitId, monthlyLimit: 600n, limitFormerIds: [] } });
     await it.set(600n);
@@ -364,14 +364,14 @@ inEveryZone("a limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("below zero, or of nobody, is an error and changes nothing", async () => {
+  test("below zero, or of an unknown linked user, is an error and changes nothing", async () => {
     const it = await limited(db(), 100n);
     await expect(it.set(-1n)).rejects.toBeInstanceOf(RangeError);
     await expect(transaction((tx) => setLimit(tx, randomUUID(), 5n), db())).rejects.toThrow();
     expect(await it.left()).toBe(100n);
   });
 
-  test("whose month has passed refills itself when the next request comes", async () => {
+  test("whose month has passed is refilled by the next request", async () => {
     const it = await limited(db(), 500n);
     await it.spend(500n);
     await passMonth(db(), it.link);
@@ -383,7 +383,7 @@ inEveryZone("a limit", (db) => {
     expect((await it.row()).limitPeriodEndsAt).toEqual(endOfMonth(new Date()));
   });
 
-  test("does not care for other apps: each link has its own", async () => {
+  test("is independent of the user's limits for other apps", async () => {
     const person = await makeUser(db(), { credits: 1_000n });
     const shops = await Promise.all(
       [100n, 300n].map(async (monthlyLimit) => {
@@ -395,7 +395,7 @@ inEveryZone("a limit", (db) => {
       db().sql,
       shops.map(({ key, link }) => holdRequest(key, { externalUserId: link.externalUserId, desiredBase: 1_000n, minimumBase: 1n })),
     );
-    // Both wanted the whole wallet; each gets what its own limit leaves.
+    // Both ask for the whole wallet; each gets what its own limit leaves.
     expect(verdicts).toMatchObject([
       { kind: "held", amount: 100n },
       { kind: "held", amount: 300n },
@@ -406,7 +406,7 @@ inEveryZone("a limit", (db) => {
 describe("a limit on Postgres", () => {
   const db = withDatabase("postgres");
 
-  test("lowered while a request waits holds that request back", async () => {
+  test("lowered while a request waits for locks applies to that request", async () => {
     const it = await limited(db(), 500n);
     const lane = db().lane();
     let waiting: Promise<HoldVerdict | undefined> | undefined;
@@ -418,7 +418,7 @@ describe("a limit on Postgres", () => {
     expect(await waiting).toMatchObject({ kind: "refused", reason: "spending_limit_reached", available: 50n });
   });
 
-  test("lowered below what is held while a request waits: nothing is granted from the account it gave up", async () => {
+  test("lowered below what is held while a request waits: nothing is granted from its former account", async () => {
     const it = await limited(db(), 100n);
     const first = await holdOne(db().sql, it.request(60n));
     const ledger = openLedger(db());
@@ -435,7 +435,7 @@ describe("a limit on Postgres", () => {
     expect(await it.left()).toBe(60n);
   });
 
-  test("set while a request that has none is being held counts it: neither comes between the other's look and its commit", async () => {
+  test("set while a request without one is being held counts that request: the wallet's lock serializes both", async () => {
     const it = await limited(db());
     let setting: Promise<void> | undefined;
     await transaction(async (tx) => {
@@ -470,7 +470,7 @@ describe("a limit on Postgres", () => {
     expect(await it.state()).toEqual({ limit: 500n, spent: 120n });
   });
 
-  test("whose month is over is refilled once, whichever of several processes finds it first", async () => {
+  test("whose month is over is refilled once by several processes", async () => {
     const it = await limited(db(), 500n);
     await it.spend(500n);
     const open = await db().prisma.transfer.count({ where: { creditId: it.link.limitId ?? "" } });
@@ -482,7 +482,7 @@ describe("a limit on Postgres", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("whose month is over, of a wallet that another session has locked, takes one connection and is given up in time", async () => {
+  test("whose month is over, of a wallet that another session has locked, takes one connection, and its requests fail in time", async () => {
     const it = await limited(db(), 500n);
     const other = await limited(db(), 500n);
     await passMonth(db(), it.link);
@@ -498,7 +498,7 @@ describe("a limit on Postgres", () => {
       expect(await ledger.hold(other.request(500n))).toMatchObject({ kind: "held" });
       const waiting = { name: "", text: `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'` };
       expect((await db().sql.query(waiting, [])).length).toBeLessThanOrEqual(1);
-      // A session that idles in a transaction would be ended.
+      // Queries keep the session from being ended as idle in a transaction.
       while (!over) await tx.query({ name: "", text: `SELECT 1` }, []);
       for (const each of await refused) expect(each).toMatchObject({ status: "rejected", reason: { name: "AccountLockedError" } });
     }, db());
@@ -524,7 +524,7 @@ describe("a limit on Postgres", () => {
       expect(await waiting).toMatchObject({ kind: "refused", reason: "not_found" });
     });
 
-    test(`${what} while a batch waits for the wallet: the request has to be asked again, and others of the batch are not`, async () => {
+    test(`${what} while a batch waits for the wallet: the request has to be repeated, the others of the batch are held`, async () => {
       const [it, other] = [await limited(db(), 100n), await limited(db(), 100n)];
       let waiting: Promise<HoldVerdict[]> | undefined;
       await transaction(async (tx) => {
@@ -539,7 +539,7 @@ describe("a limit on Postgres", () => {
     });
   }
 
-  test("changed by many beside requests never lets more through than the largest, and the books stay right", async () => {
+  test("changed concurrently with requests never lets more through than the largest limit, and verify finds nothing wrong", async () => {
     const it = await limited(db(), 1_000n);
     const ledger = openLedger(db());
     let charged = 0n;

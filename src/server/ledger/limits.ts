@@ -6,23 +6,17 @@ import { balanceOf, openAccount, platformAccount } from "./accounts.ts";
 import { openSince } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 
-/**
- * A person's monthly spending limit for one app is an account of its own, held
- * together with the wallet, so that parallel requests can't race past it. Whenever
- * it is filled (it is set, its month is over, it is recounted), what the app took
- * from this person in the calendar month (UTC) is read from the books: what was
- * settled, and what open requests hold, under whichever links. So nothing that
- * happens to limit or links makes it forget.
- *
- * Limit, account and month are the agreement's of person and app, which all their links point to.
- */
+// A user's monthly limit for an app is an account. A hold takes from it as from the wallet, so that concurrent requests
+// can't exceed it. Whenever it is filled (the limit is set, its month is over, it is recounted), what the app took from
+// the user in the calendar month (UTC) is read from the journal: settled requests and open holds, of all links. So
+// neither removing a limit nor ending links resets what was spent. Limit, account and month are columns of the agreement
+// of user and app, which the links point to.
 
 /**
- * Sets, changes or (with null) removes the limit of a linked user, in credits a
- * month, from the very next request on, and with it that of every other link of the
- * same person to the same app. What the app took this month counts against the new
- * limit. Throws when there is no such linked user or the limit is negative.
- * `now`: the moment whose month it is; the database's when not given.
+ * Sets, changes or (with null) removes the limit of a linked user, in credits a month,
+ * from the next request on. It is the limit of all links of the user to the app. What the
+ * app took this month counts against it. Throws when there is no such linked user or the
+ * limit is negative. `now`: a moment of the month to count; by default the database's time.
  */
 export async function setLimit(tx: Tx, linkedUserId: string, monthlyLimit: bigint | null, now?: Date): Promise<void> {
   if (monthlyLimit !== null && monthlyLimit < 0n) throw new RangeError("a limit is not negative");
@@ -32,10 +26,10 @@ export async function setLimit(tx: Tx, linkedUserId: string, monthlyLimit: bigin
   await removeLimit(tx, agreement);
 }
 
-/** Fills the limit up when its month is over; does nothing when it is not, or when it was filled already. */
+/** Fills the limit when its month is over; otherwise does nothing. */
 export async function refillLimit(tx: Tx, linkedUserId: string, now?: Date): Promise<void> {
   const agreement = await lockAgreementOf(tx, linkedUserId);
-  // Gone in the meantime: whoever asks again is told so.
+  // The link or its limit is gone. The caller repeats its request, and that is decided without it.
   if (agreement === null || agreement.inForce === null) return;
   const at = now ?? (await databaseTime(tx));
   if (agreement.inForce.endsAt > at) return;
@@ -43,11 +37,10 @@ export async function refillLimit(tx: Tx, linkedUserId: string, now?: Date): Pro
 }
 
 /**
- * Whether a limit that refused a request is worth asking again. `isDue`: requests that it
- * counts, and whose credits can't come back to its account by themselves, were resolved
- * since it was last counted, so what they gave back is missing in it until `recountLimit`.
- * They only get fewer, so this is true at most once for each of them. `available`: what the
- * limit leaves now. Null when there is no such linked user or no limit.
+ * What a limit leaves, in credits, and whether a recount leaves more. `isDue`: holds that the
+ * limit counts, but that are not on its account, were settled since the last count, so their
+ * credits are missing until `recountLimit`. Each of these holds makes it true at most once.
+ * Null when there is no such linked user or no limit.
  */
 export async function limitStanding(sql: Sql, linkedUserId: string): Promise<{ isDue: boolean; available: bigint } | null> {
   const [row] = await sql.query(standingStatement, [linkedUserId]);
@@ -59,7 +52,7 @@ export async function recountLimit(tx: Tx, linkedUserId: string): Promise<void> 
   const agreement = await lockAgreementOf(tx, linkedUserId);
   if (agreement === null || agreement.inForce === null) return;
   const now = await databaseTime(tx);
-  // Whoever asks when the month is over has it refilled, which counts as well.
+  // When the month is over, `refillLimit` counts.
   if (agreement.inForce.endsAt <= now || (await limitStanding(tx, linkedUserId))?.isDue !== true) return;
   await fill(tx, agreement, agreement.inForce.monthlyLimit, now);
 }
@@ -78,8 +71,8 @@ const standingStatement = {
 };
 
 /**
- * Locks the agreement before a link is made. The first link begins it anew: without a limit, for any model, with this
- * markup. Others come under what is agreed.
+ * Locks the agreement before a link is made. When the user has no link to the app, the agreement is reset: no limit, any
+ * model, this markup. Otherwise it stays as it is, and the new link comes under it.
  */
 export async function beginAgreement(tx: Tx, of: { appId: string; userId: string }, agreedMarkupBps: number): Promise<void> {
   const { appId, userId } = of;
@@ -89,7 +82,7 @@ export async function beginAgreement(tx: Tx, of: { appId: string; userId: string
   await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data: { allowedModels: [], agreedMarkupBps } });
 }
 
-/** Locks what this person agreed to with this app until the end of the transaction; makes the row when there is none. */
+/** Locks the agreement of user and app until the transaction ends; inserts it when there is none. */
 export async function lockAgreement(tx: Tx, { appId, userId }: { appId: string; userId: string }): Promise<void> {
   await tx.query(openAgreementStatement, [userId, appId]);
   await tx.query(lockAgreementStatement, [userId, appId]);
@@ -99,16 +92,15 @@ const openAgreementStatement = {
   name: "ledger_open_agreement",
   text: `INSERT INTO agreement (user_id, app_id) VALUES ($1::uuid, $2::uuid) ON CONFLICT DO NOTHING`,
 };
-// Not FOR UPDATE: making a link locks the key of the agreement that it points to.
+// Not FOR UPDATE, which conflicts with the lock that the foreign key of a new link takes on its agreement.
 const lockAgreementStatement = {
   name: "ledger_lock_agreement",
   text: `SELECT 1 AS found FROM agreement WHERE user_id = $1::uuid AND app_id = $2::uuid FOR NO KEY UPDATE`,
 };
 
 /**
- * A limit as people and apps see it, in credits; null when there is none. `spent` is what was
- * settled this month (UTC), not what requests under way hold. `balance` is that of the limit's
- * account, where the caller has read it already.
+ * A limit as screens and the API show it, in credits; null when there is none. `spent`: what was settled this month
+ * (UTC), without open holds. `balance`: of the limit's account, when the caller has read it.
  */
 export async function limitState(
   sql: Sql,
@@ -118,7 +110,7 @@ export async function limitState(
   const { monthlyLimit: limit, limitId, limitPeriodEndsAt } = link;
   if (limit === null || limitId === null || limitPeriodEndsAt === null) return null;
   const now = options.now ?? new Date();
-  // While all that is spent passes through the account, the account knows; else it is added up.
+  // The account's balance tells what was spent, except for holds that are not on the account: then usage is summed.
   if (limitPeriodEndsAt <= now || link.limitElsewhere > 0n) return { limit, spent: await spentInMonth(sql, link, now) };
   const spent = limit + link.limitOverspent - (options.balance ?? (await balanceOf(sql, limitId)).balance);
   return { limit, spent: spent < 0n ? 0n : spent };
@@ -137,10 +129,10 @@ async function databaseTime(sql: Sql): Promise<Date> {
   return new Date(Number(toBigInt(row?.ms)));
 }
 
-/** What an app's requests took from a person's wallet in the month of this moment, as far as they are settled. */
+/** Credits that an app's settled requests took from a user's wallet in the month of `now`. */
 async function spentInMonth(sql: Sql, { appId, walletId }: { appId: string; walletId: string }, now: Date): Promise<bigint> {
   const start = startOfMonth(now);
-  // A request belongs to the month in which it was settled. It began before that, by the clock of a server that may be behind.
+  // A request counts in the month in which it was settled. Its id has the time of its start, by a server's clock that may be slow.
   const firstId = firstIdAt(startOfMonth(new Date(start.getTime() - 1)).getTime());
   const [row] = await sql.query(spentStatement, [walletId, firstId, start.toISOString(), appId]);
   return toBigInt(row?.spent);
@@ -154,11 +146,11 @@ const spentStatement = {
 };
 
 /**
- * Makes what is left of the limit available: the limit, less what was spent this month
- * and what requests under way hold. When that is below zero, what they give back must
- * not become allowance again: then a new, empty account takes over, and they settle
- * against the old one. The wallet is locked, so that nothing of it is held or settled
- * between counting and the commit.
+ * Sets what the limit's account has available to the limit, less what was spent this month
+ * and what open holds take. When that is below zero, credits that these holds return must
+ * not become available again: then a new, empty account takes over, and they settle against
+ * the old one. The wallet is locked, so that nothing of it is held or settled between
+ * counting and the commit.
  */
 async function fill(tx: Tx, agreement: LockedAgreement, monthlyLimit: bigint, now: Date): Promise<void> {
   const { walletId, limitId } = agreement;
@@ -183,7 +175,7 @@ async function fill(tx: Tx, agreement: LockedAgreement, monthlyLimit: bigint, no
   }
   const limitFormerIds = keeps || limitId === null ? held.formerIds : [...held.formerIds, limitId];
   const limitElsewhere = held.elsewhere + (keeps ? 0n : held.onLimit);
-  await keep(tx, agreement, {
+  await changeLimit(tx, agreement, {
     monthlyLimit,
     limitId: accountId,
     limitPeriodEndsAt: endOfMonth(now),
@@ -201,22 +193,21 @@ const lockAccountsStatement = {
 };
 
 type HeldByApp = {
-  /** On the limit's account, and what is available there. */
+  /** Held on the limit's account. */
   onLimit: bigint;
   limitAvailable: bigint;
-  /** On former accounts of the limit, on none, or on one that is not known any more. */
+  /** Held on former accounts of the limit, without a limit, or on an account that no agreement of the user lists. */
   elsewhere: bigint;
   /** Former accounts on which something is held. */
   formerIds: string[];
-  /** The holds that are on no account of this agreement. */
+  /** The app's open holds without a limit, or on an account that no agreement of the user lists. */
   holds: string[];
 };
 
 /**
- * What the app's open requests hold of a wallet that is locked. What they hold on limits is
- * told by those accounts. The rest of what the wallet holds is that of requests without a
- * limit, of whichever app; they are looked for by their ids, and should some not be found,
- * they count as this app's: a limit may leave too little for a while, never too much.
+ * What the app's open holds take from a wallet, which the caller has locked. Holds with a limit are read from the limits'
+ * accounts. The rest of what the wallet holds is without a limit, for any app; these holds are searched by id, and those
+ * that are not found count as this app's: the limit may leave too little until the next count, never too much.
  */
 async function heldBy(tx: Tx, agreement: LockedAgreement, candidates: readonly string[]): Promise<HeldByApp> {
   const { walletId, limitId, appId } = agreement;
@@ -229,7 +220,7 @@ async function heldBy(tx: Tx, agreement: LockedAgreement, candidates: readonly s
   const formerIds = agreement.limitFormerIds.filter((id) => heldOn(id) > 0n);
   const onFormer = formerIds.reduce((sum, id) => sum + heldOn(id), 0n);
 
-  // On the wallet, and on no limit that is known.
+  // Held on the wallet, but on no known limit account.
   let outside = 2n * heldOn(walletId);
   for (const { held } of accounts.values()) outside -= held;
   let found: OpenHold[] = [];
@@ -237,10 +228,10 @@ async function heldBy(tx: Tx, agreement: LockedAgreement, candidates: readonly s
   if (outside > 0n) {
     const isOutside = ({ limitId: account }: OpenHold) => account === null || !accounts.has(account);
     found = (await openAmong(tx, candidates)).filter(isOutside);
-    // Some came between looking for them and the lock: a moment ago, by whatever their servers' clocks say.
+    // The missing ones were made between the search and the lock, so they have recent ids.
     if (sum(found) < outside) {
-      const lately = firstIdAt((await databaseTime(tx)).getTime() - LATELY_MS);
-      const ids = await openOutside(tx, agreement, lately);
+      const since = firstIdAt((await databaseTime(tx)).getTime() - RECENT_MS);
+      const ids = await openOutside(tx, agreement, since);
       found = (await openAmong(tx, [...new Set([...candidates, ...ids])])).filter(isOutside);
     }
   }
@@ -254,8 +245,8 @@ async function heldBy(tx: Tx, agreement: LockedAgreement, candidates: readonly s
   };
 }
 
-/** How long ago a request that has just come to the database may have begun, by its server's clock. */
-const LATELY_MS = 30_000;
+/** The age that a hold's id may have when the hold is inserted: the request's way to the database, and a slow clock of its server. */
+const RECENT_MS = 30_000;
 
 const accountsOfPersonStatement = {
   name: "ledger_accounts_of_person",
@@ -287,9 +278,9 @@ const openAmongStatement = {
 };
 
 /**
- * The wallet's open holds that are on no limit of this person, among those with ids from
- * `since` on; without it, all. Empty without a look when the wallet holds nothing else.
- * Not under a lock: with many requests a second there is much to look through.
+ * Ids of the wallet's open holds on no known limit account, from the id `since` on; without it, all. Holds are not read
+ * when the limits' accounts add up to what the wallet holds. `fill` searches before it locks the wallet, because with
+ * many requests a second there are many holds to read.
  */
 async function openOutside(tx: Tx, { userId, walletId }: LockedAgreement, since?: string): Promise<string[]> {
   const accounts = await tx.query(accountsOfPersonStatement, [userId, walletId, "{}"]);
@@ -322,15 +313,21 @@ type Limit = {
   limitElsewhere: bigint;
 };
 
-type Kept = Partial<Limit> & { limitFormerIds?: string[]; limitElsewhereHolds?: string[] };
+type LimitChange = Partial<Limit> & { limitFormerIds?: string[]; limitElsewhereHolds?: string[] };
 
-async function keep(tx: Tx, { appId, userId }: { appId: string; userId: string }, data: Kept): Promise<void> {
+async function changeLimit(tx: Tx, { appId, userId }: { appId: string; userId: string }, data: LimitChange): Promise<void> {
   await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data });
 }
 
-/** Of an agreement that is locked. The account stays, for requests that hold from it and for the next limit. */
+/** The agreement is locked by the caller. The account stays, for its open holds and for the next limit. */
 async function removeLimit(tx: Tx, of: { appId: string; userId: string }): Promise<void> {
-  await keep(tx, of, { monthlyLimit: null, limitPeriodEndsAt: null, limitOverspent: 0n, limitElsewhere: 0n, limitElsewhereHolds: [] });
+  await changeLimit(tx, of, {
+    monthlyLimit: null,
+    limitPeriodEndsAt: null,
+    limitOverspent: 0n,
+    limitElsewhere: 0n,
+    limitElsewhereHolds: [],
+  });
 }
 
 type LockedAgreement = {
@@ -343,10 +340,10 @@ type LockedAgreement = {
   limitFormerIds: string[];
 };
 
-/** Two changes of one limit come one after the other, through whichever link. Null when there is no such link. */
+/** Locks a link's agreement, so that changes of one limit are serialized, also through different links. Null when there is no such link. */
 async function lockAgreementOf(tx: Tx, linkedUserId: string): Promise<LockedAgreement | null> {
   const where = { id: linkedUserId };
-  // A link is the same person's and the same app's for as long as it lives.
+  // A link's user and app never change, so they are read before the lock.
   const of = await tx.prisma.linkedUser.findUnique({ where, select: { appId: true, userId: true, walletId: true } });
   if (of === null) return null;
   await lockAgreement(tx, of);

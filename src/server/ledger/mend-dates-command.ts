@@ -1,7 +1,7 @@
 import { closeDatabase, database, transaction } from "../platform/db.ts";
 import { mendDates } from "./shifted.ts";
 
-/** `npm run ledger:mend-dates`: puts right the dates that `ledger:verify` names as shifted. */
+/** `npm run ledger:mend-dates`: corrects the dates that `ledger:verify` names as shifted. */
 try {
   await (await database()).check();
   const mended = await transaction(mendDates);

@@ -22,7 +22,7 @@ inEveryZone("the journal by month", (db) => {
     return new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + months, 1));
   };
 
-  test("goes by the moment in the id, to the millisecond, and what is older than the partitions has a place too", async () => {
+  test("is partitioned by the moment in the id, to the millisecond; older rows go to the default partition", async () => {
     const next = monthsFromNow(1);
     expect(await moveAt(new Date())).toBe(partOf(new Date()));
     expect(await moveAt(next)).toBe(partOf(next));
@@ -30,11 +30,11 @@ inEveryZone("the journal by month", (db) => {
     expect(await moveAt(new Date(0))).toBe(partOf(new Date()));
   });
 
-  test("has partitions for months ahead; a month that nobody prepared loses nothing and stays where it is", async () => {
+  test("has partitions for months ahead; rows of a month without one stay in the default partition", async () => {
     await preparePartitions(db().sql);
     expect(await moveAt(monthsFromNow(3))).toBe(partOf(monthsFromNow(3)));
     expect(await moveAt(monthsFromNow(5))).toBe("transfer_other");
-    // The month that began elsewhere is passed over; the ones around it are made.
+    // No partition is made for the month that has rows in the default partition; those around it are made.
     const [made] = await query("SELECT prepare_partitions(6) AS made");
     expect(Number(made?.made)).toBe(2 * 3 - 1);
     expect(await moveAt(monthsFromNow(4))).toBe(partOf(monthsFromNow(4)));
@@ -42,12 +42,12 @@ inEveryZone("the journal by month", (db) => {
     expect((await verify(db().sql)).ok).toBe(true);
   });
 
-  test("may be prepared by several at once", async () => {
+  test("can be prepared by several connections at once", async () => {
     await Promise.all([1, 2, 3].map(() => query("SELECT prepare_partitions(8)")));
     expect(await moveAt(monthsFromNow(8))).toBe(partOf(monthsFromNow(8)));
   });
 
-  test("is added to and never rewritten, in no partition", async () => {
+  test("is insert-only in every partition", async () => {
     const parts = await query(
       `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent IN ('usage'::regclass, 'transfer'::regclass)`,
     );

@@ -11,7 +11,7 @@ import { type Ledger, openLedger } from "./ledger.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
 
-/** Few wallets with little in them, and links of several people to several apps: everyone is in everyone's way. */
+/** Few wallets with little in them, and links of several users to several apps, so that workers contend for accounts. */
 async function crowd(db: Database) {
   const people = await Promise.all([300n, 200n, 100n, 50n, 0n].map((credits) => makeUser(db, { credits })));
   const payers: { key: { hash: Uint8Array }; externalUserId: string | null; walletId: string; limitId: string | null; limit: bigint }[] =
@@ -100,7 +100,7 @@ async function turmoil(
           [one(servers), one(servers), server].map(({ ledger }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
         );
         const told = settles.flatMap((each) => (each.kind === "settled" ? each : []));
-        // One enters it, and is told the balance. Whoever repeats it is told what that one charged.
+        // One call settles it and returns the balance. Its repetitions return what was charged.
         expect(told.filter(({ balanceAfter }) => balanceAfter !== null)).toHaveLength(1);
         expect(told).toHaveLength(3);
         const amount = told[0]?.charged ?? 0n;
@@ -118,7 +118,7 @@ async function turmoil(
 }
 
 async function expectRightBooks(db: Database, world: Awaited<ReturnType<typeof crowd>>, happened: Awaited<ReturnType<typeof turmoil>>) {
-  // A test in which nothing happened would prove nothing.
+  // Fails when the run did too little to test anything.
   expect(happened.held).toBeGreaterThan(50);
   expect(happened.refused).toBeGreaterThan(10);
   const wallets = await Promise.all(world.people.map(({ walletId }) => balanceOf(db.sql, walletId)));
@@ -179,7 +179,7 @@ describe("two servers on one Postgres", () => {
     await Promise.all(verdicts.map((verdict) => verdict?.kind === "held" && servers[1]?.ledger.settle(settlement(verdict.id, 0n), 60_000)));
   });
 
-  test("transfers and holds cannot both spend the last credits", async () => {
+  test("a transfer and a hold can't both spend the last credits", async () => {
     const { db } = servers[0] as { db: Database };
     const owner = await makeUser(db, { credits: 500n });
     const other = await makeUser(db);
@@ -202,7 +202,7 @@ describe("two servers on one Postgres", () => {
         }
       }),
     );
-    // Whoever came first: all of it is spent, none of it twice.
+    // In any order all of it is spent, none of it twice.
     expect(held + moved).toBe(500n);
     expect(await balanceOf(db.sql, owner.walletId)).toEqual({ balance: held, held, available: 0n });
     expect((await balanceOf(db.sql, other.walletId)).balance).toBe(moved);
@@ -220,7 +220,7 @@ describe("one server on the embedded database", () => {
   });
 });
 
-test("requests of one wallet at once pass on a Postgres whose transactions are serializable unless they say otherwise", async () => {
+test("concurrent requests of one wallet pass on a Postgres whose default isolation level is serializable", async () => {
   const { url, drop } = await freshDatabase(inject("postgresUrl"));
   try {
     const admin = await openDatabase({ url });

@@ -6,10 +6,10 @@ import { transfer } from "./transfer.ts";
 /** What a sandbox wallet is filled up to, in credits: $100 of play money. */
 export const SANDBOX_CREDITS = 100_000_000n;
 
-/** Fills a sandbox wallet up with play credits, so that a test never ends for lack of them. */
+/** Fills a sandbox wallet up with play credits, so that test requests are not refused for lack of them. */
 export async function refillSandbox(walletId: string): Promise<void> {
   await transaction(async (tx) => {
-    // What is available, not what is there: requests under way may hold all of it.
+    // Not `balance`: requests under way may hold all of it.
     const { available } = await balanceOf(tx, walletId);
     const missing = SANDBOX_CREDITS - available;
     if (missing <= 0n) return;

@@ -17,7 +17,7 @@ afterAll(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-/** A database, and a client as it was before connections were in UTC. */
+/** A database, and a client of the version before connections were in UTC. */
 async function open(zone: Zone): Promise<{ db: Database; before: PrismaClient }> {
   const { url, drop } = await freshDatabase(inject("postgresUrl"), zone);
   cleanUps.push(drop);
@@ -34,7 +34,7 @@ async function open(zone: Zone): Promise<{ db: Database; before: PrismaClient }>
 }
 
 describe.each(ZONES)("dates that were written on a Postgres in %s by a version before", (zone) => {
-  test("are named by the proof with the way to mend them, mended exactly, and no others are touched", async () => {
+  test("are named by verify with the command that corrects them, and corrected exactly, without changing others", async () => {
     const { db, before } = await open(zone);
     const [app, owner, person, other] = [await makeApp(db), await makeUser(db), await makeUser(db), await makeUser(db)];
     const [limitId, otherLimitId] = await transaction(async (tx) => [await openAccount(tx, "limit"), await openAccount(tx, "limit")], db);
@@ -69,7 +69,7 @@ describe.each(ZONES)("dates that were written on a Postgres in %s by a version b
     expect(await transaction(mendDates, db)).toBe(3);
     expect((await verify(db.sql)).discrepancies).toEqual([]);
     expect(await transaction(mendDates, db)).toBe(0);
-    // What the client of before read back is what it had meant.
+    // The old client reads back what it had written.
     expect(await db.prisma.linkedUser.findUniqueOrThrow({ where: { id: shiftedLink.id } })).toEqual(shiftedLink);
     expect(await db.prisma.apiKey.findUniqueOrThrow({ where: { id: shiftedKey.id } })).toEqual(shiftedKey);
     expect([

@@ -2,19 +2,17 @@ import type { Tx } from "../platform/db.ts";
 import { type Sql, toBigInt } from "../platform/sql.ts";
 import type { Discrepancy } from "./verify.ts";
 
-/**
- * Dates that an earlier version wrote on a Postgres whose time zone is not UTC: Prisma's adapter
- * writes the time of day in UTC and without an offset, so Postgres took it for its own. Two kinds can be
- * told from the data alone. A limit ends with a month in UTC, to the millisecond. And a row that Prisma made has the moment
- * of its making in its id as well; where its date is whole quarters of an hour away from that, as time
- * zones are, it was shifted. What the ledger's own functions date is right in any zone.
- */
+// Dates that an earlier version shifted on a Postgres whose time zone is not UTC: Prisma's adapter writes the time of
+// day in UTC without an offset, and Postgres read it in its own zone. Two kinds are recognized from the data alone. A
+// limit ends with a month in UTC, to the millisecond. And the id of a row that Prisma made has its time too: a date that
+// differs from that by whole quarters of an hour, as time zones do, was shifted. Dates by the ledger's functions of the
+// database are right in any zone.
 
 export const MEND_DATES = "npm run ledger:mend-dates";
 
-const A_ZONE_AWAY = "15 hours";
+const LARGEST_SHIFT = "15 hours";
 
-/** Tables whose rows Prisma makes, and what dates them. */
+/** Tables whose rows Prisma makes, and the column with the time of the id. */
 const DATED = [
   ["user", "created_at"],
   ["app", "created_at"],
@@ -31,11 +29,11 @@ const dated = (table: string, date: string) =>
   `(SELECT id, apart, round(apart / 900) * 900 AS shift FROM (SELECT id, ${apart(date)} AS apart FROM "${table}" WHERE substr(id::text, 15, 1) = '7') r
     WHERE abs(apart) BETWEEN 840 AND 54000 AND abs(apart - round(apart / 900) * 900) < 60)`;
 
-const endOfMonth = `date_trunc('month', limit_period_ends_at + interval '${A_ZONE_AWAY}', 'UTC')`;
-const LIMITS = `limit_period_ends_at <> ${endOfMonth} AND limit_period_ends_at BETWEEN ${endOfMonth} - interval '${A_ZONE_AWAY}' AND ${endOfMonth} + interval '${A_ZONE_AWAY}'
+const endOfMonth = `date_trunc('month', limit_period_ends_at + interval '${LARGEST_SHIFT}', 'UTC')`;
+const LIMITS = `limit_period_ends_at <> ${endOfMonth} AND limit_period_ends_at BETWEEN ${endOfMonth} - interval '${LARGEST_SHIFT}' AND ${endOfMonth} + interval '${LARGEST_SHIFT}'
   AND extract(epoch FROM limit_period_ends_at) % 900 = 0`;
 
-/** Names dates that were shifted, and how they are mended. */
+/** The shifted dates, each with the command that corrects it. */
 export async function shiftedDates(sql: Sql): Promise<Discrepancy[]> {
   const rows = await sql.query(shiftedStatement, []);
   return rows.map((row) => ({
@@ -61,8 +59,8 @@ const shiftedStatement = {
 };
 
 /**
- * Puts right what `shiftedDates` names, and nothing else: the ends of limits and the dates of rows. Says
- * how many it changed. Safe to run again, and beside servers of this version.
+ * Corrects what `shiftedDates` names, and nothing else: the ends of limits and the dates of rows. Returns how many it
+ * changed. Idempotent, and safe beside running servers of this version.
  */
 export async function mendDates(tx: Tx): Promise<number> {
   let mended = 0;

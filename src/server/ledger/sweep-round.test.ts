@@ -9,7 +9,7 @@ const now = { known, outOfTime: false };
 const full = (ms: number) => ({ last: at(ms), isFull: true });
 
 describe("a round of the sweep", () => {
-  test("begins at the bookmark, and not above what is known", () => {
+  test("begins at the bookmark, and not above the known ids", () => {
     expect(begin({ after: at(10) }, known)).toMatchObject({ from: at(10), after: at(10), over: false });
     expect(begin({ after: at(2_000) }, known)).toMatchObject({ from: known, after: known });
   });
@@ -19,7 +19,7 @@ describe("a round of the sweep", () => {
     expect(round).toMatchObject({ from: at(20), after: at(20), over: false });
   });
 
-  test("ends with a slice that is not full, with all that is known below the bookmark", () => {
+  test("ends with a slice that is not full, and moves the bookmark to the end of the known ids", () => {
     for (const slice of [
       { last: at(30), isFull: false },
       { last: at(3_000), isFull: false },
@@ -36,7 +36,7 @@ describe("a round of the sweep", () => {
     expect(advance(begin({ after: at(10) }, known), full(4_000), now)).toMatchObject({ from: at(4_000), after: known, over: false });
   });
 
-  test("reads so many slices of young holds and says where the next round goes on", () => {
+  test("reads a fixed number of slices of young holds and returns where the next round continues", () => {
     let round = begin({ after: at(10) }, known);
     let slices = 0;
     while (!round.over) round = advance(round, full(2_000 + ++slices), now);
@@ -44,14 +44,14 @@ describe("a round of the sweep", () => {
     expect(round).toMatchObject({ after: known, young: at(2_000 + slices) });
   });
 
-  test("goes on after its first young slice where the round before stopped", () => {
+  test("continues after its first young slice where the round before stopped", () => {
     const first = advance(begin({ after: at(10), young: at(6_000) }, known), full(4_000), now);
     expect(first.from).toBe(at(6_000));
     expect(advance(first, full(6_500), now).from).toBe(at(6_500));
     expect(advance(begin({ after: at(10), young: at(3_000) }, known), full(4_000), now).from).toBe(at(4_000));
   });
 
-  test("that runs out of time keeps what it has done", () => {
+  test("that runs out of time keeps its progress", () => {
     const late = { known, outOfTime: true };
     expect(advance(begin({ after: at(10), young: at(6_000) }, known), full(20), late)).toMatchObject({
       after: at(20),
@@ -61,7 +61,7 @@ describe("a round of the sweep", () => {
     expect(advance(begin({ after: at(10) }, known), full(4_000), late)).toMatchObject({ after: known, young: at(4_000), over: true });
   });
 
-  test("whatever holds there are, in rounds of any length: no known hold is passed over, and the end is reached", () => {
+  test("passes over no known hold and reaches the end, for any holds and in rounds of any length", () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(fc.integer({ min: 11, max: 3_000 }), { maxLength: 80 }),

@@ -69,7 +69,7 @@ inEveryZone("sweeping", (db) => {
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(0n);
   });
 
-  test("gives the limit back what it held, too", async () => {
+  test("returns what was held on the limit too", async () => {
     const start = since();
     const { app, key } = await payer(db());
     const link = await makeLink(db(), app.id, await makeUser(db(), { credits: 1_000n }), { monthlyLimit: 500n });
@@ -78,7 +78,7 @@ inEveryZone("sweeping", (db) => {
     expect(await balanceOf(db().sql, link.limitId ?? "")).toEqual({ balance: 500n, held: 0n, available: 500n });
   });
 
-  test("finds all of many, among settled and running ones", async () => {
+  test("finds every orphan among many settled and open holds", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
     const held = await holdAll(
@@ -118,7 +118,7 @@ inEveryZone("sweeping", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("a sweep beside settlements: each hold is either swept or settled", async () => {
+  test("of a sweep and concurrent settlements, each hold is either swept or settled", async () => {
     const start = since();
     const { walletId, key } = await payer(db());
     const held = await holdAll(
@@ -146,7 +146,7 @@ inEveryZone("sweeping", (db) => {
 describe("while a settlement is under way", () => {
   const db = withDatabase("postgres");
 
-  test("the sweeper passes its hold over, and afterwards releases nothing", async () => {
+  test("the sweeper skips its hold, and afterwards releases nothing", async () => {
     const { walletId, key } = await payer(db());
     const held = await holdOne(db().sql, holdRequest(key, { lifetimeMs: EXPIRED }));
     const lane = db().lane();
@@ -162,14 +162,14 @@ describe("while a settlement is under way", () => {
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
-// The bookmark is the database's, so each of these begins with none.
+// The bookmark is a row of the shared database, so each of these tests begins without one.
 onBothDatabases("rounds of the sweep", (db) => {
   beforeEach(async () => {
     await sweepHolds(db().sql, { all: true });
     await db().prisma.setting.deleteMany({ where: { key: BOOKMARK } });
   });
 
-  /** A hold that was made so long ago by its server's clock. */
+  /** A hold with an id of so long ago. */
   const made = (key: { hash: Uint8Array }, agoMs: number, lifetimeMs = EXPIRED) =>
     holdOne(db().sql, holdRequest(key, { id: uuidv7({ msecs: Date.now() - agoMs }), lifetimeMs, amount: 10n }));
   const round = (options: Parameters<typeof sweepOrphans>[1] = {}) => sweepOrphans(db().sql, { everyMs: 0, ...options });
@@ -178,7 +178,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     ((await db().prisma.setting.findUniqueOrThrow({ where: { key: BOOKMARK } })).value as { memory: { after: string; running: string[] } })
       .memory;
 
-  test("release what expired, in whichever round, and leave what is under way", async () => {
+  test("release what has expired, also in a later round, and leave what is under way", async () => {
     const { walletId, key } = await payer(db());
     const old = await made(key, 3 * HOUR);
     const running = await made(key, 5 * MINUTE, HOUR);
@@ -191,12 +191,12 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await db().prisma.usage.findUniqueOrThrow({ where: { id: old.id } })).toMatchObject({ outcome: "swept" });
   });
 
-  test("remember the requests that outlive all others, whatever the servers' settings", async () => {
+  test("keep open holds that are far below the bookmark in its list until they are resolved", async () => {
     const { walletId, key } = await payer(db());
     const long = await Promise.all([23, 22, 21].map((hours) => made(key, hours * HOUR, 48 * HOUR)));
     expect(await round()).toBe(0);
     expect((await bookmark()).running).toEqual(long.map(({ id }) => id));
-    // Far behind what has been read since; one was settled meanwhile.
+    // Far below what has been read since; one has been settled.
     await settle(db().sql, [settlement(long[1]?.id ?? "", 3n)]);
     expect(await round()).toBe(0);
     await expire(long[0]?.id ?? "");
@@ -205,7 +205,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await balanceOf(db().sql, walletId)).toEqual({ balance: 99_997n, held: 10n, available: 99_987n });
   });
 
-  test("go on where the last one was after days in which nobody swept", async () => {
+  test("continue where the last one stopped, after days without a round", async () => {
     const { walletId, key } = await payer(db());
     await round();
     await rewind(db(), 5 * 24 * HOUR);
@@ -214,7 +214,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await balanceOf(db().sql, walletId)).held).toBe(0n);
   });
 
-  test("after a silence return nothing for a minute, so that whoever has a settlement enters it first", async () => {
+  test("after a silence return nothing for a minute, so that servers can enter their settlements first", async () => {
     const { walletId, key } = await payer(db());
     await round();
     const [answered, lost] = [await made(key, MINUTE), await made(key, MINUTE)];
@@ -224,7 +224,7 @@ onBothDatabases("rounds of the sweep", (db) => {
       );
     await shift("at", 31_000);
     expect(await round()).toBe(0);
-    // Rounds go on meanwhile, and do not make it longer.
+    // Rounds in that minute do not prolong it.
     expect(await round()).toBe(0);
     expect(await settle(db().sql, [settlement(answered.id, 7n)])).toMatchObject([{ kind: "settled", charged: 7n }]);
     await shift("restUntil", MINUTE);
@@ -233,7 +233,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await balanceOf(db().sql, walletId)).toEqual({ balance: 99_993n, held: 0n, available: 99_993n });
   });
 
-  test("find holds that came to the database some minutes after they were made", async () => {
+  test("find holds that were inserted some minutes after the time in their ids", async () => {
     const { key } = await payer(db());
     await made(key, MINUTE, HOUR);
     await round();
@@ -241,7 +241,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await round()).toBe(1);
   });
 
-  test("find what is made after a clock was set back", async () => {
+  test("find holds made after a clock was set back", async () => {
     const { key } = await payer(db());
     await round();
     await rewind(db(), -HOUR);
@@ -250,7 +250,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await bookmark()).after < firstIdAt(Date.now())).toBe(true);
   });
 
-  test("that are too short for all there is go on with it, and miss none", async () => {
+  test("that run out of time continue in the next one, and miss no hold", async () => {
     const { walletId, key } = await payer(db());
     const holds = [];
     for (let index = 0; index < 60; index++) {
@@ -264,7 +264,7 @@ onBothDatabases("rounds of the sweep", (db) => {
       swept.push(await round({ roundMs: 0, slice: 7 }));
       marks.push((await bookmark()).after);
     }
-    // Each got further.
+    // Each round advanced the bookmark.
     expect(swept.length).toBeGreaterThanOrEqual(Math.floor(60 / 7));
     expect(marks).toEqual([...new Set(marks)].sort());
     expect(await round()).toBe(0);
@@ -272,23 +272,23 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await balanceOf(db().sql, walletId)).held).toBe(200n);
   });
 
-  test("read a part of many young holds, and come round to each", async () => {
+  test("read a part of many young holds, and reach each in a later round", async () => {
     const { walletId, key } = await payer(db());
     await round();
     for (let index = 0; index < 60; index++) await made(key, 5 * MINUTE - index * 1_000, index === 50 ? EXPIRED : HOUR);
     const swept = [];
     while (swept.length < 4) swept.push(await round({ slice: 2 }));
-    // Twenty a round: the one that has expired is not in the first, and is found once.
+    // Twenty a round: the expired hold is not among the first ones, and is released once.
     expect(swept[0]).toBe(0);
     expect(swept.reduce((sum, each) => sum + each, 0)).toBe(1);
-    // What expires among those that were read comes when the rounds have been through all.
+    // A hold that expires after it was read is released when the rounds begin anew.
     await made(key, 5 * MINUTE);
     let rounds = 0;
     while ((await round({ slice: 2 })) === 0) expect(++rounds).toBeLessThan(8);
     expect((await balanceOf(db().sql, walletId)).held).toBe(590n);
   });
 
-  test("a statement that fails is asked for less, and what was done before it is kept", async () => {
+  test("read smaller slices after a statement failed, and keep what was done before it", async () => {
     const { walletId, key } = await payer(db());
     for (let index = 0; index < 80; index++) await made(key, 2 * HOUR - index * MINUTE);
     let asked = 0;
@@ -311,7 +311,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(sizes.at(-1)).toBe(40);
   });
 
-  test("a hold that cannot be returned stands in nobody's way, and is said again every time", async () => {
+  test("release all others when a hold can't be released, and throw its error each time", async () => {
     const { key, app } = await payer(db());
     const broken = await payer(db());
     const swept = () => db().prisma.usage.count({ where: { appId: app.id, outcome: "swept" } });
@@ -334,7 +334,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect((await bookmark()).running).toEqual([]);
   });
 
-  test("are for one process at a time", async () => {
+  test("run in one process at a time", async () => {
     const { key } = await payer(db());
     await made(key, HOUR);
     const swept = await Promise.all([1, 2, 3].map(() => sweepOrphans(db().sql)));
@@ -343,14 +343,14 @@ onBothDatabases("rounds of the sweep", (db) => {
     expect(await sweepOrphans(db().sql)).toBe(0);
   });
 
-  test("a database that has just been opened by its only user gets everything back", async () => {
+  test("the sweep at the start of an embedded database releases all open holds", async () => {
     const { walletId, key } = await payer(db());
     await made(key, 100 * HOUR, HOUR);
     expect(await sweepAtStart(db().sql)).toBe(1);
     await made(key, 20 * HOUR, HOUR);
     await round();
     await made(key, 0, HOUR);
-    // By a clock that was wrong.
+    // A hold whose id is from a wrong clock.
     await made(key, 400 * HOUR, HOUR);
     expect(await sweepAtStart(db().sql)).toBe(3);
     expect(await sweepAtStart(db().sql)).toBe(0);
@@ -361,7 +361,7 @@ onBothDatabases("rounds of the sweep", (db) => {
 describe("with many holds of the past", () => {
   const db = withDatabase("postgres");
 
-  test("a round reads what was made lately, by an index, and looks settlements up in the month they are in", async () => {
+  test("a round reads recent holds by an index, and looks settlements up in the partition of their month", async () => {
     const { key } = await payer(db());
     // Settled ones of the last hours, and as many months of usage as a year has.
     await db().sql.query({ name: "", text: "SELECT prepare_partitions(9)" }, []);
@@ -384,7 +384,7 @@ describe("with many holds of the past", () => {
     );
     await db().sql.query({ name: "", text: "ANALYZE" }, []);
     const lane = db().lane();
-    // As on a database that has been swept before: the first rounds find what there was.
+    // The first rounds release what there is, as on a database that has been swept before.
     expect(await sweepOrphans(lane, { everyMs: 0, roundMs: HOUR })).toBe(0);
     await holdAll(
       db().sql,
@@ -407,9 +407,9 @@ describe("with many holds of the past", () => {
     expect(await sweepOrphans(lane, { everyMs: 0 })).toBe(15);
     const after = await read();
     expect(after.whole).toBe(before.whole);
-    // 30 in the slice, and the 15 that are released once more.
+    // 30 in the slice, and the 15 that settling reads again.
     expect(after.holds - before.holds).toBeLessThanOrEqual(60);
-    // One partition for each, not all of them: 15 looked up, and 15 entered.
+    // One partition for each: 15 looked up, and 15 inserted.
     expect(after.look_ups - before.look_ups).toBeLessThanOrEqual(45);
     expect(after.look_ups).toBeGreaterThan(before.look_ups);
   });
@@ -417,7 +417,7 @@ describe("with many holds of the past", () => {
 
 const BOOKMARK = "turn_sweep";
 
-/** As if the time of these had passed: holds are insert-only, so the guard is off for this one statement. */
+/** Makes these holds expire. Holds are insert-only, so the trigger is off for this statement. */
 async function expireHolds(db: Database, ids: readonly string[]): Promise<void> {
   await db.prisma.$transaction([
     db.prisma.$executeRawUnsafe("ALTER TABLE hold DISABLE TRIGGER USER"),
@@ -426,7 +426,7 @@ async function expireHolds(db: Database, ids: readonly string[]): Promise<void> 
   ]);
 }
 
-/** As if the last round had been so long ago. */
+/** Moves the bookmark's times back by so much. */
 async function rewind(db: Database, ms: number): Promise<void> {
   const { value } = await db.prisma.setting.findUniqueOrThrow({ where: { key: BOOKMARK } });
   const at = value as { due: number; memory: { after: string; running: string[] } };

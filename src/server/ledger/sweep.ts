@@ -6,13 +6,12 @@ import { post, unused } from "./hold.ts";
 import { advance, begin } from "./sweep-round.ts";
 
 /**
- * Returns the credits of holds that nobody will resolve any more, because the server
- * that made them died. A hold says itself until when its server may settle it
- * (`expires_at`, by the database's clock); nothing prolongs it, and after that it is an orphan.
+ * The sweep returns the credits of orphans: holds that no server will settle, because the one that made them died. A
+ * hold's server may settle it until `expires_at`, by the database's clock; nothing prolongs that, and an open hold after
+ * it is an orphan.
  *
- * How far the sweep has come is kept in the database: every hold below that id is
- * resolved, or named among those that were still running. So a round reads what was made
- * since, whatever the age of the database and whichever servers lived how long.
+ * The bookmark says how far the sweep has come: every hold up to the id `after` is resolved, or listed in `running`. So a
+ * round reads the holds made since and that list, however old the database is and whichever servers ran.
  */
 type Bookmark = {
   after: string;
@@ -24,27 +23,27 @@ type Bookmark = {
   restUntil?: number;
 };
 
-/** A hold is there later than its id says: by the way to the database, and by how far its server's clock is behind. */
+/** A hold is inserted later than its id says: by the request's way to the database, and by how slow its server's clock is. */
 const LAG_MS = 10 * 60_000;
-/** Where a database begins that has never been swept; what is older the daily proof finds. */
+/** How far back the first sweep of a database begins; the daily run of `verify` finds older orphans. */
 const FIRST_STRETCH_MS = 24 * 60 * 60_000;
 /** One round for all server processes, about every ten seconds. */
 const EVERY_MS = 8_000;
 /**
- * When nobody has swept for so long, the database was away, or every server was. Holds may
- * have expired meanwhile whose settlement somebody still has: on disk, or in a statement
- * that is asked again. So nothing is returned until a statement without an answer has timed out
- * everywhere (40 s) and was asked again. A hold outlives the beginning of its settlement by a
- * minute, which covers silences that are shorter.
+ * When no round was made for so long, the database or all servers were unreachable. Holds may have expired whose
+ * settlement a server still has: on disk, or in a statement that it repeats. So nothing is returned for REST_MS, in which
+ * statements without an answer time out (after 40 s) and are repeated. A hold outlives the beginning of its settlement by
+ * a minute, which covers shorter silences.
  */
 const SILENT_MS = 30_000;
 const REST_MS = 60_000;
 const ROUND_MS = 5_000;
 const SLICE = 2_000;
 const SMALLEST_SLICE = 25;
+
 /**
- * One round of the sweep; does nothing when another process has just had one. What is
- * too much for a round the next one goes on with. Returns how many holds it released.
+ * One round of the sweep; does nothing when a process made one within `everyMs`. After `roundMs` it ends, and the next
+ * round continues. Returns how many holds it released; throws when some could not be, after all others.
  */
 export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?: number; everyMs?: number } = {}): Promise<number> {
   const everyMs = options.everyMs ?? EVERY_MS;
@@ -60,7 +59,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   const endAt = performance.now() + (options.roundMs ?? ROUND_MS);
   const bookmark = turn.memory ?? { after: firstIdAt(turn.now.getTime() - FIRST_STRETCH_MS), running: [] };
   const rows = Math.min(bookmark.slice ?? mostRows, mostRows);
-  // What is younger may be followed by holds with lower ids: it is swept, and read again.
+  // Above this id holds may still be inserted, so what is above it is swept, and read again in a later round.
   const known = firstIdAt(turn.now.getTime() - LAG_MS);
   const released = new Released();
   let running = bookmark.running;
@@ -77,7 +76,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
     }
     failed = false;
   } finally {
-    // A statement that took too long has read too much at once.
+    // After a failure slices are smaller, because the statement may have run into its timeout.
     const slice = failed ? Math.max(SMALLEST_SLICE, Math.floor(rows / 4)) : Math.min(rows * 2, SLICE);
     const { after, young } = round;
     await turn.end(everyMs, { after, running, slice, at: now, ...(young === undefined ? {} : { young }) });
@@ -85,7 +84,7 @@ export async function sweepOrphans(sql: Sql, options: { roundMs?: number; slice?
   return released.count();
 }
 
-/** Releases the orphans among those that were still running; the others are running still. */
+/** Releases the orphans among these holds; returns the ids of those that are still open. */
 async function releaseListed(sql: Sql, running: readonly string[], rows: number, released: Released): Promise<string[]> {
   const still: string[] = [];
   for (let from = 0; from < running.length; from += rows) {
@@ -95,7 +94,7 @@ async function releaseListed(sql: Sql, running: readonly string[], rows: number,
   return still;
 }
 
-/** Until when nothing is returned; 0 for at once. A clock that was set back does not make it long. */
+/** Until when rounds return nothing, in ms since the epoch; 0 when they do. At most REST_MS from now, also after a clock was set back. */
 function restAfter(memory: Bookmark | null, now: number): number {
   if (memory?.at === undefined) return 0;
   if (now - memory.at > SILENT_MS) return now + REST_MS;
@@ -103,8 +102,8 @@ function restAfter(memory: Bookmark | null, now: number): number {
 }
 
 /**
- * Returns all that is on hold, expired or not: only for an owner who knows that no
- * request is under way, such as an embedded database that has just been opened.
+ * Releases all open holds, expired or not; returns how many. Only for a caller that knows that no request is under way,
+ * such as after opening an embedded database.
  */
 export async function sweepAtStart(sql: Sql): Promise<number> {
   const bookmark = await readBookmark(sql);
@@ -116,20 +115,20 @@ export async function sweepAtStart(sql: Sql): Promise<number> {
     swept += released.count();
     swept += await sweepHolds(sql, { all: true, after: bookmark.after });
   }
-  // A clock that was set back makes ids that are older than their requests.
+  // After a clock was set back, holds may have ids below the bookmark.
   const [held] = await sql.query(heldStatement, []);
   if (held !== undefined) swept += await sweepHolds(sql, { all: true });
   return swept;
 }
 
-/** Where to look for open holds: from the id `after` on, and those that are listed. Every other one is resolved. */
+/** Where open holds are: from the id `after` on, and among `running`. All others are resolved. */
 export async function openSince(sql: Sql): Promise<{ after: string; running: string[] }> {
   return (await readBookmark(sql)) ?? { after: firstIdAt(Date.now() - FIRST_STRETCH_MS), running: [] };
 }
 
 /**
- * Releases every orphan above the id `after`, or from the first hold on, in slices. `all` also
- * takes holds that have not expired. Returns how many holds it released.
+ * Releases every orphan above the id `after`, by default all of them, in slices. `all`: also holds that have not expired.
+ * Returns how many it released.
  */
 export async function sweepHolds(sql: Sql, options: { all?: boolean; after?: string } = {}): Promise<number> {
   const released = new Released();
@@ -149,14 +148,14 @@ class Released {
   fault(error: unknown): void {
     this.#first ??= { error };
   }
-  /** How many were released; throws what was wrong with the first that could not be. */
+  /** How many were released; throws the error of the first hold that could not be. */
   count(): number {
     if (this.#first !== null) throw this.#first.error;
     return this.swept;
   }
 }
 
-/** Releases these. Those with which something is wrong, or whose accounts somebody else has locked, stand in nobody's way, and are handed back. */
+/** Releases holds; returns the ids of those that could not be: their data is faulty or another session has locked their accounts. */
 async function release(sql: Sql, ids: readonly string[], released: Released): Promise<string[]> {
   const stuck: string[] = [];
   for (let from = 0; from < ids.length; from += 100) {
@@ -167,7 +166,7 @@ async function release(sql: Sql, ids: readonly string[], released: Released): Pr
       if (!isDataFault(error)) throw error;
       for (const id of batch) {
         try {
-          // Waits: the database may tell of an error before it gives back the locks of what failed.
+          // Waits for locks: those of the failed statement may be released after its error has arrived.
           stuck.push(...(await releaseAtOnce(sql, [id], released, { skipLocked: false })));
         } catch (fault) {
           if (!isDataFault(fault) && (fault as { code?: unknown }).code !== "55P03") throw fault;
@@ -180,7 +179,7 @@ async function release(sql: Sql, ids: readonly string[], released: Released): Pr
   return stuck;
 }
 
-/** In one statement; returns those whose accounts somebody else has locked, when it does not wait for them. */
+/** Releases holds in one statement; with `skipLocked`, returns the ids of those whose accounts another session has locked. */
 async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Released, options: { skipLocked: boolean }): Promise<string[]> {
   const { settlements } = await post(
     sql,
@@ -192,7 +191,7 @@ async function releaseAtOnce(sql: Sql, ids: readonly string[], released: Release
   return ids.filter((_, index) => settlements[index]?.kind === "locked");
 }
 
-/** An account is missing, or would be below zero: asking again does not help, and other holds are not to blame. */
+/** A data or integrity error, such as an account that is missing or would be below zero: a repetition fails too, but other holds do not. */
 function isDataFault(error: unknown): boolean {
   return /^2[23]/.test(String((error as { code?: unknown }).code));
 }
@@ -204,11 +203,11 @@ function idsOf(list: unknown): string[] {
   return typeof list === "string" && list !== "" ? list.split(",") : [];
 }
 
-// Usage is looked up by id, hold by hold: of its partitions only the one that an id is in is read.
+// Usage is looked up by id for each hold, so that only the partition with that id is read.
 const lookUp = `LEFT JOIN LATERAL (SELECT 1 AS there FROM usage u WHERE u.id = h.id OFFSET 0) u ON true`;
 const listed = (condition: string) => `coalesce(string_agg(id::text, ',' ORDER BY id) FILTER (WHERE ${condition}), '')`;
 
-/** Of the next holds, the orphans; and of those below \`$4\`, the ones that are under way. */
+/** Of the next holds, the orphans, and those below the id `$4` that are under way. */
 const sliceStatement = {
   name: "ledger_orphans",
   text: `

@@ -30,7 +30,7 @@ onBothDatabases("transfer", (db) => {
     expect((await balanceOf(db().sql, b)).available).toBe(35n);
   });
 
-  test("the same id again moves nothing, not even after the account has run dry or with another amount", async () => {
+  test("a second transfer with the same id moves nothing, not even with another amount or after the account is empty", async () => {
     const [a, b] = [await walletWith(db(), 100n), await walletWith(db(), 0n)];
     const once = move(a, b, 100n);
     expect(await transfer(db().sql, once)).toBe("applied");
@@ -49,7 +49,7 @@ onBothDatabases("transfer", (db) => {
     expect((await balanceOf(db().sql, b)).available).toBe(100n);
   });
 
-  test("what did not move leaves no row behind, so its id can be tried again later", async () => {
+  test("a transfer that was refused leaves no row, so its id can be tried again later", async () => {
     const [a, b] = [await walletWith(db(), 10n), await walletWith(db(), 0n)];
     const later = move(a, b, 20n);
     expect(await transfer(db().sql, later)).toBe("insufficient");
@@ -58,7 +58,7 @@ onBothDatabases("transfer", (db) => {
     expect(await transfer(db().sql, later)).toBe("applied");
   });
 
-  test("held credits cannot be moved away", async () => {
+  test("held credits can't be transferred", async () => {
     const owner = await makeUser(db(), { credits: 100n });
     const key = await makeKey(db(), (await makeApp(db(), { ownerId: owner.id })).id);
     await holdOne(db().sql, holdRequest(key, { amount: 80n }));
@@ -66,7 +66,7 @@ onBothDatabases("transfer", (db) => {
     expect(await transfer(db().sql, move(owner.walletId, platformAccount.world, 20n))).toBe("applied");
   });
 
-  test("the platform's accounts pay without end, and their balances say how much", async () => {
+  test("platform accounts may go below zero, and their balances say how much they paid", async () => {
     const before = (await balanceOf(db().sql, platformAccount.promotions)).balance;
     const wallet = await walletWith(db(), 0n);
     await transfer(db().sql, move(platformAccount.promotions, wallet, 1_000n));
@@ -91,7 +91,7 @@ onBothDatabases("transfer", (db) => {
     expect((await balanceOf(db().sql, app.earningsId)).balance).toBe(0n);
   });
 
-  test("nothing, less than nothing, unknown accounts and oneself are errors, and nothing moves", async () => {
+  test("an amount of zero or less, an unknown account and a transfer to the same account are errors, and nothing moves", async () => {
     const wallet = await walletWith(db(), 100n);
     await expect(transfer(db().sql, move(platformAccount.world, wallet, 0n))).rejects.toBeInstanceOf(RangeError);
     await expect(transfer(db().sql, move(platformAccount.world, wallet, -5n))).rejects.toBeInstanceOf(RangeError);
@@ -101,7 +101,7 @@ onBothDatabases("transfer", (db) => {
     expect((await balanceOf(db().sql, wallet)).available).toBe(100n);
   });
 
-  test("a transfer belongs to its caller's transaction", async () => {
+  test("a transfer is part of its caller's transaction", async () => {
     const wallet = await walletWith(db(), 100n);
     const undo = new Error("undo");
     await expect(
@@ -118,7 +118,7 @@ onBothDatabases("transfer", (db) => {
     await expect(balanceOf(db().sql, randomUUID())).rejects.toThrow("no account");
   });
 
-  test("twenty twins of one transfer at once move its credits once", async () => {
+  test("twenty concurrent transfers with one id move its credits once", async () => {
     const [a, b] = [await walletWith(db(), 100n), await walletWith(db(), 0n)];
     const twin = move(a, b, 100n);
     const outcomes = await Promise.all(Array.from({ length: 20 }, () => transfer(db().sql, twin)));
@@ -127,10 +127,10 @@ onBothDatabases("transfer", (db) => {
   });
 });
 
-describe("while another transaction has the account", () => {
+describe("while another transaction has the account locked", () => {
   const db = withDatabase("postgres");
 
-  test("a twin that waited for the one that emptied the account is a duplicate, not insufficient", async () => {
+  test("a transfer that waited for one with its id, which emptied the account, is a duplicate, not insufficient", async () => {
     const [a, b] = [await walletWith(db(), 100n), await walletWith(db(), 0n)];
     const twin = move(a, b, 100n);
     let waiting: Promise<string> | undefined;
@@ -142,7 +142,7 @@ describe("while another transaction has the account", () => {
     expect(await waiting).toBe("duplicate");
   });
 
-  test("a twin of a transfer that was rolled back is applied", async () => {
+  test("a transfer that waited for one with its id, which was rolled back, is applied", async () => {
     const [a, b] = [await walletWith(db(), 100n), await walletWith(db(), 0n)];
     const twin = move(a, b, 100n);
     const undo = new Error("undo");
@@ -159,7 +159,7 @@ describe("while another transaction has the account", () => {
     expect((await balanceOf(db().sql, b)).available).toBe(100n);
   });
 
-  test("a twin of a top-up waits for the first and is a duplicate", async () => {
+  test("a second top-up with the same id waits for the first and is a duplicate", async () => {
     const wallet = await walletWith(db(), 0n);
     const twin = move(platformAccount.world, wallet, 100n);
     let waiting: Promise<string> | undefined;
@@ -184,7 +184,7 @@ describe("while another transaction has the account", () => {
     expect((await balanceOf(db().sql, a)).available).toBe(0n);
   });
 
-  test("payments in both directions do not wait for each other in a circle", async () => {
+  test("concurrent transfers in both directions don't deadlock", async () => {
     const [a, b, c] = [await walletWith(db(), 50n), await walletWith(db(), 50n), await walletWith(db(), 50n)];
     const pairs = [
       [a, b],
@@ -205,7 +205,7 @@ describe("while another transaction has the account", () => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("accounts can be opened and filled in one transaction, seen by others only afterwards", async () => {
+  test("an account can be opened and filled in one transaction, and is visible to others after its commit", async () => {
     let accountId = "";
     await transaction(async (tx) => {
       accountId = await openAccount(tx, "wallet");

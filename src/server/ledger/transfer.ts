@@ -3,7 +3,7 @@ import type { Sql } from "../platform/sql.ts";
 export type TransferReason = "top_up" | "grant" | "funding" | "allowance" | "refund" | "correction" | "payout";
 
 export type Transfer = {
-  /** A UUID chosen by the caller: the same id again changes nothing. */
+  /** A UUID chosen by the caller, for idempotency: a second transfer with this id changes nothing. */
   id: string;
   debitId: string;
   creditId: string;
@@ -30,16 +30,16 @@ export async function transfer(tx: Sql, move: Transfer): Promise<"applied" | "du
   ]);
   const outcome = row?.outcome;
   if (outcome === "insufficient") {
-    // A twin of this transfer may have committed while this one waited for the
-    // account; its row is visible only to a statement that begins after that.
-    const [twin] = await tx.query(existsStatement, [move.id]);
-    return twin === undefined ? "insufficient" : "duplicate";
+    // A concurrent transfer with this id may have committed while this statement waited
+    // for the account's lock; only a later statement sees its row.
+    const [same] = await tx.query(existsStatement, [move.id]);
+    return same === undefined ? "insufficient" : "duplicate";
   }
   if (outcome === "applied" || outcome === "duplicate") return outcome;
   throw new Error(`transfer between unknown accounts ${move.debitId} and ${move.creditId}`);
 }
 
-/** Whether the transfer with this id, which there is, is this one in all that was asked for. */
+/** Whether the existing transfer with this id has the same accounts, amount, reason and description. */
 export async function isSameTransfer(tx: Sql, move: Transfer): Promise<boolean> {
   const [same] = await tx.query(sameStatement, [move.id, move.debitId, move.creditId, move.amount, move.reason, move.description ?? null]);
   return same !== undefined;
@@ -55,7 +55,7 @@ const sameStatement = {
 const existsStatement = { name: "ledger_transfer_exists", text: `SELECT 1 AS found FROM transfer WHERE id = $1::uuid` };
 
 // Locks bounded accounts in id order, like every ledger statement, so that two of
-// them can't wait for each other; platform accounts are never locked. New balances
+// them can't deadlock; platform accounts are never locked. New balances
 // are absolute values from the locked rows: Postgres would check an `available - x`
 // against the row as it was before the lock.
 const transferStatement = {

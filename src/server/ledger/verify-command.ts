@@ -1,7 +1,7 @@
 import { closeDatabase, database } from "../platform/db.ts";
 import { verify } from "./verify.ts";
 
-/** `npm run ledger:verify`: proves the books and says what it found. Ends with 1 when something is wrong. */
+/** `npm run ledger:verify`: checks the books and prints discrepancies. Exits with 1 when there are some, with 2 when the check fails. */
 try {
   const db = await database();
   await db.check();

@@ -11,7 +11,7 @@ import { settle } from "./hold.ts";
 import { transfer } from "./transfer.ts";
 import { type VerifyReport, verify } from "./verify.ts";
 
-/** What `verify` says after these statements; everything is rolled back, so tests share one set of books. */
+/** What `verify` finds after these statements, which are rolled back, so that tests share one set of books. */
 async function verifyAfter(db: Database, statements: readonly string[], options?: Parameters<typeof verify>[1]): Promise<VerifyReport> {
   const undo = new Error("undo");
   let report: VerifyReport | undefined;
@@ -39,7 +39,7 @@ onBothDatabases("the books", (db) => {
   let settled: Held;
   let giftId: string;
 
-  /** One of everything: a top-up, a settled and an open hold of a person with a limit, earnings that wait. */
+  /** A top-up, a settled and an open hold of a user with a limit, and earnings that are not folded. */
   beforeAll(async () => {
     const person = await makeUser(db());
     walletId = person.walletId;
@@ -54,7 +54,7 @@ onBothDatabases("the books", (db) => {
     settled = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
     open = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
     await settle(db().sql, [settlement(settled.id, 100n, 40n)]);
-    // Base cost above the hold, so that the platform bore some.
+    // Base cost above the hold, so that there is a shortfall.
     const short = await holdOne(db().sql, holdRequest(key, { externalUserId: link.externalUserId }));
     await settle(db().sql, [settlement(short.id, 130n)]);
   });
@@ -99,11 +99,11 @@ onBothDatabases("the books", (db) => {
         );
       await expect(insert(", available", "true, -1")).rejects.toMatchObject({ code: "23514" });
       await expect(insert(", held", "true, -1")).rejects.toMatchObject({ code: "23514" });
-      // Nobody can open one that has no bounds.
+      // `openAccount` opens bounded accounts only; an unbounded one of these kinds is refused too.
       await expect(insert("", "false")).rejects.toMatchObject({ code: "23514" });
     });
 
-    test("to take more than a wallet or a limit has, or to return more than it holds", async () => {
+    test("an update that takes more than a wallet or limit has, or returns more than it holds", async () => {
       for (const accountId of [walletId, limitId]) {
         for (const change of ["available = available - 1000000", "held = held - 1000000"]) {
           await expect(
@@ -147,7 +147,7 @@ onBothDatabases("the books", (db) => {
   });
 
   describe("verify finds", () => {
-    test("a balance that nobody paid for, and says whose and how much", async () => {
+    test("a balance without entries, and names its account and the amounts", async () => {
       const report = await after(`UPDATE account SET available = available + 7 WHERE id = '${walletId}'`);
       expect(report.ok).toBe(false);
       // 1,000 topped up, 110 charged twice: both settlements were above their holds.
@@ -156,7 +156,7 @@ onBothDatabases("the books", (db) => {
       ]);
     });
 
-    test("allowance that nobody gave", async () => {
+    test("allowance without an entry", async () => {
       const report = await after(`UPDATE account SET available = available + 1 WHERE id = '${limitId}'`);
       expect(report.discrepancies).toMatchObject([
         { rule: "an account equals the sum of its entries", what: `limit ${limitId}` },
@@ -209,14 +209,14 @@ onBothDatabases("the books", (db) => {
       );
     });
 
-    test("credits that are held for nothing", async () => {
+    test("held credits without an open hold", async () => {
       const report = await after(`UPDATE account SET available = available - 5, held = held + 5 WHERE id = '${walletId}'`);
       expect(report.discrepancies).toEqual([
         { rule: "what is held equals the open holds", what: `wallet ${walletId}`, expected: "110", found: "115" },
       ]);
     });
 
-    test("a hold for which nothing is held, and one that was removed", async () => {
+    test("an open hold whose account holds nothing, and a hold that was removed", async () => {
       const released = await after(`UPDATE account SET available = available + held, held = 0 WHERE id = '${limitId}'`);
       expect(released.discrepancies).toMatchObject([
         { rule: "what is held equals the open holds", what: `limit ${limitId}`, expected: "110", found: "0" },
@@ -255,7 +255,7 @@ onBothDatabases("the books", (db) => {
       const report = await after(
         `ALTER TABLE usage DROP CONSTRAINT usage_within_hold`,
         `ALTER TABLE usage DISABLE TRIGGER USER`,
-        // Revenue of 100, of which the wallet pays 60: what is below zero is no entry.
+        // Revenue of 100, of which the wallet pays 60: a negative amount makes no entry.
         `UPDATE usage SET base = 100, markup = -40, shortfall = 0 WHERE id = '${settled.id}'`,
       );
       expect(rules(report)).toContain("all entries sum to zero");
@@ -310,14 +310,14 @@ onBothDatabases("the books", (db) => {
       });
     });
 
-    test("a hold that outlived the longest request, after the sweeper had its time", async () => {
+    test("a hold that outlived the longest request and the grace for the sweeper", async () => {
       const late = (seconds: number) => [
         `ALTER TABLE hold DISABLE TRIGGER USER`,
         `UPDATE hold SET expires_at = now() - interval '${seconds} seconds' WHERE id = '${open.id}'`,
       ];
       expect(rules(await after(...late(3_600)))).toEqual(["no hold outlives the longest request"]);
       expect(rules(await after(...late(30)))).toEqual([]);
-      // A settled hold is over, however old.
+      // A settled hold is not overdue, however old.
       expect(
         rules(
           await after(
@@ -341,7 +341,7 @@ onBothDatabases("the books", (db) => {
       ).rejects.toBe(undo);
     });
 
-    test("a hold without end, and one that is open for longer than a request may take", async () => {
+    test("a hold that never expires, and one that is open for longer than a request may take", async () => {
       const rule = "no hold is open for longer than a request may take";
       const unlock = `ALTER TABLE hold DISABLE TRIGGER USER`;
       const endless = await after(unlock, `UPDATE hold SET expires_at = 'infinity' WHERE id = '${open.id}'`);
@@ -353,11 +353,11 @@ onBothDatabases("the books", (db) => {
       expect(rules(await after(...long))).toEqual([rule]);
       // Where requests may take that long.
       expect(rules(await verifyAfter(db(), long, { longestRequestMs: 27 * 3_600_000 }))).toEqual([]);
-      // A settled one holds nothing.
+      // A settled hold is not named.
       expect(rules(await after(unlock, `UPDATE hold SET expires_at = 'infinity' WHERE id = '${settled.id}'`))).toEqual([]);
     });
 
-    test("the first hold that is overdue, for whoever returns it", async () => {
+    test("the first hold that is overdue, from which the caller sweeps", async () => {
       const report = await after(
         `ALTER TABLE hold DISABLE TRIGGER USER`,
         `UPDATE hold SET expires_at = now() - interval '1 hour' WHERE id = '${open.id}'`,
@@ -365,7 +365,7 @@ onBothDatabases("the books", (db) => {
       expect(report.overdue).toBe(open.id);
     });
 
-    test("a link to a stranger's wallet, and the requests that the stranger paid for", async () => {
+    test("a link to another user's wallet, and the requests that wallet paid for", async () => {
       const link = `UPDATE linked_user SET wallet_id = '${strangerId}' WHERE id = '${linkId}'`;
       expect((await after(link)).discrepancies).toEqual([
         { rule: "a link spends from the wallet of its person", what: `linked user ${linkId}`, expected: walletId, found: strangerId },
@@ -382,14 +382,14 @@ onBothDatabases("the books", (db) => {
         expected: walletId,
         found: strangerId,
       });
-      // When the link ended nobody knows any more whose it was.
+      // After the link's row is deleted, its user is unknown.
       expect(rules(await after(`DELETE FROM linked_user WHERE id = '${linkId}'`))).toEqual([]);
     });
 
     test.each([
       ["with a person's wallet and no link", "linked_user_id = NULL", ["a request is paid by who it names"]],
       [
-        "of a test key with a person's wallet",
+        "of a test key with a user's wallet",
         "billing_mode = 'test'",
         ["a request is paid by who it names", "a request is paid to its app and the platform"],
       ],
@@ -404,13 +404,13 @@ onBothDatabases("the books", (db) => {
         ["a request is paid to its app and the platform"],
       ],
     ])("a request %s", async (_what, change, expected) => {
-      // While it is open: nothing else gives it away.
+      // Changed while it is open, so that no other rule finds it.
       const report = await after(`ALTER TABLE hold DISABLE TRIGGER USER`, `UPDATE hold SET ${change} WHERE id = '${open.id}'`);
       expect(rules(report)).toEqual(expected);
       expect(new Set(report.discrepancies.map((each) => each.what))).toEqual(new Set([`hold ${open.id}`]));
     });
 
-    test("an app with the earnings of another one", async () => {
+    test("an app with the earnings account of another one", async () => {
       const other = randomUUID();
       const report = await after(
         `INSERT INTO account (id, kind, bounded) VALUES ('${other}', 'earnings', true)`,
@@ -446,7 +446,7 @@ onBothDatabases("the books", (db) => {
       expect(rules(await after(...refill(1)))).toEqual(["a limit has no more left than its month"]);
     });
 
-    test("a limit that forgot what was spent this month; not one that forgot what was spent before", async () => {
+    test("a limit that does not count what was spent this month; not one that does not count earlier months", async () => {
       const rule = "a limit has no more left than its month";
       const forget = (amount: number) => [
         `INSERT INTO transfer (id, debit_id, credit_id, amount, reason) VALUES ('${uuidv7()}', '${platformAccount.allowance}', '${limitId}', ${amount}, 'allowance')`,
@@ -457,13 +457,13 @@ onBothDatabases("the books", (db) => {
       const before = `UPDATE usage SET created_at = date_trunc('month', now(), 'UTC') - interval '1 millisecond' WHERE limit_id = '${limitId}'`;
       expect(rules(await after(unlock, before, ...forget(220)))).toEqual([]);
       expect(rules(await after(unlock, before, ...forget(221)))).toContain(rule);
-      // One whose month is over is refilled before anything is held.
+      // A limit whose month is over is refilled before the next hold.
       const over = `UPDATE linked_user SET limit_period_ends_at = date_trunc('month', now(), 'UTC') WHERE id = '${linkId}'`;
       expect(rules(await after(over, ...forget(220)))).toEqual([]);
     });
 
     test("a link whose copies are not what its agreement says", async () => {
-      // Triggers keep the copies.
+      // Triggers update the copies.
       const changed = (change: string) => [
         `SET LOCAL session_replication_role = replica`,
         `UPDATE linked_user SET ${change} WHERE id = '${linkId}'`,
@@ -480,22 +480,25 @@ onBothDatabases("the books", (db) => {
       expect(rules(await after(...changed(`limit_period_ends_at = ${later}`)))).toEqual([rule]);
     });
 
-    test.each([["world"], ["stripe"], ["sandboxCheckout"], ["promotions"]] as const)("a top-up from %s that nobody paid", async (from) => {
-      const id = uuidv7();
-      const topUp = (at: string) => [
-        `INSERT INTO transfer (id, debit_id, credit_id, amount, reason, created_at) VALUES ('${id}', '${platformAccount[from]}', '${walletId}', 77, 'top_up', ${at})`,
-        `INSERT INTO account_delta (batch_id, account_id, amount) VALUES ('${id}', '${platformAccount[from]}', -77)`,
-        `UPDATE account SET available = available + 77 WHERE id = '${walletId}'`,
-      ];
-      expect((await after(...topUp("now()"))).discrepancies).toEqual([
-        { rule: "a credited top-up is paid", what: `transfer ${id}`, expected: "a paid payment", found: "none" },
-      ]);
-      // There was a time without payments.
-      const before = `(SELECT created_at - interval '1 second' FROM account WHERE id = '${platformAccount.stripe}')`;
-      expect(rules(await after(...topUp(before)))).toEqual(from === "world" ? [] : ["a credited top-up is paid"]);
-    });
+    test.each([["world"], ["stripe"], ["sandboxCheckout"], ["promotions"]] as const)(
+      "a top-up from %s without a paid payment",
+      async (from) => {
+        const id = uuidv7();
+        const topUp = (at: string) => [
+          `INSERT INTO transfer (id, debit_id, credit_id, amount, reason, created_at) VALUES ('${id}', '${platformAccount[from]}', '${walletId}', 77, 'top_up', ${at})`,
+          `INSERT INTO account_delta (batch_id, account_id, amount) VALUES ('${id}', '${platformAccount[from]}', -77)`,
+          `UPDATE account SET available = available + 77 WHERE id = '${walletId}'`,
+        ];
+        expect((await after(...topUp("now()"))).discrepancies).toEqual([
+          { rule: "a credited top-up is paid", what: `transfer ${id}`, expected: "a paid payment", found: "none" },
+        ]);
+        // Top-ups older than the table of payments are not named.
+        const before = `(SELECT created_at - interval '1 second' FROM account WHERE id = '${platformAccount.stripe}')`;
+        expect(rules(await after(...topUp(before)))).toEqual(from === "world" ? [] : ["a credited top-up is paid"]);
+      },
+    );
 
-    test("ever so many discrepancies, and answers all the same", async () => {
+    test("more discrepancies than it lists, and returns the first 100", async () => {
       const report = await after(
         `INSERT INTO account (id, kind, bounded, available) SELECT gen_random_uuid(), 'wallet', true, 1 FROM generate_series(1, 500)`,
       );
@@ -518,7 +521,7 @@ inEveryZone("the books and the sums of usage", (db) => {
     const own = await holdOne(db().sql, holdRequest(key));
     await settle(db().sql, [settlement(settled.id, 50n, 5n), settlement(failed.id, 0n, 0n, { outcome: "failed" }), settlement(own.id, 7n)]);
     await foldUsage(db(), { upTo: new Date(Date.now() + 3_600_000) });
-    // Settled since, and in no sum yet.
+    // Settled after the last fold, so in no sum yet.
     await db().prisma.usageFold.update({ where: { id: 1 }, data: { until: new Date() } });
     const fresh = await holdOne(db().sql, holdRequest(key, named));
     await settle(db().sql, [settlement(fresh.id, 30n)]);
@@ -526,13 +529,13 @@ inEveryZone("the books and the sums of usage", (db) => {
 
   const [byHour, byDay, byMonth] = ["hour", "day", "month"].map((each) => `sums by ${each} are those of requests`);
 
-  test("agree, with what is in no sum yet", async () => {
+  test("agree, with requests that are in no sum yet", async () => {
     expect(await verify(db().sql)).toMatchObject({ ok: true, discrepancies: [], usages: 4 });
-    // And once it is.
+    // And after they are folded.
     expect(rules(await verifyAfter(db(), [`UPDATE usage_fold SET until = now() + interval '1 hour'`]))).toEqual([byDay, byHour, byMonth]);
   });
 
-  test("are read as the view of the journal says", async () => {
+  test("are read as the view ledger_entry states them", async () => {
     const rows = await db().sql.query(
       {
         name: "",
@@ -549,13 +552,13 @@ inEveryZone("the books and the sums of usage", (db) => {
     ["usage_hour", byHour],
     ["usage_user_day", byDay],
     ["usage_user_month", byMonth],
-  ])("%s that was changed, removed or made up is named", async (table, rule) => {
+  ])("%s that was changed, removed or invented is named", async (table, rule) => {
     for (const column of ["requests", "failed", "prompt_tokens", "completion_tokens", "base", "markup"])
       expect(rules(await verifyAfter(db(), [`UPDATE ${table} SET ${column} = ${column} + 1`])), column).toEqual([rule]);
     const changes = [
       `DELETE FROM ${table} WHERE base > 40`,
       `UPDATE ${table} SET app_id = gen_random_uuid() WHERE base > 40`,
-      // Moved, and the same in all.
+      // Moved between keys, with the same total.
       `UPDATE ${table} SET base = base + CASE WHEN base > 40 THEN -7 ELSE 7 END WHERE base > 0`,
     ];
     for (const change of changes) expect(rules(await verifyAfter(db(), [change])), change).toEqual([rule]);

@@ -8,7 +8,7 @@ export type Discrepancy = {
   what: string;
   expected: string;
   found: string;
-  /** What puts it right, where something does. */
+  /** The command that corrects it, when there is one. */
   mend?: string;
 };
 export type VerifyReport = {
@@ -17,22 +17,21 @@ export type VerifyReport = {
   transfers: number;
   usages: number;
   openHolds: number;
-  /** The first hold that waits for the sweeper for too long; null when there is none. */
+  /** The first open hold that expired more than `overdueGraceMs` ago; null when there is none. */
   overdue: string | null;
   discrepancies: Discrepancy[];
 };
 
 /**
- * Proves the books from the journal alone: every account's balance equals the sum
- * of its entries, what is held equals the open holds, entries sum to zero, nothing
- * is negative, no settlement exceeds its hold or names another payer, no hold
- * outlives the longest request, every payment was credited once and nothing else was,
- * and every refund and dispute was taken back or is owed. Then that accounts are
- * whose they should be: a request is paid by who it names, to its app and the platform,
- * and no limit has more left than its month. And that the sums that reports read are those of
- * the journal, and that no date was written in another time zone's. Reads one snapshot, so it may run beside traffic.
- * `overdueGraceMs`: how long after its end a hold may wait for the sweeper.
- * `longestRequestMs`: no request of any server is under way for longer.
+ * Checks the books against the journal. Every account's balance is the sum of its entries, what
+ * is held is the sum of open holds, entries sum to zero, no bounded account is negative, no settlement
+ * exceeds its hold or names another payer, no hold outlives the longest request, every payment was
+ * credited once and nothing else was, every refund and dispute was taken back or is owed. A request
+ * is paid from the wallet of the user it names, to its app and the platform, and no limit has more
+ * left than its month. The sums that reports read are those of the journal, and no date was shifted
+ * by a time zone. Reads one snapshot (dates a second one), so it may run beside traffic.
+ * `overdueGraceMs`: how long after it expired a hold may wait for the sweeper.
+ * `longestRequestMs`: the longest time that a request of any server takes.
  */
 export async function verify(sql: Sql, options: { overdueGraceMs?: number; longestRequestMs?: number } = {}): Promise<VerifyReport> {
   const longestRequestMs = Math.max(options.longestRequestMs ?? 0, A_DAY_MS);
@@ -53,12 +52,12 @@ export async function verify(sql: Sql, options: { overdueGraceMs?: number; longe
   };
 }
 
-/** Servers that were started with longer requests may still be at work. */
+/** The least that is assumed for the longest request, because other servers may run with a longer one than this. */
 const A_DAY_MS = 24 * 60 * 60_000;
 
 const id = (account: keyof typeof platformAccount) => `'${platformAccount[account]}'::uuid`;
 
-// What usage/rollup.ts adds up, said once more: a proof that used the same text would prove nothing.
+// The sums of usage/rollup.ts, stated independently: a check that shares their text would share their mistakes.
 const apiKey = `coalesce(api_key_id, '00000000-0000-0000-0000-000000000000')`;
 const externalUser = `coalesce(external_user_id, '')`;
 const requestKey = `date_trunc('hour', created_at, 'UTC') AS hour, date_trunc('day', created_at, 'UTC') AS day,
@@ -72,22 +71,21 @@ const summed = `
         sum(base) AS base, sum(markup) AS markup`;
 
 /**
- * What requests weigh together is what their sums weigh, by whatever key they are added up:
- * each column times a number of its own, times one that depends on the key. Adding them up
- * key by key to compare them would take several times as long.
+ * A checksum by which an app's requests are compared with their sums: each column times a constant, times a number made
+ * from the key (`keyFactor`), added up. Grouping the requests by key to compare them would take several times as long.
  */
 const weightOf = (requests: string, failed: string, prompt = "prompt_tokens", completion = "completion_tokens") =>
   `257::bigint * ${requests} + 251 * ${failed} + 509::bigint * ${prompt} + 503::bigint * ${completion} + base + 1021 * markup`;
-const chanceOf = (...hashes: string[]) => `(((${hashes.join(" # ")}) & 65535) + 1)`;
-const turnsOf = (moment: string, seconds: number) => `hashint8(floor(date_part('epoch', ${moment}) / ${seconds})::bigint)`;
+const keyFactorOf = (...hashes: string[]) => `(((${hashes.join(" # ")}) & 65535) + 1)`;
+const bucketHash = (moment: string, seconds: number) => `hashint8(floor(date_part('epoch', ${moment}) / ${seconds})::bigint)`;
 const sandboxHash = `(sandbox::int * 12345)`;
-const chance = {
-  hour: (moment: string) => chanceOf(turnsOf(moment, 3_600), sandboxHash, "hashtext(model)", "uuid_hash(api_key_id)"),
-  day: (moment: string) => chanceOf(turnsOf(moment, 86_400), sandboxHash, "hashtext(external_user_id)", "uuid_hash(wallet_id)"),
-  month: (moment: string) => chanceOf(turnsOf(moment, 86_400), sandboxHash, "hashtext(external_user_id)"),
+const keyFactor = {
+  hour: (moment: string) => keyFactorOf(bucketHash(moment, 3_600), sandboxHash, "hashtext(model)", "uuid_hash(api_key_id)"),
+  day: (moment: string) => keyFactorOf(bucketHash(moment, 86_400), sandboxHash, "hashtext(external_user_id)", "uuid_hash(wallet_id)"),
+  month: (moment: string) => keyFactorOf(bucketHash(moment, 86_400), sandboxHash, "hashtext(external_user_id)"),
 };
 
-/** Where the sums that a table has of a suspect's keys are not the true ones; one that is missing is as wrong as one too many. */
+/** Of the apps in `suspect`, the keys whose sums in a table differ from those of the requests, missing and surplus rows included. */
 function sumsAreTrue(unit: "hour" | "day" | "month", table: string, key: readonly string[]): string {
   const list = key.join(", ");
   const figures = (of: string) => `concat_ws(' ', ${columns.map((column) => `coalesce(${of}.${column}, 0)`).join(", ")})`;
@@ -104,7 +102,7 @@ function sumsAreTrue(unit: "hour" | "day" | "month", table: string, key: readonl
 const verifyStatement = {
   name: "ledger_verify",
   text: `
-    -- As the view ledger_entry has it, in one reading of usage.
+    -- The entries of the view ledger_entry, from a single scan of usage.
     WITH paid AS MATERIALIZED (
       SELECT wallet_id, limit_id, revenue_id, earnings_id, count(*) AS requests, sum(greatest(base + markup, 0)) AS charged,
         sum(greatest(base + shortfall, 0)) AS earned, sum(greatest(markup, 0)) AS markup, sum(greatest(shortfall, 0)) AS shortfall
@@ -130,7 +128,7 @@ const verifyStatement = {
           (h.amount, h.wallet_id, h.limit_id, h.revenue_id, h.earnings_id, h.app_id, h.linked_user_id, h.billing_mode)
             IS NOT DISTINCT FROM (u.held, u.wallet_id, u.limit_id, u.revenue_id, u.earnings_id, u.app_id, u.linked_user_id, u.billing_mode) AS repeated,
           u.base + u.markup > u.held OR u.base < 0 OR u.markup < 0 AS exceeded,
-          -- A link that ended is gone, and its requests name nobody else.
+          -- The row of a link that ended is deleted, so the payer of its requests can't be checked.
           CASE WHEN h.billing_mode = 'test' THEN a.sandbox_wallet_id WHEN h.linked_user_id IS NULL THEN o.wallet_id
             ELSE coalesce(p.wallet_id, h.wallet_id) END AS payer,
           CASE WHEN h.billing_mode = 'test' THEN ${id("sandbox")} ELSE ${id("revenue")} END AS platform,
@@ -148,12 +146,12 @@ const verifyStatement = {
       SELECT account_id, sum(amount) AS total FROM (
         SELECT wallet_id AS account_id, amount FROM open UNION ALL SELECT limit_id, amount FROM open WHERE limit_id IS NOT NULL) each
       GROUP BY account_id),
-    -- What each app took from each person since the month began, and what its requests hold.
+    -- What each app took from each wallet since the month began, and what its requests hold.
     monthly AS MATERIALIZED (
       SELECT app_id, wallet_id, sum(base + markup) AS spent FROM usage
       WHERE billing_mode = 'user' AND created_at >= date_trunc('month', now(), 'UTC') GROUP BY 1, 2),
     underway AS MATERIALIZED (SELECT app_id, wallet_id, sum(amount) AS held FROM open WHERE billing_mode = 'user' GROUP BY 1, 2),
-    -- What payments say of each wallet, and what the journal does.
+    -- What refunds and disputes took from each wallet, by the payments' rows and by the journal.
     reversed AS MATERIALIZED (
       SELECT p.wallet_id, sum(r.taken) AS taken, sum(r.owed) AS owed
       FROM reversal r JOIN payment_intent i ON i.id = r.payment_intent_id JOIN payment p ON p.id = i.payment_id GROUP BY p.wallet_id),
@@ -167,21 +165,21 @@ const verifyStatement = {
     repaid AS MATERIALIZED (
       SELECT t.debit_id AS wallet_id, sum(t.amount) AS repaid FROM transfer t
       WHERE t.credit_id = '00000000-0000-7000-8000-000000000103' AND t.debit_id <> '00000000-0000-7000-8000-000000000101' GROUP BY t.debit_id),
-    -- What reports are made of, up to the moment that they are complete to. One reading of usage weighs what each app
-    -- used; where its sums weigh something else, it is added up to say what is wrong.
+    -- The sums that reports read, up to the moment until which they are complete. One scan of usage computes a checksum for
+    -- each app; only where that of its sums differs, its requests are grouped by key to find the difference.
     folded AS MATERIALIZED (SELECT coalesce((SELECT until FROM usage_fold WHERE id = 1), '-infinity') AS until),
     suspect AS MATERIALIZED (
       SELECT app_id FROM (
-        SELECT app_id, sum(${chance.hour("created_at")} * weight) AS hours, sum(${chance.day("created_at")} * weight) AS days, 0 AS months
+        SELECT app_id, sum(${keyFactor.hour("created_at")} * weight) AS hours, sum(${keyFactor.day("created_at")} * weight) AS days, 0 AS months
         FROM (
           SELECT app_id, created_at, billing_mode = 'test' AS sandbox, model, ${apiKey} AS api_key_id, ${externalUser} AS external_user_id, wallet_id,
             CASE WHEN outcome IN ('completed', 'interrupted') THEN ${weightOf("1", "0")} ELSE ${weightOf("0", "1", "0", "0")} END AS weight
           FROM usage WHERE created_at < (SELECT until FROM folded) OFFSET 0) u GROUP BY app_id
-        UNION ALL SELECT app_id, -sum(${chance.hour("hour")} * weight::numeric), 0, 0
+        UNION ALL SELECT app_id, -sum(${keyFactor.hour("hour")} * weight::numeric), 0, 0
         FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_hour) s GROUP BY app_id
-        UNION ALL SELECT app_id, 0, -sum(${chance.day("day")} * weight::numeric), sum(${chance.month("date_trunc('month', day, 'UTC')")} * weight::numeric)
+        UNION ALL SELECT app_id, 0, -sum(${keyFactor.day("day")} * weight::numeric), sum(${keyFactor.month("date_trunc('month', day, 'UTC')")} * weight::numeric)
         FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_user_day) s GROUP BY app_id
-        UNION ALL SELECT app_id, 0, 0, -sum(${chance.month("month")} * weight::numeric)
+        UNION ALL SELECT app_id, 0, 0, -sum(${keyFactor.month("month")} * weight::numeric)
         FROM (SELECT *, ${weightOf("requests", "failed")} AS weight FROM usage_user_month) s GROUP BY app_id) each
       GROUP BY app_id HAVING sum(hours) <> 0 OR sum(days) <> 0 OR sum(months) <> 0),
     added AS MATERIALIZED (
@@ -192,7 +190,7 @@ const verifyStatement = {
       SELECT 'an account equals the sum of its entries' AS rule, a.kind || ' ' || a.id AS what,
         coalesce(j.total, 0)::text AS expected, (a.available + a.held + coalesce(w.total, 0))::text AS found
       FROM account a LEFT JOIN journal j ON j.account_id = a.id LEFT JOIN waiting w ON w.account_id = a.id
-      -- What refills limits is known from the journal alone.
+      -- The allowance account, which refills limits: its row is not updated, only the journal has its entries.
       WHERE a.id <> '00000000-0000-7000-8000-000000000006' AND a.available + a.held + coalesce(w.total, 0) <> coalesce(j.total, 0)
       UNION ALL
       SELECT 'what is held equals the open holds', a.kind || ' ' || a.id, coalesce(r.total, 0)::text, a.held::text
@@ -223,7 +221,7 @@ const verifyStatement = {
       SELECT 'no hold outlives the longest request', 'hold ' || o.hold_id, o.expires_at::text, now()::text
       FROM open o WHERE o.expires_at + $1::int * interval '1 millisecond' < now()
       UNION ALL
-      -- Its lifetime is a number of milliseconds that the ledger takes; what is above that was written by another hand.
+      -- The ledger's functions take a lifetime as an int of milliseconds, so they have not written a longer one.
       SELECT 'no hold is open for longer than a request may take', 'hold ' || o.hold_id,
         (o.created_at + least($2::bigint, 2147483647) * interval '1 millisecond')::text, o.expires_at::text
       FROM open o WHERE o.expires_at > o.created_at + 2147483647 * interval '1 millisecond' OR (o.created_at + $2::bigint * interval '1 millisecond' < now()
@@ -240,7 +238,7 @@ const verifyStatement = {
         UNION ALL SELECT 'agreement of user', user_id, 'limit', limit_id FROM agreement WHERE limit_id IS NOT NULL) x
       LEFT JOIN account a ON a.id = x.account_id WHERE a.kind::text IS DISTINCT FROM x.kind
       UNION ALL
-      -- A limit that was lowered may have less than nothing left. One whose month is over is filled before anything is held.
+      -- A limit that was lowered may be overspent, hence greatest(). One whose month is over is filled before anything is held.
       SELECT 'a limit has no more left than its month', 'linked user ' || l.id, l.may_have::text, l.available::text
       FROM (
         SELECT l.id, a.available,
@@ -255,7 +253,7 @@ const verifyStatement = {
       UNION ALL
       SELECT 'links of one person to one app share one limit', 'app ' || l.app_id || ' and user ' || l.user_id, 'as agreed', count(*) || ' otherwise'
       FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id
-      -- What servers of the version before read.
+      -- The links' copies, which servers of the version before read.
       WHERE (l.limit_id, l.monthly_limit, l.limit_period_ends_at, l.allowed_models, l.agreed_markup_bps) IS DISTINCT FROM
         (limit_in_force(g.monthly_limit, g.limit_id), g.monthly_limit, g.limit_period_ends_at, g.allowed_models, g.agreed_markup_bps)
       GROUP BY l.app_id, l.user_id
@@ -268,7 +266,7 @@ const verifyStatement = {
       SELECT 'a credited top-up is paid', 'transfer ' || t.id, 'a paid payment', coalesce(p.status::text, 'none')
       FROM transfer t LEFT JOIN payment p ON p.transfer_id = t.id
       WHERE t.reason = 'top_up' AND p.status IS DISTINCT FROM 'paid'
-        -- Before there were payments, credits came from the world.
+        -- Before there was a table of payments, top-ups came from the world account.
         AND NOT (t.debit_id = ${id("world")} AND t.created_at < (SELECT a.created_at FROM account a WHERE a.id = ${id("stripe")}))
       UNION ALL
       SELECT 'a refund or dispute of a credited top-up stands in the books', r.kind || ' ' || r.id,
