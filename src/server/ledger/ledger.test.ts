@@ -284,7 +284,7 @@ describe("on a database where refills have no effect", () => {
     await db().prisma.$executeRawUnsafe(
       `CREATE FUNCTION stay_due() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.limit_period_ends_at := OLD.limit_period_ends_at; RETURN NEW; END'`,
     );
-    await db().prisma.$executeRawUnsafe(`CREATE TRIGGER stay_due BEFORE UPDATE ON linked_user FOR EACH ROW EXECUTE FUNCTION stay_due()`);
+    await db().prisma.$executeRawUnsafe(`CREATE TRIGGER stay_due BEFORE UPDATE ON agreement FOR EACH ROW EXECUTE FUNCTION stay_due()`);
     const request = holdRequest(key, { externalUserId: link.externalUserId, amount: 100n });
     await expect(openLedger(db()).hold(request)).rejects.toThrow(`the limit of linked user ${link.id} could not be refilled`);
     expect((await balanceOf(db().sql, link.walletId)).held).toBe(0n);
