@@ -27,6 +27,19 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 const folder = path.join(root, "docs/site");
 const RUN = new Set(["sh", "js", "ts", "python", "go", "ruby", "php"]);
 
+/** What the pages say to install from npm. */
+const CLIENTS = [
+  "openai",
+  "@anthropic-ai/sdk",
+  "ai",
+  "@ai-sdk/openai",
+  "@ai-sdk/anthropic",
+  "@ai-sdk/openai-compatible",
+  "@langchain/openai",
+  "@langchain/anthropic",
+  "@openai/agents",
+];
+
 type Snippet = Fence & { text: string; line: number; status: number; answer: boolean; example: unknown };
 
 for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
@@ -54,9 +67,10 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".md"))) {
       if (run.some(({ text }) => text.includes('"@usequota/core"')))
         await installAsWritten(readFileSync(path.join(folder, "sdk.md"), "utf8"), place);
       // The state after `npm install`.
-      await mkdir(path.join(place, "node_modules/@anthropic-ai"), { recursive: true });
-      for (const name of ["openai", "@anthropic-ai/sdk"])
+      for (const name of CLIENTS) {
+        await mkdir(path.dirname(path.join(place, "node_modules", name)), { recursive: true });
         await symlink(path.join(root, "node_modules", name), path.join(place, "node_modules", name), "junction");
+      }
       for (const snippet of run) {
         await test.step(`line ${snippet.line}`, async () => {
           const text = snippet.text.replaceAll("http://localhost:3000", originOf(server));

@@ -1,7 +1,7 @@
 /** The pages of /docs, in reading order. Each is `docs/site/{slug}.md`; `index` is /docs itself. */
 export const book: readonly { title: string; pages: readonly string[] }[] = [
   { title: "Start", pages: ["index", "quickstart", "connect-wallet", "nextjs"] },
-  { title: "Build", pages: ["billing", "apis", "credits", "webhooks", "tokens", "testing", "limits", "errors"] },
+  { title: "Build", pages: ["billing", "apis", "clients", "credits", "webhooks", "tokens", "testing", "limits", "errors"] },
   { title: "Reference", pages: ["api", "sdk"] },
   { title: "Run it", pages: ["self-hosting", "security"] },
 ];
