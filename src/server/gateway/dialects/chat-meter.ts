@@ -84,9 +84,11 @@ export class ChatMeter extends EventMeter {
     return this.#openChoices().length === 0;
   }
 
-  protected override note({ choices: _, usage: _usage, obfuscation: _padding, ...head }: Record<string, unknown>): void {
-    this.#head ??= head;
-    this.tier ??= head.service_tier ?? null;
+  protected override note(chunk: Record<string, unknown>): void {
+    this.tier ??= chunk.service_tier ?? null;
+    if (this.#head !== null) return;
+    const { choices: _, usage: _usage, obfuscation: _padding, ...head } = chunk;
+    this.#head = head;
   }
 
   failing({ code, message }: AppError): Buffer {
@@ -182,8 +184,7 @@ function isEmpty(choice: Choice): boolean {
 
 const SHAPE: StreamShape = {
   readText,
-  matters:
-    /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|"choices"\s*:\s*\[\s*\]|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|^event: ?error/m,
+  matters: /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|"choices"\s*:\s*\[\s*\]|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|event: ?error/,
   goesOn: /"choices"\s*:\s*\[\s*\{/,
 };
 

@@ -7,10 +7,10 @@ import { isObject } from "./read.ts";
 export function readWritten(message: unknown, append: (name: string, text: string) => void): void {
   if (!isObject(message)) return;
   // Mistral's reasoning models answer with a list of parts: https://docs.mistral.ai/capabilities/reasoning/
-  for (const text of textsIn(message.content)) append("content", text);
-  for (const text of textsIn(message.refusal)) append("refusal", text);
-  for (const text of textsIn(reasoningOf(message))) append("reasoning", text);
-  readCall("function", message.function_call, append);
+  appendTexts("content", message.content, append);
+  appendTexts("refusal", message.refusal, append);
+  appendTexts("reasoning", reasoningOf(message), append);
+  if (message.function_call !== undefined) readCall("function", message.function_call, append);
   if (!Array.isArray(message.tool_calls)) return;
   for (const [at, call] of message.tool_calls.entries()) {
     if (isObject(call)) readCall(`call ${call.index ?? at}`, call.function ?? call.custom, append);
@@ -28,22 +28,25 @@ export function writtenIn(message: unknown): string[] {
  * Providers that show their reasoning bill it as output. It has two names, and vLLM and OpenRouter send the same text
  * under both (https://docs.vllm.ai/en/latest/features/reasoning_outputs.html); it was made once.
  */
-function reasoningOf({ reasoning, reasoning_content }: Body): unknown[] {
-  return JSON.stringify(reasoning) === JSON.stringify(reasoning_content) ? [reasoning] : [reasoning, reasoning_content];
+function reasoningOf({ reasoning, reasoning_content }: Body): unknown {
+  if (reasoning === undefined || reasoning === null || reasoning === reasoning_content) return reasoning_content;
+  if (reasoning_content === undefined || reasoning_content === null) return reasoning;
+  return JSON.stringify(reasoning) === JSON.stringify(reasoning_content) ? reasoning : [reasoning, reasoning_content];
 }
 
 function readCall(name: string, call: unknown, append: (name: string, text: string) => void): void {
   if (!isObject(call)) return;
-  for (const text of textsIn(call.name)) append(`${name} name`, text);
+  appendTexts(`${name} name`, call.name, append);
   const written = call.arguments ?? call.input;
   // Ollama has written arguments as an object.
   if (isObject(written)) append(`${name} arguments`, JSON.stringify(written));
-  else for (const text of textsIn(written)) append(`${name} arguments`, text);
+  else appendTexts(`${name} arguments`, written, append);
 }
 
-/** The text, that of a part, or of all parts of a list; bounded in depth by the parser of JSON. */
-function textsIn(content: unknown): string[] {
-  if (typeof content === "string") return content === "" ? [] : [content];
-  if (Array.isArray(content)) return content.flatMap(textsIn);
-  return isObject(content) ? textsIn(content.text ?? content.thinking ?? content.refusal) : [];
+/** The text, that of a part, or of all parts of a list; the parser of JSON bounds the depth. */
+function appendTexts(name: string, content: unknown, append: (name: string, text: string) => void): void {
+  if (typeof content === "string") {
+    if (content !== "") append(name, content);
+  } else if (Array.isArray(content)) for (const part of content) appendTexts(name, part, append);
+  else if (isObject(content)) appendTexts(name, content.text ?? content.thinking ?? content.refusal, append);
 }

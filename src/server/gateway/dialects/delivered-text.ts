@@ -110,7 +110,8 @@ export class DeliveredText {
     const text = this.#pending.toString("utf8", 0, this.#pendingBytes);
     if (this.#pending.length > FIRST_BYTES) this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
     this.#pendingBytes = 0;
-    for (const event of eventsIn(text)) {
+    // Without the empty lines a split by a text is enough, and faster than one by a pattern.
+    for (const event of text.includes("\r") ? eventsIn(text) : text.split("\n\n")) {
       const data = eventData(event);
       const chunk = data === null ? null : parseData(data);
       if (chunk === null) continue;

@@ -12,11 +12,13 @@ const LF = 10;
 /** A CR before an LF ends no line by itself. */
 const LINE_END = "(?:\\r\\n|\\n|\\r(?!\\n))";
 const AFTER_EVENT = new RegExp(`(?<=${LINE_END}${LINE_END})`);
+const AFTER_LFS = /(?<=\n\n)/;
 const BETWEEN_LINES = new RegExp(LINE_END);
 
 /** Events with the empty lines that end them. */
 export function eventsIn(events: Buffer | string): string[] {
-  return events.toString("utf8").split(AFTER_EVENT);
+  const text = events.toString("utf8");
+  return text.split(text.includes("\r") ? AFTER_EVENT : AFTER_LFS);
 }
 
 /**
@@ -48,7 +50,7 @@ function after(bytes: Buffer, separator: string): number {
  * where a space means the same and goes out again on one line.
  */
 export function eventData(event: string): string | null {
-  const lines = event.split(BETWEEN_LINES).filter((line) => line.startsWith("data:"));
+  const lines = event.split(event.includes("\r") ? BETWEEN_LINES : "\n").filter((line) => line.startsWith("data:"));
   return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join(" ");
 }
 
