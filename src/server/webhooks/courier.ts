@@ -4,18 +4,10 @@ import { log } from "../platform/log.ts";
 import { guardedAgent, type Resolver } from "./address.ts";
 import { attemptDelivery } from "./attempt.ts";
 import { EndpointQueues, REQUESTS_PER_ENDPOINT } from "./endpoint-queues.ts";
-import { type DueDelivery, endAllLeases, giveUpDisabled, releaseLeases, reread, takeDue } from "./lease.ts";
+import { type DueDelivery, endAllLeases, failDisabled, releaseLeases, reread, takeDue } from "./lease.ts";
 import { onNudge } from "./nudge.ts";
 import { type AttemptResult, type DisabledEndpoint, ResultWriter, stopsSending } from "./results.ts";
 
-/**
- * Delivers events from the outbox to the endpoints that subscribed to them. Every server
- * process has a courier; when one stops or dies, the others take over its deliveries.
- *
- *   outbox_event ──(one statement)──► webhook_delivery ──(one statement: a lease)──► POST
- *                                          ▲                                           │
- *                                          └─────(one transaction: the result)─────────┘
- */
 export type CourierOptions = {
   /** The endpoints' secrets are encrypted with a key made from it. */
   serverSecret: string;
@@ -47,6 +39,14 @@ const REREAD_AFTER_MS = 500;
 /** Small, because the embedded database has one connection, on which other statements wait. */
 const EVENTS_PER_RELAY = 100;
 
+/**
+ * Delivers events from the outbox to the endpoints that subscribed to them. Every server
+ * process has a courier; when one stops or dies, the others take over its deliveries.
+ *
+ *   outbox_event ──(one statement)──► webhook_delivery ──(one statement: a lease)──► POST
+ *                                          ▲                                           │
+ *                                          └─────(one transaction: the result)─────────┘
+ */
 export function startCourier(db: Database, options: CourierOptions): Courier {
   const courier = new RunningCourier(db, options);
   courier.wake();
@@ -157,7 +157,7 @@ class RunningCourier implements Courier {
       this.#taken.add(done);
     }
     if (taken.length === most) this.#pollAgain = true;
-    await giveUpDisabled(
+    await failDisabled(
       this.#db.sql,
       taken.filter(({ disabled }) => disabled),
     );
@@ -200,7 +200,7 @@ class RunningCourier implements Courier {
     if (waited + this.#options.timeoutMs > this.#leaseMs) return null;
     try {
       const due = await reread(this.#db.sql, taken);
-      if (due?.disabled === true) await giveUpDisabled(this.#db.sql, [due]);
+      if (due?.disabled === true) await failDisabled(this.#db.sql, [due]);
       else if (due?.quiet === true) await releaseLeases(this.#db.sql, [due]);
       else return due;
     } catch (error) {

@@ -77,13 +77,13 @@ export async function findEndpoint(appId: string, id: string, only: { sandbox?: 
 export type MadeEndpoint = { endpoint: EndpointItem; secret: string };
 
 /**
- * Makes an endpoint and its secret; `along` writes in the same transaction. Throws
+ * Makes an endpoint and its secret; `alsoWrite` writes in the same transaction. Throws
  * EndpointError when the address can't be called or the app has too many.
  */
 export async function createEndpoint(
   appId: string,
   input: EndpointInput,
-  along?: (tx: Tx, made: MadeEndpoint) => Promise<void>,
+  alsoWrite?: (tx: Tx, made: MadeEndpoint) => Promise<void>,
 ): Promise<MadeEndpoint> {
   const url = await checkedUrl(input.url);
   const id = newId();
@@ -108,7 +108,7 @@ export async function createEndpoint(
       select: endpointItem,
     });
     const made = { endpoint: item(row), secret };
-    await along?.(tx, made);
+    await alsoWrite?.(tx, made);
     return made;
   });
 }
@@ -140,13 +140,13 @@ export async function updateEndpoint(appId: string, id: string, changes: Endpoin
       },
       select: endpointItem,
     });
-    if (switched.disabledReason === "owner") await giveUpPending(tx, [id], "the endpoint was disabled");
+    if (switched.disabledReason === "owner") await failPending(tx, [id], "the endpoint was disabled");
     return item(row);
   });
 }
 
 /** Fails the pending deliveries of endpoints that were just disabled, and ends their leases. Each can be retried by hand. */
-export async function giveUpPending(tx: Tx, endpointIds: readonly string[], reason: string): Promise<void> {
+export async function failPending(tx: Tx, endpointIds: readonly string[], reason: string): Promise<void> {
   await tx.prisma.webhookDelivery.updateMany({
     where: { endpointId: { in: [...endpointIds] }, status: "pending" },
     data: { status: "failed", nextAttemptAt: null, leaseToken: null, leasedUntil: null, lastError: reason, updatedAt: new Date() },
@@ -203,14 +203,14 @@ export async function rotateSecret(
 
 /**
  * Sends an event with sample data to one endpoint, also of a type that the endpoint did not subscribe to. It is
- * delivered, signed and retried like others. `along` writes in the same transaction. Null when the app has no such
+ * delivered, signed and retried like others. `alsoWrite` writes in the same transaction. Null when the app has no such
  * endpoint; throws EndpointError when the endpoint is disabled.
  */
 export async function sendTestEvent(
   appId: string,
   id: string,
   type?: EventType,
-  along?: (tx: Tx, delivery: DeliveryItem) => Promise<void>,
+  alsoWrite?: (tx: Tx, delivery: DeliveryItem) => Promise<void>,
 ): Promise<DeliveryItem | null> {
   const delivery = await transaction(async (tx) => {
     const rows = await tx.prisma.$queryRaw<unknown[]>`
@@ -237,13 +237,14 @@ export async function sendTestEvent(
       data: { id: newId(), appId, endpointId: id, eventId: event.id, type: sent, nextAttemptAt: now },
       select: deliveryItem,
     });
-    await along?.(tx, made);
+    await alsoWrite?.(tx, made);
     return made;
   });
   nudge();
   return delivery;
 }
 
+/** The normalized URL. Throws EndpointError when deliveries can't go to it. */
 async function checkedUrl(text: string): Promise<string> {
   const url = URL.parse(text);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.

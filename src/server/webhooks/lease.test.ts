@@ -4,7 +4,7 @@ import { makeApp } from "#testing/makers.ts";
 import { newId } from "../platform/ids.ts";
 import { plainArray } from "../platform/sql.ts";
 import { listDeliveries, retryDelivery } from "./deliveries.ts";
-import { type DueDelivery, endAllLeases, giveUpDisabled, releaseLeases, reread, type TakeOptions, takeDue } from "./lease.ts";
+import { type DueDelivery, endAllLeases, failDisabled, releaseLeases, reread, type TakeOptions, takeDue } from "./lease.ts";
 
 onBothDatabases("leases on deliveries", (db) => {
   asTheDatabase(db);
@@ -87,13 +87,13 @@ onBothDatabases("leases on deliveries", (db) => {
     expect(idsOf(await take())).toEqual([...ids].sort());
   });
 
-  test("giveUpDisabled fails deliveries of disabled endpoints only", async () => {
+  test("failDisabled fails deliveries of disabled endpoints only", async () => {
     const there = await endpoint(1);
     const off = await endpoint(1);
     await db().prisma.webhookEndpoint.update({ where: { id: off.id }, data: { disabledAt: new Date(), disabledReason: "owner" } });
     const taken = await take();
     expect(taken.filter(({ disabled }) => disabled).map(({ endpointId }) => endpointId)).toEqual([off.id]);
-    await giveUpDisabled(db().sql, taken);
+    await failDisabled(db().sql, taken);
     expect([await rowOf(there.ids[0]), await rowOf(off.ids[0])]).toMatchObject([
       { status: "pending" },
       { status: "failed", leaseToken: null },

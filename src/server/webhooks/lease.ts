@@ -65,9 +65,9 @@ export async function releaseLeases(sql: Sql, due: readonly DueDelivery[]): Prom
   if (due.length > 0) await sql.query(releaseStatement, idsAndLeases(due));
 }
 
-/** Fails those whose endpoint is disabled: deliveries that were made at the same time, which `giveUpPending` did not see. */
-export async function giveUpDisabled(sql: Sql, due: readonly DueDelivery[]): Promise<void> {
-  if (due.length > 0) await sql.query(giveUpStatement, idsAndLeases(due));
+/** Fails those whose endpoint is disabled: deliveries that were made at the same time, which `failPending` did not see. */
+export async function failDisabled(sql: Sql, due: readonly DueDelivery[]): Promise<void> {
+  if (due.length > 0) await sql.query(failStatement, idsAndLeases(due));
 }
 
 /** Ends every lease: for the start of a process that alone uses its database. */
@@ -163,8 +163,8 @@ const releaseStatement = {
   text: `UPDATE webhook_delivery SET job_id = NULL, leased_until = NULL WHERE id IN (${leasedRows})`,
 };
 
-const giveUpStatement = {
-  name: "webhooks_give_up_disabled",
+const failStatement = {
+  name: "webhooks_fail_disabled",
   text: `
     UPDATE webhook_delivery d SET status = 'failed', next_attempt_at = NULL, job_id = NULL, leased_until = NULL,
       last_error = 'the endpoint was disabled', updated_at = now()

@@ -3,11 +3,9 @@ import { type Database, type Tx, transaction } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { log } from "../platform/log.ts";
 import { plainArray, textArray } from "../platform/sql.ts";
-import { giveUpPending } from "./endpoints.ts";
+import { failPending } from "./endpoints.ts";
 import type { DueDelivery } from "./lease.ts";
 import type { Attempt } from "./send.ts";
-
-/** Records the results of attempts: when the next attempt is due, and which endpoints are disabled or paused. */
 
 /** `failing`: five days without a success. `gone`: the receiver answered 410. */
 export type DisabledEndpoint = { id: string; appId: string; url: string; reason: "failing" | "gone" };
@@ -37,6 +35,7 @@ export type ResultWriterOptions = {
   onDisabled(endpoint: DisabledEndpoint): void;
 };
 
+/** Records the results of attempts: when the next attempt is due, and which endpoints are disabled or paused. */
 export class ResultWriter {
   readonly #options: ResultWriterOptions;
   #pending: AttemptResult[] = [];
@@ -113,30 +112,30 @@ async function updateEndpoints(
   valid: ReadonlySet<string>,
   now: Date,
 ): Promise<DisabledEndpoint[]> {
-  const news = results.filter(mayChangeEndpoint);
-  const ids = [...new Set(news.map(({ due }) => due.endpointId))].sort();
-  const givenUp: DisabledEndpoint[] = [];
+  const changing = results.filter(mayChangeEndpoint);
+  const ids = [...new Set(changing.map(({ due }) => due.endpointId))].sort();
+  const allDisabled: DisabledEndpoint[] = [];
   for (const id of ids) {
     // A 410 counts only when the delivery's lease was still valid, so not from before the endpoint was enabled
     // again, and only when it came from the address that the endpoint has now.
-    const gone = news.find(({ due, attempt }) => due.endpointId === id && attempt.responseStatus === GONE && valid.has(due.deliveryId));
-    if (gone !== undefined) givenUp.push(...(await disable(tx, { id, url: gone.due.url }, now, "gone")));
-    const quietMs = Math.max(...news.map(({ due, attempt }) => (due.endpointId === id ? retryAfterOf(attempt) : 0)));
+    const gone = changing.find(({ due, attempt }) => due.endpointId === id && attempt.responseStatus === GONE && valid.has(due.deliveryId));
+    if (gone !== undefined) allDisabled.push(...(await disable(tx, { id, url: gone.due.url }, now, "gone")));
+    const quietMs = Math.max(...changing.map(({ due, attempt }) => (due.endpointId === id ? retryAfterOf(attempt) : 0)));
     if (quietMs > 0) await tx.query(quietStatement, [id, new Date(now.getTime() + quietMs).toISOString()]);
-    if (news.some(({ due, attempt }) => due.endpointId === id && attempt.delivered)) {
+    if (changing.some(({ due, attempt }) => due.endpointId === id && attempt.delivered)) {
       await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: { not: null } }, data: { failingSince: null } });
       continue;
     }
     const { count } = await tx.prisma.webhookEndpoint.updateMany({ where: { id, failingSince: null }, data: { failingSince: now } });
     if (count > 0) continue;
     const since = new Date(now.getTime() - DISABLE_AFTER_MS);
-    givenUp.push(...(await disable(tx, { id, failingSince: { lt: since } }, now, "failing")));
+    allDisabled.push(...(await disable(tx, { id, failingSince: { lt: since } }, now, "failing")));
   }
   for (const [reason, words] of Object.entries(DISABLED_BECAUSE)) {
-    const of = givenUp.filter((endpoint) => endpoint.reason === reason).map(({ id }) => id);
-    if (of.length > 0) await giveUpPending(tx, of, words);
+    const of = allDisabled.filter((endpoint) => endpoint.reason === reason).map(({ id }) => id);
+    if (of.length > 0) await failPending(tx, of, words);
   }
-  return givenUp;
+  return allDisabled;
 }
 
 /** RFC 9110 §15.5.11: the resource is gone, likely for good. */
