@@ -37,11 +37,16 @@ describe("a word that docs/style.md refuses is found", () => {
   });
 });
 
+test("a word in a document is found at its line, and not in code", () => {
+  const text = "# Title\n\n```sh\nwhoami # nobody\n```\n\nRuns as `nobody`.\n\nNobody waits.\n";
+  expect(refusals("docs/planted.md", text)).toEqual([expect.stringMatching(/^docs\/planted\.md:9 says "Nobody"/)]);
+});
+
 test("other strings, names and code in comments are not prose", () => {
   expect(planted("const nobody = 'nobody waits'; // Runs as `nobody`.\nfind('nobody');")).toEqual([]);
 });
 
-test("the folders of the product, its schema, tests, benchmarks and packages are checked", () => {
+test("the folders of the product, its schema, tests, benchmarks, packages and documents are checked", () => {
   expect(sources()).toEqual(
     expect.arrayContaining([
       "src/env.ts",
@@ -49,6 +54,8 @@ test("the folders of the product, its schema, tests, benchmarks and packages are
       "e2e/fixtures.ts",
       "bench/bench.ts",
       "packages/core/src/client.ts",
+      "README.md",
+      "docs/operating.md",
     ]),
   );
 });
