@@ -189,6 +189,32 @@ for (const kind of ["embedded", "postgres"] as const) {
       await give(unlimited);
       expect(await agreement()).toMatchObject({ monthlyLimit: null, limitId: it.limitId });
 
+      // Setting and removing a limit, it writes to links first, and then to its columns of the agreement.
+      for (const limit of ["600", null]) {
+        await transaction(async (tx) => {
+          await tx.query(
+            {
+              name: "",
+              text: `UPDATE linked_user SET limit_id = CASE WHEN $3::bigint IS NOT NULL THEN $4::uuid END, monthly_limit = $3::bigint,
+                limit_period_ends_at = CASE WHEN $3::bigint IS NOT NULL THEN date_trunc('month', now(), 'UTC') + interval '1 month' END
+                WHERE user_id = $1::uuid AND app_id = $2::uuid`,
+            },
+            [it.userId, it.appId, limit, it.limitId],
+          );
+          await tx.query(
+            {
+              name: "",
+              text: `UPDATE agreement SET monthly_limit = $3::bigint, limit_id = $4::uuid, limit_former_ids = '{}', limit_elsewhere = 0,
+                limit_elsewhere_holds = '{}' WHERE user_id = $1::uuid AND app_id = $2::uuid`,
+            },
+            [it.userId, it.appId, limit, it.limitId],
+          );
+        }, db);
+        const monthlyLimit = limit === null ? null : BigInt(limit);
+        expect(await agreement()).toMatchObject({ monthlyLimit, limitId: it.limitId });
+        expect(await seen()).toEqual([[limit === null ? null : 600, limit === null ? null : it.limitId, ["test/small"], 800]]);
+      }
+
       // This version changes the agreement, and the version before reads it on every link, also on those that either makes.
       await transaction((tx) => setLimit(tx, it.linkId, 300n), db);
       await transaction((tx) => setModels(tx, { userId: it.userId, appId: it.appId }, []), db);
