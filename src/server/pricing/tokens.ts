@@ -82,29 +82,6 @@ export async function countPromptTokens(body: PromptBody, options?: CountOptions
   return found.tokens + (await countTextTokens(found.texts, options));
 }
 
-/** What of an assistant message was written by the model: text, a refusal, calls of functions. */
-export interface WrittenAnswer {
-  content?: string | null;
-  refusal?: string | null;
-  tool_calls?: readonly { function?: { name?: string; arguments?: string }; custom?: { name?: string; input?: string } }[];
-}
-
-/** The completion tokens of an answer, whole or broken off: its text, and each call's name and arguments. */
-export function countAnswerTokens(answer: WrittenAnswer, options?: CountOptions): Promise<number> {
-  return countTextTokens(textsOfAnswer(answer), options);
-}
-
-/** The texts of an answer that were written by the model. */
-export function textsOfAnswer(answer: WrittenAnswer): string[] {
-  const calls = (answer.tool_calls ?? []).flatMap(({ function: called, custom }) => [
-    called?.name,
-    called?.arguments,
-    custom?.name,
-    custom?.input,
-  ]);
-  return [answer.content, answer.refusal, ...calls].filter((text) => typeof text === "string");
-}
-
 const TOKENS_PER_MESSAGE = 3;
 const TOKENS_PER_NAME = 1;
 const REPLY_PRIMING_TOKENS = 3;

@@ -79,6 +79,21 @@ describe("reading a chat request", () => {
   });
 });
 
+test("the tokens of an answer are those of its texts, refusals and reasoning, and of the names and arguments of its calls", async () => {
+  const call = { id: "call_1", type: "function", function: { name: "hello", arguments: "hello world" } };
+  const custom = { id: "call_2", type: "custom", custom: { name: "hello", input: "hello world" } };
+  const message = {
+    content: "hello world",
+    refusal: "hello",
+    reasoning: "hello",
+    tool_calls: [call, custom],
+    function_call: call.function,
+  };
+  expect(await chatCompletions.countAnswer({ choices: [{ message }, { message: { content: null } }] }, "app")).toBe(
+    2 + 1 + 1 + 3 * (1 + 2),
+  );
+});
+
 describe("reading an embeddings request", () => {
   test("takes text, texts and tokens, and refuses the rest by name", () => {
     for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]])
