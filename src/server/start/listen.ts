@@ -15,7 +15,7 @@ import { answerOAuth } from "./oauth.ts";
 import { redirectedToOwnAddress } from "./own-address.ts";
 import type { Routes } from "./routes.ts";
 import { replaceErrorWhenAway } from "./unavailable.ts";
-import { isMeantForApi, nothingAt } from "./wrong-path.ts";
+import { hasWrongBaseUrl, unknownPath } from "./wrong-path.ts";
 
 export type PageHandler = (incoming: IncomingMessage, outgoing: ServerResponse) => Promise<void>;
 
@@ -39,7 +39,7 @@ export function createQuotaServer(
   // TLS. Without includeSubDomains, because subdomains may be other services.
   const secured = publicUrl().startsWith("https:");
   const answer = (url: string, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    if (/^\/v1(?:[/?]|$)/.test(url) || isMeantForApi(url)) return answerApi(routes, incoming, outgoing);
+    if (/^\/v1(?:[/?]|$)/.test(url) || hasWrongBaseUrl(url)) return answerApi(routes, incoming, outgoing);
     if (url === "/healthz") return answerHealth(incoming, outgoing);
     trustAddress(incoming, env.QUOTA_TRUSTED_PROXIES);
     return isOAuth(url) ? answerOAuth(incoming, outgoing, limits) : answerPage(pages.handle, limits, incoming, outgoing);
@@ -141,7 +141,7 @@ async function answerApi(routes: Routes, incoming: IncomingMessage, outgoing: Se
   const door = methods?.get(request.method === "HEAD" ? "GET" : request.method);
   if (door !== undefined) return sendNode(await door.reply(request), incoming, outgoing);
   const allow = [...(methods?.keys() ?? [])].join(", ");
-  const error = methods === null ? nothingAt(request.method, request.path) : new AppError("method_not_allowed", { headers: { allow } });
+  const error = methods === null ? unknownPath(request.method, request.path) : new AppError("method_not_allowed", { headers: { allow } });
   const requestId = requestIdOf(newId());
   await sendNode(errorReply(error, requestId, {}, request.path), incoming, outgoing);
 }

@@ -1,32 +1,34 @@
 import { publicUrl } from "#env";
 import { AppError } from "../platform/errors.ts";
 
-/** What a path ends with that a client of a provider asks for. */
-const ASKED = "(?:chat/completions|completions|messages|messages/count_tokens|responses|responses/input_tokens|embeddings|models)";
-const OUTSIDE = new RegExp(`^(?:/openai/v1(?:/|$)|(?:/api)?(?:/openai|/anthropic)?/${ASKED}(?:[/?]|$)|/api/v1/${ASKED}(?:[/?]|$))`);
-const TWICE = new RegExp(`^/v1/(?:openai/|api/)?v1/${ASKED}(?:/|$)`);
+/** Paths that clients of providers append to their base URL. */
+const API_PATH = "(?:chat/completions|completions|messages|messages/count_tokens|responses|responses/input_tokens|embeddings|models)";
+const OUTSIDE_V1 = new RegExp(
+  `^(?:/openai/v1(?:/|$)|(?:/api)?(?:/openai|/anthropic)?/${API_PATH}(?:[/?]|$)|/api/v1/${API_PATH}(?:[/?]|$))`,
+);
+const DOUBLE_PREFIX = new RegExp(`^/v1/(?:openai/|api/)?v1/${API_PATH}(?:/|$)`);
 
-/** Whether a request outside /v1 comes from a client whose base URL is wrong. No page has such a path. */
-export function isMeantForApi(url: string): boolean {
-  return OUTSIDE.test(url);
+/** Whether a URL outside /v1 is that of a client with a wrong base URL. No page has such a path. */
+export function hasWrongBaseUrl(url: string): boolean {
+  return OUTSIDE_V1.test(url);
 }
 
-/** A path that nothing is at. Says which base URL is right, where a wrong one is likely the cause. */
-export function nothingAt(method: string, path: string): AppError {
+/** The 404 for a path without a door. Its hint names the right base URL when the path looks like one below a wrong base URL. */
+export function unknownPath(method: string, path: string): AppError {
   const base = `${publicUrl()}/v1`;
   const message = `There is nothing at ${method} ${path.slice(0, 200)}.`;
   if (/^\/openai\/v1(?:\/|$)/.test(path))
-    // groq-sdk puts this path behind every base URL that it is given.
+    // groq-sdk appends /openai/v1 to every base URL, so no base URL works with it.
     return new AppError("not_found", {
       message,
       hint: `The base URL of this API is ${base}. groq-sdk adds /openai/v1 to it; use the openai package.`,
     });
-  if (TWICE.test(path))
+  if (DOUBLE_PREFIX.test(path))
     return new AppError("not_found", {
       message,
       hint: `The base URL has /v1 too often: Anthropic's clients take ${publicUrl()}, OpenAI's ${base}.`,
     });
-  if (isMeantForApi(path))
+  if (hasWrongBaseUrl(path))
     return new AppError("not_found", { message, hint: `The base URL of this API is ${base}; Anthropic's clients take ${publicUrl()}.` });
   return new AppError("not_found", { message, hint: `${publicUrl()}/docs/api lists what there is.` });
 }
