@@ -24,7 +24,7 @@ export const SOURCES = [
  * Increased with every change to a source, so that a server recognizes a database whose functions are newer than its
  * own. `checksum` is that of all sources at this version; after a change a test prints the values to write here.
  */
-export const SOURCES_VERSION = { number: 2, checksum: "f01bd9546ec2afcfce6fd50d9cb3dbf5a09bd9d10f6d923acaa3f1b566c7d7b3" };
+export const SOURCES_VERSION = { number: 3, checksum: "b76c89d7680bf2cab3d387e340192e23b466324164cf7387df5e01d75ba232aa" };
 
 export type Source = { name: string; text: string; checksum: string };
 

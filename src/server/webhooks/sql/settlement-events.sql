@@ -1,10 +1,10 @@
--- Writes into the outbox what webhook endpoints ask to hear of settlements, in the commit of the ledger's function, which
--- calls it and whose planner settings it has. Who asks is read here: an endpoint that was made before a request settles
--- hears of it.
+-- Inserts the events of settlements into the outbox. The ledger's functions call this, in their commit and with their
+-- planner settings. It reads the subscriptions, so an endpoint that was made before a request settles gets its events.
 --
--- A balance is low when one settlement takes it from an endpoint's threshold or above to below. Balances follow one
--- another under the wallet's lock, so each crossing is in exactly one settlement and nothing has to be remembered. It is
--- told to every app that the wallet is linked to and that may see its balance. Ids begin with the time, like `batch`.
+-- balance.low is inserted when one settlement takes a balance from an endpoint's threshold or above to below it. The
+-- wallet's lock orders settlements, so each crossing is in exactly one of them and needs no stored state. Every app that
+-- the wallet is linked to and that may read its balance gets the event. Ids begin with the time in `batch`, so that
+-- events sort by it.
 CREATE OR REPLACE FUNCTION "write_settlement_events"(
   ids uuid[], settled settle_verdict[], charged bigint[], balance bigint[], outcome text[], endpoint text[], prompt int[], completion int[], batch uuid)
 RETURNS void LANGUAGE plpgsql
@@ -45,7 +45,7 @@ BEGIN
       SELECT 'balance.updated',
         jsonb_build_object('user_id', s.user_id, 'external_user_id', s.external_user_id, 'new_balance', s.after, 'amount_spent', s.paid, 'model', s.model,
           'endpoint', s.endpoint)
-      -- Like every balance, for those who may see it.
+      -- Only for apps that may read the balance.
       WHERE asks.balance AND s.paid > 0
         AND (s.sandbox OR EXISTS (SELECT 1 FROM linked_user l WHERE l.id = s.linked_user_id AND scope_grants(l.scope, 'credits.read')))) n
     WHERE s.external_user_id IS NOT NULL
