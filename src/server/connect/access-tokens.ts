@@ -2,31 +2,31 @@ import { hashSecret } from "../platform/secrets.ts";
 import type { Sql } from "../platform/sql.ts";
 import { knownScopes, type Scope } from "./scopes.ts";
 
-/** Who an access token acts for, and what it may do. */
+/** The user that an access token acts for, and what it may do. */
 export type TokenCaller = {
   userId: string;
   email: string;
   walletId: string;
   appId: string;
   appName: string;
-  /** Scopes that the token has and the person still agrees to. */
+  /** Scopes of the token; those for credits only if the link has them too. */
   scopes: Scope[];
-  /** The link that pays; null when the app asked for no credits. */
+  /** The link that pays; null when the app asked for no scope of credits. */
   linkedUserId: string | null;
   externalUserId: string | null;
-  /** The person paused the link. */
+  /** The user paused the link. */
   paused: boolean;
 };
 
 // What oidc-provider makes: 256 random bits in base64url.
 const TOKEN = /^[0-9A-Za-z_-]{43}$/;
 
-/** The hash that an access token is stored under, or null for what can't be one of ours. */
+/** The hash that an access token is stored under, or null for text that has another form. */
 export function tokenHash(token: string): Buffer<ArrayBuffer> | null {
   return TOKEN.test(token) ? hashSecret(token) : null;
 }
 
-/** Who an access token acts for; null when it is unknown or expired, or when its grant or link has ended. */
+/** The caller behind an access token; null when the token is unknown or expired, or its grant, link, user or app has ended. */
 export async function verifyToken(sql: Sql, hash: Uint8Array): Promise<TokenCaller | null> {
   const [row] = await sql.query(verifyStatement, [hash]);
   if (row === undefined) return null;

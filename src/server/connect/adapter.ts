@@ -4,12 +4,11 @@ import { hashSecret } from "../platform/secrets.ts";
 import { endBoundGrant, lockGrant } from "./grants.ts";
 import { errors } from "./oidc.ts";
 import { redirectUriProblem } from "./redirect-uris.ts";
-import { endingsHere, inTransaction, store } from "./scope.ts";
+import { currentEndings, inTransaction, store } from "./request-context.ts";
 
 /**
- * oidc-provider's storage. Whatever is handed out (codes, tokens, ids) is kept as
- * its SHA-256 only; 256 random bits need no salt. Apps are its clients, read from
- * where developers change them.
+ * oidc-provider's storage. Codes, tokens and ids are stored as SHA-256 only; 256 random
+ * bits need no salt. Clients are the rows of `app`, which developers change.
  */
 export function adapterFor(kind: string): Adapter {
   if (kind === "Client") return clients;
@@ -45,8 +44,8 @@ class Records implements Adapter {
   async find(id: string): Promise<AdapterPayload | undefined> {
     const where = { kind_idHash: { kind: this.kind, idHash: hashSecret(id) } };
     const db = await store();
-    // In a transaction it is going to be used or ended. Requests with codes and tokens of one grant then
-    // come one after the other, so that they can't wait for each other in a circle.
+    // In a transaction the record is going to be used or ended. Locking its grant first serializes requests
+    // with codes and tokens of one grant, so that they can't deadlock.
     if (inTransaction() && GRANTED.has(this.kind)) {
       const granted = await db.oAuthRecord.findUnique({ where, select: { grantId: true } });
       if (granted !== null && granted.grantId !== null) await lockGrant(db, granted.grantId);
@@ -64,9 +63,9 @@ class Records implements Adapter {
   }
 
   /**
-   * RFC 6749 §4.1.2 and RFC 9700 §4.14.2: a code or refresh token works once, and
-   * who comes second ends what the first one got. The condition is part of the one
-   * statement, so that of many who come at once exactly one is first.
+   * RFC 6749 §4.1.2 and RFC 9700 §4.14.2: a code or refresh token works once, and a
+   * second use ends the grant with its tokens. One statement checks and consumes, so
+   * that exactly one of several concurrent requests succeeds.
    */
   async consume(id: string): Promise<void> {
     const db = await store();
@@ -92,18 +91,18 @@ class Records implements Adapter {
     await (await store()).oAuthRecord.deleteMany({ where: { kind: this.kind, grantId } });
   }
 
-  // Sessions and device codes, which are not stored here.
+  // For sessions and device codes, which are not stored.
   async findByUid(): Promise<undefined> {}
   async findByUserCode(): Promise<undefined> {}
 }
 
 async function endWholeGrant(grantId: string): Promise<void> {
-  const endings = endingsHere();
+  const endings = currentEndings();
   const linkedUserId = await endBoundGrant(await store(), grantId, endings?.reason ?? "token_reused");
-  if (linkedUserId !== null) endings?.bereft.add(linkedUserId);
+  if (linkedUserId !== null) endings?.linkIds.add(linkedUserId);
 }
 
-/** oidc-provider's own sessions would outlive a sign-out. Each authorization begins without one and asks next-auth who is there. */
+/** Nothing is stored: oidc-provider's own sessions would outlive a sign-out. Each authorization takes the user from next-auth's session. */
 const noSessions: Adapter = {
   upsert: async () => {},
   find: async () => undefined,
@@ -129,7 +128,7 @@ const clients: Adapter = {
       },
     });
     const redirectUris = app?.redirectUris.filter((uri) => redirectUriProblem(uri) === null) ?? [];
-    // Without an address to return to nobody can be sent anywhere.
+    // Without a redirect URI no authorization can be answered, so the client counts as unknown.
     if (app === null || redirectUris.length === 0) return undefined;
     const former = app.formerSecretHash !== null && app.formerSecretEndsAt !== null && app.formerSecretEndsAt > new Date();
     return {
@@ -149,7 +148,7 @@ const clients: Adapter = {
   },
 };
 
-/** oidc-provider knows of one secret in plain text. What it gets are the hashes of those that work; provider.ts compares accordingly. */
+/** oidc-provider expects one secret in plain text. It gets the hashes of the valid secrets instead, which provider.ts compares. */
 function joinHashes(hashes: readonly Uint8Array[]): string {
   return hashes.map((hash) => Buffer.from(hash).toString("base64url")).join(".");
 }

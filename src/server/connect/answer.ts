@@ -12,9 +12,9 @@ export type OwnAnswer = { status: number; headers: Record<string, string>; body:
 type From = {
   /** The address that the request comes from, for its limit. */
   address: string;
-  /** Who is signed in in the browser that asks. Asked for only where it matters. */
+  /** The user who is signed in in the browser. Called for authorizations only. */
   person: () => Promise<SignedIn | null>;
-  /** The request with its whole body, once there is room for it; an answer when the body is too large or does not arrive. */
+  /** The request with its whole body; an answer when the body is too large or does not arrive. */
   withBody: () => Promise<IncomingMessage | OwnAnswer>;
 };
 
@@ -31,12 +31,12 @@ export async function answerOAuth(incoming: IncomingMessage, outgoing: ServerRes
     return { status: 405, headers: { allow: allowed.join(", "), "cache-control": "no-store" }, body: null };
   const wait = method === "OPTIONS" ? null : await countOAuthRequest(pathname, from.address);
   if (wait !== null) return tooMany(pathname, wait);
-  // Before anything else: oidc-provider would read the body while a transaction is open.
+  // Before oidc-provider, which would read the body while a transaction is open.
   const request = await from.withBody();
   if ("status" in request) return request;
   try {
     const person = method === "GET" && pathname.startsWith(PATHS.authorize) ? await from.person() : null;
-    const stale = await forSomebodyElse(pathname, person?.userId ?? null);
+    const stale = await redirectOtherUser(pathname, person?.userId ?? null);
     if (stale !== null) return { status: 303, headers: { location: stale, "cache-control": "no-store" }, body: null };
     if (person !== null) signedInOn.set(request, person);
     const { provider } = await authorizationServer();
@@ -54,7 +54,7 @@ export async function answerOAuth(incoming: IncomingMessage, outgoing: ServerRes
   }
 }
 
-/** What is sent instead of an answer when a body is refused: RFC 6749 §5.2, for every app in a browser to read. */
+/** The answer to a request whose body is refused, as an error of RFC 6749 §5.2. */
 export function refusedBody(status: 408 | 413, sentence: string): OwnAnswer {
   return jsonAnswer(status, { error: "invalid_request", error_description: sentence }, status === 408 ? { connection: "close" } : {});
 }
@@ -73,11 +73,11 @@ const METHODS: ReadonlyMap<string, string[]> = new Map<string, string[]>([
 ]);
 
 /**
- * Between a decision and the redirect that carries it out somebody else may have
- * signed in, in another tab. Then what the first person decided is forgotten, and
- * the one who is there now is asked.
+ * Between a decision on the consent page and the redirect that carries it out another
+ * user may have signed in, in another tab. Then the decision is dropped, and the result
+ * is the address of the consent page, which asks the user who is signed in now.
  */
-async function forSomebodyElse(pathname: string, userId: string | null): Promise<string | null> {
+async function redirectOtherUser(pathname: string, userId: string | null): Promise<string | null> {
   const uid = pathname.startsWith(`${PATHS.authorize}/`) ? pathname.slice(PATHS.authorize.length + 1) : "";
   if (uid === "") return null;
   const { provider } = await authorizationServer();
@@ -89,7 +89,7 @@ async function forSomebodyElse(pathname: string, userId: string | null): Promise
   return `/connect/${uid}`;
 }
 
-/** RFC 6749 has a name for it. A browser is not sent on: whether the address is the app's stands in the database. */
+/** `temporarily_unavailable` of RFC 6749. Browsers get a page and no redirect, because redirect URIs are checked against the database. */
 function away(pathname: string): OwnAnswer {
   const retry = { "retry-after": String(RETRY_AFTER_SECONDS) };
   return pathname.startsWith(PATHS.authorize) ? pageAnswer(503, awayPage(), retry) : jsonAnswer(503, AWAY, retry);
@@ -111,7 +111,7 @@ function pageAnswer(status: number, body: string, headers: Record<string, string
   return { status, headers: { ...headers, "cache-control": "no-store", "content-type": "text/html; charset=utf-8" }, body };
 }
 
-/** It tells nothing about anybody, so that any app in a browser may read why it was refused. */
+/** Scripts of any origin may read it: it has no data of a user or app. */
 function jsonAnswer(status: number, error: { error: string; error_description: string }, headers: Record<string, string>): OwnAnswer {
   const cors = { "access-control-allow-origin": "*", "access-control-expose-headers": "retry-after" };
   return {

@@ -9,15 +9,15 @@ import type { Keys } from "./keys.ts";
 import { BufferedResponse, nodeRequest } from "./node-exchange.ts";
 import { errors } from "./oidc.ts";
 import { authorizationServer } from "./provider.ts";
-import { within } from "./scope.ts";
+import { withTransaction } from "./request-context.ts";
 import { knownScopes, type Scope } from "./scopes.ts";
 import { type AskedOfSignIn, askedOfSignIn, mustSignInAgain, type SignedIn } from "./sign-in.ts";
 
-/** An app's request that waits for a person's answer, in the browser that began it. */
+/** An app's request that waits for the user's decision, in the browser that began it. */
 export type PendingRequest = {
   app: { id: string; name: string; siteUrl: string | null; logoUrl: string | null; markupBps: number; allowedModels: string[] };
   scopes: Scope[];
-  /** Where the person returns to, as they would say it. */
+  /** Host of the redirect URI. */
   returnHost: string;
   signIn: AskedOfSignIn;
 };
@@ -46,19 +46,19 @@ export async function pendingRequest(uid: string, cookieHeader: string): Promise
   };
 }
 
-/** What a person allowed an app before: in all their connections with it together, for which limit and models are the same. */
+/** What a user allowed an app before, in all connections together; they share limit, models and markup. */
 export type Earlier = {
   scopes: Scope[];
-  /** Scopes of connections by the app's own ids. A request that such an id can't be linked by leaves them as they are. */
+  /** Scopes of connections by the app's own ids. */
   ownIdScopes: Scope[];
   monthlyLimit: bigint | null;
   allowedModels: string[];
-  /** The least that they said yes to when they were asked for spending: whatever is more is news for one of their connections. */
+  /** The app's markup when the user last consented to spending. A higher one needs consent. */
   agreedMarkupBps: number;
 };
 
-/** What the consent page shows of the person and what they allowed this app before. */
-export async function standing(userId: string, appId: string): Promise<{ balance: bigint; earlier: Earlier | null }> {
+/** What the consent page shows: the user's available credits, and what the user allowed this app before. */
+export async function consentContext(userId: string, appId: string): Promise<{ balance: bigint; earlier: Earlier | null }> {
   const db = await prisma();
   const { walletId } = await db.user.findUniqueOrThrow({ where: { id: userId }, select: { walletId: true } });
   const links = await db.linkedUser.findMany({
@@ -81,9 +81,9 @@ export async function standing(userId: string, appId: string): Promise<{ balance
 }
 
 /**
- * What the form on the consent page has to bring back: it was shown to this person,
- * for this request, by us, with this markup. The cookie of the request, which find()
- * looks for, binds it to the browser.
+ * A token that the consent page's form has to send back: a signature of request, user
+ * and the markup that was shown. The request's cookie, which `find` checks, binds it to
+ * the browser.
  */
 export async function consentToken(uid: string, userId: string, markupBps: number): Promise<string> {
   const { keys } = await authorizationServer();
@@ -98,10 +98,10 @@ function isSigned(keys: Keys, tokenHash: Uint8Array, uid: string, userId: string
   return keys.cookies.some((key) => secretMatches(sign(key, uid, userId, markupBps), tokenHash));
 }
 
-/** What a person filled in on the consent page before they pressed Allow. */
+/** What a user entered on the consent page before pressing Allow. */
 export type FilledIn = {
   limited: boolean;
-  /** The amount as they typed it. */
+  /** The amount as typed. */
   limit: string;
   /** The ids of the ticked models. */
   models: string[];
@@ -112,10 +112,9 @@ const FILLED_IN = "FilledIn";
 type Kept = FilledIn & { markupBps: number; tokenHash: string };
 
 /**
- * Keeps what was filled in with the request, so that the page shows it again when
- * something has to happen before it can count: nobody who set a limit finds a higher
- * one there after signing in again. Nothing is kept of a request that is over, or was
- * begun in another browser.
+ * Stores the form with the request, so that the page shows it again when the user has to
+ * sign in or look at the page once more first: a limit that was set must not be lost on the way.
+ * Nothing is stored for a request that is over, or was begun in another browser.
  */
 export async function keepFilledIn(request: { uid: string; cookieHeader: string; token: string }, filledIn: FilledIn): Promise<void> {
   const interaction = await find(request.uid, request.cookieHeader);
@@ -132,15 +131,15 @@ export async function keepFilledIn(request: { uid: string; cookieHeader: string;
   await (await prisma()).oAuthRecord.upsert({ where: { kind_idHash: key }, create: { ...key, ...kept }, update: kept });
 }
 
-/** A text that any database takes: without control characters and halves of characters. What was wrong stays wrong. */
+/** Replaces control characters and unpaired surrogates, which PostgreSQL can't store. An invalid amount stays invalid. */
 function storable(text: string): string {
   return text.replace(/\p{C}/gu, "\ufffd");
 }
 
 /**
- * What this person filled in for a request that waits for them, and the markup that
- * they saw beside it; null when they did not. Only a form that was made for them
- * counts, so that neither a link from elsewhere nor somebody else fills in theirs.
+ * The form that this user sent for a pending request, and the markup that it showed; null
+ * when there is none. The form's token is checked, so that neither a link from elsewhere nor
+ * another user can fill in the form.
  */
 export async function filledInBefore(uid: string, userId: string): Promise<(FilledIn & { markupBps: number }) | null> {
   const db = await prisma();
@@ -157,10 +156,10 @@ export async function filledInBefore(uid: string, userId: string): Promise<(Fill
 export type Answer = { kind: "deny" } | { kind: "allow"; monthlyLimit: bigint | null; allowedModels: string[] };
 
 /**
- * Takes a person's answer. `goTo`: where the browser goes on. `over`: nothing waits
- * for an answer. `again`: the page was shown to somebody else, or the app's markup
- * has changed since, so the person has to look at it once more. `signIn`: the app
- * wants them to show first who they are.
+ * Takes the user's decision. `goTo`: the address to redirect the browser to. `over`: there
+ * is no such pending request. `again`: the page was shown to another user, or the app's
+ * markup has changed since, so the page has to be shown again. `signIn`: the app requires
+ * the user to sign in again first.
  */
 export async function decide(
   request: { uid: string; cookieHeader: string; person: SignedIn; token: string },
@@ -181,7 +180,7 @@ export async function decide(
   }
   if (signedInAt === null || mustSignInAgain(pending.signIn, signedInAt)) return { kind: "signIn" };
   const url = await transaction((tx) =>
-    within(tx, async () => {
+    withTransaction(tx, async () => {
       const grant = new provider.Grant({ accountId: userId, clientId: String(interaction.params.client_id) });
       grant.addOIDCScope(pending.scopes.join(" "));
       const grantId = await grant.save();
@@ -204,7 +203,7 @@ export async function decide(
   return { kind: "goTo", url };
 }
 
-/** The browser's way back, and the life of a code. */
+/** Longer than the redirect to the app takes and a code lives. */
 const REDEEM_WITHIN_MS = 10 * 60_000;
 
 async function find(uid: string, cookieHeader: string) {

@@ -10,7 +10,7 @@ import { openLedger } from "../ledger/ledger.ts";
 import { transaction } from "../platform/db.ts";
 import { mintSecret } from "../platform/secrets.ts";
 import { tokenHash, verifyToken } from "./access-tokens.ts";
-import { endBereftLinks } from "./disconnect.ts";
+import { endLinksWithoutGrant } from "./disconnect.ts";
 import { bindGrant, endBoundGrant, endGrant, purgeOAuth } from "./grants.ts";
 import { linkByToken } from "./linked-users.ts";
 import { authorizationServer } from "./provider.ts";
@@ -20,7 +20,7 @@ onBothDatabases("a connection by token", (db) => {
 
   const SCOPE = "credits.read credits.spend";
 
-  /** An app with a key, and a person who connected to it. */
+  /** An app with a key, and a user who connects to it. */
   async function arrange() {
     const { secret, hash } = mintSecret("quota_secret_");
     const app = await makeApp(db());
@@ -60,7 +60,7 @@ onBothDatabases("a connection by token", (db) => {
           headers: {
             authorization: `Basic ${btoa(`${app.clientId}:${secret}`)}`,
             "content-type": "application/x-www-form-urlencoded",
-            // The limit counts by address.
+            // An address of its own, because requests are limited for each address.
             "x-forwarded-for": app.id,
           },
         }),
@@ -86,7 +86,7 @@ onBothDatabases("a connection by token", (db) => {
       spend,
       spendByToken,
       refused: async (token: string) => (await verifyToken(db().sql, tokenHash(token) as Buffer)) === null,
-      /** What the wallet page lists. */
+      /** The number of connections on the wallet page. */
       connections: () => db().prisma.linkedUser.count({ where: { appId: app.id, userId: user.id } }),
       news: async () =>
         (await db().prisma.outboxEvent.findMany({ where: { appId: app.id, type: "user.disconnected" }, orderBy: { id: "asc" } })).map(
@@ -97,7 +97,7 @@ onBothDatabases("a connection by token", (db) => {
   type World = Awaited<ReturnType<typeof arrange>>;
   type Connected = Awaited<ReturnType<World["connect"]>>;
 
-  /** Nothing is left of it: not in the wallet, not for the app's key, not for a token; and the app was told once. */
+  /** The connection is gone from the wallet, from the app's key and from its tokens, and one event was emitted. */
   async function expectEnded(world: World, of: Connected[], reason: string, tokens: string[] = []) {
     const { externalUserId } = (of[0] as Connected).link;
     expect(await world.connections()).toBe(0);
@@ -163,7 +163,7 @@ onBothDatabases("a connection by token", (db) => {
     await expectEnded(world, connected, "app");
   });
 
-  test("ends when its tokens were not used for 30 days, and not a moment before", async () => {
+  test("ends when its refresh token has expired, and not before", async () => {
     const world = await arrange();
     const connected = await world.connect();
     const older = new Date(Date.now() - 7_200_000);
@@ -172,7 +172,7 @@ onBothDatabases("a connection by token", (db) => {
     await db().prisma.oAuthRecord.updateMany({ where: { ...of, kind: "AccessToken" }, data: { expiresAt: older } });
     const clean = async () => {
       await purgeOAuth(db());
-      await endBereftLinks(db());
+      await endLinksWithoutGrant(db());
     };
     await clean();
     expect(await world.connections()).toBe(1);
@@ -181,16 +181,16 @@ onBothDatabases("a connection by token", (db) => {
     await expectEnded(world, [connected], "expired");
   });
 
-  test("of which an earlier version left the link without a grant ends too", async () => {
+  test("whose link an earlier version left without a grant ends too", async () => {
     const world = await arrange();
     const connected = await world.connect();
     await transaction((tx) => endGrant(tx, connected.grantId), db());
     await purgeOAuth(db());
-    await endBereftLinks(db());
+    await endLinksWithoutGrant(db());
     await expectEnded(world, [connected], "expired");
   });
 
-  test("that was made on two devices goes on with the other one, and ends with the last", async () => {
+  test("that was made on two devices lasts until the grants of both have ended", async () => {
     const world = await arrange();
     const [phone, desk] = [await world.connect(), await world.connect()];
     expect(desk.link).toEqual(phone.link);
@@ -204,16 +204,16 @@ onBothDatabases("a connection by token", (db) => {
     await expectEnded(world, [phone, desk], "app");
   });
 
-  test("that a process ended half of, and died, is ended by another, which tells the same reason", async () => {
+  test("whose grant ended in a process that died is ended by another process, with the same reason", async () => {
     const world = await arrange();
     const connected = await world.connect();
     await transaction((tx) => endBoundGrant(tx.prisma, connected.grantId, "token_reused"), db());
     expect(await world.refused(connected.accessToken)).toBe(true);
-    await Promise.all([endBereftLinks(db()), endBereftLinks(db())]);
+    await Promise.all([endLinksWithoutGrant(db()), endLinksWithoutGrant(db())]);
     await expectEnded(world, [connected], "token_reused");
   });
 
-  test("that is revoked while it is refreshed, used and unlinked is gone once the revocation is answered", async () => {
+  test("that is revoked while it is refreshed, used and unlinked has ended when the revocation is answered", async () => {
     for (let round = 0; round < 6; round++) {
       const world = await arrange();
       const connected = await world.connect();
@@ -233,7 +233,7 @@ onBothDatabases("a connection by token", (db) => {
     }
   });
 
-  test("that is made anew while the old one is revoked belongs to the new grant", async () => {
+  test("that is made again while the old one is revoked belongs to the new grant", async () => {
     for (let round = 0; round < 6; round++) {
       const world = await arrange();
       const old = await world.connect();

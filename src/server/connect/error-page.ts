@@ -1,7 +1,7 @@
 /**
- * What people see when an app sent them with a request that does not work: one
- * sentence for them, one for the app's developer. Without scripts, because it is
- * answered by the authorization server and not by the pages.
+ * The page for a user whom an app sent with an invalid request: one sentence for the
+ * user, one for the app's developer. Plain HTML, because the authorization server
+ * answers it and not Next.
  */
 export function errorPage(problem: { error: string; description?: string | undefined; returnTo?: URL | undefined }): string {
   const expired = problem.error === "invalid_request" && /session|expired/.test(problem.description ?? "");
@@ -19,7 +19,7 @@ export function errorPage(problem: { error: string; description?: string | undef
   return pageOf(title, `<p>${sentence}</p>\n${back}\n${developer}`);
 }
 
-/** When more requests come from one address than people make. */
+/** The page for an address that has made too many requests. */
 export function busyPage(seconds: number): string {
   const wait = seconds === 1 ? "a second" : `${seconds} seconds`;
   return pageOf(
@@ -28,7 +28,7 @@ export function busyPage(seconds: number): string {
   );
 }
 
-/** While the database can't be reached. */
+/** The page while the database is unreachable. */
 export function awayPage(): string {
   return pageOf("Quota is not available right now", "<p>Quota cannot reach its database. Load this page again in a moment.</p>");
 }

@@ -4,10 +4,11 @@ import type { Tx } from "../platform/db.ts";
 import { AppError, noLinkedUser } from "../platform/errors.ts";
 
 /**
- * Gives credits of a developer to a linked user of their app. Throws `not_found`
- * when nobody is linked under that id, `insufficient_credits` when the developer's
- * wallet cannot pay, `bad_request` when both are the same wallet. The same gift again
- * changes nothing; another one with its id is `idempotency_conflict`.
+ * Transfers credits from a developer to a linked user of the developer's app. Throws
+ * `not_found` when no user is linked under that id or the link is paused,
+ * `insufficient_credits` when the developer's wallet can't pay, `bad_request` when both
+ * are the same wallet. Idempotent by the gift's id; a different gift with the same id
+ * is `idempotency_conflict`.
  */
 export async function fundLinkedUser(
   tx: Tx,
@@ -32,12 +33,12 @@ export async function fundLinkedUser(
   const outcome = await transfer(tx, move);
   if (outcome === "insufficient")
     throw new AppError("insufficient_credits", { message: "Your own wallet does not have enough credits for this gift." });
-  // So that both statements can say who gave what to whom.
+  // With it the account statements of both sides name app and user.
   if (outcome === "applied")
     await tx.prisma.gift.create({ data: { transferId: gift.id, appId: gift.appId, externalUserId: gift.externalUserId } });
   if (outcome === "duplicate") {
-    const told = await tx.prisma.gift.findUnique({ where: { transferId: gift.id }, select: { appId: true, externalUserId: true } });
-    if (!(await isSameTransfer(tx, move)) || told?.appId !== gift.appId || told.externalUserId !== gift.externalUserId)
+    const earlier = await tx.prisma.gift.findUnique({ where: { transferId: gift.id }, select: { appId: true, externalUserId: true } });
+    if (!(await isSameTransfer(tx, move)) || earlier?.appId !== gift.appId || earlier.externalUserId !== gift.externalUserId)
       throw new AppError("idempotency_conflict", {
         message: "This gift was given already, with another amount, note or person. It stays as it is.",
       });

@@ -7,15 +7,15 @@ import { adapterFor } from "./adapter.ts";
 import { endGrant, keepDecision, purgeOAuth, takeDecision } from "./grants.ts";
 import { rotateKeys } from "./keys.ts";
 import { link, linkByToken, unlink } from "./linked-users.ts";
-import { within } from "./scope.ts";
+import { withTransaction } from "./request-context.ts";
 
-inEveryZone("what the authorization server remembers", (db) => {
+inEveryZone("what the authorization server stores", (db) => {
   const later = () => new Date(Date.now() + 60_000);
   const decision = { appId: "a", userId: "u", monthlyLimit: "5", allowedModels: [], agreedMarkupBps: 0 };
-  /** As oidc-provider uses the storage, in a transaction of ours. */
-  const stored = <T>(work: () => Promise<T>): Promise<T> => transaction((tx) => within(tx, work), db());
+  /** Runs `work` as a token request does, with the storage in a transaction. */
+  const stored = <T>(work: () => Promise<T>): Promise<T> => transaction((tx) => withTransaction(tx, work), db());
 
-  test("a token is found again, and is nowhere in what is stored", async () => {
+  test("a token is found by its text, which is not stored", async () => {
     const tokens = adapterFor("AccessToken");
     await stored(() => tokens.upsert("the-token", { jti: "the-token", grantId: "g1", accountId: "someone" }, 60));
     expect(await stored(() => tokens.find("the-token"))).toMatchObject({ jti: "the-token", accountId: "someone" });
@@ -25,7 +25,7 @@ inEveryZone("what the authorization server remembers", (db) => {
     expect(Buffer.from(record.idHash).equals(hashSecret("the-token"))).toBe(true);
   });
 
-  test("a code is consumed once, and the second try ends its grant", async () => {
+  test("a code is consumed once, and a second use ends its grant", async () => {
     const codes = adapterFor("AuthorizationCode");
     await stored(() => codes.upsert("code", { jti: "code", grantId: "g2" }, 60));
     await stored(() => adapterFor("Grant").upsert("g2", { jti: "g2" }, 60));
@@ -35,7 +35,7 @@ inEveryZone("what the authorization server remembers", (db) => {
     expect(await db().prisma.oAuthRecord.count({ where: { grantId: "g2" } })).toBe(0);
   });
 
-  test("a decision is taken once, and not at all after its grant ended", async () => {
+  test("a decision is taken once, and not after its grant has ended", async () => {
     await transaction((tx) => keepDecision(tx, "g3", decision, later()), db());
     expect(await transaction((tx) => takeDecision(tx, "g3"), db())).toEqual(decision);
     expect(await transaction((tx) => takeDecision(tx, "g3"), db())).toBeNull();
@@ -44,7 +44,7 @@ inEveryZone("what the authorization server remembers", (db) => {
     expect(await transaction((tx) => takeDecision(tx, "g4"), db())).toBeNull();
   });
 
-  test("purging forgets what expired and grants without anything left, and nothing else", async () => {
+  test("purging deletes expired records and grants without a code or token, and nothing else", async () => {
     const { oAuthRecord } = db().prisma;
     await stored(() => adapterFor("Interaction").upsert("old", { jti: "old" }, -120));
     for (const id of ["used", "unused", "young"]) await stored(() => adapterFor("Grant").upsert(id, { jti: id }, 3600));
@@ -59,7 +59,7 @@ inEveryZone("what the authorization server remembers", (db) => {
     expect(await stored(() => adapterFor("Interaction").find("old"))).toBeUndefined();
   });
 
-  test("an app has one link by token with a person beside those under its own ids, and unlinking ends one at a time", async () => {
+  test("an app has one link by token to a user beside those under its own ids, and unlinking ends one at a time", async () => {
     const [app, user] = [await makeApp(db()), await makeUser(db())];
     const agreement = { appId: app.id, userId: user.id, scope: "credits.read", monthlyLimit: null, allowedModels: [], agreedMarkupBps: 0 };
     const own = await transaction((tx) => link(tx, "own", agreement), db());
@@ -70,7 +70,7 @@ inEveryZone("what the authorization server remembers", (db) => {
     expect((await db().prisma.linkedUser.findMany({ where: { appId: app.id } })).map(({ id }) => id)).toEqual([own.id]);
   });
 
-  test("rotating keys puts a new one in front and keeps the one before", async () => {
+  test("rotating keys puts a new key in front and keeps the one before", async () => {
     const read = async () =>
       (await db().prisma.setting.findUniqueOrThrow({ where: { key: "oauth_keys" } })).value as {
         signing: { kid: string }[];

@@ -1,7 +1,7 @@
 import type { Database, Tx } from "../platform/db.ts";
 import { hashSecret } from "../platform/secrets.ts";
 
-/** What a person decided on the consent page, kept with the grant until the app redeems its code. */
+/** What a user decided on the consent page, stored with the grant until the app redeems the code. */
 export type Decision = {
   appId: string;
   userId: string;
@@ -17,7 +17,7 @@ export async function keepDecision(tx: Tx, grantId: string, decision: Decision, 
   await tx.prisma.oAuthRecord.create({ data: { kind: DECISION, idHash: hashSecret(grantId), grantId, payload: decision, expiresAt } });
 }
 
-/** The decision behind a grant, once; null when it was taken already or ended. */
+/** Reads and deletes a grant's decision; null when it was taken already or the grant has ended. */
 export async function takeDecision(tx: Tx, grantId: string): Promise<Decision | null> {
   const where = { kind_idHash: { kind: DECISION, idHash: hashSecret(grantId) } };
   const record = await tx.prisma.oAuthRecord.findUnique({ where, select: { payload: true } });
@@ -26,30 +26,30 @@ export async function takeDecision(tx: Tx, grantId: string): Promise<Decision | 
   return record.payload as Decision;
 }
 
-/** From now on the tokens of this grant act for this link, and end with it. */
+/** Binds a grant to a link: the grant's tokens act for the link and end with it. */
 export async function bindGrant(tx: Tx, grantId: string, linkedUserId: string): Promise<void> {
   await tx.prisma.oAuthRecord.updateMany({ where: { kind: "Grant", grantId }, data: { linkedUserId } });
 }
 
-/** Ends a grant with every code and token that came of it. */
+/** Ends a grant with all its codes and tokens. */
 export async function endGrant(tx: Tx, grantId: string): Promise<void> {
   await tx.prisma.oAuthRecord.deleteMany({ where: { grantId } });
 }
 
 /**
- * Why a grant that an app's tokens came from is over: the app revoked a token; a code or a
- * refresh token was used twice; nothing that it issued can be used any more.
+ * Why a grant ended. `app`: the app revoked a token. `token_reused`: a code or refresh token was used twice. `expired`:
+ * none of its codes and tokens is left.
  */
 export type GrantEnd = "app" | "token_reused" | "expired";
 
-/** A grant that ended, until it has been seen whether its link ends with it. */
+/** Kind of the record of an ended grant, until it has been checked whether its link ends too. */
 const ENDED = "EndedGrant";
 
 /**
- * Ends a grant with every code and token that came of it, and leaves a mark for its link,
- * if it has one: the link's id, or null. Whoever ends a link locks the link first and its
- * grants afterwards; here the grant is locked already, so the link has to wait for a
- * transaction of its own (disconnect.ts), and the mark outlives a crash in between.
+ * Ends a grant with all its codes and tokens, and inserts a mark for its link; returns the
+ * link's id, or null when it has none. Ending a link locks the link first and its grants
+ * afterwards; here the grant is locked already, so another transaction ends the link
+ * (disconnect.ts), and the mark outlives a crash in between.
  */
 export async function endBoundGrant(db: Tx["prisma"], grantId: string, reason: GrantEnd): Promise<string | null> {
   const idHash = hashSecret(grantId);
@@ -62,14 +62,14 @@ export async function endBoundGrant(db: Tx["prisma"], grantId: string, reason: G
   return marked?.linked_user_id ?? null;
 }
 
-/** Links that lost a grant and have not been looked at since, at most `most`. */
-export async function bereftLinks(db: Database, most: number): Promise<string[]> {
+/** Ids of links with the mark of an ended grant, at most `most`. */
+export async function linksWithEndedGrants(db: Database, most: number): Promise<string[]> {
   const rows = await db.prisma.$queryRaw<{ linked_user_id: string }[]>`
     SELECT DISTINCT linked_user_id FROM oauth_record WHERE kind = ${ENDED} AND linked_user_id IS NOT NULL LIMIT ${most}`;
   return rows.map((row) => row.linked_user_id);
 }
 
-/** Takes the marks of a link: why its first grant to end has ended, or null when there is no mark; and whether a grant is left. */
+/** Deletes the marks of a link. `reason`: of the newest mark, null when there is none. `left`: whether the link has a grant. */
 export async function takeEnds(tx: Tx, linkedUserId: string): Promise<{ reason: GrantEnd | null; left: boolean }> {
   const [mark] = await tx.prisma.oAuthRecord.findMany({
     where: { kind: ENDED, linkedUserId },
@@ -82,12 +82,12 @@ export async function takeEnds(tx: Tx, linkedUserId: string): Promise<{ reason: 
   return { reason: mark === undefined ? null : (mark.payload as { reason: GrantEnd }).reason, left: left > 0 };
 }
 
-/** Waits until nobody else uses or ends this grant; then nobody does until the transaction is over. */
+/** Locks a grant until the transaction ends, against requests that use or end it. */
 export async function lockGrant(db: Tx["prisma"], grantId: string): Promise<void> {
   await db.$queryRaw`SELECT id_hash FROM oauth_record WHERE kind = 'Grant' AND id_hash = ${hashSecret(grantId)} FOR UPDATE`;
 }
 
-/** Ends every grant of a link. */
+/** Ends every grant of a link, with all codes and tokens. */
 export async function endGrantsOf(tx: Tx, linkedUserId: string): Promise<void> {
   const grants = await tx.prisma.$queryRaw<{ grant_id: string }[]>`
     SELECT grant_id FROM oauth_record WHERE kind = 'Grant' AND linked_user_id = ${linkedUserId}::uuid ORDER BY id_hash FOR UPDATE`;
@@ -95,9 +95,9 @@ export async function endGrantsOf(tx: Tx, linkedUserId: string): Promise<void> {
   if (ids.length > 0) await tx.prisma.oAuthRecord.deleteMany({ where: { grantId: { in: ids } } });
 }
 
-/** Ends up to `most` grants of an app's client, with every code and token that came of them; how many there were. */
+/** Ends up to `most` grants of an app's client, with all their codes and tokens; returns how many. */
 export async function endGrantsOfClient(tx: Tx, clientId: string, most: number): Promise<number> {
-  // Locked first: what a request with one of their tokens is about to add is then seen and ended too.
+  // Locked before they are deleted: requests with their tokens lock the grant too, so what these add is deleted as well.
   const grants = await tx.prisma.$queryRaw<{ grant_id: string }[]>`
     SELECT grant_id FROM oauth_record WHERE kind = 'Grant' AND payload ->> 'clientId' = ${clientId} ORDER BY id_hash LIMIT ${most} FOR UPDATE`;
   const ids = grants.map(({ grant_id }) => grant_id);
@@ -106,13 +106,13 @@ export async function endGrantsOfClient(tx: Tx, clientId: string, most: number):
 }
 
 /**
- * Forgets what expired, and grants that have nothing left that could be used: a person whose
- * app has not refreshed for 30 days. Their links are marked, and so are links by token that
- * an earlier version left without a grant. Links of deleted apps end with their app.
+ * Deletes expired records, and grants that have no code or token left, as after 30 days
+ * without a refresh. Marks their links, and links by token that an earlier version left
+ * without a grant. Links of deleted apps end with their app.
  */
 export async function purgeOAuth(db: Database): Promise<void> {
   await db.prisma.oAuthRecord.deleteMany({ where: { expiresAt: { lt: new Date(Date.now() - 60_000) } } });
-  // A refresh that is under way holds its grant, and what it is about to add is not visible yet.
+  // SKIP LOCKED: a refresh in progress has its grant locked, and the tokens that it adds are not visible yet.
   await db.prisma.$executeRaw`
     WITH over AS MATERIALIZED (
       SELECT id_hash FROM oauth_record g WHERE g.kind = 'Grant' AND g.created_at < now() - interval '1 hour'

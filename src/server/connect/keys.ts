@@ -4,9 +4,9 @@ import { z } from "zod";
 import { prisma, type Tx } from "../platform/db.ts";
 
 /**
- * The keys of the authorization server, newest first: the first one signs, the
- * others still verify. Made once by the first server that needs them, kept in the
- * database and shared by all servers on it.
+ * The keys of the authorization server, newest first: the first one signs, the others
+ * only verify. The first server that needs them stores them in the database, for all
+ * servers on it.
  */
 export type Keys = {
   /** Private RSA keys. RS256, because every OpenID Connect library has it. */
@@ -20,14 +20,14 @@ const shape = z.object({
   cookies: z.array(z.string()).min(1),
 });
 const KEY = "oauth_keys";
-/** The one in use and the one before: no id_token or cookie of ours lives longer than two rotations. */
+/** The current key and the one before, which verifies id_tokens and cookies made before the last rotation. */
 const KEPT = 2;
 
 export async function oauthKeys(): Promise<Keys> {
   const { setting } = await prisma();
   const stored = await setting.findUnique({ where: { key: KEY } });
   if (stored !== null) return shape.parse(stored.value) as Keys;
-  // ON CONFLICT DO NOTHING: of several servers that start at once one wins, and all read what it wrote.
+  // ON CONFLICT DO NOTHING: when several servers start at once, one inserts, and all read its row.
   await setting.createMany({
     data: { key: KEY, value: { signing: [signingKey()], cookies: [cookieKey()] } as never },
     skipDuplicates: true,
@@ -35,7 +35,7 @@ export async function oauthKeys(): Promise<Keys> {
   return shape.parse((await setting.findUniqueOrThrow({ where: { key: KEY } })).value) as Keys;
 }
 
-/** Puts new keys in front and drops the oldest. Running servers notice within a minute. Says which key signs from now on. */
+/** Puts new keys in front and drops the oldest. Running servers use them within a minute. Returns the id of the signing key. */
 export async function rotateKeys(tx: Tx): Promise<string> {
   const [row] = await tx.prisma.$queryRaw<{ value: unknown }[]>`SELECT value FROM setting WHERE key = ${KEY} FOR UPDATE`;
   const old = row === undefined ? { signing: [], cookies: [] } : (shape.parse(row.value) as Keys);

@@ -22,13 +22,13 @@ onBothDatabases("a new external user id", (db) => {
     }
   });
 
-  test("may have every script, and emoji with their joiners and selectors", async () => {
+  test("may have characters of every script, and emoji with their joiners and selectors", async () => {
     const app = await makeApp(db());
     for (const id of ["user_123", "a@b.example", "Élodie", "日本 太郎", "אבג", "مريم", "क्षेत्र", "👩‍👩‍👧", "❤️‍🔥", "1️⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "👍🏽"])
       expect([id, await may(app.id, id)]).toEqual([id, true]);
   });
 
-  test("is not what an id is that the app has used before: it stays good, for this app only, also after it was disconnected", async () => {
+  test("follows these rules only when the app has not used it before, also when that link has ended", async () => {
     const [app, other] = [await makeApp(db()), await makeApp(db())];
     const id = "an\u200dn";
     await makeLink(db(), app.id, await makeUser(db()), { externalUserId: id });

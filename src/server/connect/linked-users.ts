@@ -9,15 +9,15 @@ import { endGrantsOf } from "./grants.ts";
 
 const PRINTABLE = /^(?!\s)[^\p{Cc}\p{Cs}]{1,255}(?<!\s)$/u;
 
-/** 1 to 255 printable characters, without white space around them: a header could not carry it. */
+/** 1 to 255 printable characters, without white space around them, which a header's value can't have. */
 export function isExternalUserId(id: string): boolean {
   return PRINTABLE.test(id);
 }
 
 /**
- * Whether an app may link somebody under this id. A new id has no invisible characters,
- * because two ids that look alike are taken for one another. An id that the app has
- * used before stays good, whatever is in it.
+ * Whether an app may link a user under this id. A new id must not have invisible
+ * characters, because people can't tell two such ids apart. An id that the app has used
+ * before stays valid.
  */
 export async function mayLinkAs(tx: Tx, appId: string, externalUserId: string): Promise<boolean> {
   if (!hasUnseen(externalUserId)) return true;
@@ -26,13 +26,13 @@ export async function mayLinkAs(tx: Tx, appId: string, externalUserId: string): 
   return there !== null || (await tx.prisma.formerLink.findFirst({ where, select: { id: true } })) !== null;
 }
 
-/** What an app may see of a person who linked their wallet to it. Credits. */
+/** What an app may see of a linked user. Amounts in credits. */
 export type LinkedUserView = {
   externalUserId: string;
   user: { id: string; email: string; balance: bigint };
   linkedAt: Date;
   walletId: string;
-  /** Present when the person set a monthly limit for this app: one for all ids that it knows them under, and so is what is spent of it. */
+  /** Present when the user set a monthly limit for this app. Limit and spending are the same for all ids of the user in the app. */
   limit?: bigint;
   spent?: bigint;
 };
@@ -46,13 +46,12 @@ const columns = {
   walletId: true,
   user: { select: { id: true, email: true } },
 } satisfies Prisma.LinkedUserSelect;
-/** An app sees neither paused links nor those of people who did not let it see their balance. */
+/** An app sees neither paused links nor those without `credits.read`. */
 const VISIBLE = { pausedAt: null, scope: { contains: "credits.read" } } satisfies Prisma.LinkedUserWhereInput;
 type Row = Prisma.LinkedUserGetPayload<{ select: typeof columns }>;
 
-/** The linked user that this app knows under this id; null when there is none, whoever else may know it. */
+/** The linked user of this app with this id; null when there is none. */
 export async function findLinkedUser(db: Database, appId: string, externalUserId: string): Promise<LinkedUserView | null> {
-  // A paused link is, for the app, as if it were not there.
   const row = await db.prisma.linkedUser.findFirst({ where: { appId, externalUserId, ...VISIBLE }, select: columns });
   return row === null ? null : view(db, row);
 }
@@ -81,7 +80,7 @@ export async function listLinkedUsers(
   return { data: await Promise.all(rows.slice(0, page.limit).map((row) => view(db, row))), hasMore: rows.length > page.limit };
 }
 
-/** What a person agreed to on the consent page. */
+/** What a user agreed to on the consent page. */
 export type Agreement = {
   appId: string;
   userId: string;
@@ -97,13 +96,13 @@ export type Agreement = {
 export type Link = { id: string; externalUserId: string; user: { id: string; email: string }; linkedAt: Date };
 
 /**
- * Links a person's wallet to an app under the app's own id for them. The same
- * wallet again changes what was agreed and is no news. Another wallet takes the
- * id's place: `user.disconnected`, then `user.connected`.
+ * Links a user's wallet to an app under the app's own id for the user. When the id is
+ * linked to the same user, only the agreement changes, and no event is emitted. A link of
+ * another user is ended first: `user.disconnected`, then `user.connected`.
  */
 export async function link(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
-  await oneAtATime(tx, agreement);
-  // Locked, so that nobody unlinks it between looking and changing.
+  await lockForLink(tx, agreement);
+  // Locked, so that it can't be unlinked between this query and the change.
   const [there] = await tx.prisma.$queryRaw<{ id: string; user_id: string }[]>`
     SELECT id, user_id FROM linked_user WHERE app_id = ${agreement.appId}::uuid AND external_user_id = ${externalUserId} FOR UPDATE`;
   if (there !== undefined && there.user_id === agreement.userId) return renew(tx, there.id, agreement);
@@ -111,20 +110,19 @@ export async function link(tx: Tx, externalUserId: string, agreement: Agreement)
   return create(tx, { externalUserId, byToken: false }, agreement);
 }
 
-/** Links a person's wallet to an app that keeps tokens itself. There is one such link, however often they connect. */
+/** Links a user's wallet to an app that stores tokens itself. There is one such link for each user and app. */
 export async function linkByToken(tx: Tx, externalUserId: string, agreement: Agreement): Promise<Link> {
-  await oneAtATime(tx, agreement);
+  await lockForLink(tx, agreement);
   const [there] = await tx.prisma.$queryRaw<{ id: string }[]>`
     SELECT id FROM linked_user WHERE app_id = ${agreement.appId}::uuid AND user_id = ${agreement.userId}::uuid AND by_token FOR UPDATE`;
   return there !== undefined ? renew(tx, there.id, agreement) : create(tx, { externalUserId, byToken: true }, agreement);
 }
 
 /**
- * Two that link to the same app come one after the other, so that the second sees
- * what the first one did; and neither the person's account nor the app is deleted meanwhile. Throws when one is.
- * Locks the person's links to the app, all at once, because what they agree to is for all of them.
+ * Locks the app's row, which serializes transactions that link to it; the user's row, so that neither is deleted before
+ * the commit; and the agreement, which all links of the user to the app share. Throws when user or app is deleted.
  */
-async function oneAtATime(tx: Tx, agreement: Agreement): Promise<void> {
+async function lockForLink(tx: Tx, agreement: Agreement): Promise<void> {
   const { appId, userId } = agreement;
   const there = await tx.prisma.$queryRaw<unknown[]>`
     SELECT id FROM "user" WHERE id = ${userId}::uuid AND deleted_at IS NULL FOR KEY SHARE`;
@@ -132,7 +130,7 @@ async function oneAtATime(tx: Tx, agreement: Agreement): Promise<void> {
   const app = await tx.prisma.$queryRaw<unknown[]>`
     SELECT id FROM app WHERE id = ${appId}::uuid AND deleted_at IS NULL FOR NO KEY UPDATE`;
   if (app.length === 0) throw new Error("the app to link to is gone");
-  // Read after the lock: an account that is being deleted takes its apps first.
+  // Read after the lock: deleting an account deletes its apps first.
   const owner = await tx.prisma.user.findFirst({ where: { apps: { some: { id: appId } } }, select: { deletedAt: true } });
   if (owner === null || owner.deletedAt !== null) throw new Error("the app to link to is gone");
   await lockAgreement(tx, agreement);
@@ -147,25 +145,25 @@ const linkColumns = {
 
 async function renew(tx: Tx, id: string, agreement: Agreement): Promise<Link> {
   const { scope } = agreement;
-  // Who was not asked about spending has said nothing about limit, models and markup.
+  // The consent page asks about limit, models and markup only with credits.spend.
   const spends = scope.split(" ").includes("credits.spend");
   const renewed = await tx.prisma.linkedUser.update({
     where: { id },
-    // Saying yes again ends a pause.
+    // A new consent ends a pause.
     data: { scope, pausedAt: null },
     select: linkColumns,
   });
-  if (spends) await bound(tx, id, agreement);
+  if (spends) await setTerms(tx, id, agreement);
   return renewed;
 }
 
-/** Limit, models and markup are for the app, so for every link of this person to it, as the last consent to spending has them. */
-async function bound(tx: Tx, id: string, { appId, userId, monthlyLimit, allowedModels, agreedMarkupBps }: Agreement): Promise<void> {
+/** Sets limit, models and markup of the agreement, which hold for every link of this user to the app. */
+async function setTerms(tx: Tx, id: string, { appId, userId, monthlyLimit, allowedModels, agreedMarkupBps }: Agreement): Promise<void> {
   await setLimit(tx, id, monthlyLimit);
   await tx.prisma.agreement.update({ where: { userId_appId: { userId, appId } }, data: { allowedModels, agreedMarkupBps } });
 }
 
-/** Sets the models that an app may ask for from a person's wallet, under whichever id; none given means any. */
+/** Sets the models that a user allows an app, for all links between the two; an empty list allows any. */
 export async function setModels(tx: Tx, of: { appId: string; userId: string }, allowedModels: string[]): Promise<void> {
   await lockAgreement(tx, of);
   await tx.prisma.agreement.update({ where: { userId_appId: { userId: of.userId, appId: of.appId } }, data: { allowedModels } });
@@ -179,7 +177,7 @@ async function create(tx: Tx, as: { externalUserId: string; byToken: boolean }, 
     data: { appId, userId, walletId, ...as, scope },
     select: linkColumns,
   });
-  if (scope.split(" ").includes("credits.spend")) await bound(tx, created.id, agreement);
+  if (scope.split(" ").includes("credits.spend")) await setTerms(tx, created.id, agreement);
   await emit(tx, appId, {
     type: "user.connected",
     data: { user_id: userId, external_user_id: created.externalUserId, connected_at: created.linkedAt.toISOString() },
@@ -189,7 +187,7 @@ async function create(tx: Tx, as: { externalUserId: string; byToken: boolean }, 
 
 /**
  * Ends the link: from the next request on the app gets 404 for this id, and tokens
- * that act for it are refused. The person's account, balance and history stay.
+ * that act for it are refused. The user's account, balance and history stay.
  * Emits `user.disconnected`. False when the app has no such link.
  */
 export async function unlink(tx: Tx, appId: string, externalUserId: string, reason: "app" | "user"): Promise<boolean> {
@@ -200,15 +198,15 @@ export async function unlink(tx: Tx, appId: string, externalUserId: string, reas
   return link !== null && endLink(tx, { ...link, appId, externalUserId }, reason);
 }
 
-/** Pauses every link of an app that is being deleted, until each is ended. */
+/** Pauses all links of an app that is being deleted, until each is ended. */
 export async function pauseAll(tx: Tx, appId: string): Promise<void> {
-  // In the order in which everybody locks links.
+  // In id order, like `endConnections`, which ends links in that order.
   await tx.prisma.$executeRaw`
     WITH lk AS MATERIALIZED (SELECT id FROM linked_user WHERE app_id = ${appId}::uuid AND paused_at IS NULL ORDER BY id FOR UPDATE)
     UPDATE linked_user l SET paused_at = now() FROM lk WHERE l.id = lk.id`;
 }
 
-/** Ends up to `most` links of an app that was deleted; how many there were. */
+/** Ends up to `most` links of an app that was deleted; returns how many. */
 export async function unlinkAll(tx: Tx, appId: string, most: number): Promise<number> {
   const links = await tx.prisma.linkedUser.findMany({
     where: { appId },
@@ -220,13 +218,13 @@ export async function unlinkAll(tx: Tx, appId: string, most: number): Promise<nu
   return links.length;
 }
 
-/** Ends a link and says why, with its grants and their tokens. False when it is gone already. */
+/** Ends a link with its grants and their tokens, and emits `user.disconnected`. False when the link does not exist any more. */
 export async function endLink(
   tx: Tx,
   link: { id: string; appId: string; userId: string; externalUserId: string },
   reason: DisconnectReason,
 ): Promise<boolean> {
-  // Two that unlink at once: one deletes the row, and only that one tells of it.
+  // Of concurrent calls one deletes the row, and only that one emits the event.
   const { count } = await tx.prisma.linkedUser.deleteMany({ where: { id: link.id } });
   if (count === 0) return false;
   await tx.prisma.formerLink.create({ data: { id: link.id, appId: link.appId, externalUserId: link.externalUserId, reason } });
@@ -238,7 +236,7 @@ export async function endLink(
   return true;
 }
 
-/** What a link lets be spent in a month, and what of it is spent; null when there is no limit. */
+/** The monthly limit of a link and what is spent of it, in credits; null when there is no limit. */
 export async function linkLimit(db: Database, linkedUserId: string): Promise<{ limit: bigint; spent: bigint } | null> {
   const link = await db.prisma.linkedUser.findUnique({ where: { id: linkedUserId }, select: columns });
   return link === null ? null : limitState(db.sql, { ...link.agreement, ...link });

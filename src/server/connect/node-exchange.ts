@@ -1,12 +1,10 @@
 import { IncomingMessage, ServerResponse } from "node:http";
 import { Duplex } from "node:stream";
 
-/**
- * Node's request and response for oidc-provider where Next gives the web's: in the consent
- * page and its form, and in the routes of src/app when no server of ours is in front of them.
- */
+// oidc-provider takes node's request and response. These stand in for them where Next has the web's `Request` and
+// `Response`: for the consent page and its form, and for the OAuth routes of src/app under plain `next start`.
 
-/** A request, or just its head, as Koa reads it. `url` is absolute. */
+/** A request as Koa reads it; `body` null for the head alone. `url` is absolute. */
 export function nodeRequest(request: { url: string; method: string; headers: Headers }, body: Uint8Array | null): IncomingMessage {
   const { pathname, search } = new URL(request.url);
   const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
@@ -25,7 +23,7 @@ export function nodeRequest(request: { url: string; method: string; headers: Hea
   return incoming;
 }
 
-/** Keeps what is written to it. */
+/** Buffers what is written to it. */
 export class BufferedResponse extends ServerResponse {
   readonly #parts: Buffer[] = [];
   #over = false;

@@ -1,4 +1,4 @@
-/** The package's types describe its main module only; oidc.ts says why it is not what is loaded. */
+/** The package has types for its main module only, which is not loaded (see oidc.ts). */
 declare module "oidc-provider/lib/provider.js" {
   export { default as Provider } from "oidc-provider";
 }

@@ -3,7 +3,7 @@ import * as interactionPolicy from "oidc-provider/lib/helpers/interaction_policy
 import { Provider } from "oidc-provider/lib/provider.js";
 
 /**
- * oidc-provider without its main module, which prints a warning on every Node
- * version that is not called LTS yet, and does nothing else.
+ * oidc-provider without its main module, which only adds a warning on Node versions
+ * that are not LTS.
  */
 export { errors, interactionPolicy, Provider };

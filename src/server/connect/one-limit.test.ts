@@ -10,7 +10,7 @@ import { endOfMonth, refillLimit, setLimit } from "../ledger/limits.ts";
 import { verify } from "../ledger/verify.ts";
 import { type Database, transaction } from "../platform/db.ts";
 import { createCaller } from "../trpc/root.ts";
-import { standing } from "./consent.ts";
+import { consentContext } from "./consent.ts";
 import { type Agreement, endLink, findLinkedUser, link, linkByToken, linkLimit, unlink } from "./linked-users.ts";
 
 const NEXT_MONTH = endOfMonth(new Date());
@@ -23,7 +23,7 @@ const LIMIT_ROW = {
   limitHeldElsewhere: true,
 } as const;
 
-/** A person with plenty of credits, an app, and what they agree to, one consent after the other. */
+/** A user with plenty of credits, an app, and consents of the user to the app. */
 async function connecting(db: Database) {
   const app = await makeApp(db);
   const key = await makeKey(db, app.id, "user");
@@ -58,10 +58,10 @@ async function connecting(db: Database) {
   };
 }
 
-onBothDatabases("a person whom an app knows under several ids", (db) => {
+onBothDatabases("a user whom an app knows under several ids", (db) => {
   asTheDatabase(db);
 
-  test("spends through all of them together no more than the limit they agreed to last", async () => {
+  test("spends through all of them together no more than the limit of the last consent", async () => {
     const it = await connecting(db());
     await it.connect("a", 5_000n);
     await it.spend("a", 300n);
@@ -89,7 +89,7 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("sets limit and models for the app, whichever id they connect", async () => {
+  test("sets limit and models for the app with each id that is connected", async () => {
     const it = await connecting(db());
     await it.connect("a", null);
     await it.connect("b", 700n, { allowedModels: ["m"] });
@@ -100,18 +100,18 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     expect(await it.rows()).toMatchObject(Array(3).fill({ monthlyLimit: null, limitId: null, allowedModels: [] }));
   });
 
-  test("brings a connection that asks for no spending under what they set before", async () => {
+  test("connects without credits.spend under the existing limit and models", async () => {
     const it = await connecting(db());
     await it.connect("a", 700n, { allowedModels: ["m"] });
     await it.byToken(null, { scope: "credits.read" });
     const [own, token] = await it.rows();
     expect(token).toMatchObject({ monthlyLimit: 700n, limitId: own?.limitId, allowedModels: ["m"] });
-    // And a limit that is changed beside it.
+    // Also when the limit is changed concurrently.
     await transaction((tx) => setLimit(tx, token?.id ?? "", 300n), db());
     expect(await it.state("a")).toEqual({ limit: 300n, spent: 0n });
   });
 
-  test("disconnects one, and the others keep the limit and what was spent of it", async () => {
+  test("disconnects one of them, and the others keep the limit and what was spent of it", async () => {
     const it = await connecting(db());
     await it.connect("a", 500n);
     await it.connect("b", 500n);
@@ -122,7 +122,7 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     expect(await it.state("c")).toEqual({ limit: 500n, spent: 200n });
   });
 
-  test("has the limit refilled once a month, through whichever id the first request comes", async () => {
+  test("has the limit refilled once a month, by the first request under any id", async () => {
     const it = await connecting(db());
     await it.connect("a", 500n);
     const { id } = await it.connect("b", 500n);
@@ -138,12 +138,12 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     expect((await balanceOf(db().sql, first?.limitId ?? "")).available).toBe(400n);
   });
 
-  test("sees it: on the consent page, in the wallet, and where the app's owner looks", async () => {
+  test("sees the same limit on the consent page and in the wallet, as does the app's owner", async () => {
     const it = await connecting(db());
     await it.connect("a", 700n, { allowedModels: ["test/small"], agreedMarkupBps: 500 });
     await it.byToken(null, { scope: "openid credits.read", agreedMarkupBps: 900 });
     await it.spend("a", 200n);
-    expect((await standing(it.person.id, it.app.id)).earlier).toEqual({
+    expect((await consentContext(it.person.id, it.app.id)).earlier).toEqual({
       scopes: ["openid", "credits.read", "credits.spend"],
       ownIdScopes: ["credits.read", "credits.spend"],
       monthlyLimit: 700n,
@@ -163,7 +163,7 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
     expect(await mine.connectedApps()).toMatchObject([{ connections: 1 }]);
   });
 
-  test("may connect several at once, while the limit is changed: all have the same", async () => {
+  test("may connect several concurrently while the limit is changed: all have the same limit", async () => {
     const it = await connecting(db());
     const { id } = await it.connect("first", 100n);
     await Promise.all([
@@ -182,11 +182,11 @@ onBothDatabases("a person whom an app knows under several ids", (db) => {
 onBothDatabases("a month's limit", (db) => {
   asTheDatabase(db);
 
-  test("of one cent lets one cent through: not another after the app unlinks and they connect under another id, nor a third after they disconnect", async () => {
+  test("of one cent lets one cent through, also after links end and the user connects again under other ids", async () => {
     const it = await connecting(db());
     const ledger = openLedger(db());
     let charged = 0n;
-    /** As many requests of 2,494 credits as are let through. */
+    /** Sends requests of 2,494 credits until one is refused. */
     const spendAll = async (externalUserId: string) => {
       for (;;) {
         const verdict = await ledger.hold(it.request(externalUserId, 2_494n));
@@ -210,7 +210,7 @@ onBothDatabases("a month's limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("of two dollars that is removed in the wallet and set again tells what was spent all the while", async () => {
+  test("of two dollars that is removed in the wallet and set again reports what was spent with it and without", async () => {
     const it = await connecting(db());
     const { id } = await it.connect("a", 2_000_000n);
     await it.spend("a", 234n);
@@ -219,7 +219,7 @@ onBothDatabases("a month's limit", (db) => {
     expect(await shown()).toEqual([{ limit: 2_000_000n, spent: 234n }]);
     await wallet.setLimit({ linkId: id, monthlyLimit: null });
     expect(await shown()).toEqual([{ limit: null, spent: 234n }]);
-    // An app is told what is spent of a limit, where there is one.
+    // An app gets limit and spending only while there is a limit.
     expect(await it.state("a")).toEqual({ limit: undefined, spent: undefined });
     await wallet.setLimit({ linkId: id, monthlyLimit: 2_000_000n });
     expect(await shown()).toEqual([{ limit: 2_000_000n, spent: 234n }]);
@@ -228,7 +228,7 @@ onBothDatabases("a month's limit", (db) => {
     expect(await owner.linkedUsers.get({ appId: it.app.id, linkedUserId: id })).toMatchObject({
       limit: { limit: 2_000_000n, spent: 234n },
     });
-    // And after the link itself has ended.
+    // Also after the link has ended.
     await wallet.disconnect({ linkId: id });
     await it.connect("b", null);
     expect(await shown()).toEqual([{ limit: null, spent: 234n }]);
@@ -264,7 +264,7 @@ onBothDatabases("a month's limit", (db) => {
       await transaction((tx) => endLink(tx, { id, appId: it.app.id, userId: it.person.id, externalUserId }, "expired"), db());
       return { token: (await it.byToken(1_000n)).id };
     },
-    "an id that another wallet had taken meanwhile": async (it) => {
+    "an id that was linked to another wallet in between": async (it) => {
       const other = await makeUser(db(), { credits: 1_000n });
       await transaction((tx) => link(tx, "a", { ...it.agreement(700n), userId: other.id }), db());
       expect(await it.state("a")).toEqual({ limit: 700n, spent: 0n });
@@ -281,7 +281,7 @@ onBothDatabases("a month's limit", (db) => {
       return "a";
     },
   };
-  test.each(Object.entries(ways))("counts what was spent and is held by links before: %s", async (_way, again) => {
+  test.each(Object.entries(ways))("counts what earlier links spent and hold, after connecting again with %s", async (_way, again) => {
     const it = await connecting(db());
     await it.connect("a", 1_000n);
     await it.spend("a", 300n);
@@ -294,7 +294,7 @@ onBothDatabases("a month's limit", (db) => {
     };
     const ledger = openLedger(db());
     expect(await ledger.hold(await request(201n))).toMatchObject({ kind: "refused" });
-    // What the open request gives back can be spent; what it spends can't.
+    // What the open request returns can be spent; what it spends can't.
     await settle(db().sql, [settlement(open.id, 100n)]);
     expect(await ledger.hold(await request(601n))).toMatchObject({ kind: "refused", reason: "spending_limit_reached" });
     expect(await ledger.hold(await request(600n))).toMatchObject({ kind: "held", amount: 600n });
@@ -303,7 +303,7 @@ onBothDatabases("a month's limit", (db) => {
     expect((await verify(db().sql)).discrepancies).toEqual([]);
   });
 
-  test("that is higher when they connect again leaves what it is higher by; and the next month all of it", async () => {
+  test("that is raised by a new connection leaves the difference, and all of it in the next month", async () => {
     const it = await connecting(db());
     await it.connect("a", 500n);
     await it.spend("a", 500n);
@@ -316,7 +316,7 @@ onBothDatabases("a month's limit", (db) => {
     expect(await ledger.hold(it.request("b", 800n))).toMatchObject({ kind: "held", amount: 800n });
   });
 
-  test("holds while they end and make connections, set and remove the limit, and the app asks all the time", async () => {
+  test("is not exceeded while connections end and begin, the limit is changed, and the app sends requests", async () => {
     const it = await connecting(db());
     await it.connect("id 0", 1_000n);
     const ledger = openLedger(db());

@@ -9,7 +9,7 @@ import { type HoldRequest, type HoldVerdict, hold } from "../ledger/hold.ts";
 import { transfer } from "../ledger/transfer.ts";
 import type { Database } from "../platform/db.ts";
 
-/** A developer with an app and keys of every mode, and a person with a limited link to it and a token for the link. */
+/** A developer with an app and keys of every mode, and a user with a limited link to it and a token for the link. */
 async function shop(db: Database) {
   const owner = await makeUser(db, { credits: 2_000n });
   const person = await makeUser(db, { credits: 2_000n });
@@ -28,13 +28,13 @@ async function shop(db: Database) {
 type Shop = Awaited<ReturnType<typeof shop>>;
 type Terms = Parameters<typeof holdRequest>[1];
 
-/** The functions that decide a request: the one for a request that came alone, and the one for batches, which asks for tokens only where there are some. */
+/** The functions that decide a request: for a batch of one, and for larger ones, which looks tokens up only when there are some. */
 const forms: Record<string, (db: Database, request: HoldRequest) => Promise<HoldVerdict | undefined>> = {
   "asked alone": async (db, request) => (await hold(db.sql, [request]))[0],
   "asked in a batch": async (db, request) => {
     const { user, link, token, owner, developer } = await shop(db);
     const paid = { kind: "held", payer: { linkedUserId: link.id, markupBps: 1_000 } };
-    // Neighbours of either kind, which must not take over what is said of the one between them, nor lend it theirs.
+    // A request with a key and one with a token around it, to show that results of a batch are not mixed up.
     const [first, verdict, second, third] = await hold(db.sql, [
       holdRequest(user, { externalUserId: link.externalUserId }),
       request,
@@ -59,7 +59,7 @@ const forms: Record<string, (db: Database, request: HoldRequest) => Promise<Hold
   },
 };
 
-/** How a link can be asked to pay. */
+/** The credentials by which a link pays. */
 const credentials: Record<string, (shop: Shop, terms?: Terms) => HoldRequest> = {
   "by a user key": ({ user, link }, terms) => holdRequest(user, { externalUserId: link.externalUserId, ...terms }),
   "by a developer key that names the user": ({ developer, link }, terms) =>
@@ -79,7 +79,7 @@ onBothDatabases("who pays", (db) => {
         const change = (at: Shop, data: Parameters<Database["prisma"]["linkedUser"]["update"]>[0]["data"]) =>
           db().prisma.linkedUser.update({ where: { id: at.link.id }, data });
 
-        test("pays from its person's wallet and limit, the app's key or none is written down", async () => {
+        test("pays from its user's wallet and limit, and the hold has the app's key or none", async () => {
           const at = await shop(db());
           const apiKeyId = byToken ? null : credential === "by a user key" ? at.user.id : at.developer.id;
           expect(await ask(at)).toMatchObject({
@@ -96,14 +96,14 @@ onBothDatabases("who pays", (db) => {
           });
         });
 
-        test("pays the markup that was agreed when the app asks for more by now, rounded up", async () => {
+        test("pays the agreed markup, rounded up, when the app's is higher", async () => {
           const at = await shop(db());
           expect(await ask(at, { desiredBase: 101n, minimumBase: 11n })).toMatchObject({
             kind: "held",
             amount: 112n,
             payer: { markupBps: 1_000 },
           });
-          // The least is with the same markup, and so is the modest share.
+          // The same markup applies to the minimum and to the modest share.
           expect(await ask(at, { desiredBase: 5_000n, minimumBase: 2_001n })).toMatchObject({
             kind: "refused",
             needed: 2_202n,
@@ -144,13 +144,13 @@ onBothDatabases("who pays", (db) => {
           expect(await ask(at)).toMatchObject({ kind: "held" });
         });
 
-        test("pays nothing once it is gone", async () => {
+        test("pays nothing after it has ended", async () => {
           const at = await shop(db());
           await db().prisma.linkedUser.delete({ where: { id: at.link.id } });
           expect(await ask(at)).toMatchObject(refusal(byToken ? "invalid_api_key" : "not_found"));
         });
 
-        test("pays for models that both the app and the person allow", async () => {
+        test("pays for models that both the app and the user allow", async () => {
           const at = await shop(db());
           const models = ["only the app", "both", "only the person"];
           await db().prisma.app.update({ where: { id: at.app.id }, data: { allowedModels: models.slice(0, 2) } });
@@ -165,7 +165,7 @@ onBothDatabases("who pays", (db) => {
           expect(await ask(at, { model: "only the app" })).toMatchObject(refusal("model_not_allowed"));
         });
 
-        test("is asked again after its limit's month is over", async () => {
+        test("is `limit_due` when its limit's month is over", async () => {
           const at = await shop(db());
           await change(at, { limitPeriodEndsAt: past() });
           expect(await ask(at)).toEqual({ kind: "limit_due", linkedUserId: at.link.id });
@@ -176,7 +176,7 @@ onBothDatabases("who pays", (db) => {
     describe(`a key that is ${form}`, () => {
       const ask = (key: { hash: Uint8Array }, terms?: Terms) => decide(db(), holdRequest(key, terms));
 
-      test("is good until it is revoked or expires", async () => {
+      test("is valid until it is revoked or expires", async () => {
         const at = await shop(db());
         const asks = () =>
           Promise.all([at.developer, at.user, at.play].map((key) => ask(key, { externalUserId: at.link.externalUserId, amount: 10n })));
@@ -193,7 +193,7 @@ onBothDatabases("who pays", (db) => {
         expect(await asks()).toMatchObject(refused);
       });
 
-      test("is refused when nobody made it, and a token is no key", async () => {
+      test("is refused when it does not exist, and a token is no key", async () => {
         const at = await shop(db());
         expect(await ask({ hash: randomBytes(32) })).toMatchObject({ ...refusal("invalid_api_key"), payer: null });
         expect(await ask(at.token)).toMatchObject(refusal("invalid_api_key"));
@@ -214,7 +214,7 @@ onBothDatabases("who pays", (db) => {
         expect(await ask(at.developer)).toMatchObject(refusal("model_not_allowed"));
       });
 
-      test("of mode test spends the sandbox's credits, whoever is named, for the app's models", async () => {
+      test("of mode test spends the sandbox's credits with any user, for the app's models", async () => {
         const at = await shop(db());
         for (const externalUserId of [null, "somebody", at.link.externalUserId])
           expect(await ask(at.play, { externalUserId })).toMatchObject({
@@ -231,7 +231,7 @@ onBothDatabases("who pays", (db) => {
         expect(await ask(at.play)).toMatchObject(refusal("model_not_allowed"));
       });
 
-      test("of mode test knows the sandbox's missing and empty users; other keys don't", async () => {
+      test("of mode test has the sandbox's missing and empty users; other keys don't", async () => {
         const at = await shop(db());
         expect(await ask(at.play, { externalUserId: "sandbox_missing" })).toMatchObject(refusal("not_found"));
         expect(await ask(at.play, { externalUserId: "sandbox_empty" })).toMatchObject(refusal("insufficient_credits"));
@@ -252,7 +252,7 @@ onBothDatabases("who pays", (db) => {
     describe(`an access token that is ${form}`, () => {
       const ask = (token: { hash: Uint8Array }, terms?: Terms) => decide(db(), holdRequest(token, { byToken: true, ...terms }));
 
-      test("is good until it expires, or its grant does", async () => {
+      test("is valid until it or its grant expires", async () => {
         const at = await shop(db());
         const expired = await makeToken(db(), at.link, { expiresAt: past() });
         expect(await ask(expired)).toMatchObject(refusal("invalid_api_key"));
@@ -265,7 +265,7 @@ onBothDatabases("who pays", (db) => {
         expect(await both()).toMatchObject([refusal("invalid_api_key"), refusal("invalid_api_key")]);
       });
 
-      test("is refused when its grant has ended, when nobody issued it, and a key is no token", async () => {
+      test("is refused when its grant has ended or it was not issued, and a key is no token", async () => {
         const at = await shop(db());
         expect(await ask({ hash: randomBytes(32) })).toMatchObject({ ...refusal("invalid_api_key"), payer: null });
         expect(await ask(at.user)).toMatchObject(refusal("invalid_api_key"));
@@ -276,7 +276,7 @@ onBothDatabases("who pays", (db) => {
         expect(await ask(signIn)).toMatchObject(refusal("invalid_api_key"));
       });
 
-      test("buys what the app asked for with it: nothing without credits.spend, no balance without credits.read", async () => {
+      test("is limited to its scope: it spends nothing without credits.spend, and reads no balance without credits.read", async () => {
         const at = await shop(db());
         const withScope = async (scope: string) => ask(await makeToken(db(), at.link, { scope }));
         expect(await withScope("openid credits.read")).toMatchObject(refusal("insufficient_scope"));
@@ -288,7 +288,7 @@ onBothDatabases("who pays", (db) => {
     });
   }
 
-  test("the law is inlined where it is asked: nothing of it is called for each request", async () => {
+  test("the functions of payers.sql are inlined into the statement that uses them", async () => {
     const asked = "unnest('{a}'::bytea[], '{t}'::bool[], '{a}'::text[], '{a}'::text[]) q(credential, by_token, named, model)";
     const text = `EXPLAIN (VERBOSE) SELECT p.* FROM ${asked} LEFT JOIN LATERAL payer_of(q.credential, q.by_token, q.named, q.model) p ON true`;
     const plan = (await db().sql.query({ name: "", text }, [])).map((row) => String(row["QUERY PLAN"])).join("\n");

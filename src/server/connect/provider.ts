@@ -8,20 +8,17 @@ import { log } from "../platform/log.ts";
 import { processWide } from "../platform/process-wide.ts";
 import { secretMatchesOneOf } from "../platform/secrets.ts";
 import { adapterFor, hashesOf } from "./adapter.ts";
-import { endIfBereft } from "./disconnect.ts";
+import { endLinkWithoutGrant } from "./disconnect.ts";
 import { awayPage, errorPage } from "./error-page.ts";
 import { type Keys, oauthKeys } from "./keys.ts";
 import { errors, interactionPolicy, Provider } from "./oidc.ts";
 import { redeem } from "./redeem.ts";
-import { type Endings, store, within } from "./scope.ts";
+import { type Endings, store, withTransaction } from "./request-context.ts";
 import { DEFAULT_SCOPE, knownScopes, SCOPES } from "./scopes.ts";
 import { askedOfSignIn, mustSignInAgain, signedInOn } from "./sign-in.ts";
 
-/**
- * The authorization server: oidc-provider, with what it leaves to us. Single use,
- * hashing and clients are in adapter.ts, the consent page's decision in consent.ts,
- * what happens when a code is redeemed in redeem.ts.
- */
+// The authorization server: oidc-provider and its configuration. Single use, hashing and clients are in adapter.ts, the
+// decision on the consent page in consent.ts, what happens when a code is redeemed in redeem.ts.
 
 const made = processWide(
   "authorization server",
@@ -30,7 +27,7 @@ const made = processWide(
 
 const KEYS_FOR_MS = 60_000;
 
-/** The authorization server with the keys that are valid now, so that rotating them needs no restart. */
+/** The authorization server. Its keys are read again each minute, so that rotating them needs no restart. */
 export async function authorizationServer(): Promise<{ provider: Provider; keys: Keys }> {
   const known = made.server;
   if (known !== undefined && Date.now() - known.checkedAt < KEYS_FOR_MS) return known;
@@ -58,43 +55,43 @@ const SESSION_COOKIE = "quota_oauth_session";
 function build(keys: Keys): Provider {
   const provider = new Provider(publicUrl(), configuration(keys));
 
-  // The exact string, and nothing that a URL parser takes for the same (RFC 9700 §4.1.3).
+  // Exact string comparison, without URL normalization (RFC 9700 §4.1.3).
   Object.assign(provider.Client.prototype, {
     redirectUriAllowed(this: { redirectUris: string[] }, uri: string) {
       return this.redirectUris.includes(uri);
     },
-    // A code in a fragment or a form would need pages of its own; nobody asks for them.
+    // `fragment` and `form_post` are not supported: they would need pages of their own.
     responseModeAllowed: (mode: string | undefined, type: string) => mode === undefined || mode === "query" || type !== "code",
     compareClientSecret(this: { clientSecret: string }, secret: string) {
       return secretMatchesOneOf(secret, hashesOf(this.clientSecret));
     },
   });
 
-  underPublicAddress(provider);
-  provider.use(whenAway);
+  applyPublicUrl(provider);
+  provider.use(answerDatabaseAway);
   provider.use(answerFaults);
   provider.use(withoutSessionCookie);
   provider.use(plainMetadata);
-  provider.use(askBeforeSendingErrors);
+  provider.use(showErrorsBeforeRedirect);
   provider.use(defaultScope);
   provider.use(challenge);
   provider.use(tokenTransaction);
   provider.on("server_error", (ctx, error) => {
-    if (isDatabaseAway(error)) metAway.add(ctx.req);
+    if (isDatabaseAway(error)) databaseAway.add(ctx.req);
     else log.error("the authorization server failed", { error });
   });
   (provider as EventEmitter).on("error", (error, ctx?: KoaContextWithOIDC) => {
-    // A client that hung up while it was answered.
+    // Not logged when the client has closed the connection.
     if (ctx?.req.socket.destroyed !== true) log.error("the authorization server failed", { error });
   });
   return provider;
 }
 
 /**
- * Addresses that oidc-provider writes, and whether its cookies are `secure`, come from QUOTA_URL: what ends TLS
- * in front of this server may name any host. Koa means its prototypes to be changed (`app.request`).
+ * Takes the addresses that oidc-provider writes, and whether its cookies are `secure`, from QUOTA_URL, because a proxy
+ * that ends TLS may pass any Host header. Koa's documented way is to extend the prototype (`app.request`).
  */
-function underPublicAddress(provider: Provider): void {
+function applyPublicUrl(provider: Provider): void {
   const { protocol, host } = new URL(publicUrl());
   Object.defineProperties(provider.request, {
     protocol: { get: () => protocol.slice(0, -1) },
@@ -124,7 +121,7 @@ function configuration(keys: Keys): Configuration {
     interactions: {
       policy: policy(),
       url(_ctx, interaction) {
-        // Only now are client and redirect URI known to be good, so that the app can be told.
+        // Here client and redirect URI have been checked, so the error may be sent to the redirect URI.
         if (knownScopes(interaction.params.scope).length === 0)
           throw new errors.InvalidScope("no known scope was asked for", String(interaction.params.scope));
         return `/connect/${interaction.uid}`;
@@ -137,7 +134,7 @@ function configuration(keys: Keys): Configuration {
       resourceIndicators: { enabled: false },
       dPoP: { enabled: false },
       userinfo: { enabled: true },
-      // An app learns about its own tokens only, and ends no others.
+      // An app may introspect and revoke its own tokens only.
       introspection: {
         enabled: true,
         allowedPolicy: (_ctx, client, token) => client.clientAuthMethod !== "none" && token.clientId === client.clientId,
@@ -154,11 +151,11 @@ function configuration(keys: Keys): Configuration {
     conformIdTokenClaims: true,
     rotateRefreshToken: true,
     issueRefreshToken: async () => true,
-    // RFC 7009 §2.1: of a refresh token it has to, of an access token it may. An app that revokes
-    // one no longer wants the connection, and without the refresh token nothing of it is left.
+    // RFC 7009 §2.1: revoking a refresh token must end the grant, revoking an access token may.
+    // An app that revokes either wants to end the connection.
     revokeGrantPolicy: () => true,
     expiresWithSession: async () => false,
-    // One grant is one connection: every authorization is asked for anew.
+    // One grant is one connection: every authorization needs a new consent.
     loadExistingGrant: async (ctx) => {
       const grantId = (ctx.oidc.result?.consent as { grantId?: string } | undefined)?.grantId;
       return grantId === undefined ? undefined : ctx.oidc.provider.Grant.find(grantId);
@@ -173,9 +170,9 @@ function configuration(keys: Keys): Configuration {
       AccessToken: 60 * 60,
       AuthorizationCode: 60,
       IdToken: 60 * 60,
-      // Counted anew each time it rotates: 30 days without use end it.
+      // Starts again with each rotation: a refresh token expires after 30 days without use.
       RefreshToken: 30 * DAY,
-      // Longer than any chain of refresh tokens is used; housekeeping removes grants without tokens.
+      // Longer than any chain of refresh tokens; housekeeping deletes grants without tokens.
       Grant: 3650 * DAY,
       Interaction: 60 * 60,
       Session: 60 * 60,
@@ -188,9 +185,9 @@ function configuration(keys: Keys): Configuration {
 }
 
 /**
- * What an app can ask for with `prompt`. The consent page sees to it (consent.ts);
- * with `prompt=none` there is no page, and the app is told which one it would take:
- * to sign in, or, because each connection is asked for anew, the one for consent.
+ * The values of `prompt`, which the consent page carries out (consent.ts). With
+ * `prompt=none` there is no page, and the app gets `login_required`, or
+ * `consent_required`, because each connection needs a new consent.
  */
 function policy(): ReturnType<typeof interactionPolicy.base> {
   const { base, Check, Prompt } = interactionPolicy;
@@ -210,19 +207,19 @@ function policy(): ReturnType<typeof interactionPolicy.base> {
 
 type Middleware = (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>;
 
-/** Requests for which the database was away. */
-const metAway = new WeakSet<IncomingMessage>();
+/** Requests that failed because the database was unreachable. */
+const databaseAway = new WeakSet<IncomingMessage>();
 
-/** What is said in place of tokens while the database is away. */
+/** The answer to token requests while the database is unreachable. */
 export const AWAY = {
   error: "temporarily_unavailable",
   error_description: "The server's database cannot be reached; try again in a moment.",
 };
 
-/** oidc-provider tells of any fault as a server_error. That the database is away is told as such, so that apps try again. */
-const whenAway: Middleware = async (ctx, next) => {
+/** oidc-provider answers every fault with `server_error`. An unreachable database is answered with 503, so that apps retry. */
+const answerDatabaseAway: Middleware = async (ctx, next) => {
   await next();
-  if (!metAway.has(ctx.req)) return;
+  if (!databaseAway.has(ctx.req)) return;
   log.warn("the database was away for the authorization server", { path: ctx.path });
   ctx.status = 503;
   ctx.set("retry-after", String(RETRY_AFTER_SECONDS));
@@ -234,15 +231,15 @@ const whenAway: Middleware = async (ctx, next) => {
   } else ctx.body = AWAY;
 };
 
-/** What is said of a fault of ours. */
+/** The answer to faults of this server. */
 export const FAULT = { error: "server_error", error_description: "The server failed." };
 
-/** What a middleware throws. Koa would answer it too, but first remove the headers that were there before, those of the server included. */
+/** Answers errors that a middleware throws. Koa would do so too, but first remove all headers, also those that the server has set. */
 const answerFaults: Middleware = async (ctx, next) => {
   try {
     await next();
   } catch (error) {
-    if (isDatabaseAway(error)) return void metAway.add(ctx.req);
+    if (isDatabaseAway(error)) return void databaseAway.add(ctx.req);
     log.error("the authorization server failed", { error });
     for (const name of ["location", "set-cookie"]) ctx.remove(name);
     ctx.status = 500;
@@ -254,7 +251,7 @@ const answerFaults: Middleware = async (ctx, next) => {
   }
 };
 
-/** No session is kept (adapter.ts), so no browser needs a cookie for it. */
+/** Removes the cookie of oidc-provider's session, which is not stored (adapter.ts). */
 const withoutSessionCookie: Middleware = async (ctx, next) => {
   await next();
   const cookies = [(ctx.response.headers["set-cookie"] as string | string[] | undefined) ?? []]
@@ -264,6 +261,7 @@ const withoutSessionCookie: Middleware = async (ctx, next) => {
   if (cookies.length > 0) ctx.set("set-cookie", cookies);
 };
 
+/** Names in the metadata the one response mode that is supported. */
 const plainMetadata: Middleware = async (ctx, next) => {
   await next();
   if (ctx.path.startsWith("/.well-known/") && ctx.status === 200 && ctx.path !== PATHS.jwks)
@@ -271,13 +269,13 @@ const plainMetadata: Middleware = async (ctx, next) => {
 };
 
 /**
- * RFC 9700 §4.11.2: before a person has been asked anything, an error does not send
- * them on by itself, or our address could be used to lead people anywhere a
- * developer likes. They see what is wrong, and where a link would take them.
- * `prompt=none` is the exception, because nobody looks.
+ * RFC 9700 §4.11.2: an error before the user has been asked must not redirect, or the
+ * authorization endpoint is an open redirector for any developer's address. A page
+ * shows the error, and a link with the host that it leads to. Except for `prompt=none`,
+ * which apps use without showing a page.
  */
-const askBeforeSendingErrors: Middleware = async (ctx, next) => {
-  // Errors would be sent in these ways too, one of them without a redirect.
+const showErrorsBeforeRedirect: Middleware = async (ctx, next) => {
+  // oidc-provider would send errors in these modes too, `form_post` without a redirect.
   if (ctx.path === PATHS.authorize && ["fragment", "form_post"].includes(String(ctx.query.response_mode))) {
     ctx.query = { ...ctx.query, response_mode: "unsupported" };
   }
@@ -293,43 +291,43 @@ const askBeforeSendingErrors: Middleware = async (ctx, next) => {
   ctx.body = errorPage({ error, description: answer.get("error_description") ?? undefined, returnTo: location });
 };
 
-/** What Connect Wallet is about, when an app asks for nothing in particular. */
+/** An authorization without `scope` asks for the scopes of Connect Wallet. */
 const defaultScope: Middleware = async (ctx, next) => {
   if (ctx.path === PATHS.authorize && (ctx.query.scope ?? "") === "") ctx.query = { ...ctx.query, scope: DEFAULT_SCOPE };
   await next();
 };
 
-/** RFC 9110 §15.5.2: a 401 says how to authenticate, also when the secret came in the form. */
+/** RFC 9110 §15.5.2: a 401 has WWW-Authenticate, also when the secret was sent in the form. */
 const challenge: Middleware = async (ctx, next) => {
   await next();
   if (ctx.status === 401 && !ctx.response.get("www-authenticate")) ctx.set("www-authenticate", `Basic realm="${publicUrl()}"`);
 };
 
 /**
- * A code is consumed, tokens are issued and the link is made in one transaction. A
- * refused code commits too, because what it ended has to stay ended; a refusal of
- * ours, or a fault, takes everything back. Revoking is one transaction as well.
+ * One transaction consumes a code, issues tokens and makes the link. It commits when
+ * oidc-provider refuses a code, because the grant that a reuse ended must stay ended;
+ * when `redeem` refuses, or after a fault, it is rolled back. Revoking is one transaction too.
  */
 const tokenTransaction: Middleware = async (ctx, next) => {
   if (ctx.method !== "POST" || (ctx.path !== PATHS.token && ctx.path !== PATHS.revoke)) return next();
-  const endings: Endings = { reason: ctx.path === PATHS.revoke ? "app" : "token_reused", bereft: new Set() };
+  const endings: Endings = { reason: ctx.path === PATHS.revoke ? "app" : "token_reused", linkIds: new Set() };
   try {
     await transaction((tx) =>
-      within(
+      withTransaction(
         tx,
         async () => {
           await next();
-          if (ctx.status >= 500) throw new TakeBack();
+          if (ctx.status >= 500) throw new RollBack();
           if (ctx.path === PATHS.token && ctx.status === 200) await redeem(tx, ctx);
         },
         endings,
       ),
     );
-    // Before the answer leaves: whoever reads it finds the connection ended. If this fails, housekeeping does it.
-    for (const linkedUserId of endings.bereft) await endIfBereft(linkedUserId);
+    // Before the answer is sent, so that the client that reads it finds the link ended. If this fails, housekeeping does it.
+    for (const linkedUserId of endings.linkIds) await endLinkWithoutGrant(linkedUserId);
   } catch (error) {
-    if (error instanceof TakeBack) return;
-    if (isDatabaseAway(error)) return void metAway.add(ctx.req);
+    if (error instanceof RollBack) return;
+    if (isDatabaseAway(error)) return void databaseAway.add(ctx.req);
     if (!(error instanceof errors.OIDCProviderError)) log.error("redeeming a code failed", { error });
     const refused = error instanceof errors.OIDCProviderError ? error : new errors.CustomOIDCProviderError("server_error", "oops");
     ctx.status = error instanceof errors.OIDCProviderError ? refused.statusCode : 500;
@@ -340,4 +338,5 @@ const tokenTransaction: Middleware = async (ctx, next) => {
   }
 };
 
-class TakeBack extends Error {}
+/** Rolls the transaction back; the answer stays as it is. */
+class RollBack extends Error {}

@@ -3,15 +3,15 @@ import { env } from "#env";
 import { processWide } from "../platform/process-wide.ts";
 
 /**
- * Requests that one address makes in a minute, counted by this process: to
- * /oauth/authorize, the way back to the app included, and to /oauth/token.
+ * Counts, in this process, the requests of each address in a minute: to /oauth/authorize, with the redirects back to
+ * the app, and to /oauth/token.
  */
 const limiter = processWide(
   "OAuth rate limiter",
   () => new RateLimiterMemory({ points: env.QUOTA_OAUTH_RATE_LIMIT_PER_MINUTE, duration: 60 }),
 );
 
-/** Counts one request; null when it may go on, else how many seconds to wait. */
+/** Counts a request; null when it is within the limit, else the seconds until it may be repeated. */
 export async function countOAuthRequest(pathname: string, address: string): Promise<number | null> {
   const counted = /^\/oauth\/(authorize|token)(?:\/|$)/.exec(pathname)?.[1];
   if (counted === undefined) return null;

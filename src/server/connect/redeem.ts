@@ -7,10 +7,10 @@ import { errors } from "./oidc.ts";
 import { knownScopes } from "./scopes.ts";
 
 /**
- * What a successful token request does beyond tokens, in its transaction: the link
- * comes into being when the app redeems the code, with what the person decided. With
- * `storage_mode=hosted` the tokens stay here and the app gets its own id for the
- * person. Throws an OAuth error, and everything is taken back, the code included.
+ * What a successful token request does beyond issuing tokens, in its transaction: when
+ * the app redeems a code, makes the link with the user's decision. With
+ * `storage_mode=hosted` the app gets its own id for the user instead of tokens. Throws
+ * an OAuth error, which rolls the transaction back, so that the code stays valid.
  */
 export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   const form = ctx.oidc.body ?? {};
@@ -37,7 +37,7 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   };
   if (storageMode === undefined) {
     if (externalUserId !== undefined) throw new errors.InvalidRequest("external_user_id goes with storage_mode=hosted");
-    // Who only signs in lets nobody near their wallet; everybody else sees the app among their connected ones.
+    // A sign-in without a scope of credits makes no link, so the app is not among the user's connected apps.
     if (scopes.includes("credits.read") || scopes.includes("credits.spend"))
       await bindGrant(tx, grant.jti, (await linkByToken(tx, `oauth_${randomUUID()}`, agreement)).id);
     return;
@@ -54,7 +54,7 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   if (!scopes.includes("credits.read") || !scopes.includes("credits.spend")) {
     throw new errors.InvalidScope("storage_mode=hosted needs credits.read and credits.spend", agreement.scope);
   }
-  // A link of the app's own id needs no token: the app's API key acts for it.
+  // The app's API key acts for a link under the app's own id, so the grant is not needed.
   await endGrant(tx, grant.jti);
   const linked = await link(tx, externalUserId ?? `user_${randomUUID()}`, agreement);
   ctx.body = {
@@ -66,7 +66,7 @@ export async function redeem(tx: Tx, ctx: KoaContextWithOIDC): Promise<void> {
   };
 }
 
-/** RFC 6749 §3.2: no parameter twice. One without a value counts as absent. */
+/** RFC 6749 §3.2: a parameter must not be repeated, and one without a value counts as absent. */
 function single(form: Record<string, unknown>, name: string): string | undefined {
   const value = form[name];
   if (value === undefined || value === "") return undefined;

@@ -1,14 +1,14 @@
 import { hasUnseen } from "../platform/unseen.ts";
 
 /**
- * Why an address can't be a redirect URI, or null when it can. The one rule of the
- * settings form and of the authorization server. Whatever passes is an address that a
- * browser goes to from the consent page.
+ * Why an address can't be a redirect URI, as a sentence for the developer; null when it
+ * can. The settings form and the authorization server both use this rule. Browsers can go
+ * to every address that passes it from the consent page.
  *
- * RFC 6749 §3.1.2: absolute, without a fragment. RFC 9700 §4.1.3 lets plain http
- * through only on the loopback interface, where nobody can listen in. A request names
- * the very same text, its port included: RFC 8252 §7.3, by which a port on the loopback
- * interface would not count, is for apps of a kind that we do not have.
+ * RFC 6749 §3.1.2: absolute, without a fragment. RFC 9700 §4.1.3 allows plain http
+ * only on the loopback interface, where traffic does not leave the machine. Requests
+ * have to name the same text, with its port: RFC 8252 §7.3, which ignores the port on
+ * the loopback interface, is for native apps, which are not supported.
  */
 export function redirectUriProblem(uri: string): string | null {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
@@ -18,7 +18,7 @@ export function redirectUriProblem(uri: string): string | null {
     return "an app's own scheme does not work. Use https, which an app can claim for itself, or http on localhost.";
   const url = URL.parse(uri);
   if (url === null || !/^https?:\/\//i.test(uri)) return "write the whole address, such as https://acme.chat/callback.";
-  // As it is sent, where a character beyond ASCII takes up to twelve.
+  // `href` is the address as it is sent, in which a character beyond ASCII takes up to twelve.
   if (uri.length > LONGEST || url.href.length > LONGEST) return "an address has at most 2,000 characters.";
   if (uri.includes("#")) return "a redirect URI has no # part.";
   if (url.username !== "" || url.password !== "") return "a redirect URI has no user name or password.";

@@ -6,7 +6,7 @@ const at = (seconds: number) => new Date(began.getTime() + seconds * 1000);
 const must = (parameters: Record<string, unknown>, signedIn: number | null, now = 0) =>
   mustSignInAgain(askedOfSignIn(parameters, began), signedIn === null ? null : at(signedIn), at(now));
 
-test("who signed in before the request is asked again when the app says so, or it was too long ago by now", () => {
+test("a user who signed in before the request signs in again for prompt=login, or when max_age has passed", () => {
   expect(must({}, -1_000_000)).toBe(false);
   expect(must({ prompt: "consent select_account" }, -1)).toBe(false);
   expect(must({ prompt: "consent login" }, -0.001)).toBe(true);
@@ -16,10 +16,10 @@ test("who signed in before the request is asked again when the app says so, or i
   expect(must({ max_age: 0 }, -0.001)).toBe(true);
 });
 
-test("who signed in for the request has done so, however long they then look at the page", () => {
+test("a user who signed in after the request began does not sign in again for it", () => {
   for (const asked of [{ prompt: "login" }, { max_age: 0 }, { max_age: "1" }]) expect(must(asked, 0, 1_000)).toBe(false);
 });
 
-test("a session that does not know when it began is too old for any app", () => {
+test("a session without the time of its sign-in makes the user sign in again", () => {
   expect(must({}, null)).toBe(true);
 });

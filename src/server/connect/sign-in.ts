@@ -1,16 +1,16 @@
 import type { IncomingMessage } from "node:http";
 import { processWide } from "../platform/process-wide.ts";
 
-/** Who is signed in in a browser, and when they last showed who they are; null when the session does not know. */
+/** The user who is signed in in a browser, and when the user last authenticated; null when the session has no time for it. */
 export type SignedIn = { userId: string; signedInAt: Date | null };
 
-/** Who is signed in in the browser that a request to the authorization server comes from. */
+/** The signed-in user of each request to the authorization server. */
 export const signedInOn = processWide("signed in on", () => new WeakMap<IncomingMessage, SignedIn>());
 
-/** What an app asked of signing in (OpenID Connect Core §3.1.2.1), and when. */
+/** What an app's request demands of the sign-in (OpenID Connect Core §3.1.2.1), and when the request began. */
 export type AskedOfSignIn = {
   prompts: string[];
-  /** Seconds; null for as long ago as may be. */
+  /** Seconds since the last authentication; null without a bound. */
   maxAge: number | null;
   beganAt: Date;
 };
@@ -25,12 +25,12 @@ export function askedOfSignIn(parameters: Record<string, unknown>, beganAt: Date
 }
 
 /**
- * Whether a person has to show again who they are before an app may be told: the app
- * asked for it, or they did so longer ago than it takes. Once they have done it for
- * this request, it is done.
+ * Whether the user has to authenticate again before the app's request is answered: the
+ * request has `prompt=login`, or the last authentication is older than `max_age`. Once
+ * is enough for each request.
  */
 export function mustSignInAgain(asked: AskedOfSignIn, signedInAt: Date | null, now = new Date()): boolean {
-  // Without a time nobody could tell an app when it was.
+  // The id_token has to state the time (`auth_time`).
   if (signedInAt === null) return true;
   if (signedInAt >= asked.beganAt) return false;
   if (asked.prompts.includes("login")) return true;

@@ -1,6 +1,6 @@
 import { writeUses } from "../apps/last-used.ts";
 import { finishDeletedApps } from "../connect/delete-app.ts";
-import { endBereftLinks } from "../connect/disconnect.ts";
+import { endLinksWithoutGrant } from "../connect/disconnect.ts";
 import { purgeOAuth } from "../connect/grants.ts";
 import { purgeIdempotency } from "../http/idempotency.ts";
 import { foldDeltas } from "../ledger/accounts.ts";
@@ -48,7 +48,7 @@ export function startHousekeeping(db: Database, options: { longestRequestMs: num
   jobs.every(3_600_000, "prepare partitions", () => preparePartitions(db.sql));
   jobs.every(3_600_000, "purge idempotency keys", purgeIdempotency);
   jobs.every(3_600_000, "purge OAuth records", () => purgeOAuth(db));
-  jobs.every(30_000, "end connections without a grant", () => endBereftLinks(db));
+  jobs.every(30_000, "end connections without a grant", () => endLinksWithoutGrant(db));
   jobs.every(3_600_000, "forget sign-ups and resets that are over", () => purgeExpired());
   jobs.every(3_600_000, "forget old deliveries and events", () => purgeDeliveries());
   // Checked every minute, because a server may not run for long; done once a day.

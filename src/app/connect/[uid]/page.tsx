@@ -3,7 +3,7 @@ import { headers } from "next/headers";
 import Link from "next/link";
 import { redirect } from "next/navigation";
 import { creditsOf } from "#money";
-import { consentToken, type FilledIn, filledInBefore, mustSignInAgain, pendingRequest, standing } from "#server/connect/consent.ts";
+import { consentContext, consentToken, type FilledIn, filledInBefore, mustSignInAgain, pendingRequest } from "#server/connect/consent.ts";
 import { requireUser } from "#server/people/auth.ts";
 import { exampleMessage } from "#server/pricing/example.ts";
 import { allModels } from "#server/pricing/models.ts";
@@ -34,7 +34,7 @@ export default async function Connect({ params, searchParams }: Props) {
   const chosen = as === user.id || filledIn !== null || again !== undefined || (user.signedInAt ?? 0) >= signIn.beganAt;
   if (signIn.prompts.includes("select_account") && !chosen)
     return <WhichAccount appName={app.name} email={user.email} goOn={`${page}?as=${user.id}`} page={page} />;
-  const { balance, earlier } = await standing(user.id, app.id);
+  const { balance, earlier } = await consentContext(user.id, app.id);
   const example = exampleMessage();
   const messages = example && timesPaid(balance, example.base, app.markupBps);
   return (
