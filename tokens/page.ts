@@ -1,14 +1,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** The table of docs/tokenizers.md. */
-
 type Row = { name: string; text: string; counts: Record<string, number>; bound: number; o200k: number };
 
 const PAGE = new URL("../docs/tokenizers.md", import.meta.url);
 const BEGIN = "<!-- npm run tokens -->";
 const END = "<!-- end -->";
 
-/** Writes what was measured between the marks of the page, and returns it. */
+/** Writes the table of measurements between the marks in docs/tokenizers.md, and returns it. */
 export function writePage(tokenizers: readonly string[], rows: readonly Row[], alone: ReadonlyMap<string, number>): string {
   const table = [
     line(["Text", "bytes", "o200k_base", "bound", "bound / old bound", ...tokenizers]),

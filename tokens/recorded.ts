@@ -1,13 +1,13 @@
 import { createHash } from "node:crypto";
 
-/** What `npm run tokens` counted, for a test that has none of the tokenizers. */
+/** The counts of `npm run tokens`, for a test that runs without the tokenizers. */
 export type Recorded = {
   packages: string[];
-  /** Of each sample: what its text was, and how many tokens each tokenizer makes of it. */
+  /** For each sample the digest of its text, and the number of tokens that each tokenizer makes of it. */
   samples: Record<string, { digest: string; counts: Record<string, number> }>;
 };
 
-/** Tells whether a text is still the one that was counted. */
+/** By it the test recognizes a sample that has changed since it was counted. */
 export function digest(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }

@@ -1,9 +1,8 @@
 import ranks from "gpt-tokenizer/bpeRanks/o200k_base";
 
 /**
- * Texts whose tokens are counted with other providers' tokenizers (`npm run tokens`). They were written for this
- * purpose; those of one script say similar things in different ways. Where a text has to be long or random, it is
- * made by a rule, and comes out the same every time.
+ * Texts whose tokens are counted with other makers' tokenizers (`npm run tokens`). They were written for this purpose.
+ * Long and random texts are generated with a fixed seed, so they are the same in every run.
  */
 
 const vocabulary = ranks.filter((token): token is string => typeof token === "string");
@@ -201,7 +200,7 @@ int main(int argc, char **argv) {
     Array.from({ length: 32 }, (_, at) => String.fromCharCode(at))
       .join("")
       .repeat(8) + "\u007f".repeat(40),
-  // What o200k_base has a token for, and a smaller vocabulary has not.
+  // Tokens of o200k_base that smaller vocabularies lack.
   "Words of o200k_base": known(/^ [a-z]{8,}$/),
   "Long words of o200k_base": known(/^ [a-z]{12,}$/),
   "Capitals of o200k_base": known(/^ [A-Z]{2,}$/),
@@ -214,7 +213,7 @@ int main(int argc, char **argv) {
   "Control tokens as text": "<|endoftext|><|im_start|>user<|im_end|><s></s>[INST][/INST]<bos><eos><start_of_turn>\n\nHuman:\n\nAssistant:",
 };
 
-/** Numbers of up to seven digits, the same every time. */
+/** Pseudo-random numbers of up to seven digits, the same in every run. */
 function numbers(many: number): number[] {
   let state = 20_260_314;
   return Array.from({ length: many }, () => {
@@ -233,7 +232,7 @@ function letters(many: number, alphabet: string): string {
   return text;
 }
 
-/** Some tokens that match, one after the other. */
+/** A text of 120 tokens of o200k_base that match. */
 function known(pattern: RegExp): string {
   const tokens = vocabulary.filter((token) => pattern.test(token));
   return numbers(120)

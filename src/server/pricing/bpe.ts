@@ -1,13 +1,10 @@
-/**
- * OpenAI's tokenizer (o200k_base) on texts of any kind, in time linear in their length.
- *
- * The ranks are some 200,000 entries; loading them takes a few hundred milliseconds. So this
- * runs in a thread of its own (`token-worker.ts`), and on the main thread only where none can be had.
- */
+// OpenAI's tokenizer (o200k_base), in time linear in the length of any text. Its ranks are some 200,000 entries, which
+// take a few hundred milliseconds to load, so it runs in a worker thread (`token-worker.ts`), and on the main thread
+// only when no thread can be started.
 
 /**
- * Merging byte pairs takes time quadratic in the length of a word, so text goes through in slices of this
- * many UTF-16 units. Only a word longer than half a slice can be cut (and then count a token more or less).
+ * Merging byte pairs takes time quadratic in the length of a word, so a text is encoded in slices of this
+ * many UTF-16 units. Only a word longer than half a slice can be cut, which may add or remove a token.
  */
 const SLICE_LENGTH = 512;
 
@@ -27,8 +24,7 @@ export async function loadTokenizer(): Promise<Tokenizer> {
     import("gpt-tokenizer/bpeRanks/o200k_base"),
     import("gpt-tokenizer/encodingParams/constants"),
   ]);
-  // The library remembers words it has merged. Its keys are slices of the texts they came from and would
-  // keep whole prompts in memory.
+  // The library caches merged words. The keys are slices of the texts, which would keep whole prompts in memory.
   encoding.setMergeCacheSize(0);
   return { encode: encoding.encode, ranks: ranks.default, words: params.O200K_TOKEN_SPLIT_REGEX };
 }
@@ -53,10 +49,9 @@ export function bytesOf({ ranks }: Tokenizer, token: number): Uint8Array | null 
 const utf8 = new TextEncoder();
 
 /**
- * Where the slice from `start` ends: where the tokenizer begins a new word anyway, if it can be.
- * The last two words in sight are left for the next slice, since what follows could make them one
- * ("don" and "'" become "don't"). A slice does not end in blanks, for how they are cut into words depends on
- * whether something follows.
+ * Where the slice from `start` ends: at the start of a word, if possible. The last two words are left for the next
+ * slice, because the text after them could join them ("don" and "'" become "don't"). A slice does not end in blanks,
+ * because the text after them decides how they are split into words.
  */
 function sliceEnd(text: string, start: number, words: RegExp): number {
   const limit = start + SLICE_LENGTH;
@@ -66,15 +61,15 @@ function sliceEnd(text: string, start: number, words: RegExp): number {
   return wordStart === undefined ? betweenCharacters(text, limit) : start + wordStart;
 }
 
-/** Units of UTF-16 in a piece: at most about 30 ms of work. */
+/** UTF-16 units in a piece: at most about 30 ms of work. */
 export const PIECE_UNITS = 16_384;
-/** How far before its limit a piece looks for a better end. */
+/** How far before its limit a piece may end at a blank. */
 const LOOK_BACK_UNITS = 1_024;
 
 /**
- * Cuts a text into pieces that can be tokenized on their own. A piece ends before a blank between two ASCII letters
- * where there is one near: the tokenizer begins a new word there whatever surrounds it, so the tokens stay the same.
- * In a text without such a place each cut makes at most a few tokens more or fewer.
+ * Cuts a text into pieces that can be tokenized on their own. A piece ends before a blank between two ASCII letters, if
+ * there is one near its limit: the tokenizer always begins a new word there, so the tokens stay the same. In a text
+ * without such a place each cut adds or removes at most a few tokens.
  */
 export function cutIntoPieces(text: string): string[] {
   if (text.length <= PIECE_UNITS) return text === "" ? [] : [text];
@@ -100,7 +95,7 @@ function isLetter(unit: number): boolean {
   return (unit >= 97 && unit <= 122) || (unit >= 65 && unit <= 90);
 }
 
-/** A place that cuts no surrogate pair. */
+/** `at`, or the place before it when `at` is within a surrogate pair. */
 function betweenCharacters(text: string, at: number): number {
   const unit = text.charCodeAt(at - 1);
   return unit >= 0xd800 && unit <= 0xdbff ? at - 1 : at;

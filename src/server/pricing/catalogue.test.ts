@@ -6,7 +6,7 @@ const revisedOn = "2026-11-22";
 
 const model = (id: string) => catalogue.find((entry) => entry.id === id);
 
-/** Runs a check over every model and names the ones that break it, so that a failure says which line is wrong. */
+/** Runs a check on every model and returns the ids of those that fail it. */
 function breaking(check: (entry: CatalogueModel) => boolean) {
   return catalogue.filter((entry) => !check(entry)).map((entry) => entry.id);
 }
@@ -25,7 +25,7 @@ test("one provider's model is not listed twice under different ids", () => {
   expect(upstream.length).toBe(new Set(upstream).size);
 });
 
-test("nothing is free by mistake: every price is positive, save the output an embedding does not have", () => {
+test("every price is positive, except for the output of embeddings", () => {
   const positive = (entry: CatalogueModel) =>
     pricesOf(entry).every(
       ({ input, cachedInput, output }) =>
@@ -40,7 +40,7 @@ test("cached input never costs more than fresh input, and output never less than
   expect(breaking(ordered)).toEqual([]);
 });
 
-test("a long prompt is never cheaper per token, and is one the model can take", () => {
+test("a long prompt is never cheaper per token, and fits the model's context", () => {
   const dearer = ({ price, longContext, contextLength }: CatalogueModel) =>
     !longContext ||
     (longContext.aboveInputTokens > 0 &&
@@ -52,7 +52,7 @@ test("a long prompt is never cheaper per token, and is one the model can take", 
   expect(breaking(dearer)).toEqual([]);
 });
 
-test("the limits are whole numbers, and an answer fits the context it is counted in", () => {
+test("limits are whole numbers, and the longest answer fits the context", () => {
   const fits = ({ kind, contextLength, maxOutputTokens }: CatalogueModel) =>
     Number.isSafeInteger(contextLength) &&
     Number.isSafeInteger(maxOutputTokens) &&
@@ -93,13 +93,13 @@ test("every price has an https page and a real day on which it was seen, not in 
   expect(breaking(sourced)).toEqual([]);
 });
 
-test("a model behind a prefix is asked for by the provider's own name for it", () => {
+test("a model with a prefix is requested by the provider's own name for it", () => {
   const named = ({ id, provider, upstreamId }: CatalogueModel) =>
     id === (provider === "groq" || provider === "openrouter" ? `${provider}/${upstreamId}` : upstreamId);
   expect(breaking(named)).toEqual([]);
 });
 
-test("servers run by the operator have no list price, so none is claimed for them", () => {
+test("the catalogue has no models of servers run by the operator", () => {
   expect(breaking(({ provider }) => provider !== "ollama" && provider !== "vllm")).toEqual([]);
 });
 
@@ -111,7 +111,7 @@ test.each([
   ["0", 0n],
   ["0.0375", 37_500n],
   ["0.000001", 1n],
-  // As floating point these two, times a million, are not whole numbers.
+  // In floating point, these two times a million are not whole numbers.
   ["1.001", 1_001_000n],
   ["8.2", 8_200_000n],
   ["999999999.999999", 999_999_999_999_999n],

@@ -1,13 +1,10 @@
-/**
- * The models Quota can sell, at the providers' public list prices.
- *
- * Every line carries the provider's official page and the day on which a public copy of its input and output price
- * was last seen; its limits and cached price can come from an older copy. That day can lie weeks back: it is there so
- * that an operator can tell how old a figure is and compare it with the page before charging anybody. Figures were
- * cross-checked against public price lists.
- *
- * Only models billed by text tokens are listed. Where a provider sells several speeds, the standard one is meant.
- */
+// The models Quota can sell, at the providers' public list prices.
+//
+// Each model has the provider's official page and the day on which a public copy of its input and output price was last
+// seen; limits and cached price may come from an older copy. That day may be weeks ago: operators can tell from it how
+// old a figure is, and compare it with the page before they charge users. Figures were compared with public price lists.
+//
+// Only models billed by text tokens are listed, at the standard speed.
 
 export type ProviderId = "openai" | "google" | "anthropic" | "mistral" | "groq" | "deepseek" | "xai" | "openrouter" | "ollama" | "vllm";
 
@@ -18,19 +15,19 @@ export type TokenPrice = {
   cachedInput?: bigint;
   /** Input written into the provider's prompt cache, where that costs more than plain input. */
   cacheWriteInput?: bigint;
-  /** The same, to be kept there for an hour. */
+  /** Input written into the cache for an hour. */
   longCacheWriteInput?: bigint;
   output: bigint;
 };
 
 export type CatalogueModel = {
-  /** What an app asks for. */
+  /** The model's name in requests of apps. */
   id: string;
   provider: ProviderId;
-  /** What the provider calls it. */
+  /** The model's name in requests to the provider. */
   upstreamId: string;
   kind: "chat" | "embedding";
-  /** Where a provider counts input and output separately, this is its input limit. */
+  /** Tokens of input and output; of input alone where the provider limits both separately. */
   contextLength: number;
   /** 0 for embeddings. */
   maxOutputTokens: number;
@@ -39,7 +36,7 @@ export type CatalogueModel = {
   longContext?: { aboveInputTokens: number; price: TokenPrice };
   /** Audio input has a price of its own, which is not listed; such input is refused. */
   audioCostsMore?: boolean;
-  /** A price the provider has announced, and the first day (UTC) it holds. */
+  /** A price that the provider has announced, and its first day (UTC). */
   priceChange?: { from: string; price: TokenPrice };
   /** Requests that the provider serves in its flex tier cost half of every price here. */
   halfInFlex?: boolean;
@@ -47,15 +44,14 @@ export type CatalogueModel = {
   priority?: TokenPrice;
   /** Upper bound of the prompt tokens one image can cost, where images are accepted. */
   maxTokensPerImage?: number;
-  /** Spends hidden reasoning tokens out of the output allowance. */
+  /** Its reasoning tokens count as output, and the answer does not show them. */
   reasoning?: boolean;
   source: { url: string; checkedOn: string };
 };
 
 /**
- * Dollars as printed on a price page, in credits. Decimal digits are moved, never multiplied as floating point,
- * so that "0.15" is 150_000n and nothing near it. Anything finer than a micro-dollar is refused: rounding it would
- * hide that the catalogue cannot state that price.
+ * Dollars as printed on a price page, in credits. The decimal digits are shifted, without floating point, so "0.15" is
+ * exactly 150_000n. Throws for a price finer than a micro-dollar, because rounding would change it unnoticed.
  */
 export function usd(dollars: string): bigint {
   const match = /^(\d{1,9})(?:\.(\d{1,6}))?$/.exec(dollars);
@@ -82,7 +78,7 @@ function withAnthropicCache({ input, output }: TokenPrice): TokenPrice {
 
 type Extras = Pick<CatalogueModel, "audioCostsMore" | "longContext" | "priceChange" | "maxTokensPerImage" | "priority" | "reasoning">;
 
-/** How one provider's models are written down: its page, and the prefix, if any, that tells its ids apart. */
+/** Makes entries for one provider's models, with the address of its price page and the prefix of their ids, if any. */
 function seller(provider: ProviderId, page: string | ((upstreamId: string) => string), prefix = "") {
   const source = (upstreamId: string, checkedOn: string) => ({
     url: typeof page === "string" ? page : page(upstreamId),
@@ -140,15 +136,15 @@ function above(aboveInputTokens: number, price: TokenPrice): CatalogueModel["lon
  *
  * Announced shutdowns: gpt-5, gpt-5-mini, gpt-5-nano and o3 on 2026-12-11; gpt-4o, gpt-4o-mini, gpt-4.1 and
  * gpt-4.1-mini on 2027-01-14; gpt-5.4-nano on 2027-04-01. gpt-5.6-sol is left out: its promotional price was only
- * assured through 2026-11-21, and what follows it was not seen.
+ * assured through 2026-11-21, and the next one was not seen.
  *
  * Tiers: flex costs half, like a batch. The prices of priority are those of https://openai.com/api-priority-processing/
  * as seen on 2026-11-29; newer models were not on that page.
  *
  * Images: older models count 512-pixel tiles, at most 8 an image (gpt-4o-mini: 2833 + 8 x 5667). Small models since
  * gpt-4.1-mini count 1,536 patches of 32 pixels, times 1.62 for a mini and 2.46 for a nano. From GPT-5.4 on an image
- * sent at its original size may take 10,000 patches. What the newest models multiply by was not seen, so their bounds
- * are generous: 1.2 for the large ones, the nano's 2.46 for the smallest.
+ * sent at its original size may take 10,000 patches. The factors of the newest models were not seen, so the bounds
+ * assume 1.2 for the large ones and the nano's 2.46 for the smallest.
  */
 const openai = seller("openai", (id) => `https://developers.openai.com/api/docs/models/${id}`);
 const olderOpenai = seller("openai", "https://developers.openai.com/api/docs/pricing");
@@ -253,7 +249,7 @@ const mistralModels: CatalogueModel[] = [
   mistral.embedding("mistral-embed", "2026-08-21", "0.10", 8_000),
 ];
 
-/* Groq. Its Llama models were shut down on 2026-08-16. The Qwen model is a preview, and may go without notice. */
+/* Groq. Its Llama models were shut down on 2026-08-16. The Qwen model is a preview, which Groq may shut down without notice. */
 const groq = seller("groq", "https://groq.com/pricing", "groq/");
 
 // biome-ignore format: one model on each line, to be read beside the price page
@@ -265,7 +261,7 @@ const groqModels: CatalogueModel[] = [
 
 /*
  * DeepSeek charges half of these prices outside its peak hours, which are 01:00-04:00 and 06:00-10:00 UTC from
- * Monday to Friday. A price here has no hour, so it is the peak price: no hour may cost more than was billed.
+ * Monday to Friday. Prices here do not depend on the hour, so they are the peak prices, and no hour costs more than is billed.
  */
 const deepseek = seller("deepseek", "https://api-docs.deepseek.com/quick_start/pricing");
 
@@ -277,7 +273,7 @@ const deepseekModels: CatalogueModel[] = [
 
 /*
  * xAI charges the long-context price from 200,000 tokens on, that is above 199,999. It publishes no limit on output,
- * so the context is the only bound there is. The bound on images is twice the 1,792 tokens its older models documented.
+ * so the context is the only bound. The bound on images is twice the 1,792 tokens its older models documented.
  */
 const xai = seller("xai", "https://docs.x.ai/developers/pricing");
 const aboveXai = (input: string, output: string, cached: string) => above(199_999, per1M(input, output, cached));
@@ -293,8 +289,8 @@ const xaiModels: CatalogueModel[] = [
 ];
 
 /*
- * OpenRouter charges whatever the host it picks charges, so one list price can only be an upper guess for a model
- * that many hosts serve. Listed are a few, at the price of the model's own maker; a cheaper host may be picked.
+ * OpenRouter charges the price of the host that it picks, so for a model of many hosts a list price is only an estimate.
+ * The models listed have the price of their maker; OpenRouter may pick a cheaper host.
  */
 const openrouter = seller("openrouter", (slug) => `https://openrouter.ai/${slug}`, "openrouter/");
 

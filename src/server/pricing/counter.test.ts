@@ -6,8 +6,8 @@ import { PIECE_UNITS } from "./bpe.ts";
 import { TokenCounter, TooBusyToCountError } from "./counter.ts";
 
 /**
- * A thread for which each character is a token, and which does what a test needs: `gate` has to be opened before it
- * answers, `crash` ends it and `hang` keeps it for ever, as often as `times` says.
+ * A worker for which each character is a token. It answers when the test has opened `gate`; a text with `crash` ends it
+ * and one with `hang` blocks it, as often as `times` says.
  */
 function standIn(times = 0) {
   const shared = new Int32Array(new SharedArrayBuffer(8));
@@ -52,7 +52,7 @@ test("counting megabytes leaves the main thread free", async () => {
   expect(performance.eventLoopUtilization(before).utilization).toBeLessThan(0.5);
 });
 
-test("a text in many pieces has the tokens it has in one", async () => {
+test("a text in many pieces has as many tokens as in one", async () => {
   const text = Array.from({ length: 20_000 }, (_, index) => `Sentence ${index} isn't long, but it ends;\n `).join("and so on ");
   expect(text.length).toBeGreaterThan(20 * PIECE_UNITS);
   const counter = counterWith({});
@@ -60,7 +60,7 @@ test("a text in many pieces has the tokens it has in one", async () => {
   expect(await counter.count([text])).toBe(encode(text, plainText).length);
 });
 
-test("without a thread all is counted the same", async () => {
+test("counts are the same without a worker thread", async () => {
   const withThread = counterWith({});
   const without = counterWith({
     startWorker: () => {
@@ -74,7 +74,7 @@ test("without a thread all is counted the same", async () => {
 });
 
 describe("turns", () => {
-  test("what one app sends delays another by a few pieces, not by all of them", async () => {
+  test("a long text of one app delays another app by a few pieces", async () => {
     const { start, open } = standIn();
     const counter = counterWith({ startWorker: start });
     const order: string[] = [];
@@ -90,7 +90,7 @@ describe("turns", () => {
     expect(order).toEqual(["other 5", `third ${3 * PIECE_UNITS}`, `greedy ${20 * PIECE_UNITS}`, `greedy ${20 * PIECE_UNITS}`]);
   });
 
-  test("a full lane refuses questions and estimates bills by their bytes; other lanes and later ones are counted", async () => {
+  test("a full lane refuses purpose `ask` and estimates `bill` by bytes; other lanes, and later calls, are counted", async () => {
     const { start, open } = standIn();
     const counter = counterWith({ startWorker: start, laneUnits: 4 * PIECE_UNITS, laneBillUnits: 4 * PIECE_UNITS });
     const first = counter.count([PIECE.repeat(4)], { lane: "full", purpose: "ask" });
@@ -102,7 +102,7 @@ describe("turns", () => {
     expect(await counter.count([PIECE.repeat(4)], { lane: "full", purpose: "ask" })).toBe(4 * PIECE_UNITS);
   });
 
-  test("all lanes together are bounded too", async () => {
+  test("the sum of all lanes is bounded too", async () => {
     const { start, open } = standIn();
     const counter = counterWith({ startWorker: start, units: 2 * PIECE_UNITS });
     const kept = [1, 2].map((lane) => counter.count([PIECE], { lane: String(lane), purpose: "ask" }));
@@ -114,7 +114,7 @@ describe("turns", () => {
     expect(counts.at(-1)).toBe("TooBusyToCountError");
   });
 
-  test("what is not counted in time is refused, or estimated when it has to be billed", async () => {
+  test("a text that is not counted in time is refused for `ask` and estimated for `bill`", async () => {
     const { start, open } = standIn();
     const counter = counterWith({ startWorker: start, askMs: 1, billMs: 1 });
     const late = await Promise.allSettled([
@@ -129,8 +129,8 @@ describe("turns", () => {
   });
 });
 
-describe("of a very long text", () => {
-  test("a bill counts a sample and scales it; a question counts all of it", async () => {
+describe("a very long text", () => {
+  test("is counted by a scaled sample for `bill`, and as a whole for `ask`", async () => {
     const { start, open } = standIn();
     open();
     const counter = counterWith({ startWorker: start, wholeUnits: 4 * PIECE_UNITS });
@@ -144,8 +144,8 @@ describe("of a very long text", () => {
   });
 });
 
-describe("a thread that fails", () => {
-  test.each(["crash", "hang"])("is replaced after a %s, and nothing that was asked is lost", async (fault) => {
+describe("a worker thread that fails", () => {
+  test.each(["crash", "hang"])("is replaced after a %s, and every call is answered", async (fault) => {
     const { start, open } = standIn(1);
     open();
     const counter = counterWith({ startWorker: start, pieceMs: 200 });
@@ -154,7 +154,7 @@ describe("a thread that fails", () => {
     expect(counts).toEqual(texts.map((text) => text.length));
   });
 
-  test("again and again has only the text estimated that it fails at", async () => {
+  test("with the same text twice has only that text estimated", async () => {
     const { start, open } = standIn(1_000);
     open();
     const counter = counterWith({ startWorker: start });

@@ -4,27 +4,25 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { log } from "../platform/log.ts";
 import { cutIntoPieces, loadTokenizer, PIECE_UNITS, type Tokenizer } from "./bpe.ts";
-import { estimate, inTurns, type Piece, piecesOf, someOf, sum, unitsOf } from "./pieces.ts";
+import { estimate, type Piece, piecesOf, randomSample, runInTurns, sum, unitsOf } from "./pieces.ts";
 import type { Done } from "./token-worker.ts";
 
-/**
- * The budget of this process for tokenizing: one thread beside the main one, which takes pieces of at most about
- * 30 ms from a bounded queue. Each lane (an app) has a turn before any has another, so what one sends delays
- * the others by a piece at a time. No text is tokenized on the main thread as long as a thread can be had.
- */
+// Tokenizing in this process: one worker thread takes pieces of at most about 30 ms from bounded queues. There is a queue,
+// called lane, for each app, and the lanes take turns by the piece, so that a long text of one app delays the others by
+// one piece at a time. Texts are tokenized on the main thread only when no thread can be started.
 
 export type CountOptions = {
-  /** In whose turn it is counted: the id of an app. */
+  /** The queue in which it waits: an app's id. */
   lane?: string;
   /**
-   * `bill`, the default, always gives a number: of more than a mebibyte it counts a sample, and what cannot
-   * be counted in time or for lack of a place in the queue is estimated by its bytes. `ask` counts all of it and
-   * throws TooBusyToCountError instead: for who can do without.
+   * `bill`, the default, always returns a number: of more than a mebibyte a sample is counted, and what can't
+   * be counted in time, or finds its queue full, is estimated by its bytes. `ask` counts all of it, and throws
+   * TooBusyToCountError in these cases: for callers that can refuse their request.
    */
   purpose?: "ask" | "bill";
 };
 
-/** Nobody can count this now; in a few seconds it may be otherwise. */
+/** The queue is full, or the time for counting is over; a retry in a few seconds may succeed. */
 export class TooBusyToCountError extends Error {
   constructor() {
     super("There is more to tokenize than can be done in time.");
@@ -33,17 +31,17 @@ export class TooBusyToCountError extends Error {
 }
 
 type Limits = {
-  /** UTF-16 units that one lane may have waiting to be counted for a question. */
+  /** UTF-16 units that may wait in one lane, when a count with purpose `ask` is added. */
   laneUnits: number;
-  /** The same for a bill, where the money on hold bounds the number already. */
+  /** The same for purpose `bill`; higher, because the credits on hold bound these texts already. */
   laneBillUnits: number;
-  /** Units of all lanes. */
+  /** Units that may wait in all lanes. */
   units: number;
-  /** Units of one text, or of several that are counted together, of which all are counted for a bill. */
+  /** Units up to which one call with purpose `bill` counts everything instead of a sample. */
   wholeUnits: number;
   askMs: number;
   billMs: number;
-  /** A piece that takes longer is taken to have hung the thread. */
+  /** The thread is replaced when a piece takes longer. */
   pieceMs: number;
   startMs: number;
 };
@@ -54,22 +52,23 @@ const LIMITS: Limits = {
   units: 256 * 1024 * 1024,
   wholeUnits: 1024 * 1024,
   askMs: 10_000,
-  // Less than what a hold lives beyond the longest request.
+  // Less than the minute for which a hold outlives the longest request.
   billMs: 30_000,
   pieceMs: 10_000,
   startMs: 60_000,
 };
 
-/** Pieces sent ahead, so that the thread does not wait for the main one between two of them. */
+/** Pieces that are with the thread at once, so that it need not wait for the main thread between two of them. */
 const MOST_IN_FLIGHT = 2;
 
 type Job = {
   lane: string;
   pieces: readonly Piece[];
-  /** The first that was not sent yet. */
+  /** Index of the first piece that has not been sent. */
   next: number;
+  /** Pieces that have no result yet. */
   left: number;
-  /** That were not sent yet. */
+  /** UTF-16 units of the pieces that have not been sent. */
   units: number;
   purpose: "ask" | "bill";
   done: Done[];
@@ -84,18 +83,18 @@ type Flight = { job: Job; index: number; attempts: number };
 export class TokenCounter {
   readonly #limits: Limits;
   readonly #startWorker: () => Worker;
-  /** In the order of their turns. */
+  /** In the order of their next turns. */
   readonly #lanes = new Map<string, Job[]>();
   readonly #laneUnits = new Map<string, number>();
   #units = 0;
-  /** What a thread that ended was doing; it goes first, once more. */
-  readonly #again: Flight[] = [];
+  /** Pieces that were with a thread that ended; they are sent first, once more. */
+  readonly #retries: Flight[] = [];
   readonly #inFlight = new Map<number, Flight>();
   #nextId = 1;
   #worker: Worker | null = null;
   #ready = false;
-  /** Set when no thread could be had: then the main one does the work, in short turns. */
-  #instead: Promise<Tokenizer> | null = null;
+  /** Set when no thread could be started: then the main thread does the work, in short turns. */
+  #fallback: Promise<Tokenizer> | null = null;
   #watch: NodeJS.Timeout | undefined;
 
   constructor(options: Partial<Limits> & { startWorker?: () => Worker } = {}) {
@@ -110,35 +109,35 @@ export class TokenCounter {
     if (pieces.length === 0) return 0;
     const units = unitsOf(pieces);
     if (purpose === "ask" || units <= this.#limits.wholeUnits) return sum(await this.#run(pieces, units, lane, purpose));
-    // Which pieces stand for the rest nobody outside can know, or the others could be of another kind.
-    const sample = someOf(pieces, Math.ceil(this.#limits.wholeUnits / PIECE_UNITS));
+    // Random pieces, so that a client can't choose which of its text is counted.
+    const sample = randomSample(pieces, Math.ceil(this.#limits.wholeUnits / PIECE_UNITS));
     const sampled = unitsOf(sample);
     return Math.round((sum(await this.#run(sample, sampled, lane, purpose)) * units) / sampled);
   }
 
   /**
-   * The tokens of all these texts at most, with a tokenizer of which o200k_base is only an indication; see `closerBound`.
-   * @throws TooBusyToCountError if there is no time for it now.
+   * An upper bound of the tokens that another tokenizer than o200k_base makes of these texts; see `closerBound`.
+   * @throws TooBusyToCountError when the queue is full or the time is over.
    */
   async bound(texts: readonly string[], margin: number, lane = ""): Promise<number> {
     const pieces = piecesOf(texts, margin);
     return Math.ceil(sum(await this.#run(pieces, unitsOf(pieces), lane, "ask")));
   }
 
-  /** The tokens of a text, for the simulator; pieces that can't be had are left out. */
+  /** The tokens of a text, for the simulator, without those of pieces that could not be encoded. */
   async encode(text: string, lane = ""): Promise<number[]> {
     const pieces = cutIntoPieces(text).map((piece): Piece => ({ kind: "encode", text: piece }));
     const done = await this.#run(pieces, text.length, lane, "bill");
     return done.flatMap(({ tokens }) => tokens ?? []);
   }
 
-  /** The bytes of tokens, for the simulator; null for what is no token. */
+  /** The bytes of tokens, for the simulator; null for a number that is no token. */
   async bytes(tokens: readonly number[], lane = ""): Promise<(Uint8Array | null)[]> {
     const [done] = await this.#run([{ kind: "bytes", tokens }], tokens.length, lane, "bill");
     return done?.bytes ?? tokens.map(() => null);
   }
 
-  /** Ends the thread; what is still asked of it is answered as after a crash. */
+  /** Ends the thread; pieces that are with it are treated as after a crash. */
   async close(): Promise<void> {
     await this.#worker?.terminate();
   }
@@ -158,11 +157,11 @@ export class TokenCounter {
       const queue = this.#lanes.get(lane);
       if (queue === undefined) this.#lanes.set(lane, [job]);
       else queue.push(job);
-      this.#goOn();
+      this.#dispatch();
     });
   }
 
-  /** Too late, or no room: a question is refused, and of a bill what is missing is estimated. */
+  /** When the time is over or the queue is full: rejects with purpose `ask`, estimates the missing pieces with `bill`. */
   #giveUp(job: Job): void {
     if (job.settled) return;
     if (job.purpose === "bill") {
@@ -184,10 +183,10 @@ export class TokenCounter {
     else job.reject(error);
   }
 
-  /** Sends pieces as long as the thread takes some. */
-  #goOn(): void {
-    if (this.#instead !== null) {
-      this.#doInstead();
+  /** Sends pieces up to MOST_IN_FLIGHT. */
+  #dispatch(): void {
+    if (this.#fallback !== null) {
+      this.#runFallback();
       return;
     }
     if (this.#worker === null) this.#start();
@@ -197,14 +196,14 @@ export class TokenCounter {
       if (flight === null) break;
       this.#send(flight);
     }
-    // A process whose work is done need not wait for a thread that has none.
+    // An idle thread must not keep the process from exiting.
     if (this.#inFlight.size === 0) this.#worker?.unref();
     else this.#worker?.ref();
   }
 
-  /** The next piece of whoever's turn it is. */
+  /** The next piece: a retry, or one of the lane whose turn it is. */
   #nextFlight(): Flight | null {
-    for (let flight = this.#again.shift(); flight !== undefined; flight = this.#again.shift()) if (!flight.job.settled) return flight;
+    for (let flight = this.#retries.shift(); flight !== undefined; flight = this.#retries.shift()) if (!flight.job.settled) return flight;
     for (let lanes = this.#lanes.size; lanes > 0; lanes--) {
       const [lane, queue] = this.#lanes.entries().next().value as [string, Job[]];
       this.#lanes.delete(lane);
@@ -247,7 +246,7 @@ export class TokenCounter {
     this.#inFlight.delete(done.id);
     if (this.#inFlight.size > 0) this.#watch = this.#watchPiece();
     if (flight !== undefined) this.#keep(flight, done);
-    this.#goOn();
+    this.#dispatch();
   }
 
   #keep({ job, index }: Flight, done: Done): void {
@@ -261,18 +260,18 @@ export class TokenCounter {
     try {
       worker = this.#startWorker();
     } catch (error) {
-      this.#insteadOf(error);
+      this.#startFallback(error);
       return;
     }
     this.#worker = worker;
     this.#ready = false;
     const late = setTimeout(() => void worker.terminate(), this.#limits.startMs).unref();
-    let failure: unknown = new Error("it ended without a word");
+    let failure: unknown = new Error("it ended without an error");
     worker.on("message", (message: "ready" | Done) => {
       if (message !== "ready") return this.#take(message);
       clearTimeout(late);
       this.#ready = true;
-      this.#goOn();
+      this.#dispatch();
     });
     worker.once("error", (error) => {
       failure = error;
@@ -283,7 +282,7 @@ export class TokenCounter {
     });
   }
 
-  /** What the thread was at is done once more; a piece that ends a second one is estimated. */
+  /** Retries the pieces that were with the thread; a piece whose second thread ended too is estimated. */
   #ended(failure: unknown): void {
     const wasReady = this.#ready;
     const lost = [...this.#inFlight.values()];
@@ -293,50 +292,50 @@ export class TokenCounter {
     clearTimeout(this.#watch);
     this.#watch = undefined;
     if (!wasReady) {
-      this.#insteadOf(failure);
+      this.#startFallback(failure);
       return;
     }
     if (lost.length > 0) log.error("the tokenizer's thread ended", { error: failure });
     for (const flight of lost) {
-      if (flight.attempts === 0) this.#again.push({ ...flight, attempts: 1 });
+      if (flight.attempts === 0) this.#retries.push({ ...flight, attempts: 1 });
       else this.#keep(flight, estimate(flight.job.pieces[flight.index] as Piece));
     }
-    if (this.#again.length > 0 || this.#lanes.size > 0) this.#goOn();
+    if (this.#retries.length > 0 || this.#lanes.size > 0) this.#dispatch();
   }
 
-  #insteadOf(error: unknown): void {
+  #startFallback(error: unknown): void {
     log.warn("no thread for tokenizing could be started, so it takes turns with everything else", { error });
-    this.#instead = loadTokenizer();
-    this.#doInstead();
+    this.#fallback = loadTokenizer();
+    this.#runFallback();
   }
 
   #working = false;
 
-  #doInstead(): void {
+  #runFallback(): void {
     if (this.#working) return;
     this.#working = true;
-    void this.#workInstead().finally(() => {
+    void this.#workOnMainThread().finally(() => {
       this.#working = false;
     });
   }
 
-  async #workInstead(): Promise<void> {
-    const tokenizer = await (this.#instead as Promise<Tokenizer>);
+  async #workOnMainThread(): Promise<void> {
+    const tokenizer = await (this.#fallback as Promise<Tokenizer>);
     for (;;) {
       const flight = this.#nextFlight();
       if (flight === null) return;
-      this.#keep(flight, await inTurns(tokenizer, flight.job.pieces[flight.index] as Piece));
+      this.#keep(flight, await runInTurns(tokenizer, flight.job.pieces[flight.index] as Piece));
     }
   }
 }
 
 function startTokenWorker(): Worker {
-  // A bundle has its own idea of where this file is; the sources are at hand there too.
+  // In a bundle `import.meta.url` is not the path of this file, so the folder of the sources is tried too.
   const here = import.meta.url.startsWith("file:") ? path.dirname(fileURLToPath(import.meta.url)) : "";
   const folders = [here, path.join(process.cwd(), "src/server/pricing")];
   const folder = folders.find((each) => existsSync(path.join(each, WORKER_FILE)));
   if (folder === undefined) throw new Error(`${WORKER_FILE} is not there`);
-  // It needs no secrets and none of the process's own options.
+  // The worker needs no secrets and no options of the process.
   const worker = new Worker(path.join(folder, WORKER_FILE), {
     name: "tokens",
     execArgv: [],

@@ -1,10 +1,10 @@
 import { findModel } from "./models.ts";
 import { baseCost } from "./price.ts";
 
-/** A model that people may have heard of, for saying what credits are worth. */
+/** A well-known model, for screens that say what credits pay for. */
 const EXAMPLE_MODEL = "gpt-4o-mini";
 
-/** What one message of a usual length costs without markup; null where the operator took the model out. */
+/** The base cost of a message of 1,000 prompt and 400 completion tokens; null when the model is not in the list. */
 export function exampleMessage(now = new Date()): { model: string; base: bigint } | null {
   const model = findModel(EXAMPLE_MODEL);
   if (model === undefined) return null;

@@ -7,7 +7,7 @@ test("every model of the catalogue has a name of its own and the day of its rele
   const introductions = models.map(introductionOf);
   expect(new Set(introductions.map(({ name }) => name)).size).toBe(models.length);
   const today = new Date();
-  // OpenAI calls o3 as its id does; a model without a row would be called by its id too.
+  // OpenAI's name for o3 is its id; a model without a row has its id as name too.
   expect(models.filter((model) => introductionOf(model).name === model.id).map(({ id }) => id)).toEqual(["o3"]);
   for (const { at } of introductions) {
     expect(at.getTime()).toBeGreaterThan(Date.parse("2023-01-01"));

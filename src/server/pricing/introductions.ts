@@ -3,9 +3,8 @@ import { env } from "#env";
 import type { Model } from "./models.ts";
 
 /*
- * What lists of models say beside limits and prices: a name to show, and since when there is the model. Neither has
- * to do with money. Days are those of the providers' announcements, as the public list models.dev and the providers'
- * model pages had them on 2026-11-29.
+ * Display names and release days for lists of models; billing does not use them. Days are those of the providers'
+ * announcements, as on models.dev and the providers' model pages on 2026-11-29.
  */
 const INTRODUCTIONS: Readonly<Record<string, readonly [name: string, day: string]>> = {
   "gpt-6-astra": ["GPT-6 Astra", "2026-09-03"],
@@ -72,7 +71,7 @@ const INTRODUCTIONS: Readonly<Record<string, readonly [name: string, day: string
   "openrouter/minimax/minimax-m3": ["MiniMax M3 (OpenRouter)", "2026-06-01"],
 };
 
-/** A model's name for people, and its release. The operator's own are called by their id, and are as old as their file. */
+/** A model's display name and release. An operator's own model has its id as name, and the date of the operator's file. */
 export function introductionOf({ id, custom }: Model): { name: string; at: Date } {
   const [name, day] = custom ? [] : (INTRODUCTIONS[id] ?? []);
   return { name: name ?? id, at: day === undefined ? listedAt() : new Date(`${day}T00:00:00Z`) };
@@ -80,7 +79,7 @@ export function introductionOf({ id, custom }: Model): { name: string; at: Date 
 
 let listed: Date | undefined;
 
-/** When the operator wrote the list of models; it is read once, like the list itself. */
+/** When the operator's list of models was last written, read once as the list is; now when there is no such list. */
 function listedAt(): Date {
   listed ??= env.QUOTA_MODELS_FILE === undefined ? new Date() : statSync(env.QUOTA_MODELS_FILE).mtime;
   return listed;

@@ -4,9 +4,9 @@ import { env } from "#env";
 import { type CatalogueModel, catalogue, usd } from "./catalogue.ts";
 import { resolveName } from "./names.ts";
 
-/** A model that can be asked for: from the catalogue, or the operator's own. */
+/** A model that requests can name: from the catalogue, or an operator's own. */
 export type Model = Omit<CatalogueModel, "source"> & {
-  /** Its limits are the operator's word, so the provider may not enforce them. */
+  /** An operator's own model, whose limits the provider may not enforce. */
   custom: boolean;
 };
 
@@ -39,7 +39,7 @@ const customModel = z.strictObject({
 
 let models: ReadonlyMap<string, Model> | undefined;
 
-/** The model of this id, or the one that another name stands for: then `upstreamId` is what its provider is to be asked for. */
+/** The model with this id, or the one that the name stands for (names.ts), with its name at the provider as `upstreamId`. */
 export function findModel(name: string): Model | undefined {
   return resolveName(allModels(), name);
 }

@@ -19,7 +19,7 @@ describe("a name stands for", () => {
     ["gpt-4o-2024-11-20", "gpt-4o"],
     ["gpt-5.4-nano-2026-03-17", "gpt-5.4-nano"],
     ["claude-haiku-4-5-20251001", "claude-haiku-4-5"],
-  ])("the undated model where it is a snapshot at that model's price, and the provider is asked for the snapshot: %s", (name, id) => {
+  ])("the undated model when it is a snapshot at that model's price, and the provider gets the snapshot's name: %s", (name, id) => {
     expect(named(name)).toEqual([id, name]);
     expect(findModel(name)).toEqual({ ...findModel(id), upstreamId: name });
   });
@@ -35,11 +35,11 @@ describe("a name stands for", () => {
     ["mistralai/codestral-2508", "codestral-2508", "codestral-2508"],
     ["x-ai/grok-4.7", "grok-4.7", "grok-4.7"],
     ["deepseek/deepseek-v4-pro", "deepseek-v4-pro", "deepseek-v4-pro"],
-    // The maker's own before a host of it, and a host where the maker does not sell it.
+    // The maker's own model rather than a host's; a host's when the maker does not sell it.
     ["openai/gpt-6.1-terra", "gpt-6.1-terra", "gpt-6.1-terra"],
     ["openai/gpt-oss-120b", "groq/openai/gpt-oss-120b", "openai/gpt-oss-120b"],
     ["moonshotai/kimi-k3", "openrouter/moonshotai/kimi-k3", "moonshotai/kimi-k3"],
-  ])("a model with its maker before it: %s", (name, id, asked) => {
+  ])("a model with its maker as prefix: %s", (name, id, asked) => {
     expect(named(name)).toEqual([id, asked]);
   });
 
@@ -48,7 +48,7 @@ describe("a name stands for", () => {
     ["mistral/mistral-small-latest", "mistral-small-2603"],
     ["grok-4.3-latest", "grok-4.3"],
     ["claude-haiku-4-5-latest", "claude-haiku-4-5"],
-  ])("the one model of a series, which the provider is asked for by the list's name: %s", (name, id) => {
+  ])("the one model of a series, and the provider gets the list's name: %s", (name, id) => {
     expect(named(name)).toEqual([id, id]);
   });
 
@@ -59,7 +59,7 @@ describe("a name stands for", () => {
     "gpt-4o-2030-01-01",
     "gpt-4o-audio-preview",
     "gpt-5.4-pro",
-    // There are several.
+    // Several models match.
     "mistral-large-latest",
     "gemini-flash-latest",
     "claude-opus-latest",
@@ -80,11 +80,11 @@ describe("a name stands for", () => {
     "GPT-4o",
     " gpt-4o",
     "openai/".repeat(1_000),
-  ])("nothing where it is unknown, ambiguous or has another price: %j", (name) => {
+  ])("nothing when it is unknown, ambiguous or has another price: %j", (name) => {
     expect(named(name)).toBeNull();
   });
 
-  test("no alias takes the place of an operator's own model, nor sends one that replaced a listed model elsewhere", () => {
+  test("a snapshot does not stand for an operator's own model, which keeps its name at the provider under every alias", () => {
     const own = (id: string, upstreamId: string): Model => ({ ...(models.get("gpt-4o-mini") as Model), id, upstreamId, custom: true });
     const mixed = new Map([...models, ["gpt-4o", own("gpt-4o", "local/llama")], ["openai/gpt-4o-mini", own("openai/gpt-4o-mini", "mine")]]);
     expect(resolveName(mixed, "gpt-4o-2024-11-20")).toBeUndefined();
@@ -105,13 +105,13 @@ describe("the nearest names", () => {
     ["gpt-oss-120b", "groq/openai/gpt-oss-120b"],
     ["text-embedding-ada-002", "text-embedding-3-large"],
     ["anthropic/claude-sonnet", "claude-sonnet-5"],
-  ])("of %s begin with or have %s, and are three at most", (name, near) => {
+  ])("of %s include %s, and are three at most", (name, near) => {
     const nearest = nearestNames(models.keys(), name);
     expect(nearest).toContain(near);
     expect(nearest.length).toBeLessThanOrEqual(3);
   });
 
-  test.each(["llama", "zzzz", "", "🦊", "x".repeat(100_000)])("of what resembles nothing are none: %j", (name) => {
+  test.each(["llama", "zzzz", "", "🦊", "x".repeat(100_000)])("are none when no id resembles the name: %j", (name) => {
     expect(nearestNames(models.keys(), name)).toEqual([]);
   });
 });

@@ -1,16 +1,14 @@
 import type { ProviderId } from "./catalogue.ts";
 import type { Model } from "./models.ts";
 
-/**
- * Other names for models of the list: what providers' own documentation, their clients and other gateways call them. A
- * name stands for a model only where it can mean no other and costs what the model costs; the rest is unknown, with the
- * nearest names in the error. What is billed, limited and reported is always the model of the list.
- */
+// Other names for models of the list, from providers' documentation, their clients and other gateways. A name stands for
+// a model only when it can mean no other and has the same price; other names are unknown, with the nearest ones in the
+// error. Billing, limits and reports use the model of the list.
 
 /**
  * Dated names at the price of the undated one, as OpenAI's page on deprecations and Anthropic's on model ids list them,
- * seen on 2026-11-29. A provider is asked for the dated name. Not here, because it costs more than gpt-4o ($5 and $15):
- * gpt-4o-2024-05-13, like chatgpt-4o-latest. A snapshot of the future is unknown until somebody has seen its price.
+ * seen on 2026-11-29. The provider gets the dated name. gpt-4o-2024-05-13 and chatgpt-4o-latest are not here, because
+ * they cost more than gpt-4o ($5 and $15). A later snapshot is unknown until it is added here, with its price checked.
  */
 const SNAPSHOTS: Readonly<Record<string, string>> = {
   "gpt-5.5-2026-04-23": "gpt-5.5",
@@ -30,7 +28,7 @@ const SNAPSHOTS: Readonly<Record<string, string>> = {
   "claude-haiku-4-5-20251001": "claude-haiku-4-5",
 };
 
-/** What stands before a model's own name in other gateways' lists, and in Google's. */
+/** Prefixes of model names in other gateways' lists, and in Google's, and the provider that each means. */
 const VENDORS: Readonly<Record<string, ProviderId>> = {
   openai: "openai",
   anthropic: "anthropic",
@@ -44,7 +42,7 @@ const VENDORS: Readonly<Record<string, ProviderId>> = {
   "x-ai": "xai",
 };
 
-/** The model that a name stands for, with what its provider is to be asked for as `upstreamId`; undefined for none or several. */
+/** The model that a name stands for, with its name at the provider as `upstreamId`; undefined for none or several. */
 export function resolveName(models: ReadonlyMap<string, Model>, name: string): Model | undefined {
   const exact = models.get(name);
   if (exact !== undefined || name.length > LONGEST_NAME) return exact;
@@ -53,11 +51,11 @@ export function resolveName(models: ReadonlyMap<string, Model>, name: string): M
   if (slash === -1) return resolveOwn(models, name);
   const own = vendor === undefined ? undefined : resolveOwn(models, name.slice(slash + 1));
   if (own !== undefined && own.provider === vendor) return own;
-  // What a host of many makers' models calls one of them: `openai/gpt-oss-120b` at Groq.
+  // The name at a host of several makers' models, such as `openai/gpt-oss-120b` at Groq.
   return only([...models.values()].filter(({ upstreamId, custom }) => upstreamId === name && !custom));
 }
 
-/** Names as a model's own provider has them. */
+/** Resolves a name without a prefix, as the model's own provider has it. */
 function resolveOwn(models: ReadonlyMap<string, Model>, name: string): Model | undefined {
   // Other gateways write Claude's versions with a full stop.
   const plain = name.startsWith("claude-") ? name.replace(/(?<=\d)\.(?=\d)/g, "-").replace("@", "-") : name;
@@ -66,15 +64,15 @@ function resolveOwn(models: ReadonlyMap<string, Model>, name: string): Model | u
   const snapshotOf = Object.hasOwn(SNAPSHOTS, plain) ? SNAPSHOTS[plain] : undefined;
   if (snapshotOf !== undefined) {
     const model = models.get(snapshotOf);
-    // An operator's own model of that name may be anything.
+    // An operator's own model with that id may be another model.
     return model === undefined || model.custom ? undefined : { ...model, upstreamId: plain };
   }
   return plain.endsWith("-latest") ? resolveLatest(models, plain.slice(0, -"latest".length)) : undefined;
 }
 
 /**
- * `codestral-latest`: the one model whose name goes on with nothing but a version, or the model itself. The provider is
- * asked for it under the list's name, so what it costs does not change when the provider lets its own alias move on.
+ * `codestral-latest`: the model of that name without a version, or the only one whose name adds just a version. The
+ * provider gets the list's name, so the price stays the same when the provider points its alias to a newer model.
  */
 function resolveLatest(models: ReadonlyMap<string, Model>, series: string): Model | undefined {
   const itself = models.get(series.slice(0, -1));
@@ -88,18 +86,18 @@ function only(models: readonly Model[]): Model | undefined {
   return models.length === 1 ? models[0] : undefined;
 }
 
-/** No name is nearly as long, and an operator's own are at most this. */
+/** Longer than any name; ids of an operator's own models are at most this long. */
 const LONGEST_NAME = 200;
 
-/** Up to three ids of the list that a name may have meant, the nearest first; none when nothing is near. */
+/** Up to three ids of the list that resemble a name, the nearest first; none when no id is near. */
 export function nearestNames(ids: Iterable<string>, name: string): string[] {
   const wanted = plainName(name.slice(0, LONGEST_COMPARED));
   const ranked = [...ids]
     .map((id) => {
       const plain = plainName(id);
-      return { id, distance: Math.min(nearness(wanted, plain), nearness(wordsFirst(wanted), wordsFirst(plain))) };
+      return { id, distance: Math.min(difference(wanted, plain), difference(wordsFirst(wanted), wordsFirst(plain))) };
     })
-    .filter(({ distance }) => distance <= FARTHEST)
+    .filter(({ distance }) => distance <= MAX_DIFFERENCE)
     .sort((a, b) => a.distance - b.distance || a.id.length - b.id.length);
   return ranked.slice(0, 3).map(({ id }) => id);
 }
@@ -107,10 +105,10 @@ export function nearestNames(ids: Iterable<string>, name: string): string[] {
 /** The time that a comparison takes grows with the square of this. */
 const LONGEST_COMPARED = 64;
 
-/** Of 1, which is nothing in common. */
-const FARTHEST = 0.4;
+/** From 0, equal, to 1, nothing in common. */
+const MAX_DIFFERENCE = 0.4;
 
-/** Without case, maker and date: what is left tells models apart. */
+/** A name without case, maker and date, for comparison. */
 function plainName(name: string): string {
   return name
     .toLowerCase()
@@ -119,23 +117,23 @@ function plainName(name: string): string {
     .replaceAll(".", "-");
 }
 
-/** `claude-3-5-haiku` as `claude-haiku-3-5`: makers have changed where the version stands. */
+/** `claude-3-5-haiku` as `claude-haiku-3-5`, because makers have moved the version within the name. */
 function wordsFirst(name: string): string {
   const parts = name.split("-");
   return [...parts.filter((part) => !/^\d/.test(part)), ...parts.filter((part) => /^\d/.test(part))].join("-");
 }
 
-/** The share of the letters that differ; a name that goes on where the other ends is nearer than one that differs within. */
-function nearness(one: string, other: string): number {
+/** The share of the letters that differ. When one name begins with the other, the letters that it adds count half. */
+function difference(one: string, other: string): number {
   const [short, long] = one.length < other.length ? [one, other] : [other, one];
-  if (short.length >= 3 && long.startsWith(short)) return Math.min(FARTHEST, (long.length - short.length) / (2 * long.length));
+  if (short.length >= 3 && long.startsWith(short)) return Math.min(MAX_DIFFERENCE, (long.length - short.length) / (2 * long.length));
   // At least as many letters differ as the lengths do.
-  if (long.length - short.length > FARTHEST * long.length) return 1;
-  return distance(one, other) / Math.max(long.length, 1);
+  if (long.length - short.length > MAX_DIFFERENCE * long.length) return 1;
+  return editDistance(one, other) / Math.max(long.length, 1);
 }
 
-/** Letters to insert, remove or replace (Levenshtein). */
-function distance(one: string, other: string): number {
+/** Levenshtein distance. */
+function editDistance(one: string, other: string): number {
   const row = Uint16Array.from({ length: other.length + 1 }, (_, at) => at);
   for (let at = 1; at <= one.length; at++) {
     let before = at - 1;

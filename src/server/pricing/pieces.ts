@@ -3,15 +3,13 @@ import { closerBound, mostTokens } from "./bound.ts";
 import { bytesOf, cutIntoPieces, PIECE_UNITS, type Tokenizer, tokensOf } from "./bpe.ts";
 import type { Done, Order } from "./token-worker.ts";
 
-/** Texts cut into pieces that take about 30 ms at most, and what they come to. */
-
-// Each member of a union without its id.
+/** Each member of a union without its id. */
 type Unnumbered<T> = T extends unknown ? Omit<T, "id"> : never;
-/** Work for the token worker. */
+/** Work for the token worker, of about 30 ms at most. */
 export type Piece = Unnumbered<Order>;
 
-/** What a piece comes to, some milliseconds at a time. */
-export async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done> {
+/** Runs a piece on this thread, and lets the event loop run every TURN_MS. */
+export async function runInTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done> {
   if (piece.kind === "bytes") return { id: 0, bytes: piece.tokens.map((token) => bytesOf(tokenizer, token)) };
   const tokens: number[] = [];
   let count = 0;
@@ -30,7 +28,7 @@ export async function inTurns(tokenizer: Tokenizer, piece: Piece): Promise<Done>
 
 const TURN_MS = 5;
 
-/** Texts in pieces; short ones share one. With a margin they are bounded, without they are counted. */
+/** Cuts texts into pieces; short texts share one. Their tokens are bounded when there is a margin, otherwise counted. */
 export function piecesOf(texts: readonly string[], margin?: number): Piece[] {
   const pieces: Piece[] = [];
   let together: string[] = [];
@@ -52,7 +50,7 @@ export function piecesOf(texts: readonly string[], margin?: number): Piece[] {
   return pieces;
 }
 
-/** UTF-16 units, or tokens, that the pieces have. */
+/** The sum of the pieces' UTF-16 units, or of their tokens. */
 export function unitsOf(pieces: readonly Piece[]): number {
   let units = 0;
   for (const piece of pieces) {
@@ -62,8 +60,8 @@ export function unitsOf(pieces: readonly Piece[]): number {
   return units;
 }
 
-/** So many of them, any. */
-export function someOf(pieces: readonly Piece[], many: number): Piece[] {
+/** `many` of the pieces, chosen at random. */
+export function randomSample(pieces: readonly Piece[], many: number): Piece[] {
   const rest = [...pieces];
   for (let at = 0; at < many; at++) {
     const other = at + Math.floor(Math.random() * (rest.length - at));
@@ -72,14 +70,14 @@ export function someOf(pieces: readonly Piece[], many: number): Piece[] {
   return rest.slice(0, many);
 }
 
-/** A token has about four bytes, in English as in Chinese. What is to be bounded has its bound by bytes. */
+/** The result for a piece that can't be counted: a token for every four bytes, or the bound by bytes. */
 export function estimate(piece: Piece): Done {
   if (piece.kind === "bound") return { id: 0, count: piece.texts.reduce((all, text) => all + mostTokens(text), 0) };
   const bytes = piece.kind === "count" ? piece.texts.reduce((all, text) => all + Buffer.byteLength(text), 0) : 0;
   return { id: 0, count: Math.ceil(bytes / 4) };
 }
 
-/** The tokens of all. */
+/** The sum of the counts. */
 export function sum(done: readonly Done[]): number {
   return done.reduce((all, { count = 0 }) => all + count, 0);
 }

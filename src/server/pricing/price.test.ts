@@ -17,7 +17,7 @@ test("a request costs tokens times price, rounded up to a whole credit", () => {
   expect(baseCost(mini, used(0, 0), day)).toBe(0n);
 });
 
-test("cached input costs its own price, and plain price where the model has none", () => {
+test("cached input costs its own price, or the input price when the model has none", () => {
   expect(baseCost(mini, used(1_000_000, 0, 400_000), day)).toBe(120_000n);
   expect(baseCost({ price: { input: 150_000n, output: 1n } }, used(1_000_000, 0, 400_000), day)).toBe(150_000n);
 });
@@ -31,13 +31,13 @@ test("a provider that reports more cached tokens than prompt tokens never makes 
   expect(baseCost(mini, used(10, 0, 1_000, 1_000), day)).toBe(1n);
 });
 
-test("above the long-context size the whole request costs the other price", () => {
+test("above the long-context size the whole request costs the long-context price", () => {
   const model = { ...mini, longContext: { aboveInputTokens: 200_000, price: { input: 300_000n, output: 900_000n } } };
   expect(baseCost(model, used(200_000, 0), day)).toBe(30_000n);
   expect(baseCost(model, used(200_001, 0), day)).toBe(60_001n);
 });
 
-test("an announced price holds from its first day on", () => {
+test("an announced price is charged from its first day on", () => {
   const model = { ...mini, priceChange: { from: "2026-12-01", price: { input: 1n, output: 2n } } };
   expect(priceOn(model, 1, "2026-11-30").output).toBe(600_000n);
   expect(priceOn(model, 1, "2026-12-01").output).toBe(2n);
@@ -51,7 +51,7 @@ test("a markup of 20 % on 450 credits is 90, and it is rounded up", () => {
 
 const anyModel = fc.tuple(fc.bigInt(0n, 50_000_000n), fc.bigInt(1n, 200_000_000n)).map(([input, output]) => ({ price: { input, output } }));
 
-test("what a total can pay for never costs more than that total, and one token more would", () => {
+test("the output that a total pays for costs at most that total, and one token more would exceed it", () => {
   fc.assert(
     fc.property(anyModel, fc.nat(200_000), fc.bigInt(0n, 10_000_000n), fc.nat(100_000), (model, prompt, total, bps) => {
       const output = affordableOutput(model, prompt, total, bps, day);
@@ -65,7 +65,7 @@ test("what a total can pay for never costs more than that total, and one token m
   );
 });
 
-test("the worst case is never cheaper than what is really used within it", () => {
+test("the worst case costs at least what any use within it costs", () => {
   fc.assert(
     fc.property(
       anyModel,
@@ -82,7 +82,7 @@ test("the worst case is never cheaper than what is really used within it", () =>
   );
 });
 
-test("input kept in a prompt cache for an hour costs its own price, and is held only for who asks for it", () => {
+test("input cached for an hour costs its own price, and only requests that may cache for an hour hold it", () => {
   const model = { price: { input: 100n, cachedInput: 10n, cacheWriteInput: 125n, longCacheWriteInput: 200n, output: 0n } };
   const usage = { ...used(4_000_000, 0, 1_000_000, 1_000_000), longCacheWriteTokens: 1_000_000 };
   expect(baseCost(model, usage, day)).toBe(10n + 125n + 200n + 100n);
@@ -96,7 +96,7 @@ test("input kept in a prompt cache for an hour costs its own price, and is held 
   }
 });
 
-test("a tier costs what its provider lists for it, rounded up once, and the list price where it lists nothing", () => {
+test("a tier costs its listed price, rounded up once, or the standard price when none is listed", () => {
   const usage = { promptTokens: 1_000, cachedTokens: 0, cacheWriteTokens: 0, completionTokens: 100 };
   const model = { price: { input: 250_000n, output: 2_000_000n }, halfInFlex: true, priority: { input: 450_000n, output: 3_600_000n } };
   expect([undefined, "default", "flex", "priority", "x", {}].map((tier) => baseCost(model, usage, "2026-11-29", tier))).toEqual([

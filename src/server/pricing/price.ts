@@ -1,8 +1,6 @@
 import type { CatalogueModel, TokenPrice } from "./catalogue.ts";
 
-/**
- * What requests cost, in credits. Pure: no clock, no database, integers only.
- */
+// What requests cost, in credits. Pure functions of integers, without clock and database.
 
 /** Token counts as the provider reports them; each is a whole number of at least zero. */
 export type TokenUsage = {
@@ -11,14 +9,14 @@ export type TokenUsage = {
   cachedTokens: number;
   /** Of promptTokens: written into the provider's prompt cache. */
   cacheWriteTokens: number;
-  /** Of promptTokens, beside those: written there to be kept for an hour. */
+  /** Of promptTokens, not in cacheWriteTokens: written into the cache for an hour. */
   longCacheWriteTokens?: number;
   completionTokens: number;
 };
 
 /**
- * What a request may have written into the provider's prompt cache: nothing, for as
- * long as the provider does by itself, or for an hour. Each costs more than the one before.
+ * What a request may write into the provider's prompt cache: nothing (`none`), input for
+ * the provider's default time (`short`) or for an hour (`long`). Later ones cost more.
  */
 export type CacheWrites = "none" | "short" | "long";
 
@@ -29,7 +27,7 @@ const BPS_PER_WHOLE = 10_000n;
 
 /**
  * The base cost of what was used: `ceil(sum of tokens × price / 1,000,000)` credits, and half of it in OpenAI's flex
- * tier. `tier` is the one that served the request, in the provider's word; one without a listed price costs the list price.
+ * tier. `tier` is the service tier that the provider reports; one without a listed price costs the list price.
  */
 export function baseCost(model: Priced, usage: TokenUsage, day: string, tier?: unknown): bigint {
   const listed = priceOn(model, usage.promptTokens, day);
@@ -54,7 +52,7 @@ export function markupOn(base: bigint, markupBps: number): bigint {
   return divideRoundingUp(base * BigInt(markupBps), BPS_PER_WHOLE);
 }
 
-/** How many times a balance pays for something of this base cost; null for what costs nothing. */
+/** How many times a balance pays for this base cost with markup; null when it costs nothing. */
 export function timesPaid(balance: bigint, base: bigint, markupBps: number): bigint | null {
   const cost = base + markupOn(base, markupBps);
   return cost === 0n ? null : balance / cost;
@@ -69,13 +67,13 @@ export function worstCase(
   cacheWrites: CacheWrites = "short",
 ): bigint {
   const price = priceOn(model, promptTokens, day);
-  return divideRoundingUp(BigInt(promptTokens) * dearestInput(price, cacheWrites) + BigInt(outputTokens) * price.output, TOKENS_PER_PRICE);
+  return divideRoundingUp(BigInt(promptTokens) * highestInput(price, cacheWrites) + BigInt(outputTokens) * price.output, TOKENS_PER_PRICE);
 }
 
 /**
- * How many output tokens a total (base and markup) still pays for after a prompt of
- * `promptTokens`; below zero when it does not even pay the prompt. The inverse of
- * `worstCase`: the whole of what it allows costs at most `total`.
+ * How many output tokens a total (base and markup) pays for after a prompt of
+ * `promptTokens`; below zero when it does not pay for the prompt. The inverse of
+ * `worstCase`: prompt and that output cost at most `total`.
  */
 export function affordableOutput(
   model: Priced,
@@ -86,27 +84,27 @@ export function affordableOutput(
   cacheWrites: CacheWrites = "short",
 ): number {
   const price = priceOn(model, promptTokens, day);
-  // The largest base whose rounded-up markup still fits beside it.
+  // The largest base that costs at most `total` with its rounded-up markup.
   const base = (total * BPS_PER_WHOLE) / (BPS_PER_WHOLE + BigInt(markupBps));
-  const left = base * TOKENS_PER_PRICE - BigInt(promptTokens) * dearestInput(price, cacheWrites);
+  const left = base * TOKENS_PER_PRICE - BigInt(promptTokens) * highestInput(price, cacheWrites);
   if (left < 0n) return -1;
   if (price.output === 0n) return Number.MAX_SAFE_INTEGER;
   const tokens = left / price.output;
   return tokens > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(tokens);
 }
 
-/** The price list that holds for a prompt of this size on this day (`YYYY-MM-DD`, UTC). */
+/** The price for a prompt of this size on this day (`YYYY-MM-DD`, UTC). */
 export function priceOn(model: Priced, promptTokens: number, day: string): TokenPrice {
   if (model.longContext !== undefined && promptTokens > model.longContext.aboveInputTokens) return model.longContext.price;
   return currentPrice(model, day);
 }
 
-/** The ordinary price on this day: the announced one from its first day on. */
+/** The price on this day without a long context: the announced one from its first day on. */
 export function currentPrice(model: Priced, day: string): TokenPrice {
   return model.priceChange !== undefined && day >= model.priceChange.from ? model.priceChange.price : model.price;
 }
 
-function dearestInput({ input, cacheWriteInput = input, longCacheWriteInput = cacheWriteInput }: TokenPrice, writes: CacheWrites): bigint {
+function highestInput({ input, cacheWriteInput = input, longCacheWriteInput = cacheWriteInput }: TokenPrice, writes: CacheWrites): bigint {
   const short = writes !== "none" && cacheWriteInput > input ? cacheWriteInput : input;
   return writes === "long" && longCacheWriteInput > short ? longCacheWriteInput : short;
 }

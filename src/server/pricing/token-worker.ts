@@ -2,14 +2,14 @@ import { parentPort } from "node:worker_threads";
 import { closerBound } from "./bound.ts";
 import { bytesOf, loadTokenizer, tokensOf } from "./bpe.ts";
 
-/** The thread that tokenizes: does what it is sent, one order after the other, and answers each. */
+/** The worker thread that tokenizes: runs orders one after the other and answers each. */
 
 export type Order = { id: number } & (
   | { kind: "count"; texts: readonly string[] }
-  /** How many tokens the texts have at most with another tokenizer; see `closerBound`. */
+  /** An upper bound of the texts' tokens with another tokenizer; see `closerBound`. */
   | { kind: "bound"; texts: readonly string[]; margin: number }
   | { kind: "encode"; text: string }
-  /** The UTF-8 bytes of each token; null for a number that is none. */
+  /** The UTF-8 bytes of each token; null for a number that is no token. */
   | { kind: "bytes"; tokens: readonly number[] }
 );
 

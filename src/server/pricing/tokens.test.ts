@@ -6,13 +6,13 @@ import { countPromptTokens, countTextTokens, decodeTokens, encodeText, tokenByte
 const plainText = { allowedSpecial: new Set<string>(), disallowedSpecial: new Set<string>() };
 
 describe("text", () => {
-  test("known texts have the counts OpenAI's tokenizer gives them", async () => {
+  test("known texts have the counts of OpenAI's tokenizer", async () => {
     expect(await encodeText("hello world")).toEqual([24912, 2375]);
     expect(await countTextTokens("")).toBe(0);
     expect(await countTextTokens("Hello, world!")).toBe(4);
   });
 
-  test("control tokens are counted as the plain text a user typed", async () => {
+  test("control tokens are counted as plain text", async () => {
     const text = "<|endoftext|> and <|im_start|>system<|im_end|><|endofprompt|>";
     const tokens = await encodeText(text);
     expect(tokens.length).toBeGreaterThan(20);
@@ -20,7 +20,7 @@ describe("text", () => {
     expect(await decodeTokens(tokens)).toBe(text);
   });
 
-  test("slicing a long text leaves its count as it would be in one piece", async () => {
+  test("slicing a long text does not change its count", async () => {
     const word = fc.constantFrom(
       "don't",
       "WE'RE",
@@ -47,7 +47,7 @@ describe("text", () => {
     const text = fc.array(word, { minLength: 300, maxLength: 700 }).map((words) => words.join(""));
     await fc.assert(
       fc.asyncProperty(text, async (long) => {
-        // Long runs of blanks or marks are words that may be cut; everything else may not.
+        // Excludes runs that are longer than a word may be without being cut.
         fc.pre(!/[^\p{L}\p{N}]{100}|\p{L}{100}/u.test(long));
         expect(await encodeText(long)).toEqual(encode(long, plainText));
       }),
@@ -55,7 +55,7 @@ describe("text", () => {
     );
   });
 
-  test("decoding gives every well-formed text back", async () => {
+  test("decoding returns every well-formed text", async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: "binary", maxLength: 1500 }), async (text) => {
         expect(await decodeTokens(await encodeText(text))).toBe(text);
@@ -64,13 +64,13 @@ describe("text", () => {
     );
   });
 
-  test("a character cut in half does not spoil the next text decoded", async () => {
+  test("decoding a part of a character does not change the next decoding", async () => {
     const [first = 0] = await encodeText("🦄");
     expect(await decodeTokens([first])).toContain("\ufffd");
     expect(await decodeTokens(await encodeText("fine"))).toBe("fine");
   });
 
-  test("broken UTF-16 is counted, not thrown at", async () => {
+  test("ill-formed UTF-16 is counted without an error", async () => {
     for (const text of ["\ud800", "x\udc00y", "\ud83d".repeat(2000), "\ufeffabc", "\u0000"]) {
       expect(await countTextTokens(text)).toBeGreaterThan(0);
     }
@@ -91,23 +91,23 @@ describe("text", () => {
 });
 
 describe("prompts", () => {
-  test("a message costs its role and content and 3, the reply 3 more", async () => {
+  test("a message counts its role, its content and 3, and the reply 3 more", async () => {
     expect(await countPromptTokens({ messages: [{ role: "user", content: "hello world" }] })).toBe(3 + 3 + 1 + 2);
   });
 
-  test("a name costs its tokens and 1", async () => {
+  test("a name counts its tokens and 1", async () => {
     const bare = await countPromptTokens({ messages: [{ role: "user", content: "hi" }] });
     const named = await countPromptTokens({ messages: [{ role: "user", content: "hi", name: "hello" }] });
     expect(named - bare).toBe(2);
   });
 
-  test("an image costs a flat 85, whatever the length of its address", async () => {
+  test("an image counts 85, with an address of any length", async () => {
     const image = { type: "image_url", image_url: { url: `data:image/png;base64,${"A".repeat(100_000)}` } };
     const parts = [{ type: "text", text: "hello world" }, image];
     expect(await countPromptTokens({ messages: [{ role: "user", content: parts }] })).toBe(3 + 3 + 1 + 2 + 85);
   });
 
-  test("tools and a JSON schema cost their JSON text", async () => {
+  test("tools and a JSON schema count as their JSON text", async () => {
     const messages = [{ role: "user", content: "hi" }];
     const tools = [{ type: "function", function: { name: "get_weather" } }];
     const json_schema = { name: "answer", schema: { type: "object" } };
@@ -117,7 +117,7 @@ describe("prompts", () => {
     expect(shaped - bare).toBe(await countTextTokens(JSON.stringify(json_schema)));
   });
 
-  test("any JSON value in any place is counted, not thrown at", async () => {
+  test("any JSON value in any place is counted without an error", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.jsonValue()), fc.jsonValue(), fc.jsonValue(), async (messages, tools, response_format) => {
         expect(await countPromptTokens({ messages, tools, response_format })).toBeGreaterThanOrEqual(3);

@@ -1,12 +1,9 @@
-/**
- * Token counts as OpenAI's own tokenizer (o200k_base) makes them.
- *
- * The work is done by a thread of its own (`counter.ts`), whose queue is bounded: see CountOptions for what
- * happens when there is more to count than can be counted in time. A text longer than 16,384 characters is counted
- * in pieces, which makes no difference where words are parted by blanks, and at most a few tokens a piece elsewhere.
- * Every function takes text as plain text: "<|endoftext|>" is seven ordinary tokens here,
- * never a control token, because users can type it.
- */
+// Token counts by OpenAI's own tokenizer (o200k_base).
+//
+// A worker thread counts (`counter.ts`), with bounded queues: CountOptions says what happens when a text can't be counted
+// in time. A text longer than 16,384 characters is counted in pieces, which changes nothing where blanks separate words,
+// and at most a few tokens a piece elsewhere. Text is always plain text: "<|endoftext|>" is seven ordinary tokens and
+// no control token, because users can type it.
 
 import { processWide } from "../platform/process-wide.ts";
 import { MARGINS, type TokenizerKind } from "./bound.ts";
@@ -17,23 +14,23 @@ export { type CountOptions, TooBusyToCountError } from "./counter.ts";
 const counter = processWide("token counter", () => new TokenCounter());
 
 /**
- * The number of tokens in `text`, or in all the texts of a list. Takes no time of the main thread.
- * @throws TooBusyToCountError if `purpose` is `ask` and there is no time for it now. Otherwise it never throws.
+ * The number of tokens in `text`, or in all the texts of a list, counted outside of the main thread.
+ * @throws TooBusyToCountError if `purpose` is `ask` and the queue is full or the time is over. With `bill` it never throws.
  */
 export function countTextTokens(text: string | readonly string[], options?: CountOptions): Promise<number> {
   return counter.count(typeof text === "string" ? [text] : text, options);
 }
 
 /**
- * How many tokens of a tokenizer of this kind all the texts have at most. Takes no time of the main thread.
- * @throws TooBusyToCountError if there is no time for it now.
+ * An upper bound of the texts' tokens with a tokenizer of this kind, found outside of the main thread.
+ * @throws TooBusyToCountError when the queue is full or the time is over.
  */
 export async function boundTextTokens(texts: readonly string[], kind: TokenizerKind, lane?: string): Promise<number> {
   if (kind !== "o200k") return counter.bound(texts, MARGINS[kind], lane);
   return Math.ceil((await counter.count(texts, { purpose: "ask", ...(lane === undefined ? {} : { lane }) })) * MARGINS.o200k);
 }
 
-/** The tokens of `text`; `decodeTokens` gives the same text back (lone surrogates become U+FFFD). */
+/** The tokens of `text`; `decodeTokens` returns the same text (with U+FFFD for lone surrogates). */
 export function encodeText(text: string): Promise<number[]> {
   return counter.encode(text);
 }
@@ -58,7 +55,7 @@ export async function tokenBytes(tokens: readonly number[]): Promise<Uint8Array[
   });
 }
 
-/** What of a chat request the prompt's tokens depend on. Fields of an unknown shape count as nothing. */
+/** The members of a chat request on which its prompt tokens depend. Members of an unknown shape count as nothing. */
 export interface PromptBody {
   messages: readonly unknown[];
   tools?: unknown;
@@ -68,13 +65,13 @@ export interface PromptBody {
 /**
  * The prompt tokens of a chat request, by the rule OpenAI publishes in its cookbook
  * ("How to count tokens with tiktoken"): 3 per message, its role and content, a name and 1 more
- * for it, and 3 that prime the reply. What the cookbook leaves open is estimated: tools and a JSON schema
- * by their JSON text, an image, sound or file part at a flat 85 (a low-detail image).
- * An estimate for when a provider reports no usage; does not throw on any JSON value.
+ * for it, and 3 that prime the reply. The cookbook has no rule for tools and a JSON schema, which count as their JSON
+ * text, nor for image, sound and file parts, which count as 85 tokens (a low-detail image). For answers whose
+ * provider reports no usage. Takes any JSON value without throwing.
  */
 export async function countPromptTokens(body: PromptBody, options?: CountOptions): Promise<number> {
   const found: Found = { texts: [], tokens: REPLY_PRIMING_TOKENS };
-  for (const message of body.messages) lookAtMessage(message, found);
+  for (const message of body.messages) collectMessage(message, found);
   if (Array.isArray(body.tools) && body.tools.length > 0) found.texts.push(jsonText(body.tools));
   if (isRecord(body.response_format) && body.response_format.type === "json_schema") {
     found.texts.push(jsonText(body.response_format.json_schema));
@@ -87,13 +84,13 @@ const TOKENS_PER_NAME = 1;
 const REPLY_PRIMING_TOKENS = 3;
 const NON_TEXT_PART_TOKENS = 85;
 
-/** What is to be counted, and what needs no counting. */
+/** Texts to be counted, and tokens that need no counting. */
 type Found = { texts: string[]; tokens: number };
 
-function lookAtMessage(message: unknown, found: Found): void {
+function collectMessage(message: unknown, found: Found): void {
   found.tokens += TOKENS_PER_MESSAGE;
   if (!isRecord(message)) return;
-  lookAtContent(message.content, found);
+  collectContent(message.content, found);
   if (typeof message.role === "string") found.texts.push(message.role);
   if (typeof message.name === "string") {
     found.tokens += TOKENS_PER_NAME;
@@ -102,12 +99,12 @@ function lookAtMessage(message: unknown, found: Found): void {
   for (const call of Array.isArray(message.tool_calls) ? message.tool_calls : []) {
     const called = isRecord(call) ? (call.function ?? call.custom) : undefined;
     if (!isRecord(called)) continue;
-    lookAtContent(called.name, found);
-    lookAtContent(called.arguments ?? called.input, found);
+    collectContent(called.name, found);
+    collectContent(called.arguments ?? called.input, found);
   }
 }
 
-function lookAtContent(content: unknown, found: Found): void {
+function collectContent(content: unknown, found: Found): void {
   if (typeof content === "string") found.texts.push(content);
   if (!Array.isArray(content)) return;
   for (const part of content) {
@@ -127,7 +124,7 @@ function jsonText(value: unknown): string {
   }
 }
 
-/** For a value nested deeper than JSON.stringify can go: its keys and plain values, one to a line. */
+/** For a value nested too deeply for JSON.stringify: its keys and plain values, one on each line. */
 function leavesText(value: unknown): string {
   const lines: string[] = [];
   const open: unknown[] = [value];
