@@ -3,7 +3,7 @@ import type { TokenUsage } from "../pricing/price.ts";
 import type { EventMeter } from "./dialects/event-meter.ts";
 import type { Purchase } from "./purchase.ts";
 
-/** What was used, where the provider reported nothing, or half of it. */
+/** Counts the tokens of an answer whose provider reported no usage, or (`reported`) only that of the prompt. `answer`: its output tokens. */
 export async function countUsage(
   { dialect, request }: Purchase,
   { appId }: Payer,
@@ -14,7 +14,7 @@ export async function countUsage(
   return { cachedTokens: 0, cacheWriteTokens: 0, ...reported, promptTokens, completionTokens };
 }
 
-/** The `quota` that an answer carries. A balance is told to those who may read it. */
+/** The `quota` member of an answer, as JSON. It has the balance only when the app may read balances. */
 export function quotaMember(
   { externalUserId }: Purchase,
   { billingMode, mayReadBalance }: Payer,

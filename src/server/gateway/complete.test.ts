@@ -11,7 +11,7 @@ import { chatCompletions } from "./dialects/chat-completions.ts";
 import type { Purchase } from "./purchase.ts";
 import { openSales } from "./sale.ts";
 
-/** Between attempts. */
+/** Milliseconds between the attempts of `billAndRemember` and of the ledger. */
 const PAUSES = [200, 400, 800, 1_600, 3_200, 5_000];
 
 let failures: number;
@@ -51,7 +51,7 @@ onBothDatabases("a completion with an Idempotency-Key", (db) => {
   const usageOf = (id: string) => db().prisma.usage.findUniqueOrThrow({ where: { id } });
   const quotaOf = (answer: { body: unknown }) => (JSON.parse(String(answer.body)) as { quota: Record<string, unknown> }).quota;
 
-  test("is billed and remembered when the database is back, however many attempts that takes, and names no price before", async () => {
+  test("is retried until the database is back, and only then is billed, remembered and answered with a price", async () => {
     let attempts = 0;
     const asked = await purchase(async () => {
       if (++attempts <= 12) throw new Error("Connection terminated unexpectedly");
@@ -64,10 +64,10 @@ onBothDatabases("a completion with an Idempotency-Key", (db) => {
     expect(openSales()).toBe(0);
   });
 
-  test("whose hold the sweeper returned meanwhile is free, says so, and is remembered so", async () => {
+  test("whose hold the sweeper returned before the bill is free, and is answered and remembered as free", async () => {
     const remembered: string[] = [];
     const asked = await purchase(async (_tx, { body }) => void remembered.push(body));
-    // The provider's answer is there, and not billed yet.
+    // countAnswer runs between the provider's answer and its bill.
     const dialect: Purchase["dialect"] = {
       ...chatCompletions,
       readUsage: () => null,
@@ -82,7 +82,7 @@ onBothDatabases("a completion with an Idempotency-Key", (db) => {
     expect(await usageOf(asked.id)).toMatchObject({ outcome: "swept", base: 0n, markup: 0n });
   });
 
-  test("whose key another request has taken over is not billed, and is not tried again", async () => {
+  test("whose key another request has taken over is not billed and not retried", async () => {
     let attempts = 0;
     const asked = await purchase(async () => {
       attempts++;

@@ -4,13 +4,13 @@ import { reserve } from "./reserve.ts";
 import { Sale } from "./sale.ts";
 
 /**
- * Buying one completion: reserve (`reserve.ts`), then call the provider, pass its answer
- * on and settle (`sale.ts`).
+ * Answers one request and bills it: reserves credits (`reserve.ts`), then calls the provider,
+ * passes its answer on and settles (`sale.ts`).
  *
- * Answers one request and bills it. Throws AppError; whatever it throws, nothing was
- * billed, but for `internal_error` after the longest wait for the books, which says so
- * itself. A stream is billed when it ends, however it ends. A price that is named is
- * committed, or on disk until it is.
+ * Throws AppError. When it throws, nothing was billed, except for the `internal_error` of
+ * `unbilled` (`refusals.ts`), whose message says that a bill may follow. A stream is billed
+ * when it ends, also when the client hung up. A price in an answer is committed, or kept
+ * on disk until it is (`ledger/kept.ts`).
  */
 export async function complete(purchase: Purchase): Promise<Answer> {
   const startedAt = performance.now();

@@ -6,13 +6,13 @@ import type { Upstream } from "./providers.ts";
 import { tooBusyToCount } from "./refusals.ts";
 import { ask, decoded, findUpstream, parseObject, readAnswer } from "./upstream.ts";
 
-/** Whose own count is asked for, by the path it is under. Asking is free there. */
+/** The providers with an endpoint that counts a prompt's tokens at no charge, by its path. */
 const COUNTS: Readonly<Record<string, ProviderId>> = { "/messages/count_tokens": "anthropic", "/responses/input_tokens": "openai" };
 
 /**
- * The tokens of a request's prompt. The provider's own count where it has one; by tokenizer where it has none, and
- * where it does not answer. Nothing is held or billed. Throws AppError: what the provider refuses is refused, and
- * `overloaded` when there is no time to count now.
+ * The tokens of a request's prompt: the provider's own count, or a tokenizer's when the provider has no such endpoint
+ * or does not answer. Nothing is held or billed. Throws AppError: `bad_request` when the provider refuses the request,
+ * `overloaded` when the tokenizer is too busy.
  */
 export async function countPrompt(
   dialect: Dialect,
@@ -22,12 +22,12 @@ export async function countPrompt(
   if (request.model.provider === COUNTS[dialect.upstreamPath]) {
     const upstream = await findUpstream(request, { billingMode });
     if (upstream.provider !== "simulator") {
-      const counted = await askForCount(upstream, dialect, request, AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]));
+      const counted = await askForCount(upstream, dialect, request, AbortSignal.any([signal, AbortSignal.timeout(PROVIDER_TIMEOUT_MS)]));
       if (counted !== null) return counted;
     }
   }
-  if (request.text.length > WITHOUT_ASKING_CHARACTERS) {
-    // No bill waits for this count, so it gives way when there is much to count.
+  if (request.text.length > ALWAYS_COUNTED_CHARACTERS) {
+    // No bill depends on this count, so a prompt that is too long to count is estimated by its bytes.
     const bound = await boundTokens(request, appId, request.text);
     if (bound === null && couldNotCount(request)) throw tooBusyToCount();
     if (bound === null) return Math.ceil(Buffer.byteLength(request.text) / BYTES_PER_TOKEN);
@@ -35,12 +35,12 @@ export async function countPrompt(
   return dialect.countPrompt(request, appId);
 }
 
-const PATIENCE_MS = 10_000;
-/** Counted in a few milliseconds. */
-const WITHOUT_ASKING_CHARACTERS = 64 * 1024;
+const PROVIDER_TIMEOUT_MS = 10_000;
+/** A tokenizer counts so much in a few milliseconds, so it is counted also when the tokenizer is busy. */
+const ALWAYS_COUNTED_CHARACTERS = 64 * 1024;
 const BYTES_PER_TOKEN = 4;
 
-/** Null when the provider has no count to give. */
+/** Null when the provider answered without a count, or not at all. Throws its `bad_request`. */
 async function askForCount(upstream: Upstream, dialect: Dialect, request: CompletionRequest, signal: AbortSignal): Promise<number | null> {
   try {
     const response = decoded(await ask(upstream, { dialect, request }, null, signal));

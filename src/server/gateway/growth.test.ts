@@ -10,13 +10,13 @@ import type { Database } from "../platform/db.ts";
 import { baseCost, markupOn } from "../pricing/price.ts";
 import { chatCompletions } from "./dialects/chat-completions.ts";
 import { GrowingHold } from "./growth.ts";
-import { worthOf } from "./share.ts";
+import { holdSizes } from "./share.ts";
 import { creditsCameBack } from "./waiting.ts";
 
 const DAY = "2026-11-29";
 const MARKUP_BPS = 1_000;
 
-/** A stream of gpt-4o-mini on a wallet with so many credits, and its hold as a request would make it. */
+/** A stream of gpt-4o-mini paid by a wallet with so many credits, and its hold as a request would make it. */
 async function open(db: Database, credits: bigint, body: object = {}) {
   const app = await makeApp(db, { markupBps: MARKUP_BPS });
   const key = await makeKey(db, app.id, "user");
@@ -24,10 +24,10 @@ async function open(db: Database, credits: bigint, body: object = {}) {
   const link = await makeLink(db, app.id, person, { monthlyLimit: credits });
   const text = JSON.stringify({ model: "gpt-4o-mini", stream: true, messages: [{ role: "user", content: "hi" }], ...body });
   const request = chatCompletions.read(text, () => null);
-  const worth = worthOf(request, request.promptBound, DAY);
+  const sizes = holdSizes(request, request.promptBound, DAY);
   const hold = (rest: Partial<Parameters<typeof holdRequest>[1]>) =>
     holdOne(db.sql, holdRequest(key, { externalUserId: link.externalUserId, ...rest }));
-  const held = await hold({ desiredBase: worth.desired, minimumBase: worth.minimum, modestBase: worth.modest });
+  const held = await hold({ desiredBase: sizes.desired, minimumBase: sizes.minimum, modestBase: sizes.modest });
   const books = openLedger(db);
   const asked: bigint[] = [];
   const lose = { next: false };
@@ -48,19 +48,19 @@ async function open(db: Database, credits: bigint, body: object = {}) {
     meter,
     growing,
     asked,
-    /** Whether the next growth is committed unheard. */
+    /** `next`: the next growth is committed, and its answer lost. */
     lose,
     person,
     link,
     hold,
     client,
     held: async () => (await balanceOf(db.sql, person.walletId)).held,
-    /** Has the provider say so many tokens, each an event; how many reached the client, and whether the stream goes on. */
+    /** The provider sends so many tokens, each in an event. Returns how many reached the client, and whether the stream continues. */
     say: async (tokens: number) => {
       let through = "";
       const bytes = Buffer.from(event(chunk([delta({ content: " hello" })])).repeat(tokens));
       through += meter.push(bytes)?.toString() ?? "";
-      growing.lookAhead(meter);
+      growing.growAhead(meter);
       while (meter.isFull) {
         const more = await growing.extend(meter);
         if (more === null) break;
@@ -82,7 +82,7 @@ async function open(db: Database, credits: bigint, body: object = {}) {
 }
 
 onBothDatabases("the hold of a stream that grows", (db) => {
-  test("pays for everything that goes through, at every moment, and doubles while it can", async () => {
+  test("covers all output that the client has got at any time, and doubles while the wallet has credits", async () => {
     const it = await open(db(), 9_000n);
     let delivered = 0;
     for (let round = 0; round < 100; round++) {
@@ -96,20 +96,20 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await it.end();
   });
 
-  test("stretches what is there by counting it, once no more can be had, and stops before it is used up", async () => {
+  test("counts the output with a tokenizer when the wallet is empty, and stops the stream before the hold is used up", async () => {
     const it = await open(db(), 3_000n);
     const said = await it.say(10_000);
     expect(said.goesOn).toBe(false);
     const bill = it.price(said.tokens);
     expect(bill).toBeLessThanOrEqual(await it.held());
-    // All but a twentieth, for tokens that are counted differently, and what is too little to go on for.
+    // Of the 3,000 credits: less a twentieth, because tokenizers differ, and less one LEAST_STEP_TOKENS.
     expect(bill).toBeGreaterThan(2_650n);
     expect(it.asked.length).toBeLessThan(10);
     expect(await it.say(0)).toEqual({ tokens: 0, goesOn: false });
     await it.end();
   });
 
-  test("asks for nothing beyond the longest answer, and watches no more once that is paid for", async () => {
+  test("is not grown beyond the longest answer, and delivers without a bound when that is paid for", async () => {
     const it = await open(db(), 3_000n, { max_tokens: 1_500 });
     expect(await it.say(4_000)).toEqual({ tokens: 4_000, goesOn: true });
     expect(it.asked).toHaveLength(1);
@@ -117,7 +117,7 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await it.end();
   });
 
-  test("asks for as much at once as one large event takes", async () => {
+  test("grows until it covers one large event", async () => {
     const it = await open(db(), 9_000n);
     const large = event(chunk([delta({ content: "x".repeat(6_000) })]));
     let through = it.meter.push(Buffer.from(large))?.toString() ?? "";
@@ -127,7 +127,7 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await it.end();
   });
 
-  test("keeps room for a stop sequence, which is billed and not delivered", async () => {
+  test("keeps credits for a stop sequence, which is billed and not delivered", async () => {
     const plain = await open(db(), 3_000n);
     const stopped = await open(db(), 3_000n, { stop: ["x".repeat(400)] });
     const [most, less] = [await plain.say(10_000), await stopped.say(10_000)];
@@ -136,11 +136,11 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await stopped.end();
   });
 
-  test("waits for what others hold, and goes before those who have not begun", async () => {
+  test("grows when another request of the wallet returns its credits", async () => {
     const it = await open(db(), 3_000n);
     const other = await it.hold({ amount: 2_000n });
     const saying = it.say(3_000);
-    // It has taken what was left, and stands still.
+    // The stream has taken the rest of the wallet, and pauses.
     await expect.poll(async () => (await balanceOf(db().sql, it.person.walletId)).available).toBeLessThan(100n);
     await openLedger(db()).settle(settlement(other.id, 1n), 1_000);
     creditsCameBack(it.person.walletId);
@@ -148,13 +148,13 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await it.end();
   });
 
-  test("names what a bill comes to, at most what is on hold, and nothing while it has not heard how much that is", async () => {
+  test("bills a price up to the credits on hold, and names no bill while the outcome of a growth is unknown", async () => {
     const it = await open(db(), 3_000n);
     const first = await it.held();
     expect([it.growing.billOf(first), it.growing.billOf(first + 1n)]).toEqual([first, first]);
     it.lose.next = true;
     await it.growing.pay(first + 100n);
-    // It was committed, and nobody heard of it.
+    // The growth was committed, and its answer lost.
     expect(await it.held()).toBe(first + 100n);
     expect([it.growing.billOf(first), it.growing.billOf(first + 1n)]).toEqual([first, null]);
     await it.growing.pay(first + 100n);
@@ -163,7 +163,7 @@ onBothDatabases("the hold of a stream that grows", (db) => {
     await it.end();
   });
 
-  test("waits no longer than its client", async () => {
+  test("stops waiting for credits when its client hangs up", async () => {
     const it = await open(db(), 3_000n);
     await it.hold({ amount: 2_000n });
     const saying = it.say(3_000);

@@ -10,8 +10,8 @@ import type { EventMeter } from "./dialects/event-meter.ts";
 import { waitForCredits } from "./waiting.ts";
 
 /**
- * The hold of one stream, which grows while the stream runs: nothing is delivered that
- * it does not cover, and at most one growth is under way.
+ * The hold of one stream, which grows while the stream runs. The client gets only output
+ * that the hold covers. At most one growth is in flight.
  */
 export class GrowingHold {
   readonly #books: Ledger;
@@ -24,12 +24,12 @@ export class GrowingHold {
   #amount: bigint;
   /** Output tokens, over all choices, that may be delivered. */
   #covered = 0;
-  #underWay: Promise<Grown> | null = null;
-  /** Of a growth whose outcome nobody heard: it is asked for again as it was. */
-  #unheard: { id: string; desired: bigint; minimum: bigint } | null = null;
-  /** Nothing could be had the last time: what is there is stretched before anybody asks again. */
-  #dry = false;
-  /** Where the next growth is asked for, so that it has come before it is needed. */
+  #inFlight: Promise<Grown> | null = null;
+  /** A growth whose outcome is unknown, because its statement failed. It is sent again with its id, so it is added once. */
+  #unanswered: { id: string; desired: bigint; minimum: bigint } | null = null;
+  /** The last growth was not granted: a closer count of the output is tried before the ledger is asked again. */
+  #isExhausted = false;
+  /** Output tokens from which the next growth is asked for: half of what is covered, so that it arrives before it is needed. */
   #nextAt = 0;
 
   constructor(
@@ -48,14 +48,14 @@ export class GrowingHold {
     this.#cover();
   }
 
-  /** Lets the meter pass on what is covered. */
+  /** Allows the meter to pass on the output that the hold covers. */
   begin(meter: EventMeter): void {
     meter.allow(this.#covered);
   }
 
-  /** Asks for more when half of what is covered may be used up, and does not wait for it. */
-  lookAhead(meter: EventMeter): void {
-    if (this.#underWay !== null || this.#covered === Number.POSITIVE_INFINITY || !meter.mayExceed(this.#nextAt)) return;
+  /** Starts a growth when half of what is covered may be used up, and does not wait for it. */
+  growAhead(meter: EventMeter): void {
+    if (this.#inFlight !== null || this.#covered === Number.POSITIVE_INFINITY || !meter.mayExceed(this.#nextAt)) return;
     this.#nextAt = this.#covered;
     void this.#grow().then(({ kind }) => {
       if (kind === "grown") meter.raise(this.#covered);
@@ -63,22 +63,22 @@ export class GrowingHold {
   }
 
   /**
-   * Has the meter pass on more of what it keeps back, and says what may go to the client;
-   * null when no more can be had.
+   * Grows the hold by what the meter keeps back, and returns the bytes that may go to the
+   * client; null when no more credits can be had.
    */
   async extend(meter: EventMeter): Promise<Buffer | null> {
     for (let waited = false; ; ) {
-      if (this.#dry || (await this.#grow()).kind !== "grown") {
-        this.#dry = true;
+      if (this.#isExhausted || (await this.#grow()).kind !== "grown") {
+        this.#isExhausted = true;
         if (!(await this.#stretch(meter))) {
-          // All that could be found is used up: a last question, and a last wait.
+          // Counting lowers the bound no further: one more growth, and one wait for credits on hold.
           const { kind, needs } = await this.#grow();
           if (kind !== "grown" && (kind === "refused" || waited)) return null;
           if (kind === "later") {
             waited = true;
             if (!(await this.#waitFor(needs))) return null;
           }
-          this.#dry = false;
+          this.#isExhausted = false;
         }
       }
       const through = meter.allow(this.#covered);
@@ -87,34 +87,34 @@ export class GrowingHold {
   }
 
   /**
-   * Adds what a bill of so many credits has beyond the hold: a provider may count more than
-   * can be seen from here. What nobody has is the platform's to bear.
+   * Grows the hold to a bill of so many credits: a provider may count more output than the
+   * stream showed. The platform bears what the payer does not have.
    */
   async pay(credits: bigint): Promise<void> {
-    await this.#underWay;
+    await this.#inFlight;
     const missing = credits - this.#amount;
     if (missing <= 0n) return;
-    this.#unheard ??= { id: uuidv7(), desired: missing, minimum: 1n };
+    this.#unanswered ??= { id: uuidv7(), desired: missing, minimum: 1n };
     await this.#grow();
   }
 
   /**
-   * What is billed of so many credits, which is at most what is on hold. null when nobody
-   * can say before the books do, because the outcome of a growth was not heard.
+   * What a price of so many credits is billed as: at most the credits on hold. null when
+   * only the ledger knows how many those are, because a growth's outcome is unknown.
    */
   billOf(credits: bigint): bigint | null {
     if (credits <= this.#amount) return credits;
-    return this.#unheard === null ? this.#amount : null;
+    return this.#unanswered === null ? this.#amount : null;
   }
 
-  /** The bytes of a text are some four times its tokens. Whether counting them found enough to go on with. */
+  /** Replaces the bound of the output by its bytes, some four times its tokens, by a tokenizer's count. Whether that freed enough to go on. */
   async #stretch(meter: EventMeter): Promise<boolean> {
     const before = meter.outputBound();
     await meter.count(tokenizerOf(this.#request.model));
     return before - meter.outputBound() >= LEAST_STEP_TOKENS;
   }
 
-  /** Waits for what other requests of the payer hold; false when it does not come back in time. */
+  /** Waits for credits that other requests of the payer hold; false when they do not come back in time. */
   async #waitFor(needs: bigint): Promise<boolean> {
     const waited = await waitForCredits<true>({
       walletId: this.#held.payer.walletId,
@@ -133,20 +133,20 @@ export class GrowingHold {
     return waited !== null;
   }
 
-  /** One growth at a time: who asks meanwhile hears of that one. */
+  /** Starts a growth, or joins the one in flight. */
   #grow(): Promise<Grown> {
-    this.#underWay ??= this.#ask().finally(() => {
-      this.#underWay = null;
+    this.#inFlight ??= this.#ask().finally(() => {
+      this.#inFlight = null;
     });
-    return this.#underWay;
+    return this.#inFlight;
   }
 
   async #ask(): Promise<Grown> {
-    const growth = this.#unheard ?? this.#next();
-    this.#unheard = growth;
+    const growth = this.#unanswered ?? this.#next();
+    this.#unanswered = growth;
     try {
       const verdict = await this.#books.grow({ ...growth, holdId: this.#held.id }, this.#held.payer.linkedUserId);
-      this.#unheard = null;
+      this.#unanswered = null;
       if (verdict.kind === "refused") return { kind: verdict.reason === "credits_on_hold" ? "later" : "refused", needs: growth.minimum };
       this.#amount += verdict.amount;
       this.#cover();
@@ -157,7 +157,7 @@ export class GrowingHold {
     }
   }
 
-  /** Twice the output that is paid for, or as much of it as there is, down to a small step. */
+  /** A growth to twice the output that is paid for, or to as much as the payer has, but at least by LEAST_STEP_TOKENS. */
   #next() {
     const paid = Math.max(0, this.#affordable());
     const longest = this.#longest();
@@ -173,7 +173,7 @@ export class GrowingHold {
 
   #cover(): void {
     const affordable = this.#affordable();
-    // The provider keeps to that limit itself.
+    // The provider ends the answer at the request's limit, so more need not be watched for.
     if (affordable >= this.#longest()) this.#covered = Number.POSITIVE_INFINITY;
     else this.#covered = Math.max(0, affordable - unseenTokens(this.#request));
     this.#nextAt = this.#covered / 2;
@@ -190,20 +190,21 @@ export class GrowingHold {
 }
 
 type Grown = {
-  /** `later`: other requests hold what is needed, or nobody can tell at the moment. */
+  /** `later`: other requests hold the credits, or the ledger did not answer. */
   kind: "grown" | "refused" | "later";
+  /** Credits that were asked for at least; 0 when they were granted. */
   needs: bigint;
 };
 
 const NOTHING = Buffer.alloc(0);
-/** Output that is worth a growth, and worth counting for. */
+/** The least output for which a hold grows. Less would take a round trip for each few words. */
 const LEAST_STEP_TOKENS = 64;
-/** The stream stands still for so long at most. */
+/** The longest pause of a stream that waits for credits. */
 const MOST_PATIENCE_MS = 5_000;
-/** What providers count of an answer beside its text: what begins and ends it. */
+/** Tokens that providers count beside an answer's text, such as those that begin and end it. */
 const UNSEEN_TOKENS = 32;
 
-/** Output that is billed and not delivered, at most: a stop sequence is made and then left out. */
+/** The most output tokens that are billed and not delivered: the model generates a stop sequence, and the provider removes it. */
 function unseenTokens({ body, choices }: CompletionRequest): number {
   const stop = body.stop ?? body.stop_sequences;
   const bytes = stop === undefined || stop === null ? 0 : Buffer.byteLength(JSON.stringify(stop));

@@ -2,16 +2,16 @@ import { AppError } from "../platform/errors.ts";
 import { log } from "../platform/log.ts";
 import { readStart, type UpstreamResponse } from "./upstream.ts";
 
-/** What a provider says with the status of an error, in whichever envelope, and what the client is told of it. */
+/** Reads errors of providers, and turns them into the errors that clients get. */
 
 type ProviderError = { message: string | null; param: string | null; code: string | null; type: string | null };
 
-/** The error for the client. What the provider refused because of the request keeps its status and words; all else is ours. */
+/** The error for the client. It has the provider's status and message only when the provider refused the request itself. */
 export async function upstreamRefusal(response: UpstreamResponse, provider: string): Promise<AppError> {
   const status = response.statusCode;
   const error = readProviderError(await readStart(response.body));
   const { message, param, code } = error;
-  // Not what it said: that may repeat the prompt.
+  // Without the message, which may repeat the prompt: the detail is logged.
   const detail = { provider, status, code };
   const headers = WITH_RETRY_AFTER.includes(status) ? retryAfter(response.headers) : {};
   if (isAboutAccount(status, error)) {
@@ -19,8 +19,8 @@ export async function upstreamRefusal(response: UpstreamResponse, provider: stri
     return failed(status, headers, detail);
   }
   if (status === 429) return new AppError("rate_limit", { headers, detail });
-  // These are about the request itself, and the app can mend it. Others, such as
-  // 401, are about this server's own account with the provider.
+  // The app can mend a request of these statuses. Others, such as 401, are about
+  // this server's own account with the provider.
   if (ABOUT_REQUEST.includes(status) && message !== null)
     return new AppError("bad_request", { status, message, param, upstreamCode: code ?? undefined, detail });
   return failed(status, headers, detail);
@@ -37,7 +37,7 @@ function failed(status: number, headers: Record<string, string>, detail: unknown
   });
 }
 
-/** Clients obey both; `retry-after-ms` is OpenAI's, in milliseconds. */
+/** Official clients obey both; `retry-after-ms` is OpenAI's, in milliseconds. */
 function retryAfter(headers: UpstreamResponse["headers"]): Record<string, string> {
   return Object.fromEntries(
     ["retry-after", "retry-after-ms"].flatMap((name) => {
@@ -48,8 +48,8 @@ function retryAfter(headers: UpstreamResponse["headers"]): Record<string, string
 }
 
 /**
- * Some providers say with the status of a bad request, or of a rate limit, that the operator's account is empty, or
- * that its key is wrong. A client can mend neither, and trying again does not help.
+ * Some providers answer 400 or 429 when the operator's account is empty or its key is wrong. A client can mend neither,
+ * and a retry does not help.
  *
  * - OpenAI, 429 `insufficient_quota`: https://platform.openai.com/docs/guides/error-codes
  * - Anthropic, 400 "Your credit balance is too low": https://platform.claude.com/docs/en/api/errors
@@ -68,38 +68,41 @@ const ACCOUNT_CODES: ReadonlySet<string> = new Set([
 const ACCOUNT_MESSAGE =
   /credit balance is too low|insufficient balance|(?:incorrect|invalid|missing|expired) api[ _-]?key|api[ _-]?key (?:not valid|expired|not found|is invalid)/i;
 
-/** A provider's message is passed on up to here; it may repeat a whole schema. */
+/** The longest part of a provider's message that is passed on, in characters: a message may repeat a whole schema. */
 const LONGEST_MESSAGE = 4_000;
 
 /**
- * Reads the envelopes that are in use: OpenAI's `{"error":{…}}`, the same in a list (Google), `{"error":"…"}` (Ollama,
- * xAI), the error without an envelope (vLLM), `{"detail":…}` (FastAPI), and a message that is itself one of them (Mistral).
+ * Reads the error envelopes of the providers: OpenAI's `{"error":{…}}`, the same in a list (Google), `{"error":"…"}` (Ollama,
+ * xAI), the error without an envelope (vLLM), `{"detail":…}` (FastAPI), and a message that is itself such an envelope (Mistral).
  */
 export function readProviderError(text: string): ProviderError {
   const parsed = parse(text);
   const body = objectIn(parsed);
   if (body === null) return { message: null, param: null, code: null, type: null };
-  const said = objectIn(body.error) ?? body;
-  const found = wordsOf(said.message) ?? wordsOf(said.detail) ?? wordsOf(body.error) ?? wordsOf(body.message) ?? wordsOf(body.detail);
-  const reason = Array.isArray(said.details) ? (said.details as unknown[]).map((each) => objectIn(each)?.reason).find(isText) : undefined;
+  const envelope = objectIn(body.error) ?? body;
+  const found =
+    messageIn(envelope.message) ?? messageIn(envelope.detail) ?? messageIn(body.error) ?? messageIn(body.message) ?? messageIn(body.detail);
+  const reason = Array.isArray(envelope.details)
+    ? (envelope.details as unknown[]).map((each) => objectIn(each)?.reason).find(isText)
+    : undefined;
   return {
     message: found?.message.slice(0, LONGEST_MESSAGE) ?? null,
-    param: isText(said.param) ? said.param : (found?.param ?? null),
-    code: reason !== undefined && ACCOUNT_CODES.has(reason) ? reason : ([said.code, said.status].find(isText) ?? null),
-    type: isText(said.type) ? said.type : null,
+    param: isText(envelope.param) ? envelope.param : (found?.param ?? null),
+    code: reason !== undefined && ACCOUNT_CODES.has(reason) ? reason : ([envelope.code, envelope.status].find(isText) ?? null),
+    type: isText(envelope.type) ? envelope.type : null,
   };
 }
 
-type Words = { message: string; param: string | null };
+type FoundMessage = { message: string; param: string | null };
 
-/** A text, or what FastAPI makes of the members that it refuses: a list with the place and the reason of each. */
-function wordsOf(value: unknown): Words | null {
+/** A text, or FastAPI's validation error: a list with the path (`loc`) and the reason (`msg`) of each refused member. */
+function messageIn(value: unknown): FoundMessage | null {
   if (isText(value)) {
     const inner = /^\s*[[{]/.test(value) ? parse(value) : null;
-    return (inner === null ? null : wordsOf(inner)) ?? { message: value, param: null };
+    return (inner === null ? null : messageIn(inner)) ?? { message: value, param: null };
   }
   if (Array.isArray(value)) {
-    const each = value.flatMap((one) => wordsOf(one) ?? []);
+    const each = value.flatMap((one) => messageIn(one) ?? []);
     return each.length === 0 ? null : { message: each.map(({ message }) => message).join("; "), param: each[0]?.param ?? null };
   }
   const object = objectIn(value);
@@ -108,7 +111,7 @@ function wordsOf(value: unknown): Words | null {
     const place = Array.isArray(object.loc) ? object.loc.filter((step, index) => index > 0 || step !== "body").join(".") : "";
     return place === "" ? { message: object.msg, param: null } : { message: `${place}: ${object.msg}`, param: place };
   }
-  return wordsOf(object.message) ?? wordsOf(object.detail) ?? wordsOf(object.error);
+  return messageIn(object.message) ?? messageIn(object.detail) ?? messageIn(object.error);
 }
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";

@@ -5,8 +5,8 @@ import type { ProviderId } from "../pricing/catalogue.ts";
 import { startSimulator } from "./simulator/server.ts";
 
 /**
- * Where requests go. A provider is anything that speaks OpenAI's chat completions
- * over HTTP; some speak more. What differs between them is in this table.
+ * How one provider is called, where providers differ. Each has OpenAI's chat completions
+ * API over HTTP; some have Anthropic's Messages or OpenAI's Responses API too.
  */
 type ProviderRow = {
   name: string;
@@ -14,15 +14,15 @@ type ProviderRow = {
   key: keyof Env;
   baseUrl: keyof Env;
   /**
-   * The member of a chat completion that limits its output, and the provider's page about it. No other is sent: Google
-   * refuses two, Mistral one that it does not know, and Ollama ignores such a one, and with it the limit.
+   * The member of a chat completion that limits its output, and the provider's page about it. Only this one is sent:
+   * Google refuses a request with both, Mistral refuses unknown members, and Ollama ignores them, and so the limit.
    */
   outputLimit: { name: "max_tokens" | "max_completion_tokens"; page: string };
-  /** Takes `stream_options.include_usage`. One that doesn't reports usage in its last chunk unasked. */
+  /** Takes `stream_options.include_usage`. A provider without it reports usage in its last chunk unasked. */
   streamOptions: boolean;
-  /** How it takes its key at Anthropic's Messages API; null where it does not have that. */
+  /** The header for the key at the provider's Messages API; null where the provider has no such API. */
   messages: "x-api-key" | "bearer" | null;
-  /** Has OpenAI's Responses API. */
+  /** The provider has OpenAI's Responses API. */
   responses: boolean;
 };
 
@@ -129,17 +129,17 @@ export const providerTable: Readonly<Record<ProviderId, ProviderRow>> = {
   },
 };
 
-/** A provider that can be called. */
+/** A provider with its connections and headers. */
 export type Upstream = {
   provider: ProviderId | "simulator";
   pool: Pool;
-  /** What comes before `/chat/completions`. */
+  /** The path of the base URL, before `/chat/completions`. */
   pathPrefix: string;
   headers: Readonly<Record<string, string>>;
-  /** The same for Anthropic's Messages API. */
+  /** The headers for the Messages API. */
   messagesHeaders: Readonly<Record<string, string>>;
   outputLimitField: ProviderRow["outputLimit"]["name"];
-  /** Its models that do not reason take `max_tokens` too, so that the app's own name can stay. */
+  /** Models that do not reason take `max_tokens` too, so the app's member need not be renamed. */
   takesMaxTokens: boolean;
   streamOptions: boolean;
 };
@@ -167,14 +167,14 @@ export function isAnyConfigured(): boolean {
   return (Object.keys(providerTable) as ProviderId[]).some(isConfigured);
 }
 
-/** True while no provider is configured and the simulator may stand in for all of them. */
+/** Whether the simulator answers for all providers: when none is configured and the operator's settings allow it. */
 export function isSimulated(): boolean {
   const wanted =
     env.QUOTA_SIMULATOR === "on" || (env.QUOTA_SIMULATOR === "auto" && (env.DATABASE_URL === undefined || env.QUOTA_DEMO === "1"));
   return wanted && !isAnyConfigured();
 }
 
-/** The way to a provider, or null when the operator has not configured it. */
+/** The upstream of a provider, opened on first use; null when the operator has not configured it. */
 export function upstreamFor(provider: ProviderId): Upstream | null {
   if (!isConfigured(provider)) return null;
   let upstream = opened.providers.get(provider);
@@ -208,13 +208,13 @@ function openUpstream(
   key?: string,
 ): Upstream {
   const url = new URL(baseUrl);
-  // Events that are compressed may wait in the provider's compressor for more.
+  // A compressor may buffer an event until more follow.
   const common = { "content-type": "application/json", "accept-encoding": "identity", "user-agent": "quota" };
   const headers = { ...common, ...(key === undefined ? {} : { authorization: `Bearer ${key}` }) };
   return {
     provider,
     pool: new Pool(url.origin, {
-      // A request waits for its answer on a connection of its own, so there must be many.
+      // Without pipelining each request takes a connection until its answer ends.
       connections: 2_048,
       pipelining: 1,
       connect: { timeout: 10_000 },

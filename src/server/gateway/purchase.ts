@@ -5,9 +5,9 @@ import type { Tx } from "../platform/db.ts";
 import type { CompletionRequest, Dialect } from "./dialects/dialect.ts";
 import type { Upstream } from "./providers.ts";
 
-/** One completion that somebody wants to buy. */
+/** One request to the gateway, and what its bill needs. */
 export type Purchase = {
-  /** UUIDv7 of the request; its hold and its usage record have the same. */
+  /** UUIDv7 of the request, its hold and its usage record. */
   id: string;
   /** SHA-256 of the API key, or of the access token when `byToken`. */
   credentialHash: Uint8Array;
@@ -20,35 +20,35 @@ export type Purchase = {
   /** Aborts when the client hangs up. */
   signal: AbortSignal;
   /**
-   * Writes the answer down in the transaction that bills it, so that an
-   * Idempotency-Key is never billed twice. Not for streams.
+   * Writes the answer into the idempotency record, in the transaction that bills it, so
+   * that an Idempotency-Key is never billed twice. Not for streams.
    */
   remember?: (tx: Tx, answer: Answer & { kind: "json" }) => Promise<void>;
 };
 
 export type Answer =
   | { kind: "json"; headers: Record<string, string>; body: string }
-  /** Has to be read to its end, or its iterator ended: that is when it is billed. */
+  /** The caller has to read the body to its end or end its iterator: then the stream is billed. */
   | { kind: "stream"; headers: Record<string, string>; body: AsyncIterable<Uint8Array> };
 
 /** What was reserved for a purchase. */
 export type Held = Extract<HoldVerdict, { kind: "held" }> & {
-  /** Whose prices hold, from quote to bill, even past midnight. */
+  /** The day (UTC) whose prices apply, also when the answer ends after midnight. */
   day: string;
   /** The output limit to send, when it has to be lowered; null to leave the request as it is. */
   outputLimit: number | null;
-  /** Tokens of the prompt, at most. */
+  /** Upper bound of the prompt's tokens. */
   promptBound: number;
-  /** It pays for a part of what the stream may deliver, and grows as the stream goes on. */
+  /** The hold is for a part of what the stream may deliver, and grows while the stream runs. */
   grows: boolean;
 };
 
-/** How long a hold may stay open: the longest request, and time to settle it. */
+/** After this time the sweeper may return a hold: the longest request, and a minute to settle it. */
 export function holdLifetimeMs(): number {
   return env.QUOTA_REQUEST_TIMEOUT_MS + 60_000;
 }
 
-/** The settlement that returns a whole hold; the start of every other one. */
+/** The settlement that returns a whole hold. Settlements with a price add it to this. */
 export function nothingUsed(
   purchase: Purchase,
   outcome: Settlement["outcome"],

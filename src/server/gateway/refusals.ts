@@ -8,19 +8,19 @@ import { couldNotCount } from "./dialects/prompt.ts";
 import type { Purchase } from "./purchase.ts";
 
 /*
- * What a client is told: when nobody pays, when the provider fails, and when the books
- * can't be written.
+ * The errors that clients get: when a hold is refused, when the provider fails, and when
+ * the ledger can't be written.
  */
 
 export type Refused = Extract<HoldVerdict, { kind: "refused" }>;
 
-/** Less of something, or more credits, would have made it a hold. */
+/** Whether a smaller request, or more credits, would have been granted. */
 export function isAboutMoney(verdict: Refused): boolean {
   return ["insufficient_credits", "spending_limit_reached", "credits_on_hold"].includes(verdict.reason);
 }
 
-/** A wallet that owes has nothing to spend, and its person wants to know why. */
-export async function frozen(verdict: Refused): Promise<AppError | null> {
+/** The error for a refusal whose cause is a wallet with a debt; null when the wallet has none. */
+export async function frozenWalletError(verdict: Refused): Promise<AppError | null> {
   if (!["insufficient_credits", "credits_on_hold"].includes(verdict.reason) || verdict.payer === null) return null;
   const debt = await debtOf((await database()).sql, verdict.payer.walletId);
   if (debt === 0n) return null;
@@ -30,12 +30,12 @@ export async function frozen(verdict: Refused): Promise<AppError | null> {
   });
 }
 
-/** Why nothing was put on hold. */
+/** The error for a refused hold. */
 export function refusal(verdict: Refused, { request, externalUserId }: Purchase): AppError {
   if (isAboutMoney(verdict) && couldNotCount(request)) return tooBusyToCount();
   const detail = { reason: verdict.reason, payer: verdict.payer };
   if (verdict.reason === "credits_on_hold") return onHold(verdict, detail);
-  // Figures are for those who may see the balance.
+  // Amounts only for apps that may read the balance.
   if (isAboutMoney(verdict) && verdict.available !== null && verdict.needed !== null && verdict.payer?.mayReadBalance === true) {
     const whose = verdict.reason === "spending_limit_reached" ? "The monthly limit this person set for your app has" : "This wallet has";
     return new AppError(verdict.reason, {
@@ -50,10 +50,10 @@ export function refusal(verdict: Refused, { request, externalUserId }: Purchase)
   return new AppError(verdict.reason, { detail });
 }
 
-/** Nothing has to be added: what is missing comes back when requests that are running end. */
+/** The wallet has enough, but running requests hold it: a retry succeeds after they end. */
 function onHold({ payer, available, needed, released }: Refused, detail: unknown): AppError {
-  const headers = { "retry-after": String(secondsUntilSomeEnd()) };
-  // Figures are for those who may see the balance.
+  const headers = { "retry-after": String(secondsUntilCreditsReturn()) };
+  // Amounts only for apps that may read the balance.
   if (payer?.mayReadBalance !== true || available === null || needed === null || released === null) {
     return new AppError("credits_on_hold", { headers, detail });
   }
@@ -66,25 +66,25 @@ function onHold({ payer, available, needed, released }: Refused, detail: unknown
   });
 }
 
-/** In seconds: as long as a request of this process takes these days, and at most a minute. */
-function secondsUntilSomeEnd(): number {
-  return Math.min(60, Math.max(1, Math.ceil(usual.durationMs / 1_000)));
+/** In how many seconds a running request should end: the average duration of this process's requests, from 1 to 60. */
+function secondsUntilCreditsReturn(): number {
+  return Math.min(60, Math.max(1, Math.ceil(average.durationMs / 1_000)));
 }
 
-/** A moving average over the requests that ended. */
-const usual = { durationMs: 1_000 };
+/** An exponential moving average over the requests that ended. */
+const average = { durationMs: 1_000 };
 
 /** To be called when a request ends. */
 export function noteDuration(durationMs: number): void {
-  usual.durationMs += (durationMs - usual.durationMs) / 16;
+  average.durationMs += (durationMs - average.durationMs) / 16;
 }
 
-/** The wallet may have enough: the prompt costs less than its bytes say, but how much less nobody could tell in time. */
+/** The wallet may have enough: a prompt has fewer tokens than bytes, but the tokenizer was too busy to count them. */
 export function tooBusyToCount(): AppError {
   return new AppError("overloaded", { headers: { "retry-after": "5" } });
 }
 
-/** The provider could not be asked, or broke off. `timedOut`: because our own time for a request was over. */
+/** The provider could not be reached, or closed the connection. `timedOut`: the gateway aborted at QUOTA_REQUEST_TIMEOUT_MS. */
 export function unreachable(error: unknown, { timedOut, provider }: { timedOut: boolean; provider: string | undefined }): AppError {
   if (error instanceof AppError) return error;
   if (timedOut || error instanceof undiciErrors.HeadersTimeoutError || error instanceof undiciErrors.BodyTimeoutError) {
@@ -93,7 +93,7 @@ export function unreachable(error: unknown, { timedOut, provider }: { timedOut: 
   return new AppError("upstream_error", { cause: error, detail: { provider } });
 }
 
-/** A stream that began well told of a failure. */
+/** The error for a failure that the provider reported inside a stream. */
 export function failedInStream(failure: { message: string; status: number | null }): AppError {
   return new AppError(failure.status === 429 ? "rate_limit" : "upstream_error", {
     message: `The model's provider failed in the middle of its answer. Nothing was billed.`,
@@ -101,7 +101,7 @@ export function failedInStream(failure: { message: string; status: number | null
   });
 }
 
-/** No price is named, because nobody knows whether a statement that got no answer is committed in the end. */
+/** The error when a bill got no answer from the database. It names no price, because that statement may still be committed. */
 export function unbilled(cause: unknown): AppError {
   return new AppError("internal_error", {
     message: "The books could not be written in time, so this request has no price. If it is billed after all, GET /v1/usage shows it.",

@@ -9,8 +9,9 @@ import { type Answer, holdLifetimeMs, type Purchase } from "./purchase.ts";
 import { unbilled } from "./refusals.ts";
 
 /**
- * Repeated while the database is away, as long as the hold lives: the answer is there
- * and has been paid for, and nothing is named or kept before the bill is committed.
+ * Settles, and writes the answer into the idempotency record in the same transaction. While
+ * the database fails, it retries until the hold's lifetime is over, because the provider has
+ * been paid for the answer; then it throws `unbilled`. Throws the AppErrors of `remember`.
  */
 export async function billAndRemember(
   settlement: Settlement,
@@ -24,16 +25,16 @@ export async function billAndRemember(
         const [verdict] = await settle(tx, [settlement]);
         if (verdict?.kind === "already_resolved") {
           const earlier = await resolutionOf(tx, settlement.id);
-          // An earlier attempt was committed unheard, and its answer with it.
+          // An earlier attempt was committed and its response lost. The record was committed with it.
           if (earlier?.outcome === settlement.outcome) return answer({ kind: "settled", charged: earlier.charged, balanceAfter: null });
         }
-        // Without a hold, because the sweeper came first, the answer is free, as it is without a key.
+        // The sweeper has returned the hold: the answer is free, as without an Idempotency-Key.
         const billed = answer(verdict ?? { kind: "unknown_hold" });
         await remember(tx, billed);
         return billed;
       });
     } catch (error) {
-      // Another request has the key now: this one's bill was rolled back and may not be tried again.
+      // Another request has taken over the key. The bill was rolled back and must not be retried.
       if (error instanceof AppError) throw error;
       log.error("settle failed", { request_id: settlement.id, error });
       if (performance.now() + pauseMs > giveUpAt) throw unbilled(error);

@@ -9,21 +9,22 @@ import { affordableOutput, markupOn, worstCase } from "../pricing/price.ts";
 import { type CompletionRequest, LEAST_OUTPUT } from "./dialects/dialect.ts";
 import { couldNotCount } from "./dialects/prompt.ts";
 import { type Held, holdLifetimeMs, nothingUsed, type Purchase } from "./purchase.ts";
-import { frozen, isAboutMoney, type Refused, refusal, tooBusyToCount } from "./refusals.ts";
-import { growsWhileItRuns, type Worth, worthOf } from "./share.ts";
-import { closedLine, creditsCameBack, waitForCredits } from "./waiting.ts";
+import { frozenWalletError, isAboutMoney, type Refused, refusal, tooBusyToCount } from "./refusals.ts";
+import { growsWhileItRuns, type HoldSizes, holdSizes } from "./share.ts";
+import { closedQueue, creditsCameBack, waitForCredits } from "./waiting.ts";
 
 /**
- * Puts on hold what a purchase may cost, and says how much output that pays for. Throws
- * AppError when nobody pays; nothing is on hold then.
+ * Puts on hold what a purchase may cost, and returns how much output the hold pays for.
+ * Throws AppError when the hold is refused; nothing is on hold then.
  */
 export async function reserve(books: Ledger, purchase: Purchase): Promise<Held> {
   const day = today();
   const waits = env.QUOTA_HOLD_WAIT_MS > 0;
   let bound = purchase.request.promptBound;
-  // Whoever comes while others of the same payer have waited for long waits behind them, and asks nothing before.
-  const line = waits ? closedLine(() => nameInLine(purchase)) : null;
-  let verdict = line === null ? await tryHold(books, purchase, bound, day, waits) : await waitInLine(books, purchase, bound, day, line, 0n);
+  // When the payer's queue is closed, the request joins it without asking the ledger first, so that it passes no waiter.
+  const queue = waits ? closedQueue(() => queueName(purchase)) : null;
+  let verdict =
+    queue === null ? await tryHold(books, purchase, bound, day, waits) : await waitInQueue(books, purchase, bound, day, queue, 0n);
   if (verdict.payer?.apiKeyId) noteUse(verdict.payer.apiKeyId);
   if (verdict.kind === "refused" && isSpentSandbox(purchase, verdict)) {
     await refillSandbox(verdict.payer.walletId);
@@ -32,22 +33,22 @@ export async function reserve(books: Ledger, purchase: Purchase): Promise<Held> 
     bound = await purchase.dialect.closerPromptBound(purchase.request, verdict.payer?.appId ?? "");
     verdict = await tryHold(books, purchase, bound, day, waits);
   }
-  if (verdict.kind === "refused" && verdict.reason === "credits_on_hold" && verdict.payer !== null && waits && line === null) {
-    // What comes back to a wallet that owes is not there for requests.
-    const owes = await frozen(verdict);
+  if (verdict.kind === "refused" && verdict.reason === "credits_on_hold" && verdict.payer !== null && waits && queue === null) {
+    // Credits that return to a wallet with a debt repay the debt, so waiting for them is in vain.
+    const owes = await frozenWalletError(verdict);
     if (owes !== null) throw owes;
     const { walletId } = verdict.payer;
-    verdict = await waitInLine(books, purchase, bound, day, walletId, enoughFor(worthOf(purchase.request, bound, day), verdict));
+    verdict = await waitInQueue(books, purchase, bound, day, walletId, enoughFor(holdSizes(purchase.request, bound, day), verdict));
   }
-  if (verdict.kind === "refused") throw (await frozen(verdict)) ?? refusal(verdict, purchase);
+  if (verdict.kind === "refused") throw (await frozenWalletError(verdict)) ?? refusal(verdict, purchase);
   return fitOutput(books, purchase, verdict, bound, day);
 }
 
-/** Waits for credits that requests under way hold, and then takes what there is. */
-async function waitInLine(books: Ledger, purchase: Purchase, bound: number, day: string, walletId: string, needs: bigint) {
+/** Waits for credits that running requests hold; after QUOTA_HOLD_WAIT_MS it takes what is available, or is refused. */
+async function waitInQueue(books: Ledger, purchase: Purchase, bound: number, day: string, walletId: string, needs: bigint) {
   const waited = await waitForCredits({
     walletId,
-    name: nameInLine(purchase),
+    name: queueName(purchase),
     needs,
     patienceMs: env.QUOTA_HOLD_WAIT_MS,
     bytes: 2 * purchase.request.text.length,
@@ -55,28 +56,28 @@ async function waitInLine(books: Ledger, purchase: Purchase, bound: number, day:
     ask: async () => {
       const verdict = await tryHold(books, purchase, bound, day, true);
       if (verdict.kind === "held" || verdict.reason !== "credits_on_hold") return { kind: "served", value: verdict };
-      return { kind: "short", needs: enoughFor(worthOf(purchase.request, bound, day), verdict), available: verdict.available ?? 0n };
+      return { kind: "short", needs: enoughFor(holdSizes(purchase.request, bound, day), verdict), available: verdict.available ?? 0n };
     },
   });
   if (waited !== null) return waited.value;
-  // Nothing was bought yet, so nobody needs it any more.
+  // The client hung up before anything was on hold; no answer is sent.
   if (purchase.signal.aborted) throw new AppError("credits_on_hold");
   return tryHold(books, purchase, bound, day, false);
 }
 
-/** Requests with the same are paid by the same wallet. */
-function nameInLine({ credentialHash, externalUserId }: Purchase): string {
+/** Requests with equal names have the same payer. */
+function queueName({ credentialHash, externalUserId }: Purchase): string {
   return `${Buffer.from(credentialHash).toString("base64")} ${externalUserId ?? ""}`;
 }
 
-/** Credits with which a request that waits is served: a modest share, or all that the payer has. */
-function enoughFor(worth: Worth, { payer, released }: Refused): bigint {
-  const share = withMarkup(worth.modest, payer?.markupBps ?? 0);
+/** Credits that end a request's wait: its share, or all that the payer has when that is less. */
+function enoughFor(sizes: HoldSizes, { payer, released }: Refused): bigint {
+  const share = withMarkup(sizes.modest, payer?.markupBps ?? 0);
   return released !== null && released < share ? released : share;
 }
 
 async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, day: string, waits: boolean) {
-  const worth = worthOf(purchase.request, promptBound, day);
+  const sizes = holdSizes(purchase.request, promptBound, day);
   try {
     return await books.hold({
       id: purchase.id,
@@ -84,14 +85,14 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
       byToken: purchase.byToken,
       externalUserId: purchase.externalUserId,
       model: purchase.request.model.id,
-      desiredBase: worth.desired,
-      minimumBase: worth.minimum,
-      modestBase: worth.modest,
+      desiredBase: sizes.desired,
+      minimumBase: sizes.minimum,
+      modestBase: sizes.modest,
       waits,
       lifetimeMs: holdLifetimeMs(),
     });
   } catch (error) {
-    // By name: a page server may have loaded the ledger's files a second time.
+    // By name, not by class: Next.js may have loaded the ledger's module a second time.
     if ((error as Error).name === QueueFullError.name) throw new AppError("overloaded", { headers: { "retry-after": "1" } });
     if ((error as Error).name === "AccountLockedError") {
       throw new AppError("overloaded", {
@@ -99,14 +100,14 @@ async function tryHold(books: Ledger, purchase: Purchase, promptBound: number, d
         headers: { "retry-after": "3" },
       });
     }
-    // Nobody knows whether it was committed. If it was, the credits go back at once;
-    // if not, there is nothing to settle.
+    // The hold may have been committed. This returns its credits at once; without a
+    // hold it settles nothing.
     void books.settle(nothingUsed(purchase, "failed", null, 0), holdLifetimeMs()).catch(() => {});
     throw error;
   }
 }
 
-/** Lowers the output limit to what the hold pays for; gives the hold back when that is too little. */
+/** Lowers the output limit to what the hold pays for. When that is below `leastOutput`, it returns the hold and throws AppError. */
 async function fitOutput(
   books: Ledger,
   purchase: Purchase,
@@ -119,15 +120,15 @@ async function fitOutput(
   const most = request.askedOutput ?? model.maxOutputTokens;
   let bound = promptBound;
   let affordable = affordablePerChoice(request, verdict, bound, day);
-  const isShort = affordable < most && verdict.amount < withMarkup(worthOf(request, bound, day).modest, verdict.payer.markupBps);
+  const isShort = affordable < most && verdict.amount < withMarkup(holdSizes(request, bound, day).modest, verdict.payer.markupBps);
   if (isShort && bound > CLOSE_ENOUGH_TOKENS && bound === request.promptBound) {
-    // The bytes of a long prompt overstate its tokens; what they took is output again.
+    // The bound by bytes overstates a long prompt's tokens; a closer one leaves more for output.
     bound = await dialect.closerPromptBound(request, verdict.payer.appId);
     affordable = affordablePerChoice(request, verdict, bound, day);
   }
   const grows = affordable < most && !isShort && growsWhileItRuns(request);
   if (affordable >= most || grows) {
-    // A limit above the model's own, or an operator's own model that may not keep to its limit, is named.
+    // The limit is sent when the request's is above the model's own, and for an operator's own model, which may not enforce one.
     const named = request.outputLimitFields.some((field) => (request.body[field] as number) > most);
     return {
       ...verdict,
@@ -153,15 +154,15 @@ function affordablePerChoice(request: CompletionRequest, held: { amount: bigint;
   return Math.floor(tokens / request.choices);
 }
 
-/** Play credits are made when they are wanted; only the id that stands for an empty wallet has none. */
+/** A sandbox wallet is refilled when it is empty, except that of `sandbox_empty`, with which apps test an empty wallet. */
 function isSpentSandbox(purchase: Purchase, verdict: Refused): verdict is Refused & { payer: Payer } {
   return verdict.payer?.billingMode === "test" && isAboutMoney(verdict) && purchase.externalUserId !== "sandbox_empty";
 }
 
-/** Counting tokens costs time, so it is done only where it could turn a refusal round. */
+/** Whether a tokenizer's count could lower a refused request's cost below the balance. Counting takes time, so it is done only then. */
 function mayFitWithTokenizer({ request }: Purchase, verdict: Refused): boolean {
   if (request.promptBound <= LEAST_OUTPUT || verdict.available === null) return false;
-  // What others hold comes back sooner than a short prompt is counted.
+  // Waiting for credits on hold gains more than a closer count of a short prompt.
   if (verdict.reason === "credits_on_hold" && request.promptBound <= CLOSE_ENOUGH_TOKENS) return false;
   const optimistic = worstCase(
     request.model,

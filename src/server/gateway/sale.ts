@@ -18,20 +18,20 @@ import { billAndRemember } from "./remember.ts";
 import {
   answerTooLarge,
   ask,
+  BodyEndTimer,
+  closeBody,
   decoded,
   drain,
   EVENT_STREAM_HEADERS,
   findUpstream,
   isEventStream,
-  LastWait,
-  leave,
   parseAnswer,
   readAnswer,
   type UpstreamResponse,
 } from "./upstream.ts";
 import { creditsCameBack } from "./waiting.ts";
 
-/** Requests whose money is still on hold in this process. */
+/** Requests of this process whose credits are on hold. */
 export function openSales(): number {
   return open.size;
 }
@@ -42,20 +42,20 @@ const open = processWide("open sales", () => new Set<Sale>());
 type Ending =
   /** The answer is complete, and its price is known. */
   | { how: "answered"; settlement: Settlement }
-  /** Its bill and its answer were committed together. */
+  /** `billAndRemember` has committed the bill and the answer. */
   | { how: "remembered" }
-  /** The client left a stream, or its time was over: what was delivered is billed. */
+  /** The client hung up, or the stream reached QUOTA_REQUEST_TIMEOUT_MS: what was delivered is billed. */
   | { how: "interrupted"; meter: EventMeter }
   /** Nothing is billed. */
   | { how: "released"; outcome: "failed" | "interrupted" };
 
 /**
- * One request with money on hold, which ends once:
+ * One request with credits on hold, which ends once:
  *
- *   open ──ended(how)──► told to the books ──► closed
+ *   open ──ended(how)──► settling ──► closed
  *
- * A sale is open from its hold on. What happens first of the four endings is told to the
- * books, and every later one does nothing. It is closed when the books are done with it.
+ * A sale is open from its hold on. The first of the four endings is settled; every later one
+ * does nothing. A sale is closed when the ledger has settled it, or has given up.
  */
 export class Sale {
   readonly #books: Ledger;
@@ -69,7 +69,7 @@ export class Sale {
   #hasEnded = false;
   #upstream: Upstream | null = null;
   #upstreamStatus: number | null = null;
-  /** A stream was made and nobody has begun to read it. */
+  /** The answer's stream exists, and the caller has not begun to read it. */
   #unread = false;
   #streaming = false;
 
@@ -84,8 +84,8 @@ export class Sale {
       this.#timedOut = true;
       this.#abort.abort();
     }, env.QUOTA_REQUEST_TIMEOUT_MS);
-    // An idempotent request runs to its end even when nobody waits for it any
-    // more: its answer is kept for whoever asks again.
+    // A request with an Idempotency-Key runs to its end after its client hung up: a retry
+    // gets the remembered answer.
     if (purchase.remember === undefined) {
       if (purchase.signal.aborted) this.#abort.abort();
       else purchase.signal.addEventListener("abort", this.#onHangUp, { once: true });
@@ -93,10 +93,10 @@ export class Sale {
   }
 
   readonly #onHangUp = () => {
-    // What only the provider can count is read to its end, and billed as it counts.
+    // When only the provider can count the output, the stream is read to the usage at its end.
     if (this.#streaming && this.#purchase.request.onlyProviderCounts) return;
     this.#abort.abort();
-    // A generator that was never started can't clean up after itself.
+    // A generator that was never started does not run its `finally`.
     if (this.#unread) void this.release("interrupted");
   };
 
@@ -124,16 +124,16 @@ export class Sale {
     return this.#json(response.body);
   }
 
-  /** Gives everything back, and waits for that at most ten seconds. Does nothing once the sale has ended. */
+  /** Returns the whole hold, and waits for the ledger at most ten seconds. Does nothing when the sale has ended. */
   async release(outcome: "failed" | "interrupted" = "failed"): Promise<void> {
     await this.#ended({ how: "released", outcome });
   }
 
   /**
-   * Every end of a sale goes through here, and the first one counts. What the books say of
-   * it; null when they say nothing, or not yet: the bill is on disk. Rejects when a bill
-   * could be written nowhere as long as the hold lived. Makes no promise of its own, because
-   * every request comes by.
+   * The one transition of a sale; only the first call has an effect. Resolves with the
+   * ledger's verdict; with null when there is none, or when the bill is only kept on disk.
+   * Rejects when the bill could not be written within the hold's lifetime. Not async, which
+   * would make another promise for every request.
    */
   #ended(by: Ending): Promise<Settled | null> {
     if (this.#hasEnded) return ENDED_BEFORE;
@@ -146,7 +146,7 @@ export class Sale {
         return this.#bill(by.settlement);
       case "remembered":
         this.#close();
-        return TOLD_ALREADY;
+        return SETTLED_BEFORE;
       case "interrupted":
         return this.#billDelivered(by.meter);
       case "released":
@@ -155,20 +155,21 @@ export class Sale {
   }
 
   /**
-   * Null when the database takes too long: the bill is on disk then, and the answer goes
-   * out without a balance. Throws when it could be written nowhere as long as the hold lived.
+   * Resolves with null when the database takes too long: the bill is kept on disk then, and
+   * the answer has no balance. Throws when the bill could be written to neither
+   * within the hold's lifetime.
    */
   async #bill(settlement: Settlement): Promise<Settled | null> {
     try {
       const lifetimeMs = holdLifetimeMs();
-      // A price that only the books can tell is not named before they have it.
+      // Only the ledger knows the price, so there is none to name before it is committed.
       if (this.#billOf(settlement) === null) {
-        const told = await this.#books.settle(settlement, lifetimeMs);
+        const settled = await this.#books.settle(settlement, lifetimeMs);
         this.#close();
-        return told;
+        return settled;
       }
       const settled = await this.#books.settleOrKeep(settlement, { lifetimeMs, patienceMs: SETTLE_PATIENCE_MS });
-      // What is on disk gives nothing back yet.
+      // A bill that is only on disk has not returned credits yet, so no waiter is served.
       if (settled === null) open.delete(this);
       else this.#close();
       return settled;
@@ -178,10 +179,10 @@ export class Sale {
     }
   }
 
-  /** The client hung up: what it got is billed, the rest of the hold goes back. */
+  /** Bills what was delivered, and returns the rest of the hold. */
   async #billDelivered(meter: EventMeter): Promise<Settled | null> {
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.deliveredTokens(), meter.promptUsage));
-    // Nobody waits for the price. A failure was logged by the ledger.
+    // The client is gone, so the price goes nowhere. The ledger has logged a failure.
     return this.#bill(this.#settlement(usage, "interrupted", meter.usage === null ? "tokenizer" : "provider", meter.tier)).catch(
       () => null,
     );
@@ -194,13 +195,13 @@ export class Sale {
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, SETTLE_PATIENCE_MS);
     });
-    // A failure was logged by the ledger, which has given up; the sweeper returns the credits.
+    // When the ledger has logged a failure and given up, the sweeper returns the credits.
     await Promise.race([returned.catch(() => {}), patience]);
     clearTimeout(timer);
     return null;
   }
 
-  /** The books are done with it, and what it did not use is there for others. */
+  /** The ledger has settled the sale, so requests that wait for credits can be served. */
   #close(): void {
     open.delete(this);
     creditsCameBack(this.#held.payer.walletId);
@@ -227,14 +228,14 @@ export class Sale {
     });
     const { remember } = this.#purchase;
     if (remember === undefined) return answer(await this.#ended({ how: "answered", settlement }));
-    // Billing and remembering commit together. On failure the sale is still open and gets released.
+    // When this throws, the sale is still open, and `complete` releases it.
     const remembered = await billAndRemember(settlement, remember, answer);
     await this.#ended({ how: "remembered" });
     return remembered;
   }
 
   /**
-   * The answer as it comes. Whoever reads it may stop at any time, by ending the
+   * The answer's bytes, as they arrive. The reader may stop at any time, by ending the
    * iterator or by aborting the purchase's signal.
    */
   async *#stream(body: Readable): AsyncGenerator<Uint8Array, void, void> {
@@ -243,31 +244,31 @@ export class Sale {
     const meter = this.#purchase.dialect.watch(this.#purchase.request, this.#held.payer.appId);
     const growing = this.#growing;
     growing?.begin(meter);
-    const lastWait = new LastWait(body, meter);
+    const bodyTimer = new BodyEndTimer(body, meter);
     try {
       for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        lastWait.stop();
+        bodyTimer.stop();
         const through = meter.push(chunk);
         if (through !== null) yield through;
-        // The provider is not read on before what it said is paid for.
+        // Back-pressure: no more is read from the provider before the hold covers what came.
         if (growing !== null) yield* this.#extend(growing, meter);
         if (meter.failure !== null || meter.done || meter.isFull) break;
-        lastWait.begin();
+        bodyTimer.begin();
       }
-      lastWait.stop();
+      bodyTimer.stop();
       const rest = meter.isFull ? null : meter.end();
       if (rest !== null) yield rest;
       if (growing !== null && !meter.isFull) yield* this.#extend(growing, meter);
       yield await (meter.isFull ? this.#cutShort(meter, body) : this.#finishStream(meter));
     } catch (error) {
       if (this.#purchase.signal.aborted) return;
-      if (!this.#hasEnded && meter.failure === null && meter.finished && (meter.usage !== null || lastWait.isOver)) {
-        // All was said, and counted or waited for; only the end of the stream is missing.
+      if (!this.#hasEnded && meter.failure === null && meter.finished && (meter.usage !== null || bodyTimer.hasFired)) {
+        // The answer is complete, and its usage has come or timed out; only the end of the body is missing.
         yield await this.#finishStream(meter);
         return;
       }
       if (this.#timedOut) {
-        // Our own limit, not the provider's failure: a client could bring it about by reading slowly.
+        // Billed, because a client could cause this timeout by reading slowly.
         const outOfTime = { message: "This request took longer than it may; what was delivered was billed." };
         yield meter.failing(new AppError("gateway_timeout", outOfTime));
         return;
@@ -275,20 +276,20 @@ export class Sale {
       const failure = error instanceof AppError ? error : this.#unreachable(error);
       await this.release();
       log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
-      // The status is long sent.
+      // The status 200 has been sent, so the error is an event of the stream.
       yield meter.failing(failure);
     } finally {
-      lastWait.stop();
-      // Reached with the sale still open only when the client hung up, or time ran out.
+      bodyTimer.stop();
+      // The sale is open here only when the client hung up or the request timed out.
       if (!this.#hasEnded) {
         if (this.#purchase.request.onlyProviderCounts) await drain(body, meter);
         await this.#ended({ how: "interrupted", meter });
       }
-      leave(body, meter.done);
+      closeBody(body, meter.done);
     }
   }
 
-  /** The stream came to its end: bill it and say what it cost. */
+  /** Bills a stream that has ended, and returns the end of the answer with its `quota`. */
   async #finishStream(meter: EventMeter): Promise<Buffer> {
     if (meter.failure !== null) throw failedInStream(meter.failure);
     if (!meter.isComplete())
@@ -301,9 +302,9 @@ export class Sale {
     return meter.closing(this.#quota(verdict, settlement));
   }
 
-  /** Has the hold grow by what the meter keeps back; when it can't, the meter stays full. */
+  /** Grows the hold to cover what the meter keeps back. When no credits can be had, the meter stays full. */
   async *#extend(growing: GrowingHold, meter: EventMeter): AsyncGenerator<Uint8Array, void, void> {
-    growing.lookAhead(meter);
+    growing.growAhead(meter);
     while (meter.isFull) {
       const through = await growing.extend(meter);
       if (through === null) return;
@@ -311,17 +312,17 @@ export class Sale {
     }
   }
 
-  /** Nobody pays for more: the stream ends as it does at a limit of its output, and what was delivered is billed. */
+  /** Ends a stream whose payer has no more credits as at an output limit, and bills what was delivered. */
   async #cutShort(meter: EventMeter, body: Readable): Promise<Buffer> {
     if (this.#abort.signal.aborted) throw this.#unreachable(this.#abort.signal.reason);
-    leave(body, false);
+    closeBody(body, false);
     const usage = meter.usage ?? (await countUsage(this.#purchase, this.#held.payer, meter.completedTokens(), meter.promptUsage));
     const settlement = this.#settlement(usage, "completed", meter.usage === null ? "tokenizer" : "provider", meter.tier);
     const verdict = await this.#ended({ how: "answered", settlement });
     return meter.cutShort(usage, this.#quota(verdict, settlement));
   }
 
-  /** `tier`: the one that served the request, as the provider says; where it says nothing, the one that was asked for. */
+  /** `tier`: the service tier that the provider reports; when it reports none, the requested tier is billed. */
   #settlement(usage: TokenUsage, outcome: "completed" | "interrupted", countedBy: "provider" | "tokenizer", tier: unknown): Settlement {
     const { body, model } = this.#purchase.request;
     const base = baseCost(model, usage, this.#held.day, tier ?? body.service_tier);
@@ -338,12 +339,12 @@ export class Sale {
 
   #quota(verdict: Settled | null, settlement: Settlement): string {
     const settled = verdict?.kind === "settled" ? verdict : null;
-    // The sweeper came first: nothing was billed. Without a verdict the bill is on disk.
+    // Without a verdict the bill is kept on disk. With one that is not `settled`, the sweeper has returned the hold.
     const charged = settled?.charged ?? (verdict === null ? this.#billOf(settlement) : 0n);
     return quotaMember(this.#purchase, this.#held.payer, charged, settled?.balanceAfter ?? null);
   }
 
-  /** What the ledger will bill: never more than is on hold. null when only the ledger knows how much that is. */
+  /** What the ledger will bill: at most the credits on hold. null when only the ledger knows how many those are. */
   #billOf({ base, markup }: Settlement): bigint | null {
     const price = base + markup;
     if (this.#growing !== null) return this.#growing.billOf(price);
@@ -368,6 +369,6 @@ export class Sale {
 
 const SETTLE_PATIENCE_MS = 10_000;
 
-/** As the books would answer. */
+/** The ledger's verdict for an id that it has settled before. */
 const ENDED_BEFORE: Promise<Settled> = Promise.resolve({ kind: "already_resolved" });
-const TOLD_ALREADY: Promise<null> = Promise.resolve(null);
+const SETTLED_BEFORE: Promise<null> = Promise.resolve(null);

@@ -2,31 +2,31 @@ import { worstCase } from "../pricing/price.ts";
 import { type CompletionRequest, LEAST_OUTPUT } from "./dialects/dialect.ts";
 
 /**
- * How much of a wallet one request sets aside. A limit of output that the client named
- * itself is held in full, because that is what was asked for. Where it named none, or
- * had to name one, a share is enough, so that a wallet serves several requests at once.
- * A stream of text takes a small share in any case, and more while it runs (`growth.ts`).
+ * How many credits one request holds. An output limit that the client chose is held in
+ * full. Where the client named none, or its API requires one, a share is held, so that a
+ * wallet serves several requests at once. A stream of text always takes a small share, and
+ * its hold grows while it runs (`growth.ts`).
  */
 
-/** Base costs, in credits; each at least 1, for a model can be free and a hold can't be empty. */
-export type Worth = {
-  /** The longest answer. */
+/** Base costs, in credits; each at least 1, because a model can be free and a hold can't be empty. */
+export type HoldSizes = {
+  /** For the longest answer. */
   desired: bigint;
-  /** The shortest that is worth its price. */
+  /** For the shortest answer that is of use. */
   minimum: bigint;
-  /** What leaves others their share; between minimum and desired. */
+  /** The share, which leaves credits for other requests; between minimum and desired. */
   modest: bigint;
 };
 
-/** Output tokens of one choice of a stream, which gets more while it runs. */
+/** Output tokens that the share of a growing stream pays for, for one choice. */
 const STREAM_SHARE_TOKENS = 1_024;
-/** The same of an answer that comes at once: longer than most answers in a conversation. */
+/** The same for an answer whose hold does not grow: longer than most answers in a conversation. */
 const SHARE_TOKENS = 2_048;
-/** The same where much of the output may be reasoning. */
+/** The same when reasoning may be part of the output. */
 const REASONING_SHARE_TOKENS = 4_096;
 
-/** What the request is worth on this day, when its prompt has at most `promptBound` tokens. */
-export function worthOf(request: CompletionRequest, promptBound: number, day: string): Worth {
+/** The sizes for a request at this day's prices, when its prompt has at most `promptBound` tokens. */
+export function holdSizes(request: CompletionRequest, promptBound: number, day: string): HoldSizes {
   const { model, choices, predictionBytes, cacheWrites } = request;
   const longest = request.askedOutput ?? model.maxOutputTokens;
   const cost = (tokens: number) => {
@@ -41,14 +41,14 @@ export function worthOf(request: CompletionRequest, promptBound: number, day: st
 }
 
 /**
- * What a stream has delivered bounds what it costs, so that it can set more aside as it
- * goes on. Not where there is output that nobody but the provider sees.
+ * Whether a request's hold can grow while it runs: what a stream has delivered bounds its
+ * cost, unless the provider bills output that it does not send.
  */
 export function growsWhileItRuns({ stream, onlyProviderCounts }: CompletionRequest): boolean {
   return stream && !onlyProviderCounts;
 }
 
-/** A budget for thinking is used up before the answer begins. */
+/** `leastOutput` includes a thinking budget, which is used up before the answer begins, so the share is added to it. */
 function shareTokens(request: CompletionRequest): number {
   if (growsWhileItRuns(request)) return STREAM_SHARE_TOKENS;
   const { leastOutput, onlyProviderCounts } = request;

@@ -26,11 +26,11 @@ test.each([
   ["mistral-small-latest", "mistral", "mistral-small-2603"],
   ["groq/openai/gpt-oss-20b", "groq", "openai/gpt-oss-20b"],
   ["openai/gpt-oss-20b", "groq", "openai/gpt-oss-20b"],
-] as const)("for %s, %s is asked for its own name of what is billed: %s", async (model, provider, name) => {
+] as const)("for %s, the request to %s names the model that is billed: %s", async (model, provider, name) => {
   expect(await askedFor(model, provider)).toBe(name);
 });
 
-test("the simulator is asked for what the app asked for", async () => {
+test("the simulator gets the model's name as the app sent it", async () => {
   for (const model of ["gpt-4o-mini", "openai/gpt-4o-mini", "groq/openai/gpt-oss-20b"])
     expect(await askedFor(model, "simulator")).toBe(model);
 });

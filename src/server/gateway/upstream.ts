@@ -7,11 +7,10 @@ import type { EventMeter } from "./dialects/event-meter.ts";
 import { withMembers } from "./dialects/json-text.ts";
 import { isSimulated, simulator, type Upstream, upstreamFor } from "./providers.ts";
 
-/** Asking a provider, and reading what it answers. */
 type Answered = Awaited<ReturnType<Upstream["pool"]["request"]>>;
 export type UpstreamResponse = Pick<Answered, "statusCode" | "headers"> & { body: Readable };
 
-/** Where a request of this payer goes. Throws AppError when the operator has configured no way to it. */
+/** The upstream for a request of this payer. Throws AppError when the model's provider is not configured. */
 export async function findUpstream({ model }: CompletionRequest, { billingMode }: Pick<Payer, "billingMode">): Promise<Upstream> {
   if (billingMode === "test" || isSimulated()) return simulator();
   const upstream = upstreamFor(model.provider);
@@ -22,7 +21,7 @@ export async function findUpstream({ model }: CompletionRequest, { billingMode }
   return upstream;
 }
 
-/** Sends the request on; with `outputLimit`, unless it is null, as its limit of output. */
+/** Sends the request to the provider, with `outputLimit` as its output limit unless that is null. */
 export function ask(
   upstream: Upstream,
   { dialect, request }: { dialect: Dialect; request: CompletionRequest },
@@ -38,11 +37,11 @@ export function ask(
   });
 }
 
-/** The same with a body that is not compressed: some servers compress although they are asked not to. */
+/** Decompresses a response's body: some servers compress although the request accepts only `identity`. */
 export function decoded({ statusCode, headers, body }: Answered): UpstreamResponse {
   const encoding = headers["content-encoding"];
   if (encoding === undefined) return { statusCode, headers, body };
-  // The last one was applied last. One that is not known stays, and is found to be no answer.
+  // The encodings are listed in the order in which they were applied. After an unknown one the body stays encoded, and fails to parse as an answer.
   const decoders = String(encoding)
     .split(",")
     .flatMap((name) => DECODERS[name.trim().toLowerCase()] ?? [])
@@ -58,7 +57,7 @@ const DECODERS: Readonly<Record<string, (() => ReturnType<typeof createGunzip>) 
   zstd: createZstdDecompress,
 };
 
-/** The app's own bytes, but for what billing has to change. */
+/** The request's body as the app sent it, except for the members that the dialect and the model's name change. */
 function upstreamBody(upstream: Upstream, dialect: Dialect, request: CompletionRequest, outputLimit: number | null): string {
   const hasOtherName = request.model.upstreamId !== request.body.model && upstream.provider !== "simulator";
   const changes = {
@@ -68,7 +67,7 @@ function upstreamBody(upstream: Upstream, dialect: Dialect, request: CompletionR
   return Object.keys(changes).length === 0 ? request.text : withMembers(request.text, request.members, changes);
 }
 
-/** What a stream of events is sent on with, so that nothing on its way keeps it back. */
+/** Headers that keep proxies from buffering a stream of events. */
 export const EVENT_STREAM_HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-store, no-cache, no-transform",
@@ -92,31 +91,31 @@ export function parseObject(text: string): Record<string, unknown> | null {
   }
 }
 
-/** Reads what is left of a stream that nobody wants any more, for the provider's count at its end. */
+/** Reads the rest of a stream whose client has hung up, for the provider's usage at its end. */
 export async function drain(body: Readable, meter: EventMeter): Promise<void> {
-  const lastWait = new LastWait(body, meter);
-  lastWait.begin();
+  const bodyTimer = new BodyEndTimer(body, meter);
+  bodyTimer.begin();
   try {
     for await (const chunk of body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      lastWait.stop();
+      bodyTimer.stop();
       meter.push(chunk);
       if (meter.done || meter.failure !== null) return;
-      lastWait.begin();
+      bodyTimer.begin();
     }
   } catch {
-    // Whatever came until now is what there is to count.
+    // The meter counts what came before the error.
   } finally {
-    lastWait.stop();
+    bodyTimer.stop();
   }
 }
 
 /**
- * Ends the body of a stream a short while after all was said in it: some servers leave the connection open after the
- * end of an answer, without `[DONE]`. While the usage is missing it gets more time.
+ * Closes the body of a stream a second after its answer is complete, or three seconds after when the usage is still
+ * missing: some servers leave the connection open after an answer, without `[DONE]`.
  */
-export class LastWait {
-  /** The body was ended. */
-  isOver = false;
+export class BodyEndTimer {
+  /** This timer has closed the body. */
+  hasFired = false;
   readonly #body: Readable;
   readonly #meter: EventMeter;
   #timer: NodeJS.Timeout | undefined;
@@ -133,22 +132,22 @@ export class LastWait {
     this.#timer = setTimeout(() => this.#end(), this.#meter.usage === null ? LAST_USAGE_MS : LAST_BYTES_MS);
   }
 
-  /** To be called when it came, for what is done with it may take longer. */
+  /** To be called when the chunk has come: the client may read it slowly. */
   stop(): void {
     clearTimeout(this.#timer);
   }
 
   #end(): void {
-    this.isOver = true;
+    this.hasFired = true;
     this.#body.destroy();
   }
 }
 
 /**
- * Ends with a stream. After `[DONE]` only the end of the body is to come, and a
- * connection whose answer came to its end serves the next request.
+ * Closes a stream's body. After `[DONE]` (`isDone`) it waits up to a second for the body's
+ * end, because a connection whose response has ended can be reused.
  */
-export function leave(body: Readable, isDone: boolean): void {
+export function closeBody(body: Readable, isDone: boolean): void {
   body.on("error", () => {});
   if (!isDone) return void body.destroy();
   const timer = setTimeout(() => body.destroy(), LAST_BYTES_MS).unref();
@@ -158,12 +157,12 @@ export function leave(body: Readable, isDone: boolean): void {
 const LAST_BYTES_MS = 1_000;
 const LAST_USAGE_MS = 3_000;
 
-/** More could not be parsed without holding up everybody else; 16,000 tokens with all their log probabilities are less. */
+/** Parsing more would block the event loop for too long; 16,000 tokens with all their log probabilities are less. */
 const LARGEST_ANSWER_BYTES = 32 * 1024 * 1024;
 
 const utf8 = new TextDecoder();
 
-/** A whole answer; null when it is larger than any may be, of which no more is read. */
+/** Reads a body to its end. null when it exceeds LARGEST_ANSWER_BYTES; the rest is not read then. */
 export function readAnswer(body: Readable): Promise<string | null> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -183,12 +182,12 @@ export function readAnswer(body: Readable): Promise<string | null> {
       resolve(utf8.decode(parts.length === 1 ? parts[0] : Buffer.concat(parts)));
     });
     body.on("error", reject);
-    // Every answer closes, and an error with its stack costs more than all else here.
+    // Every body emits close. The error is made only when it is needed, because its stack costs more than the rest of this function.
     body.on("close", () => ended || reject(new Error("the answer broke off")));
   });
 }
 
-/** What a whole answer says, as `readAnswer` read it. Throws AppError when that is not an answer. */
+/** Parses what `readAnswer` returned. Throws AppError when it is not an answer of the dialect. */
 export function parseAnswer(text: string, dialect: Dialect): Record<string, unknown> {
   const parsed = parseObject(text);
   if (parsed === null)
@@ -200,14 +199,14 @@ export function parseAnswer(text: string, dialect: Dialect): Record<string, unkn
   return parsed;
 }
 
-/** `readAnswer` gave up. */
+/** The error when `readAnswer` returned null. */
 export function answerTooLarge(): AppError {
   return new AppError("upstream_error", {
     message: `The model's provider sent an answer of more than ${LARGEST_ANSWER_BYTES} bytes. Nothing was billed. Ask for fewer choices or log probabilities, or for a stream.`,
   });
 }
 
-/** The first 64 kB of an error; a provider's error page may be of any size. */
+/** The first 64 KiB of a body: a provider's error page may be of any size. */
 export async function readStart(body: Readable): Promise<string> {
   const parts: Buffer[] = [];
   let size = 0;
@@ -218,7 +217,7 @@ export async function readStart(body: Readable): Promise<string> {
       if (size > 64 * 1024) break;
     }
   } catch {
-    // What came is enough to tell.
+    // The part before the error is parsed as far as it goes.
   }
   body.on("error", () => {}).destroy();
   return Buffer.concat(parts).toString("utf8");

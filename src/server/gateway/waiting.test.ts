@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { type Asked, closedLine, creditsCameBack, type Wait, waitForCredits, waitingForCredits } from "./waiting.ts";
+import { type Asked, closedQueue, creditsCameBack, type Wait, waitForCredits, waitingForCredits } from "./waiting.ts";
 
-/** A wallet that serves whoever needs no more than it has, and remembers who asked. */
+/** A wallet that serves requests up to its available credits, and records which requests asked. */
 function wallet(available = 0n) {
   const id = crypto.randomUUID();
   const it = {
@@ -34,7 +34,7 @@ function wallet(available = 0n) {
   return it;
 }
 
-/** Lets everything that waits for nothing but promises happen. */
+/** Runs all pending promises and due timers. */
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
 beforeEach(() => {
@@ -47,7 +47,7 @@ beforeEach(() => {
   };
 });
 
-describe("a line for credits that are on hold", () => {
+describe("a queue for credits that are on hold", () => {
   test("serves in order of arrival, as soon as credits come back", async () => {
     const it = wallet();
     const waits = ["a", "b", "c"].map((name) => it.wait(name, 10n));
@@ -60,7 +60,7 @@ describe("a line for credits that are on hold", () => {
     expect(await Promise.all(waits)).toEqual([{ value: "a" }, { value: "b" }, { value: "c" }]);
   });
 
-  test("hears within a second of what another process gave back", async () => {
+  test("serves within a second what another process returned", async () => {
     const it = wallet();
     const waiting = it.wait("a", 10n);
     await settle();
@@ -70,7 +70,7 @@ describe("a line for credits that are on hold", () => {
     await waiting;
   });
 
-  test("lets who needs little pass who needs much, but not once the other has waited for half of its patience", async () => {
+  test("lets a request that needs less pass its head, but not after the head has waited for half of its patience", async () => {
     const it = wallet();
     const large = it.wait("large", 100n);
     const small = [it.wait("small 1", 10n), it.wait("small 2", 10n)];
@@ -78,21 +78,21 @@ describe("a line for credits that are on hold", () => {
     it.giveBack(10n);
     await settle();
     expect(it.served).toEqual(["small 1"]);
-    expect(closedLine(() => "small 2")).toBeNull();
+    expect(closedQueue(() => "small 2")).toBeNull();
     await vi.advanceTimersByTimeAsync(5_001);
     it.giveBack(50n);
     await settle();
     expect(it.served).toEqual(["small 1"]);
-    // Neither may those who have just come, if they are known by name.
-    expect(closedLine(() => "small 2")).toBe(it.id);
-    expect(closedLine(() => "a stranger")).toBeNull();
+    // New requests of a known name have to join the closed queue.
+    expect(closedQueue(() => "small 2")).toBe(it.id);
+    expect(closedQueue(() => "a stranger")).toBeNull();
     it.giveBack(60n);
     await settle();
     expect(it.served).toEqual(["small 1", "large", "small 2"]);
     await Promise.all([large, ...small]);
   });
 
-  test("asks as often as there is news, and no more than one in vain for each", async () => {
+  test("asks at most once in vain each time that credits return", async () => {
     const it = wallet();
     const waits = Array.from({ length: 200 }, (_, index) => it.wait(String(index), 10n));
     await settle();
@@ -109,7 +109,7 @@ describe("a line for credits that are on hold", () => {
     expect(it.served).toEqual(Array.from({ length: 200 }, (_, index) => String(index)));
   });
 
-  test("is left when patience is over and when the client hangs up, and others go on", async () => {
+  test("drops a request whose patience is over or whose client hung up, and serves the rest", async () => {
     const it = wallet();
     const client = new AbortController();
     const [gone, brief, patient] = [
@@ -125,7 +125,7 @@ describe("a line for credits that are on hold", () => {
     expect(await patient).toEqual({ value: "patient" });
   });
 
-  test("keeps what was served to a client that hung up while it asked, so that it can be given back", async () => {
+  test("resolves with what was served to a request whose client hung up during its ask, so that it can be returned", async () => {
     const client = new AbortController();
     const it = wallet();
     const waiting = it.wait("a", 10n, {
@@ -139,7 +139,7 @@ describe("a line for credits that are on hold", () => {
     expect(await waiting).toEqual({ value: "held" });
   });
 
-  test("fails only the one whose question failed", async () => {
+  test("rejects only the request whose ask failed", async () => {
     const it = wallet();
     const failing = it.wait("a", 10n, { ask: () => Promise.reject(new Error("the database is away")) });
     const other = it.wait("b", 10n);
@@ -148,7 +148,7 @@ describe("a line for credits that are on hold", () => {
     expect(await other).toEqual({ value: "b" });
   });
 
-  test("puts requests that are under way before those that have not begun", async () => {
+  test("serves running requests before those that have not begun", async () => {
     const it = wallet();
     const waits = [it.wait("new", 10n), it.wait("running 1", 10n, { first: true }), it.wait("running 2", 10n, { first: true })];
     await settle();
@@ -157,7 +157,7 @@ describe("a line for credits that are on hold", () => {
     expect(it.served).toEqual(["running 1", "running 2", "new"]);
   });
 
-  test("takes no more than it can keep: 512 of a wallet, and 64 MiB of requests in all", async () => {
+  test("refuses more than 512 requests of a wallet, and more than 64 MiB of requests in all", async () => {
     const it = wallet();
     const waits = Array.from({ length: 512 }, (_, index) => it.wait(String(index), 10n));
     expect(await it.wait("one more", 10n)).toBeNull();

@@ -1,91 +1,92 @@
 import { processWide } from "../platform/process-wide.ts";
 
 /**
- * Where requests wait for credits that requests under way hold. One line for each
- * wallet, in order of arrival; a line moves when a request of this process gives
- * credits back, and every second for what other processes give back.
+ * Requests wait here for credits that running requests hold: a queue for each wallet, in
+ * order of arrival. A queue is served when a request of this process returns credits, and
+ * every second because other processes may have returned some.
  *
- * Whoever needs little may pass somebody who needs much, but only during the first
- * half of the other's patience: after that nobody does, also not who has just come.
+ * A request that needs fewer credits may pass an earlier one that needs more, but only
+ * during the first half of the earlier request's `patienceMs`. After that the queue is
+ * closed: no request passes its head, and new ones join behind it.
  */
 
-/** What asking for credits came to. */
+/** The result of one attempt to get credits. */
 export type Asked<Value> =
   | { kind: "served"; value: Value }
   | {
       kind: "short";
       /** Credits that would be enough. */
       needs: bigint;
-      /** Credits that could be had at that moment; less than `needs`. */
+      /** Credits that were available; less than `needs`. */
       available: bigint;
     };
 
 export type Wait<Value> = {
   walletId: string;
-  /** Who asks, as far as it is known before asking: others of the same name join the line when it is closed to them. */
+  /** Names the payer before the ledger is asked: a new request of this name joins the queue when that is closed. */
   name: string;
   /** Credits that would be enough. */
   needs: bigint;
   /** The longest wait, in milliseconds. */
   patienceMs: number;
-  /** What waiting keeps in memory. */
+  /** Memory that the request takes while it waits. */
   bytes: number;
-  /** Asks for the credits. Nobody else of the line asks before its turn is over. */
+  /** Tries to get the credits. The queue serves the requests behind only after it resolves. */
   ask: () => Promise<Asked<Value>>;
   /** Ends the wait. */
   signal: AbortSignal;
-  /** For a request that is already under way: it goes before those that have not begun. */
+  /** For a request that is already running: it is served before those that have not begun. */
   first?: boolean;
 };
 
 type Waiter = Omit<Wait<unknown>, "walletId"> & {
   since: number;
   asking: boolean;
-  /** Ends the wait, with what was had or with nothing. */
+  /** Ends the wait; `null` when the request was not served. */
   leave(value: { value: unknown } | null): void;
   fail(error: unknown): void;
 };
 
-/** A second for other processes; a settlement in this one is heard of at once. */
+/** How often a queue is served for credits that other processes return; settlements of this process call `creditsCameBack`. */
 const POLL_MS = 1_000;
-/** Requests of a line that ask together, so that they share a commit. */
-const MOST_TOGETHER = 16;
-/** A wallet with more waiting than this is refused; all of them together hold memory. */
-const MOST_IN_LINE = 512;
+/** Requests of a queue that ask at once, so that the ledger batches them into one commit. */
+const MOST_AT_ONCE = 16;
+/** A request does not wait when so many wait already: for its wallet, for all, or in bytes, because each takes memory. */
+const MOST_IN_QUEUE = 512;
 const MOST_WAITING = 2_048;
 const MOST_BYTES = 64 * 1024 * 1024;
 
 type WalletQueues = { byWallet: Map<string, WalletQueue>; byName: Map<string, WalletQueue>; waiting: number; bytes: number };
 
-const lines = processWide("lines for credits", (): WalletQueues => ({ byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 }));
+const queues = processWide("queues for credits", (): WalletQueues => ({ byWallet: new Map(), byName: new Map(), waiting: 0, bytes: 0 }));
 
 /**
- * Waits until `ask` is served, and resolves with its value; with null when the patience is
+ * Waits until `ask` is served, and resolves with its value; with null when `patienceMs` is
  * over, the signal aborts, or too many wait already. Throws what `ask` throws.
  */
 export async function waitForCredits<Value>(wait: Wait<Value>): Promise<{ value: Value } | null> {
   if (wait.patienceMs <= 0 || wait.signal.aborted) return null;
-  if (lines.waiting >= MOST_WAITING || lines.bytes + wait.bytes > MOST_BYTES) return null;
-  const line = lines.byWallet.get(wait.walletId) ?? new WalletQueue(wait.walletId);
-  if (line.length >= MOST_IN_LINE) return null;
-  return (await line.join(wait)) as { value: Value } | null;
+  if (queues.waiting >= MOST_WAITING || queues.bytes + wait.bytes > MOST_BYTES) return null;
+  const queue = queues.byWallet.get(wait.walletId) ?? new WalletQueue(wait.walletId);
+  if (queue.length >= MOST_IN_QUEUE) return null;
+  return (await queue.join(wait)) as { value: Value } | null;
 }
 
-/** The wallet whose line is closed to who has just come under this name, or null: then they may ask at once. */
-export function closedLine(name: () => string): string | null {
-  if (lines.byName.size === 0) return null;
-  const line = lines.byName.get(name());
-  return line?.isClosed() === true ? line.walletId : null;
+/** The wallet whose closed queue a new request of this name has to join; null when the request may ask at once. */
+export function closedQueue(name: () => string): string | null {
+  if (queues.byName.size === 0) return null;
+  const queue = queues.byName.get(name());
+  return queue?.isClosed() === true ? queue.walletId : null;
 }
 
-/** To be called when a request gave back credits of this wallet. */
+/** To be called when credits were returned to this wallet. */
 export function creditsCameBack(walletId: string): void {
-  lines.byWallet.get(walletId)?.move();
+  queues.byWallet.get(walletId)?.move();
 }
 
 /** Requests that wait for credits in this process. */
 export function waitingForCredits(): number {
-  return lines.waiting;
+  return queues.waiting;
 }
 
 class WalletQueue {
@@ -98,14 +99,14 @@ class WalletQueue {
   constructor(walletId: string) {
     this.walletId = walletId;
     this.#timer = setInterval(() => this.move(), POLL_MS);
-    lines.byWallet.set(walletId, this);
+    queues.byWallet.set(walletId, this);
   }
 
   get length(): number {
     return this.#waiters.length;
   }
 
-  /** Whether the first has waited for so long that nobody may pass any more. */
+  /** Whether the head has waited for half of its patience, so that no request may pass it. */
   isClosed(): boolean {
     const [first] = this.#waiters;
     return first !== undefined && performance.now() - first.since > first.patienceMs / 2;
@@ -131,7 +132,7 @@ class WalletQueue {
           reject(error as Error);
         },
       };
-      // Whoever is asking hears the answer first: it may have been served.
+      // A waiter whose ask is in flight may have been served, so it ends after the answer.
       const giveUp = () => {
         if (waiter.asking) waiter.patienceMs = 0;
         else waiter.leave(null);
@@ -144,7 +145,7 @@ class WalletQueue {
     });
   }
 
-  /** Serves whoever can be served. */
+  /** Serves the waiters for which there are credits. */
   move(): void {
     if (this.#moving) {
       this.#again = true;
@@ -162,12 +163,12 @@ class WalletQueue {
 
   async #serve(): Promise<void> {
     const turns = new Set(this.#waiters);
-    /** What is known to be there; null while all who asked were served. */
+    /** The least that a waiter was told is available; null while every waiter that asked was served. */
     let available: bigint | null = null;
-    for (let together = 1; ; ) {
+    for (let atOnce = 1; ; ) {
       const asking: Waiter[] = [];
       for (const waiter of this.#waiters) {
-        if (asking.length === together) break;
+        if (asking.length === atOnce) break;
         if (!turns.has(waiter)) {
           if (this.isClosed()) break;
           continue;
@@ -182,15 +183,15 @@ class WalletQueue {
       for (const waiter of asking) turns.delete(waiter);
       const left = await Promise.all(asking.map((waiter) => this.#ask(waiter)));
       const short = left.filter((each) => each !== null);
-      if (short.length === 0) together = Math.min(2 * together, MOST_TOGETHER);
+      if (short.length === 0) atOnce = Math.min(2 * atOnce, MOST_AT_ONCE);
       else {
-        together = 1;
+        atOnce = 1;
         available = short.reduce((least, each) => (each < least ? each : least));
       }
     }
   }
 
-  /** What was left for others when this one could not be served; null when it was. */
+  /** The credits that were available when the waiter was not served; null when it was. */
   async #ask(waiter: Waiter): Promise<bigint | null> {
     waiter.asking = true;
     try {
@@ -214,20 +215,21 @@ class WalletQueue {
     const behind = waiter.first === true ? this.#waiters.findIndex(({ first }) => first !== true) : -1;
     if (behind === -1) this.#waiters.push(waiter);
     else this.#waiters.splice(behind, 0, waiter);
-    lines.byName.set(waiter.name, this);
-    lines.waiting++;
-    lines.bytes += waiter.bytes;
+    queues.byName.set(waiter.name, this);
+    queues.waiting++;
+    queues.bytes += waiter.bytes;
   }
 
   #remove(waiter: Waiter): void {
     const at = this.#waiters.indexOf(waiter);
     if (at === -1) return;
     this.#waiters.splice(at, 1);
-    lines.waiting--;
-    lines.bytes -= waiter.bytes;
-    if (lines.byName.get(waiter.name) === this && !this.#waiters.some(({ name }) => name === waiter.name)) lines.byName.delete(waiter.name);
+    queues.waiting--;
+    queues.bytes -= waiter.bytes;
+    if (queues.byName.get(waiter.name) === this && !this.#waiters.some(({ name }) => name === waiter.name))
+      queues.byName.delete(waiter.name);
     if (this.#waiters.length > 0) return;
     clearInterval(this.#timer);
-    lines.byWallet.delete(this.walletId);
+    queues.byWallet.delete(this.walletId);
   }
 }
