@@ -2,14 +2,14 @@ import { expect, test } from "vitest";
 import { clientAddress } from "./address.ts";
 
 test.each([
-  // header, connection, proxies, believed
+  // X-Forwarded-For, remote address, proxies, client address
   ["198.51.100.9", "192.0.2.1", 0, "192.0.2.1"],
   [undefined, "192.0.2.1", 0, "192.0.2.1"],
   ["198.51.100.9", "10.0.0.1", 1, "198.51.100.9"],
-  // What the client wrote stands before what the proxy added.
+  // A client's own entries stand before those that the proxies append.
   ["203.0.113.66, 198.51.100.9", "10.0.0.1", 1, "198.51.100.9"],
   ["203.0.113.66, 198.51.100.9, 10.0.0.2", "10.0.0.1", 2, "198.51.100.9"],
-  // A proxy that adds nothing, or no address.
+  // Fewer entries than proxies, or an entry that is not an address.
   [undefined, "192.0.2.1", 1, "192.0.2.1"],
   ["198.51.100.9", "192.0.2.1", 2, "192.0.2.1"],
   ["not an address", "192.0.2.1", 1, "192.0.2.1"],
@@ -18,6 +18,6 @@ test.each([
   ["2001:db8:1:2:3:4:5:6", "192.0.2.1", 1, "2001:db8:1:2::"],
   ["2001:db8:1:2:ffff::1", "192.0.2.1", 1, "2001:db8:1:2::"],
   ["", undefined, 0, "unknown"],
-])("X-Forwarded-For %s over a connection from %s behind %i proxies comes from %s", (forwarded, remote, proxies, believed) => {
-  expect(clientAddress(forwarded, remote, proxies)).toBe(believed);
+])("X-Forwarded-For %s over a connection from %s behind %i proxies comes from %s", (forwarded, remote, proxies, expected) => {
+  expect(clientAddress(forwarded, remote, proxies)).toBe(expected);
 });

@@ -2,16 +2,15 @@ import type { IncomingMessage } from "node:http";
 import ipaddr from "ipaddr.js";
 
 /**
- * Where a request comes from. Every proxy adds at the end of X-Forwarded-For whom it
- * heard from, so of all that is in it only what the operator's own proxies added can
- * be believed: the last `proxies` entries. Without a proxy, or when an entry is no
- * address, it is the other end of the connection. Of IPv6 the network (/64), because
- * one customer has all the addresses in it.
+ * The client's address. Each proxy appends the address of its peer to X-Forwarded-For, so only the last `proxies`
+ * entries, which the operator's own proxies appended, can be trusted. Without a proxy, or when the entry is not an
+ * address, the result is the connection's remote address. An IPv6 address is cut to its network (/64), because a
+ * provider assigns a whole /64 to one customer.
  */
 export function clientAddress(forwarded: string | undefined, remote: string | undefined, proxies: number): string {
-  const heard = (forwarded ?? "").split(",").map((entry) => entry.trim());
-  const claimed = proxies === 0 ? undefined : heard.at(-proxies);
-  return network(claimed) ?? network(remote) ?? "unknown";
+  const entries = (forwarded ?? "").split(",").map((entry) => entry.trim());
+  const trusted = proxies === 0 ? undefined : entries.at(-proxies);
+  return network(trusted) ?? network(remote) ?? "unknown";
 }
 
 function network(address: string | undefined): string | null {
@@ -22,7 +21,7 @@ function network(address: string | undefined): string | null {
   return `${parts.map((part) => part.toString(16)).join(":")}::`;
 }
 
-/** Leaves in the header one address, the one to believe, for all that reads it later. */
+/** Replaces X-Forwarded-For with the client's address alone, which pages and the authorization server read from there. */
 export function trustAddress(incoming: IncomingMessage, proxies: number): void {
   const forwarded = [incoming.headers["x-forwarded-for"] ?? ""].flat().join(",");
   incoming.headers["x-forwarded-for"] = clientAddress(forwarded, incoming.socket.remoteAddress, proxies);

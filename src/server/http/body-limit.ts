@@ -3,14 +3,14 @@ import { AppError } from "../platform/errors.ts";
 import { excessOf, type JsonBounds } from "../platform/json.ts";
 import { fromNode } from "./exchange.ts";
 
-/** Forms in JSON, and Stripe's events with all their lines. */
+/** Enough for forms in JSON, and for Stripe's events with all line items. */
 const PAGE_JSON: JsonBounds = { depth: 64, containers: 10_000, members: 20_000, values: 50_000 };
 
 /**
- * The request for a handler that reads bodies without a limit of its own. "too_large"
- * when its body has more than `limit` bytes, of which no more are kept; "gone" when its
- * client left in the middle, "too_slow" when it stopped there; `{ excess }` when it is JSON with more in it than a page has a use for.
- * Of a body that announces its length Node takes no more than that; one that does not, and JSON, is read here first.
+ * The request, for a handler that reads bodies without a limit. "too_large" when its body has more than `limit` bytes,
+ * of which no more are kept; "gone" when the client disconnects before the end of the body; "too_slow" when no byte of
+ * it arrives for `bodyIdleMs`; `{ excess }` when it is JSON that exceeds PAGE_JSON. A chunked body and JSON are buffered
+ * here first. Any other body is not: Node reads no more of it than its Content-Length says.
  */
 export async function limitBody(
   incoming: IncomingMessage,
@@ -34,18 +34,18 @@ export async function limitBody(
   }
 }
 
-/** The same request once more, with the body that was read from it. */
+/** A copy of a request with a buffered body, because the body of the original can be read only once. */
 export function withBody(incoming: IncomingMessage, body: Uint8Array): IncomingMessage {
-  const again = new IncomingMessage(incoming.socket);
-  again.method = incoming.method;
-  again.url = incoming.url;
-  again.httpVersion = incoming.httpVersion;
-  again.httpVersionMajor = incoming.httpVersionMajor;
-  again.httpVersionMinor = incoming.httpVersionMinor;
+  const copy = new IncomingMessage(incoming.socket);
+  copy.method = incoming.method;
+  copy.url = incoming.url;
+  copy.httpVersion = incoming.httpVersion;
+  copy.httpVersionMajor = incoming.httpVersionMajor;
+  copy.httpVersionMinor = incoming.httpVersionMinor;
   const { "transfer-encoding": _, ...headers } = incoming.headers;
-  again.headers = { ...headers, "content-length": String(body.length) };
-  if (body.length > 0) again.push(body);
-  again.push(null);
-  again.complete = true;
-  return again;
+  copy.headers = { ...headers, "content-length": String(body.length) };
+  if (body.length > 0) copy.push(body);
+  copy.push(null);
+  copy.complete = true;
+  return copy;
 }

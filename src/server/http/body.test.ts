@@ -20,11 +20,11 @@ describe("readBody", () => {
     ["br", brotliCompressSync],
     ["zstd", zstdCompressSync],
     ["identity", (bytes: Buffer) => bytes],
-  ])("undoes the Content-Encoding %s", async (encoding, pack) => {
-    expect(await read(pack(Buffer.from(text)), encoding)).toBe(text);
+  ])("undoes the Content-Encoding %s", async (encoding, compress) => {
+    expect(await read(compress(Buffer.from(text)), encoding)).toBe(text);
   });
 
-  test("an absent encoding, and an empty one, mean none", async () => {
+  test("reads a body without Content-Encoding, or with an empty one, as it is", async () => {
     expect(await read(Buffer.from(text))).toBe(text);
     expect(await read(Buffer.from(text), "")).toBe(text);
   });
@@ -34,15 +34,15 @@ describe("readBody", () => {
     ["deflate", deflateSync],
     ["br", brotliCompressSync],
     ["zstd", zstdCompressSync],
-  ])("%s that unpacks to more than a body may have is too large, however little was sent", async (encoding, pack) => {
+  ])("refuses %s that decompresses to more than the limit, however few bytes were sent", async (encoding, compress) => {
     const limit = env.QUOTA_MAX_BODY_BYTES;
-    const packed = pack(Buffer.alloc(limit + 1, "x"));
-    expect(packed.length).toBeLessThan(limit / 100);
-    await expect(read(packed, encoding)).rejects.toMatchObject({ code: "request_too_large" });
-    expect(await read(pack(Buffer.alloc(limit, "x")), encoding)).toHaveLength(limit);
+    const compressed = compress(Buffer.alloc(limit + 1, "x"));
+    expect(compressed.length).toBeLessThan(limit / 100);
+    await expect(read(compressed, encoding)).rejects.toMatchObject({ code: "request_too_large" });
+    expect(await read(compress(Buffer.alloc(limit, "x")), encoding)).toHaveLength(limit);
   });
 
-  test("what is not what its encoding says is a bad request, and an encoding that nobody knows is 415", async () => {
+  test("refuses a body that is not in its Content-Encoding with 400, and an unknown encoding with 415", async () => {
     for (const encoding of ["gzip", "deflate", "br", "zstd"])
       await expect(read(Buffer.from(text), encoding)).rejects.toMatchObject({
         code: "bad_request",

@@ -5,14 +5,14 @@ import { AppError } from "../platform/errors.ts";
 import type { Incoming } from "./exchange.ts";
 
 /**
- * The body as text, with its Content-Encoding undone. Throws `request_too_large` without keeping more than the limit,
- * which counts what was sent and what it unpacks to; `bad_request` when it is not UTF-8, or not what its encoding
- * says (RFC 9110 §15.5.16: 415 for an encoding that this server does not know).
+ * The body as text, decompressed as its Content-Encoding says. Throws `request_too_large` without keeping more than the
+ * limit, which applies to the compressed and to the decompressed body; `bad_request` when the text is not UTF-8 or the
+ * body cannot be decompressed, with status 415 for an unknown encoding (RFC 9110 §15.5.16).
  */
 export async function readBody(incoming: Incoming): Promise<string> {
   const limit = env.QUOTA_MAX_BODY_BYTES;
   const sent = await incoming.read(limit);
-  const bytes = sent === "too_large" ? sent : await unpacked(sent, encodingOf(incoming), limit);
+  const bytes = sent === "too_large" ? sent : await decompressed(sent, encodingOf(incoming), limit);
   if (bytes === "too_large") {
     throw new AppError("request_too_large", { message: `The request body is larger than ${limit} bytes.` });
   }
@@ -23,8 +23,8 @@ export async function readBody(incoming: Incoming): Promise<string> {
   }
 }
 
-/** Whether the body may be many times as long as was sent. */
-export function isPacked(incoming: Incoming): boolean {
+/** Whether the body is compressed, so that it may be many times as long as its Content-Length. */
+export function isCompressed(incoming: Incoming): boolean {
   return encodingOf(incoming) !== "identity";
 }
 
@@ -34,10 +34,10 @@ function encodingOf(incoming: Incoming): string {
   return incoming.header("content-encoding")?.trim().toLowerCase() || "identity";
 }
 
-type Unpack = (bytes: Uint8Array, options: { maxOutputLength: number }) => Promise<Buffer>;
+type Decompress = (bytes: Uint8Array, options: { maxOutputLength: number }) => Promise<Buffer>;
 
-/** They work in a thread of Node's pool, and stop at the limit. */
-const UNPACK: Readonly<Record<string, Unpack>> = {
+/** These run in libuv's thread pool, off the event loop, and stop at `maxOutputLength`. */
+const DECOMPRESS: Readonly<Record<string, Decompress>> = {
   gzip: promisify<Uint8Array, object, Buffer>(gunzip),
   "x-gzip": promisify<Uint8Array, object, Buffer>(gunzip),
   deflate: promisify<Uint8Array, object, Buffer>(inflate),
@@ -45,10 +45,10 @@ const UNPACK: Readonly<Record<string, Unpack>> = {
   zstd: promisify<Uint8Array, object, Buffer>(zstdDecompress),
 };
 
-async function unpacked(bytes: Uint8Array, encoding: string, limit: number): Promise<Uint8Array | "too_large"> {
+async function decompressed(bytes: Uint8Array, encoding: string, limit: number): Promise<Uint8Array | "too_large"> {
   if (encoding === "identity" || bytes.length === 0) return bytes;
-  const unpack = Object.hasOwn(UNPACK, encoding) ? UNPACK[encoding] : undefined;
-  if (unpack === undefined)
+  const decompress = Object.hasOwn(DECOMPRESS, encoding) ? DECOMPRESS[encoding] : undefined;
+  if (decompress === undefined)
     throw new AppError("bad_request", {
       status: 415,
       param: "Content-Encoding",
@@ -56,7 +56,7 @@ async function unpacked(bytes: Uint8Array, encoding: string, limit: number): Pro
       headers: { "accept-encoding": "gzip, deflate, br, zstd" },
     });
   try {
-    return await unpack(bytes, { maxOutputLength: limit });
+    return await decompress(bytes, { maxOutputLength: limit });
   } catch (cause) {
     if ((cause as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE") return "too_large";
     throw new AppError("bad_request", { param: "Content-Encoding", message: `The request body is not ${encoding}.`, cause });

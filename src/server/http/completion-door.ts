@@ -3,18 +3,17 @@ import { complete } from "../gateway/complete.ts";
 import type { CompletionRequest, Dialect } from "../gateway/dialects/dialect.ts";
 import type { Answer, Purchase } from "../gateway/purchase.ts";
 import type { ErrorCode } from "../platform/errors.ts";
-import { isPacked, readBody } from "./body.ts";
+import { isCompressed, readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
-import { inTurn } from "./heavy.ts";
+import { runInFairQueue } from "./fair-queue.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
 /**
- * A door of the gateway. Unlike `endpoint` it does not look the key up first: the
- * ledger's hold does that in the same statement. Only a request that fails before
- * the hold asks for the key on its own, so that a bad key is 401 whatever else is
- * wrong.
+ * A door of the gateway. Unlike `endpoint` it does not authenticate first: the ledger's hold does that in the same
+ * statement, which saves a round trip. A request that fails before the hold is authenticated before its error is
+ * answered, so that a wrong credential is always 401.
  */
 export function completionDoor(declared: {
   path: string;
@@ -39,11 +38,12 @@ export function completionDoor(declared: {
       let completion: CompletionRequest;
       try {
         externalUserId = readExternalUserId(incoming, byToken);
-        // Nobody without a key makes the server read much.
-        if (isPacked(incoming) || !(Number(incoming.header("content-length") ?? Number.NaN) <= UNCHECKED_BYTES)) await caller();
+        // The server authenticates a client before it buffers a large body of the client's.
+        if (isCompressed(incoming) || !(Number(incoming.header("content-length") ?? Number.NaN) <= MOST_UNAUTHENTICATED_BYTES))
+          await caller();
         text = await readBody(incoming);
         const read = () => dialect.read(text, (name) => incoming.header(name));
-        completion = text.length > QUICK_CHARACTERS ? await inTurn(hash.toString("base64"), read) : read();
+        completion = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(hash.toString("base64"), read) : read();
       } catch (error) {
         await caller();
         throw error;
@@ -61,7 +61,7 @@ export function completionDoor(declared: {
       const reply = (answer: Answer) => ({ status: 200, headers: { ...headers, ...answer.headers }, body: answer.body });
       const key = completion.stream ? null : incoming.header("idempotency-key");
       if (key === null) return reply(await complete(purchase));
-      // Asked here already, because a replay asks no ledger.
+      // A replayed answer comes from the idempotency record, so the ledger does not authenticate it.
       const claimant = byToken ? checkToken({ tokenScope: "credits.spend" }, await authenticateToken(hash)) : await authenticate(hash);
       const claimed = await claim(claimant, key, { method: "POST", path: declared.path, externalUserId, body: text }, headers);
       if (claimed.kind === "replay") return claimed.reply;
@@ -80,9 +80,9 @@ export function completionDoor(declared: {
   );
 }
 
-const UNCHECKED_BYTES = 64 * 1024;
-/** A body of this length is read in a few milliseconds, whatever is in it. */
-const QUICK_CHARACTERS = 64 * 1024;
+const MOST_UNAUTHENTICATED_BYTES = 64 * 1024;
+/** A body of this length is parsed in a few milliseconds, whatever it contains. */
+const MOST_UNQUEUED_CHARACTERS = 64 * 1024;
 
 const ERRORS: readonly ErrorCode[] = [
   "bad_request",

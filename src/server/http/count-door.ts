@@ -5,10 +5,10 @@ import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
-import { inTurn } from "./heavy.ts";
+import { runInFairQueue } from "./fair-queue.ts";
 import { countRequest } from "./rate-limit.ts";
 
-/** A door that counts the prompt of a request, for those who may buy its answer. Nobody pays. */
+/** A door that counts the tokens of a prompt, free of charge. It accepts the credentials that a completion accepts. */
 export function countDoor(declared: {
   path: string;
   summary: string;
@@ -16,7 +16,7 @@ export function countDoor(declared: {
   dialect: Dialect;
   body: z.ZodType;
   response: z.ZodType;
-  /** What the answer has beside `input_tokens`. */
+  /** Members of the answer besides `input_tokens`. */
   members?: Record<string, string>;
 }): Door {
   const { dialect, members, ...operation } = declared;
@@ -31,7 +31,7 @@ export function countDoor(declared: {
         : await authenticate(hash);
       readExternalUserId(incoming, byToken);
       const text = await readBody(incoming);
-      const request = await inTurn(hash.toString("base64"), () => dialect.read(text, (name) => incoming.header(name)));
+      const request = await runInFairQueue(hash.toString("base64"), () => dialect.read(text, (name) => incoming.header(name)));
       const input_tokens = await countPrompt(dialect, request, { appId, billingMode, signal: incoming.signal });
       return {
         status: 200,

@@ -19,14 +19,14 @@ function codeOf(read: () => unknown): string {
 }
 
 describe("the key of a request", () => {
-  test("is the same however it is sent", () => {
+  test("is the same in Authorization and in X-API-Key", () => {
     const hashes = [{ authorization: `Bearer ${key}` }, { authorization: `bearer  ${key} ` }, { "x-api-key": key }].map((headers) =>
       readCredential(incoming(headers as unknown as Record<string, string>)).hash.toString("hex"),
     );
     expect(new Set(hashes).size).toBe(1);
   });
 
-  test("is refused in any other spelling, and never thrown at", () => {
+  test("in any other form is refused with invalid_api_key, never with an unexpected error", () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -59,7 +59,7 @@ describe("an access token", () => {
 });
 
 describe("X-Quota-User", () => {
-  test("is any printable text of up to 255 characters, sent in the spelling of RFC 8187", () => {
+  test("is any printable text of up to 255 characters, encoded by RFC 8187", () => {
     const printable = fc
       .string({ unit: "grapheme", minLength: 1, maxLength: 60 })
       .filter((id) => id.length <= 255 && !/[\p{Cc}\p{Cs}]|^\s|\s$/u.test(id));
@@ -70,24 +70,24 @@ describe("X-Quota-User", () => {
     );
   });
 
-  test("beyond ASCII is never guessed at: the same bytes are one name to one client and another to the next", () => {
+  test("beyond ASCII and not encoded is refused, because clients encode the same text as different bytes", () => {
     for (const id of ["josé", Buffer.from("josé", "utf8").toString("latin1"), "UTF-8''%ff", "UTF-8''%"]) {
       expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
     }
   });
 
-  test("with white space around it is a mistake, because a header can't carry it", () => {
+  test("with white space around it is refused, because HTTP removes white space around header values", () => {
     for (const id of ["UTF-8''%20bob", "UTF-8''bob%C2%A0"])
       expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
   });
 
-  test("absent is null; empty, too long or with control characters is a mistake", () => {
+  test("is null when absent, and refused when empty, too long or with control characters", () => {
     expect(readExternalUserId(incoming({}), false)).toBeNull();
     for (const id of ["", "x".repeat(256), "a\tb", "a\u0000b", "\u0085"])
       expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": id }), false))).toBe("bad_request");
   });
 
-  test("under another name is a mistake that names the right one, unless that is there too or an access token says who pays", () => {
+  test("in a header of another name is refused, unless X-Quota-User is sent too or an access token names the payer", () => {
     for (const name of ["x-external-user-id", "x-user-id", "x-quota-user-id", "quota-user", "x-external-user", "helicone-user-id"]) {
       const read = (headers: Record<string, string>, byToken = false) =>
         readExternalUserId(incoming({ [name]: "ada", ...headers }), byToken);
@@ -99,11 +99,11 @@ describe("X-Quota-User", () => {
     }
   });
 
-  test("does not go with an access token", () => {
+  test("is refused with an access token", () => {
     expect(codeOf(() => readExternalUserId(incoming({ "x-quota-user": "ada" }), true))).toBe("bad_request");
   });
 
-  test("is not percent-decoded: an id that has a percent sign is that id", () => {
+  test("is percent-decoded only when encoded by RFC 8187", () => {
     expect(readExternalUserId(incoming({ "x-quota-user": "100%25" }), false)).toBe("100%25");
   });
 });

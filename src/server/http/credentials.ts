@@ -6,15 +6,15 @@ import { AppError } from "../platform/errors.ts";
 import type { Incoming } from "./exchange.ts";
 
 export type Credential = {
-  /** SHA-256 of what was sent. */
+  /** SHA-256 of the key or token. */
   hash: Buffer<ArrayBuffer>;
-  /** A person's access token, not an app's API key. */
+  /** The credential is a user's access token, not an app's API key. */
   byToken: boolean;
 };
 
 /**
- * The credential of a request: an API key in `Authorization: Bearer` or `X-API-Key`,
- * or an access token in the former. Throws `invalid_api_key` when it can't be one of ours.
+ * The credential of a request: an API key in `Authorization: Bearer` or `X-API-Key`, or an access token in
+ * `Authorization: Bearer`. Throws `invalid_api_key` when it has the format of neither.
  */
 export function readCredential(incoming: Incoming): Credential {
   const authorization = incoming.header("authorization");
@@ -26,14 +26,14 @@ export function readCredential(incoming: Incoming): Credential {
   throw new AppError("invalid_api_key");
 }
 
-/** The person and the app behind an access token. Throws `invalid_api_key` when it is unknown, expired or ended. */
+/** The user and the app of an access token. Throws `invalid_api_key` when the token is unknown, expired or revoked. */
 export async function authenticateToken(hash: Uint8Array): Promise<TokenCaller> {
   const caller = await verifyToken((await database()).sql, hash);
   if (caller === null) throw new AppError("invalid_api_key");
   return caller;
 }
 
-/** The app behind a key. Throws `invalid_api_key` when it is unknown, revoked or expired. */
+/** The app of an API key. Throws `invalid_api_key` when the key is unknown, revoked or expired. */
 export async function authenticate(hash: Uint8Array): Promise<Caller> {
   const caller = await verifyKey((await database()).sql, hash);
   if (caller === null) throw new AppError("invalid_api_key");
@@ -41,14 +41,11 @@ export async function authenticate(hash: Uint8Array): Promise<Caller> {
 }
 
 /**
- * X-Quota-User, or null when it is absent. Header values are bytes without a
- * character set: what one client sends as `é` another sends as `Ã©`, and guessing
- * could name somebody else. So only ASCII is taken as it stands, and everything
- * else in the one spelling that says what it is, RFC 8187's `UTF-8''%C3%A9lodie`.
- * Throws `bad_request` for an id that no app could have linked: an empty one is a
- * mistake, not an absent header. So is one under another name: without this the
- * developer would pay for a user whom the app did name. With an access token no
- * header counts, for the token is one person's and names its payer itself.
+ * X-Quota-User, or null when it is absent. Header values are bytes without a character set: clients send `é` as Latin-1
+ * or as UTF-8, and a wrong guess could name another user. So a value is either ASCII or encoded by RFC 8187, such as
+ * `UTF-8''%C3%A9lodie`. Throws `bad_request` for an id that no app can have linked, an empty one included; for a user's
+ * id in a similar header, because without X-Quota-User the developer would pay for that user; and for X-Quota-User
+ * beside an access token, which names its payer.
  */
 export function readExternalUserId(incoming: Incoming, byToken: boolean): string | null {
   const header = incoming.header("x-quota-user");
@@ -59,7 +56,7 @@ export function readExternalUserId(incoming: Incoming, byToken: boolean): string
   return null;
 }
 
-/** What people write for X-Quota-User, and what tells gateways and observers of requests the user. */
+/** Probable misspellings of X-Quota-User, and the headers in which other gateways and monitoring services take a user's id. */
 const OTHER_USER_HEADERS: readonly string[] = [
   "x-quota-user-id",
   "x-quota-userid",
@@ -91,7 +88,7 @@ function wrongUser(message: string): AppError {
   return new AppError("bad_request", { param: "X-Quota-User", message });
 }
 
-/** 1 to 255 printable characters, without white space around them: a header could not carry it. */
+/** Throws `bad_request` unless the id is 1 to 255 printable characters without white space around them: HTTP would remove it. */
 export function checkExternalUserId(id: string, param: string): string {
   if (isExternalUserId(id)) return id;
   throw new AppError("bad_request", { param, message: `${param} must be 1 to 255 printable characters, without white space around them.` });

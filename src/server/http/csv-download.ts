@@ -1,6 +1,6 @@
 /**
- * A file to download, made while it is read. `page` gives the rows after `before`, and
- * where to go on; null at the end. A page that finds nothing need not be the last.
+ * A CSV file to download, streamed as the client reads. `page` returns rows, and as `next` the cursor for the next call,
+ * null after the last page. A page without rows need not be the last.
  */
 export function csvDownload(
   name: string,
@@ -16,7 +16,7 @@ export function csvDownload(
         begun = true;
         return controller.enqueue(encoder.encode(head));
       }
-      // Until there is something to hand on.
+      // A pull has to enqueue something or close the stream, so pages without rows are skipped.
       for (;;) {
         const { rows, next } = await page(before);
         if (rows.length > 0) controller.enqueue(encoder.encode(rows.join("")));

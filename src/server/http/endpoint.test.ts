@@ -4,7 +4,7 @@ import { asDoor, matchPath, preflight, toJson } from "./endpoint.ts";
 import type { Incoming } from "./exchange.ts";
 
 describe("matchPath", () => {
-  test("any parameter survives percent-encoding, slashes and all", () => {
+  test("decodes any parameter to what was percent-encoded, slashes included", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme", minLength: 1 }), (id) => {
         expect(matchPath("/v1/users/{id}", `/v1/users/${encodeURIComponent(id)}`)).toEqual({ id });
@@ -37,18 +37,18 @@ test("bigints become JSON integers", () => {
 });
 
 describe("asDoor", () => {
-  test("numbers a reply that nobody has numbered, and leaves a number that is there", async () => {
-    const bare = asDoor(async () => ({ status: 200, headers: { "content-type": "text/plain" }, body: "x" }));
-    const first = await bare(new Request("http://x/v1/a"));
-    const second = await bare(new Request("http://x/v1/a"));
+  test("gives a reply without a request id a new one, and keeps one that a reply has", async () => {
+    const withoutId = asDoor(async () => ({ status: 200, headers: { "content-type": "text/plain" }, body: "x" }));
+    const first = await withoutId(new Request("http://x/v1/a"));
+    const second = await withoutId(new Request("http://x/v1/a"));
     expect(first.headers.get("x-request-id")).toMatch(/^req_[0-9a-f]{32}$/);
     expect(second.headers.get("x-request-id")).not.toBe(first.headers.get("x-request-id"));
     expect([first.headers.get("content-type"), first.headers.get("access-control-allow-origin")]).toEqual(["text/plain", "*"]);
-    const numbered = asDoor(async () => ({ status: 200, headers: { "x-request-id": "req_1" }, body: "x" }));
-    expect((await numbered(new Request("http://x/v1/a"))).headers.get("x-request-id")).toBe("req_1");
+    const withId = asDoor(async () => ({ status: 200, headers: { "x-request-id": "req_1" }, body: "x" }));
+    expect((await withId(new Request("http://x/v1/a"))).headers.get("x-request-id")).toBe("req_1");
   });
 
-  test("tells the door the path as it was sent, with its percent-encoding, and the query", async () => {
+  test("passes the path as it was sent, percent-encoded, and the query", async () => {
     let seen: Incoming | undefined;
     const door = asDoor(async (incoming) => {
       seen = incoming;
@@ -64,7 +64,7 @@ describe("asDoor", () => {
     ]);
   });
 
-  test("a preflight allows the headers that the page names, without one those of the contract, and no credentials", async () => {
+  test("a preflight allows the headers that the page names, or the documented ones when it names none, and no credentials", async () => {
     const allowed = async (asked: string | null) => {
       const headers: Record<string, string> = asked === null ? {} : { "Access-Control-Request-Headers": asked };
       const response = await preflight(new Request("http://x/v1/a", { method: "OPTIONS", headers }));
@@ -76,7 +76,7 @@ describe("asDoor", () => {
     const documented = "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key";
     expect(await allowed(null)).toBe(documented);
     expect(await allowed("authorization,x-stainless-lang, anthropic-beta")).toBe("authorization,x-stainless-lang, anthropic-beta");
-    // What is no list of header names, or is longer than a client needs, is not sent back.
+    // A value that is not a list of header names, or is too long, is not reflected.
     for (const asked of ["<script>", "a b", "a,,b", "", `x${"y".repeat(5_000)}`]) expect(await allowed(asked)).toBe(documented);
   });
 });

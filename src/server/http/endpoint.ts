@@ -8,20 +8,19 @@ import { newId, requestIdOf } from "../platform/ids.ts";
 import { parseJson, SMALL_JSON } from "../platform/json.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
-import { errorReply, isOfMessages } from "./errors.ts";
+import { errorReply, isMessagesApi } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
 /**
- * What a door of /v1 declares. `endpoint` turns it into a route handler that
- * numbers the request, authenticates, parses, handles and presents, and that the
- * API reference is made from.
+ * The declaration of a door of /v1. `endpoint` makes a route handler of it, which assigns a request id, authenticates,
+ * parses, calls the handler and writes JSON. The API reference is generated from it.
  */
 export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType> = {
   method: "GET" | "POST" | "PATCH" | "DELETE";
-  /** OpenAPI's way to write it: `/v1/users/{external_user_id}`. */
+  /** In OpenAPI's syntax: `/v1/users/{external_user_id}`. */
   path: string;
   summary: string;
   description?: string;
@@ -30,23 +29,23 @@ export type Operation<Params extends z.ZodType, Query extends z.ZodType, Body ex
   params?: Params;
   query?: Query;
   body?: Body;
-  /** Honours Idempotency-Key; `required` refuses to go without. */
+  /** Honours Idempotency-Key. With `required`, requests without it get `bad_request`. */
   idempotency?: "optional" | "required";
-  /** The answer has a secret in it: what is kept of it for Idempotency-Key is encrypted. */
+  /** The answer contains a secret, so the copy that is kept for Idempotency-Key is encrypted. */
   answersSecret?: boolean;
   /** Reads X-Quota-User. */
   forUser?: boolean;
-  /** Answers access tokens with this scope as well; without it they get `insufficient_scope`. */
+  /** Also accepts access tokens with this scope. Other tokens get `insufficient_scope`. */
   tokenScope?: Scope;
   response: z.ZodType;
-  /** Answers with server-sent events when the body says `stream: true`: what they are. */
+  /** Answers with server-sent events when the body says `stream: true`. The text describes the events. */
   streams?: string;
-  /** Headers of its own that it reads, with what they say. */
+  /** Descriptions of further headers that the door reads, by name. */
   headers?: Readonly<Record<string, string>>;
   errors: readonly ErrorCode[];
 };
 
-type Asked<Params, Query, Body> = {
+type BaseCall<Params, Query, Body> = {
   id: string;
   requestId: string;
   params: Params;
@@ -54,18 +53,21 @@ type Asked<Params, Query, Body> = {
   body: Body;
   idempotency: Idempotency | null;
 };
-export type Call<Params, Query, Body> = Asked<Params, Query, Body> & { caller: Caller; externalUserId: string | null };
-/** A person's app asks with their access token. */
-export type TokenCall<Params, Query, Body> = Asked<Params, Query, Body> & { caller: TokenCaller };
+export type Call<Params, Query, Body> = BaseCall<Params, Query, Body> & { caller: Caller; externalUserId: string | null };
+/** A call with a user's access token. */
+export type TokenCall<Params, Query, Body> = BaseCall<Params, Query, Body> & { caller: TokenCaller };
 
-/** A route handler for Next, and the same without web objects for our own server. */
+/** A route handler for Next. `reply` is the same handler for node's server, without a web Request and Response. */
 export type Door = ((request: Request) => Promise<Response>) & {
   reply(incoming: Incoming): Promise<Reply>;
   operation?: AnyOperation;
 };
 export type AnyOperation = Operation<z.ZodType, z.ZodType, z.ZodType>;
 
-/** A JSON operation with a known caller. What `handle` returns is the body; bigints become JSON integers. */
+/**
+ * A door that takes and answers JSON. The value that `handle` returns is the body, in which bigints become JSON
+ * integers. Access tokens are handled by `handleToken`.
+ */
 export function endpoint<
   Params extends z.ZodType = z.ZodUndefined,
   Query extends z.ZodType = z.ZodUndefined,
@@ -86,7 +88,7 @@ export function endpoint<
       await countRequest(credential, operation.forUser === true ? incoming.header("x-quota-user") : null, headers);
       caller = byToken ? checkToken(operation, await authenticateToken(credential.hash)) : await authenticate(credential.hash);
     }
-    // A path that cannot name anything names nothing.
+    // An id in the path that no resource can have gets the same 404 as an unknown id.
     if (params?.success === false) throw operation.path.includes("{external_user_id}") ? noLinkedUser() : new AppError("not_found");
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
     const text = operation.body === undefined ? "" : await readBody(incoming);
@@ -129,7 +131,7 @@ export function endpoint<
   });
 }
 
-/** What an operation answers to access tokens, beside its own errors. */
+/** The errors that access tokens can get from an operation, besides the declared ones. */
 function errorsOfTokens(operation: AnyErrors): ErrorCode[] {
   if (operation.public === true) return [];
   const codes: ErrorCode[] = operation.tokenScope === undefined ? ["insufficient_scope"] : ["insufficient_scope", "not_found"];
@@ -137,44 +139,44 @@ function errorsOfTokens(operation: AnyErrors): ErrorCode[] {
 }
 type AnyErrors = Pick<AnyOperation, "public" | "tokenScope" | "errors">;
 
-/** RFC 6750 §3.1. A person who paused the app is, for it, as if they were not there. */
+/** Throws `insufficient_scope` (RFC 6750 §3.1), and `not_found` when the user has paused the app. */
 export function checkToken(operation: { tokenScope?: Scope }, caller: TokenCaller): TokenCaller {
   if (operation.tokenScope === undefined) {
     throw new AppError("insufficient_scope", { message: "This is for your app's API key; no access token may do it." });
   }
   if (!caller.scopes.includes(operation.tokenScope))
     throw new AppError("insufficient_scope", { message: `This needs a token with the scope ${operation.tokenScope}.` });
-  if (caller.paused) throw connectionGone();
+  if (caller.paused) throw notConnected();
   return caller;
 }
 
-function connectionGone(): AppError {
+function notConnected(): AppError {
   return new AppError("not_found", { message: "The person behind this token is not connected to your app at the moment." });
 }
 
-type Numbered = { id: string; requestId: string; headers: Record<string, string> };
+type RequestContext = { id: string; requestId: string; headers: Record<string, string> };
 
-/** The outermost part of every door: request id, CORS, and errors in the one envelope. */
-export function door(declared: AnyOperation, answer: (incoming: Incoming, numbered: Numbered) => Promise<Reply>): Door {
+/** Makes a door that assigns a request id, sets CORS headers, and answers thrown errors as JSON. */
+export function door(declared: AnyOperation, answer: (incoming: Incoming, context: RequestContext) => Promise<Reply>): Door {
   const made = asDoor(async (incoming) => {
     const id = newId();
     const requestId = requestIdOf(id);
     // Anthropic's clients look for the request id under this name.
-    const headers = { ...headersOfEveryReply(requestId), ...(isOfMessages(declared.path) ? { "request-id": requestId } : {}) };
+    const headers = { ...headersOfEveryReply(requestId), ...(isMessagesApi(declared.path) ? { "request-id": requestId } : {}) };
     try {
       return await answer(incoming, { id, requestId, headers });
     } catch (error) {
       return errorReply(error, requestId, headers, declared.path);
     }
   });
-  // Whoever needs the database meets it away.
+  // A door that takes a credential reads the database, which may be unavailable.
   const errors =
     declared.public === true || declared.errors.includes("unavailable") ? declared.errors : [...declared.errors, "unavailable" as const];
   made.operation = { ...declared, errors };
   return made;
 }
 
-/** Makes a route handler of a function from request to reply. A reply that was not numbered is numbered here. */
+/** Makes a door of a function from request to reply. A reply without `x-request-id` gets the headers of every reply. */
 export function asDoor(answer: (incoming: Incoming) => Promise<Reply>): Door {
   const reply = async (incoming: Incoming) => {
     const made = await answer(incoming);
@@ -189,8 +191,8 @@ export function asDoor(answer: (incoming: Incoming) => Promise<Reply>): Door {
 /**
  * Answers CORS preflights. Every header that the page names is allowed: the clients of providers send
  * headers of their own (`X-Stainless-*`, `Anthropic-Version`), and new ones with each version. Allowing
- * them gives nothing away, because no door takes cookies and every credential is a header that the page
- * has to know. `*` would not do: it does not cover `Authorization` (Fetch standard §3.3.5).
+ * them is safe, because no door reads cookies: a page has to know the credential to send it. `*` is not enough:
+ * it does not cover `Authorization` (Fetch standard §3.3.5).
  */
 export const preflight = asDoor(async (incoming) => ({
   status: 204,
@@ -205,7 +207,7 @@ export const preflight = asDoor(async (incoming) => ({
 
 const DOCUMENTED_HEADERS = "Authorization, X-API-Key, X-Quota-User, Content-Type, Idempotency-Key";
 
-/** A list of field names as RFC 9110 §5.1 has them; null for anything else, which is not sent back. */
+/** The value when it is a list of field names (RFC 9110 §5.1), else null: other text of the client's is not reflected. */
 function namesOfHeaders(asked: string | null): string | null {
   return asked !== null && asked.length <= LONGEST_HEADER_LIST && /^[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*$/.test(asked)
     ? asked
@@ -219,7 +221,7 @@ export function toJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? Number(inner) : inner));
 }
 
-/** Keeps an answer for Idempotency-Key, if there is one, in the transaction of what it tells. */
+/** Keeps an answer for its Idempotency-Key, if the request has one, in the transaction that made what the answer reports. */
 export async function rememberJson(idempotency: Idempotency | null, tx: Tx, answer: unknown): Promise<void> {
   await idempotency?.remember(tx, { status: 200, headers: JSON_BODY, body: toJson(answer) });
 }
@@ -231,10 +233,9 @@ function present(value: unknown, headers: Record<string, string>): Reply {
 }
 
 /**
- * The parameters of a path, decoded, or null when the path is another one.
- * `{name}` is one segment, in which an encoded slash is a slash; `{name...}` at the
- * end is one segment or more. Read from the URL itself, because routers differ in
- * what they have decoded already.
+ * The decoded parameters of a path, or null when the path does not match. `{name}` is one segment, in which %2F is a
+ * slash of the value; `{name...}` at the end is one segment or more. The path has to be percent-encoded as it was sent:
+ * routers differ in how much of it they decode.
  */
 export function matchPath(template: string, pathname: string): Record<string, string> | null {
   const wanted = template.split("/");

@@ -6,9 +6,8 @@ import type { Reply } from "./exchange.ts";
 import { headersOfEveryReply } from "./headers.ts";
 
 /**
- * The one error envelope of /v1, shaped so that OpenAI's clients fill `code`,
- * `type`, `param` and `message`. Under /v1/messages it has `type` and `request_id`
- * beside `error` as well: Anthropic's clients know an error by them.
+ * An error of /v1 in OpenAI's shape, from which OpenAI's clients read `code`, `type`, `param` and `message`. Under
+ * /v1/messages the body also has `type` and `request_id` beside `error`, by which Anthropic's clients recognize errors.
  */
 export function errorReply(error: unknown, requestId: string, headers: Record<string, string>, path = ""): Reply {
   const known = asAppError(error, requestId);
@@ -21,16 +20,16 @@ export function errorReply(error: unknown, requestId: string, headers: Record<st
       ...known.headers,
       "content-type": "application/json; charset=utf-8",
     },
-    body: JSON.stringify(isOfMessages(path) ? { type: "error", ...errorBody(known), request_id: requestId } : errorBody(known)),
+    body: JSON.stringify(isMessagesApi(path) ? { type: "error", ...errorBody(known), request_id: requestId } : errorBody(known)),
   };
 }
 
-/** Whether a path is asked by Anthropic's clients. */
-export function isOfMessages(path: string): boolean {
+/** Whether a path belongs to Anthropic's Messages API. */
+export function isMessagesApi(path: string): boolean {
   return /^\/v1\/messages(?:\/|$)/.test(path);
 }
 
-/** RFC 9110 §15.5.2: a 401 says how to authenticate. RFC 6750 §3.1: so does a 403 for want of a scope. */
+/** WWW-Authenticate: RFC 9110 §15.5.2 requires it with 401, RFC 6750 §3 when a token lacks the scope. */
 function challenge(error: AppError): Record<string, string> {
   if (error.code === "insufficient_scope") return { "www-authenticate": 'Bearer realm="quota", error="insufficient_scope"' };
   return error.status === 401 ? { "www-authenticate": 'Bearer realm="quota"' } : {};
@@ -52,7 +51,7 @@ function errorBody(error: AppError) {
   };
 }
 
-/** Anything that is not ours is told by its request id alone; the log has the rest. */
+/** An unexpected error is logged and answered with the request id only, because its message could disclose internals. */
 function asAppError(error: unknown, requestId: string): AppError {
   if (error instanceof AppError) {
     if (error.status >= 500) log.warn(error.code, { request_id: requestId, error });

@@ -11,7 +11,7 @@ describe("a web Request", () => {
   const post = (body: BodyInit, headers: Record<string, string> = {}) =>
     fromRequest(new Request("http://x/v1/a", { method: "POST", body, headers, duplex: "half" } as RequestInit));
 
-  test("is read up to the limit and not beyond, whatever it says of its length", async () => {
+  test("is read up to the limit and not beyond, with and without Content-Length", async () => {
     expect(Buffer.from((await post("12345").read(5)) as Uint8Array).toString()).toBe("12345");
     expect(await post("123456").read(5)).toBe("too_large");
     let pulled = 0;
@@ -26,7 +26,7 @@ describe("a web Request", () => {
     expect(await fromRequest(new Request("http://x/v1/a")).read(5)).toEqual(new Uint8Array());
   });
 
-  test("gets a stream bit by bit, and a client that stops reading ends it", async () => {
+  test("is answered with a stream chunk by chunk, which ends when the client cancels it", async () => {
     let ended = false;
     let made = 0;
     async function* body() {
@@ -48,13 +48,13 @@ describe("a web Request", () => {
   });
 });
 
-describe("a request of our own server", () => {
+describe("a request of node's server", () => {
   const closers: (() => void)[] = [];
   afterEach(() => {
     for (const close of closers.splice(0)) close();
   });
 
-  test("whose body stops on its way is 408, and its connection ends", async () => {
+  test("whose body stops arriving is answered with 408, and its connection is closed", async () => {
     const server = createServer((incoming, outgoing) => {
       const asked = fromNode(incoming, outgoing, { bodyIdleMs: 50 });
       const answered = asked.read(100).then(
@@ -96,7 +96,7 @@ describe("a request of our own server", () => {
     return (server.address() as AddressInfo).port;
   }
 
-  test("keeps its connection after an answer, also one that came before the request was all read", async () => {
+  test("keeps its connection open after its answer, with pipelined requests too", async () => {
     const port = await serve(async () => reply("ok"));
     const socket = connect(port, "127.0.0.1");
     closers.push(() => socket.destroy());
@@ -112,7 +112,7 @@ describe("a request of our own server", () => {
     expect(text).not.toMatch(/connection: close/i);
   });
 
-  test("that is too large is answered while its client still sends, and what comes after is not kept", async () => {
+  test("that is too large is answered while its client still sends, and the rest of its body is discarded", async () => {
     const port = await serve(async (incoming) => reply((await incoming.read(10)) === "too_large" ? "too large" : "read", 413));
     const megabyte = "x".repeat(1024 * 1024);
     for (const headers of [{ "content-length": String(20 * megabyte.length) }, {}]) {
@@ -123,7 +123,7 @@ describe("a request of our own server", () => {
             text += part.toString();
           });
           incoming.once("end", () => {
-            // The answer is here, and the client has not said all yet.
+            // The answer has arrived before the client has sent the whole body.
             for (let sent = 1; sent < 20; sent++) outgoing.write(megabyte);
             outgoing.end(() => resolve(`${incoming.statusCode} ${text}`));
           });
@@ -135,7 +135,7 @@ describe("a request of our own server", () => {
     }
   });
 
-  test("of a client that wants the connection closed afterwards is still heard to its end", async () => {
+  test("with `connection: close` that is refused is read to its end before the connection is closed", async () => {
     const port = await serve(async (incoming) => reply((await incoming.read(10)) === "too_large" ? "too large" : "read", 413));
     const rest = "x".repeat(4 * 1024 * 1024);
     const order: string[] = [];
@@ -154,7 +154,7 @@ describe("a request of our own server", () => {
     expect(order).toEqual(["answered", "all sent", "closed"]);
   });
 
-  test("whose client leaves in the middle of the body is a bad request, not a fault of ours", async () => {
+  test("whose client disconnects in the middle of the body fails with an AppError, not with an internal error", async () => {
     let told: (error: unknown) => void = () => {};
     const error = new Promise((resolve) => {
       told = resolve;
@@ -168,7 +168,7 @@ describe("a request of our own server", () => {
     expect(await error).toBeInstanceOf(AppError);
   });
 
-  test("whose client left before its body was asked for is a bad request at once, whether the body is all here or not", async () => {
+  test("whose client disconnects before the body is read fails at once with bad_request, whether the body has arrived or not", async () => {
     for (const body of ["whole", "half"]) {
       const told = Promise.withResolvers<unknown>();
       const came = Promise.withResolvers<void>();
@@ -186,7 +186,7 @@ describe("a request of our own server", () => {
     }
   });
 
-  test("whose client hangs up aborts its signal and ends its stream; one that got everything does not", async () => {
+  test("aborts its signal and ends its stream when the client disconnects, but not after a complete answer", async () => {
     const signals: boolean[] = [];
     let ended = () => {};
     const over = new Promise<void>((resolve) => {
@@ -220,7 +220,7 @@ describe("a request of our own server", () => {
     expect(signals.toSorted()).toEqual([false, true]);
   });
 
-  test("does not make the server keep what a slow client has not read", async () => {
+  test("applies back-pressure to its stream while the client does not read", async () => {
     let made = 0;
     const part = bytes("x".repeat(64 * 1024));
     const port = await serve(async () => {
@@ -233,7 +233,7 @@ describe("a request of our own server", () => {
     closers.push(() => socket.destroy());
     socket.pause();
     socket.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\n");
-    // Until the kernel's buffers are full it goes on; then it waits.
+    // The generator is read until the kernel's socket buffers are full.
     const seen: number[] = [];
     await expect.poll(() => seen.push(made) > 1 && made > 0 && seen.at(-1) === seen.at(-2), { interval: 100 }).toBe(true);
     expect(made).toBeLessThan(1_000);

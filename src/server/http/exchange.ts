@@ -2,9 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { AppError } from "../platform/errors.ts";
 
 /**
- * A request and a reply, as doors see them. A door works alike behind Next, which
- * speaks in web Requests and Responses, and behind our own server, which spares
- * every request the cost of those objects.
+ * The request and the reply of a door, independent of the server in front of it. Next passes web Requests and takes
+ * Responses; node's server makes neither, which saves their cost on every request.
  */
 export type Incoming = {
   method: string;
@@ -14,9 +13,9 @@ export type Incoming = {
   query: string;
   /** The value of a header, by its lower-case name; null when it is absent. */
   header(name: string): string | null;
-  /** The whole body; "too_large" when it has more than `limit` bytes, without keeping them. */
+  /** The whole body, or "too_large" when it has more than `limit` bytes, which are not kept. */
   read(limit: number): Promise<Uint8Array | "too_large">;
-  /** Aborts when the client is gone before its answer is complete. */
+  /** Aborts when the client disconnects before its answer is complete. */
   signal: AbortSignal;
 };
 
@@ -44,10 +43,9 @@ export function toResponse(reply: Reply): Response {
   return new Response(body, { status: reply.status, headers: reply.headers });
 }
 
-/** How long a body may pause on its way. */
-const BODY_IDLE_MS = 20_000;
+const BODY_IDLE_TIMEOUT_MS = 20_000;
 
-/** `bodyIdleMs`: when nothing of the body comes for so long, reading it throws `request_timeout`. */
+/** When no byte of the body arrives for `bodyIdleMs`, `read` throws `request_timeout`. */
 export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse, options: { bodyIdleMs?: number } = {}): Incoming {
   const url = incoming.url ?? "/";
   const mark = url.indexOf("?");
@@ -63,35 +61,35 @@ export function fromNode(incoming: IncomingMessage, outgoing: ServerResponse, op
       const value = incoming.headers[name];
       return value === undefined ? null : typeof value === "string" ? value : value.join(", ");
     },
-    read: (limit) => readNodeStream(incoming, limit, options.bodyIdleMs ?? BODY_IDLE_MS),
+    read: (limit) => readNodeStream(incoming, limit, options.bodyIdleMs ?? BODY_IDLE_TIMEOUT_MS),
     signal: gone.signal,
   };
 }
 
-/** Writes a reply; resolves when all of it is handed over or the client is gone. */
+/** Writes a reply. Resolves when node has taken all of it or the client has disconnected. */
 export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   if (outgoing.destroyed) {
-    // Nobody listens; the body still has to hear that it ends here.
+    // The client has disconnected. `return` runs the generator's `finally`, which releases its resources.
     if (reply.body !== null && typeof reply.body !== "string") await reply.body[Symbol.asyncIterator]().return?.();
     return;
   }
-  // A client that stopped sending is not waited for.
+  // The rest of a refused body is read, except after 408, when the client has stopped sending.
   const unread = !incoming.complete && announcesBody(incoming) && reply.status !== 408;
   if (reply.body === null || typeof reply.body === "string") {
     const length = reply.body === null ? 0 : Buffer.byteLength(reply.body);
     if (reply.status !== 204) reply.headers["content-length"] = String(length);
     outgoing.writeHead(reply.status, reply.headers);
     if (unread) {
-      // The whole answer is on its way before anything more is read.
+      // The whole answer is written before the rest of the body is read.
       if (length > 0 && incoming.method !== "HEAD") outgoing.write(reply.body);
       else outgoing.flushHeaders();
-      await restDiscarded(incoming);
+      await discardRest(incoming);
       return void outgoing.end();
     }
     if (reply.body === null || incoming.method === "HEAD") return void outgoing.end();
     if (length < LARGE_BYTES) return void outgoing.end(reply.body);
-    // Node takes a connection whose answer was ended for idle, even while the client
-    // still reads, and a server that stops cuts it. So it is ended when it is sent.
+    // Node counts a connection as idle once `end` was called, even while the client still reads, and a server that
+    // stops closes idle connections. So a large answer is ended only after the socket has drained.
     if (!outgoing.write(reply.body)) await drained(outgoing);
     return void outgoing.end();
   }
@@ -104,24 +102,23 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
   outgoing.end();
 }
 
-const UNREAD_FOR_MS = 60_000;
+const DRAIN_TIMEOUT_MS = 60_000;
 const LARGE_BYTES = 64 * 1024;
 
-/** A request without a body is not complete either, as long as its head is being handled. */
+/** Whether a request has a body. `incoming.complete` does not say so: without a body it is false, too, until the parser ends the request. */
 export function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }
 
 /**
- * Reads the rest of a refused body and throws it away, until it ends, the client is
- * gone or ten seconds are over. RFC 9112 §9.6: closing while the client still sends
- * would reset the connection and could take our answer with it; and Node closes one
- * that the client wants closed as soon as the answer is ended.
+ * Reads and discards the rest of a refused body until it ends or the client disconnects, for DISCARD_TIMEOUT_MS at most.
+ * RFC 9112 §9.6: closing the connection while the client sends would reset it, and the client could lose the answer.
+ * After `connection: close` node would do so as soon as the answer is ended.
  */
-function restDiscarded(incoming: IncomingMessage): Promise<void> {
+function discardRest(incoming: IncomingMessage): Promise<void> {
   if (incoming.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
-    const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_FOR_MS);
+    const timer = setTimeout(() => incoming.socket.destroy(), DISCARD_TIMEOUT_MS);
     const done = () => {
       clearTimeout(timer);
       resolve();
@@ -132,12 +129,12 @@ function restDiscarded(incoming: IncomingMessage): Promise<void> {
   });
 }
 
-const DISCARD_FOR_MS = 10_000;
+const DISCARD_TIMEOUT_MS = 10_000;
 
-/** Resolves when the client has read enough for more, or is gone. One that reads nothing for a minute counts as gone. */
+/** Resolves when the socket has drained or is closed. Closes it when it has not drained within DRAIN_TIMEOUT_MS. */
 function drained(outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => outgoing.destroy(), UNREAD_FOR_MS);
+    const timer = setTimeout(() => outgoing.destroy(), DRAIN_TIMEOUT_MS);
     const done = () => {
       clearTimeout(timer);
       outgoing.off("drain", done);
@@ -151,8 +148,8 @@ function drained(outgoing: ServerResponse): Promise<void> {
 
 function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number): Promise<Uint8Array | "too_large"> {
   if (Number(incoming.headers["content-length"] ?? 0) > limit) return Promise.resolve("too_large");
-  // Who left before the body was asked for is told of by no event any more.
-  if (incoming.destroyed) return Promise.reject(leftInTheMiddle());
+  // A stream that is already destroyed emits no further event.
+  if (incoming.destroyed) return Promise.reject(bodyAborted());
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -161,11 +158,11 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       incoming.off("data", take).pause();
       parts.length = 0;
     };
-    // A small body came together with its head.
-    const timer = incoming.complete ? undefined : setTimeout(late, idleMs);
-    function late() {
+    // A small body has often arrived with the head and needs no timer.
+    const timer = incoming.complete ? undefined : setTimeout(expire, idleMs);
+    function expire() {
       stop();
-      // What is still to come would be taken for the next request.
+      // On a connection that stays open, the rest of the body would be parsed as the next request.
       reject(new AppError("request_timeout", { headers: { connection: "close" } }));
     }
     const take = (part: Buffer) => {
@@ -181,17 +178,17 @@ function readNodeStream(incoming: IncomingMessage, limit: number, idleMs: number
       clearTimeout(timer);
       resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
     });
-    const left = () => {
+    const abort = () => {
       clearTimeout(timer);
-      reject(leftInTheMiddle());
+      reject(bodyAborted());
     };
-    incoming.on("error", left);
-    incoming.on("aborted", left);
+    incoming.on("error", abort);
+    incoming.on("aborted", abort);
   });
 }
 
-/** Nobody is left to read the answer; it must only not look like a fault of ours. */
-function leftInTheMiddle(): AppError {
+/** The client has disconnected and reads no answer. The code is below 500, so that the log has no error of the server. */
+function bodyAborted(): AppError {
   return new AppError("bad_request", { message: "The request ended in the middle of its body." });
 }
 

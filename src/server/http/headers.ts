@@ -1,13 +1,13 @@
 /**
- * What every reply of /v1 carries. Credentials travel in headers, never in
- * cookies, so any origin may ask and read the answer.
+ * Headers of every reply of /v1. Credentials are sent in headers, never in cookies, so pages of any origin may read
+ * the answers.
  */
 export function headersOfEveryReply(requestId: string): Record<string, string> {
   return {
     "x-request-id": requestId,
     "access-control-allow-origin": "*",
     "access-control-expose-headers": EXPOSED,
-    // Answers are about one person's money, and a price list is old tomorrow: nobody on the way keeps any of it.
+    // Answers concern one user's money, and prices change: neither may be kept in a cache.
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
   };

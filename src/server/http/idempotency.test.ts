@@ -6,11 +6,11 @@ import { makeApp, makeKey, makeUser } from "#testing/makers.ts";
 import { balanceOf } from "../ledger/accounts.ts";
 import { settle } from "../ledger/hold.ts";
 import { transaction } from "../platform/db.ts";
-import { type Claim, claim, type Idempotency, prolongAll, purgeIdempotency } from "./idempotency.ts";
+import { type Claim, claim, type Idempotency, purgeIdempotency, renewClaims } from "./idempotency.ts";
 
 const ANSWER = { status: 200, headers: { "content-type": "application/json" }, body: '{"id":"first"}' };
 
-// Leases are prolonged when a test says so.
+// Without the timer, leases are renewed only when a test calls `renewClaims`.
 beforeAll(() => void vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] }));
 afterAll(() => void vi.useRealTimers());
 
@@ -35,13 +35,14 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
       key,
       ask,
       first,
-      /** As after ten seconds in which nobody prolonged the lease. */
-      lapse: () => db().prisma.idempotencyRecord.update({ where: { appId_key: place }, data: { expiresAt: new Date(Date.now() - 1_000) } }),
+      /** Expires the lease, as ten seconds without a renewal do. */
+      expire: () =>
+        db().prisma.idempotencyRecord.update({ where: { appId_key: place }, data: { expiresAt: new Date(Date.now() - 1_000) } }),
       record: () => db().prisma.idempotencyRecord.findUnique({ where: { appId_key: place } }),
     };
   }
 
-  test("is a lease of seconds: a second request is told how long to wait for the answer or for the key", async () => {
+  test("is a lease of seconds: a concurrent request gets Retry-After with the rest of the lease", async () => {
     const { ask, first } = await setting();
     const running = await first();
     await expect(ask()).rejects.toMatchObject({
@@ -51,39 +52,39 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
     running.end();
   });
 
-  test("of a process that is gone is free when its lease is over, also for another body", async () => {
-    const { ask, first, lapse } = await setting();
+  test("of a crashed process is free when its lease has expired, also for another body", async () => {
+    const { ask, first, expire } = await setting();
     (await first()).end();
-    await lapse();
+    await expire();
     expect(await ask('{"other":true}')).toMatchObject({ kind: "first" });
   });
 
-  test("of a request that runs is prolonged; of one that is over it is not", async () => {
-    const { ask, first, lapse } = await setting();
+  test("is renewed while its request runs, and not after it has ended", async () => {
+    const { ask, first, expire } = await setting();
     const running = await first();
-    await lapse();
-    await prolongAll();
+    await expire();
+    await renewClaims();
     await expect(ask()).rejects.toMatchObject({ code: "idempotency_conflict" });
     running.end();
-    await lapse();
-    await prolongAll();
+    await expire();
+    await renewClaims();
     expect(await ask()).toMatchObject({ kind: "first" });
   });
 
-  test("that was taken over is not prolonged by who had it before", async () => {
-    const { first, lapse, record } = await setting();
+  test("that was taken over is not renewed by the process that had it before", async () => {
+    const { first, expire, record } = await setting();
     const stopped = await first();
-    await lapse();
+    await expire();
     const second = await first();
     second.end();
-    const { expiresAt } = await lapse();
-    await prolongAll();
+    const { expiresAt } = await expire();
+    await renewClaims();
     expect((await record())?.expiresAt).toEqual(expiresAt);
     stopped.end();
   });
 
-  test("that was taken over lets its first process neither bill nor remember, before and after the second answers", async () => {
-    const { owner, key, ask, first, lapse } = await setting();
+  test("that was taken over lets its first process neither bill nor keep an answer, before and after the second answers", async () => {
+    const { owner, key, ask, first, expire } = await setting();
     const stopped = await first();
     const held = await holdOne(db().sql, holdRequest(key));
     const billLate = () =>
@@ -91,10 +92,10 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
         await settle(tx, [settlement(held.id, 60n)]);
         await stopped.remember(tx, { ...ANSWER, body: "late" });
       });
-    await lapse();
+    await expire();
     const second = await first();
     await expect(billLate()).rejects.toMatchObject({ code: "idempotency_conflict" });
-    // Its error frees nobody else's key.
+    // The error of the first request does not free the key of the second.
     await stopped.forget();
     await expect(ask()).rejects.toMatchObject({ code: "idempotency_conflict" });
     const held2 = await holdOne(db().sql, holdRequest(key));
@@ -109,15 +110,15 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
     second.end();
   });
 
-  test("whose lease is over is taken over by one of many that ask at once", async () => {
-    const { ask, first, lapse } = await setting();
+  test("whose lease has expired is taken over by one of many concurrent requests", async () => {
+    const { ask, first, expire } = await setting();
     (await first()).end();
-    await lapse();
+    await expire();
     const outcomes = await Promise.allSettled(Array.from({ length: 10 }, () => ask()));
     expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   });
 
-  test("of a server of the version before, which has no lease, lasts as long as that server said", async () => {
+  test("of a server of the version before, which renews no lease, lasts until the expiry that it wrote", async () => {
     const { ask, first, record } = await setting();
     (await first()).end();
     const { appId, key } = (await record()) as { appId: string; key: string };
@@ -128,7 +129,7 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
     await expect(ask()).rejects.toMatchObject({ headers: { "retry-after": expect.stringMatching(/^(59\d|600)$/) } });
   });
 
-  test("that was answered is kept for a day by the database's clock, also by a server whose own is days behind", async () => {
+  test("that was answered is kept for a day by the database's clock, also when the server's clock is days behind", async () => {
     const { ask, first } = await setting();
     vi.spyOn(Date, "now").mockReturnValue(Date.now() - 3 * 24 * 60 * 60_000);
     try {
@@ -142,12 +143,12 @@ onBothDatabases("a claim on an Idempotency-Key", (db) => {
     }
   });
 
-  test("outlives the purge; what has expired does not", async () => {
-    const { first, lapse, record } = await setting();
+  test("is deleted by the purge when its lease has expired, and not before", async () => {
+    const { first, expire, record } = await setting();
     (await first()).end();
     await purgeIdempotency();
     expect(await record()).not.toBeNull();
-    await lapse();
+    await expire();
     await purgeIdempotency();
     expect(await record()).toBeNull();
   });

@@ -21,7 +21,10 @@ export function linkedUserView(view: LinkedUserView) {
   };
 }
 
-/** What a key may see of one linked user. A test key sees its sandbox wallet under any id but `sandbox_missing`. */
+/**
+ * One linked user as a key may see it. For a `test` key every id but `sandbox_missing` names the sandbox's wallet. Throws
+ * `not_found`.
+ */
 export async function visibleLinkedUser(caller: Caller, externalUserId: string): Promise<LinkedUserView> {
   const db = await database();
   if (caller.billingMode === "test") {

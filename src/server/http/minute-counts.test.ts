@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { MinuteCounts } from "./minute-counts.ts";
 
-test("each name has so many in the minute from its first, and then as many again", () => {
+test("each name has its limit in the minute from its first request, and the same limit in the next minute", () => {
   let now = 1_000;
   const counts = new MinuteCounts(2, { now: () => now });
   expect(counts.isUsedUp("a")).toBe(false);
@@ -16,7 +16,7 @@ test("each name has so many in the minute from its first, and then as many again
   expect(counts.take("a")).toMatchObject({ remaining: 1, exceeded: false, msLeft: 60_000 });
 });
 
-test("names without end take bounded memory, and what is over is forgotten", () => {
+test("any number of names takes bounded memory, and counts of past minutes are evicted", () => {
   let now = 0;
   const counts = new MinuteCounts(1, { most: 10, now: () => now });
   for (let name = 0; name < 1_000; name++) counts.take(`n${name}`);

@@ -1,12 +1,12 @@
 /**
- * Counts by name, each for a minute from its first. Takes bounded memory: of more than `most` names that have a running
- * minute the oldest is forgotten, and begins anew.
+ * Counts requests by name, in a window of a minute that begins with a name's first request. Memory is bounded: at most
+ * `most` names are kept, and the oldest is evicted, so that its count restarts at zero.
  */
 export class MinuteCounts {
   readonly #limit: number;
   readonly #most: number;
   readonly #now: () => number;
-  /** In the order in which their minutes end. */
+  /** In the order in which their windows end. */
   readonly #counts = new Map<string, { count: number; endsAt: number }>();
 
   constructor(limit: number, options: { most?: number; now?: () => number } = {}) {
@@ -19,35 +19,35 @@ export class MinuteCounts {
     return this.#counts.size;
   }
 
-  /** Counts one more. */
+  /** Counts one request, also one that exceeds the limit. */
   take(name: string) {
     const now = this.#now();
     let entry = this.#counts.get(name);
     if (entry === undefined || entry.endsAt <= now) {
       this.#counts.delete(name);
-      this.#forget(now);
+      this.#evict(now);
       entry = { count: 0, endsAt: now + MINUTE_MS };
       this.#counts.set(name, entry);
     }
     entry.count++;
-    return this.#tell(entry.count, entry.endsAt - now);
+    return this.#result(entry.count, entry.endsAt - now);
   }
 
-  /** Whether one more would be too many; it is not counted. */
+  /** Whether the next request would exceed the limit. Counts nothing. */
   isUsedUp(name: string): boolean {
     const entry = this.#counts.get(name);
     return entry !== undefined && entry.count >= this.#limit && entry.endsAt > this.#now();
   }
 
-  /** What is over, and the oldest of what is too much. */
-  #forget(now: number): void {
+  /** Evicts names whose window has ended, and the oldest while there are too many. */
+  #evict(now: number): void {
     for (const [name, { endsAt }] of this.#counts) {
       if (endsAt > now && this.#counts.size < this.#most) return;
       this.#counts.delete(name);
     }
   }
 
-  #tell(count: number, msLeft: number) {
+  #result(count: number, msLeft: number) {
     return {
       counts: this as MinuteCounts,
       limit: this.#limit,

@@ -19,7 +19,7 @@ export function modelView(model: Model) {
   };
 }
 
-/** 150,000 credits per million tokens are 0.00015 dollars per thousand. */
+/** Decimal text: 150,000 credits per million tokens are 0.00015 dollars per thousand. */
 export function dollarsPerThousand(creditsPerMillion: bigint): string {
   const digits = creditsPerMillion.toString().padStart(10, "0");
   const fraction = digits.slice(-9).replace(/0+$/, "");

@@ -7,34 +7,34 @@ import { withBody } from "./body-limit.ts";
 import { announcesBody, fromNode, fromRequest, sendNode, toResponse } from "./exchange.ts";
 
 /**
- * The authorization server's two mounts. Our own server gives oidc-provider, a Koa application,
- * the socket's request and response (`serveOAuth`). The routes of src/app (`oauthRoute`) are for plain
- * `next start` and for paths in a spelling that Next normalizes; they buffer request and answer.
+ * The authorization server's two mounts. Quota's server passes node's request and response to oidc-provider, a Koa
+ * application (`serveOAuth`). The routes of src/app (`oauthRoute`) are for plain `next start`, and for paths that Next
+ * normalizes first; they buffer the request and the answer.
  */
 
-/** Who is signed in in the browser that sends these cookies. */
-export type WhoIsSignedIn = (cookieHeader: string) => Promise<SignedIn | null>;
+/** The user whom the session in these cookies signs in; null without a session. */
+export type FindSignedIn = (cookieHeader: string) => Promise<SignedIn | null>;
 
 const LARGEST_BODY_BYTES = 64 * 1024;
 
 const MOUNTED = /^\/(?:oauth(?:\/[\w-]+)+|\.well-known\/(?:jwks\.json|openid-configuration|oauth-authorization-server))(?:\?|$)/;
 
 /**
- * Whether a request target is of the authorization server. Paths with a doubled or closing slash, dot
- * segments or percent-encoding are not: Next redirects them to the plain path, or gives them to src/app.
+ * Whether `serveOAuth` answers a request target. It does not for paths with a doubled or trailing slash, dot segments or
+ * percent-encoding: Next redirects these to the normalized path, or routes them to src/app.
  */
 export function isOAuth(target: string): boolean {
   return MOUNTED.test(target);
 }
 
 /**
- * Answers a request of the socket. `x-forwarded-for` holds the one address to believe (`trustAddress`).
- * `bodyIdleMs`: a body of which nothing arrives for so long is refused with 408.
+ * Answers a request of node's server. The caller has run `trustAddress`. When no byte of the body arrives for
+ * `bodyIdleMs`, the answer is 408.
  */
 export async function serveOAuth(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  from: { signedIn: WhoIsSignedIn; bodyIdleMs: number },
+  from: { signedIn: FindSignedIn; bodyIdleMs: number },
 ): Promise<void> {
   const answer = await answerOAuth(incoming, outgoing, {
     address: addressIn(incoming.headers["x-forwarded-for"]),
@@ -44,8 +44,8 @@ export async function serveOAuth(
   if (answer !== null) await sendNode(answer, incoming, outgoing);
 }
 
-/** A route handler of Next. */
-export function oauthRoute(signedIn: WhoIsSignedIn): (request: Request) => Promise<Response> {
+/** A route handler for Next. */
+export function oauthRoute(signedIn: FindSignedIn): (request: Request) => Promise<Response> {
   return async (request) => {
     const head = nodeRequest(request, null);
     const outgoing = new BufferedResponse(head);
@@ -68,7 +68,7 @@ async function bounded(incoming: IncomingMessage, outgoing: ServerResponse, body
     const body = await fromNode(incoming, outgoing, { bodyIdleMs }).read(LARGEST_BODY_BYTES);
     return body === "too_large" ? tooLarge() : withBody(incoming, body);
   } catch (error) {
-    // A client that left hears neither.
+    // After `bad_request` the client has disconnected and gets no answer, whichever it is.
     if (!(error instanceof AppError)) throw error;
     return refusedBody(408, "The rest of the request did not arrive in time.");
   }

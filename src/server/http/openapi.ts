@@ -5,7 +5,7 @@ import { type EventType, eventBodies, eventTable, eventTypes } from "../webhooks
 import type { AnyOperation, Door } from "./endpoint.ts";
 import { errorBody } from "./shapes.ts";
 
-/** OpenAPI 3.1 of the given doors, made from the very declarations that they check requests with. */
+/** An OpenAPI 3.1 document of the doors, generated from the declarations that also validate their requests. */
 export function openApi(doors: readonly Door[]) {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const { operation } of doors) {
@@ -83,7 +83,7 @@ function describeOperation(operation: AnyOperation) {
   };
 }
 
-/** Operations under one word of the path belong together. */
+/** The segment after `/v1/`. */
 function tagOf({ path }: AnyOperation): string {
   return path.split("/")[2] as string;
 }
@@ -106,7 +106,7 @@ const HEADERS = {
 };
 type HeaderName = keyof typeof HEADERS;
 
-/** The headers of every answer, and `more`. */
+/** Descriptions of the headers of every answer of an operation, and of `more`. */
 function headersOf(operation: AnyOperation, more: readonly HeaderName[] = []) {
   const limits: HeaderName[] = operation.public === true ? [] : ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"];
   const names: HeaderName[] = ["X-Request-Id", ...limits, ...more];
@@ -124,7 +124,7 @@ function describeEvent(type: EventType) {
   return {
     operationId: `on${type.replace(/(?:^|[._])(.)/g, (_match, letter: string) => letter.toUpperCase())}`,
     summary: type,
-    // What it is proved with is in its headers, for which OpenAPI has no scheme.
+    // Deliveries are signed in headers, for which OpenAPI has no security scheme.
     security: [],
     description: eventTable[type].when,
     parameters: Object.entries(SIGNATURES).map(([name, description]) => ({
@@ -196,7 +196,7 @@ function errorResponses(operation: AnyOperation) {
       { description, headers: headersOf(operation, status === 429 || status === 503 ? ["Retry-After"] : []), content },
     ];
   });
-  // A provider that refuses the request itself says so with a status of its own.
+  // When a provider refuses a request, its status is passed on, which may be any 4xx.
   const refused = {
     description: "The provider refused the request itself; its status, message, `param` and `code` are passed on.",
     headers: headersOf(operation),
@@ -210,7 +210,7 @@ function jsonSchema(schema: z.ZodType, io: "input" | "output") {
     io,
     unrepresentable: "any",
     override: ({ zodSchema, jsonSchema: made }) => {
-      // Dates come as text.
+      // Dates are text in JSON.
       if (zodSchema._zod.def.type === "date") Object.assign(made, { type: "string", format: "date-time" });
     },
   }) as Record<string, unknown>;

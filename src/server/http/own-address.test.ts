@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { describe, expect, test } from "vitest";
-import { moveTo } from "./own-address.ts";
+import { redirectToOwn } from "./own-address.ts";
 
-const told = { origin: "https://quota.example.com", told: true };
-const guessed = { origin: "http://localhost:3000", told: false };
-const get = (url: string, headers: IncomingHttpHeaders, own = told, method = "GET") => {
-  const move = moveTo({ method, url, headers }, own);
-  return move === null || move === "loop" ? move : move.location;
+const configured = { origin: "https://quota.example.com", configured: true };
+const assumed = { origin: "http://localhost:3000", configured: false };
+const get = (url: string, headers: IncomingHttpHeaders, own = configured, method = "GET") => {
+  const redirect = redirectToOwn({ method, url, headers }, own);
+  return redirect === null || redirect === "loop" ? redirect : redirect.location;
 };
 
 describe("a request on another host than QUOTA_URL", () => {
@@ -18,10 +18,10 @@ describe("a request on another host than QUOTA_URL", () => {
     "/sign-up",
     "/forgot-password",
     "/reset-password?token=t",
-  ])("goes there with its path and query before anything begins: %s", (url) => {
+  ])("is redirected there with its path and query when it starts a journey with cookies: %s", (url) => {
     for (const host of ["127.0.0.1:3000", "old.example.com", "quota.example.com:8443", "quota.example.com.", "[::1]"])
       expect([host, get(url, { host })]).toEqual([host, `https://quota.example.com${url}`]);
-    expect(get(url, { host: "old.example.com" }, told, "HEAD")).toBe(`https://quota.example.com${url}`);
+    expect(get(url, { host: "old.example.com" }, configured, "HEAD")).toBe(`https://quota.example.com${url}`);
   });
 
   test.each([
@@ -36,13 +36,13 @@ describe("a request on another host than QUOTA_URL", () => {
     "/api/auth/session",
     "/_next/static/x.js",
     "/sign-in.js",
-  ])("stays when no cookie of a person's begins there: %s", (url) => {
+  ])("is not redirected when its path sets no cookies of a journey: %s", (url) => {
     expect(get(url, { host: "quota:3000" })).toBeNull();
   });
 
-  test("stays when it is sent, because a form would be lost on the way", () => {
+  test("is not redirected when it may have a body, which a redirect could lose", () => {
     for (const method of ["POST", "PUT", "OPTIONS", "DELETE"])
-      expect(get("/oauth/authorize", { host: "old.example" }, told, method)).toBeNull();
+      expect(get("/oauth/authorize", { host: "old.example" }, configured, method)).toBeNull();
   });
 });
 
@@ -55,11 +55,11 @@ test.each([
   [{ host: "quota:3000", forwarded: 'for=192.0.2.1;host="quota.example.com";proto=https' }],
   [{}],
   [{ host: "no host at all" }],
-])("who asked for the own host, told by a proxy or not, stays: %j", (headers) => {
+])("a request for the own host, in Host or in a header of a proxy, is not redirected: %j", (headers) => {
   expect(get("/sign-in", headers)).toBeNull();
 });
 
-test("no header and no path leads anywhere but to the own address", () => {
+test("no header and no path redirects to an origin other than the own", () => {
   const urls = [
     "/connect//evil.example/",
     "/connect/..//evil.example",
@@ -70,27 +70,27 @@ test("no header and no path leads anywhere but to the own address", () => {
   for (const url of urls) {
     for (const host of ["evil.example", "evil.example:80", "quota.example.com.evil.example", "quota.example.com@evil.example"]) {
       const location = get(url, { host, "x-forwarded-host": "evil.example", forwarded: "host=evil.example" });
-      expect([url, host, new URL(location as string).origin]).toEqual([url, host, told.origin]);
+      expect([url, host, new URL(location as string).origin]).toEqual([url, host, configured.origin]);
     }
   }
 });
 
-test("a request that comes back from where it was sent is served, so that a proxy with a host of its own makes no loop", () => {
+test("a redirected request that comes back with another Host is served, so that a proxy that replaces Host causes no loop", () => {
   const asked = { method: "GET", url: "/sign-in?callbackUrl=/a", headers: { host: "quota:3000" } };
-  const move = moveTo(asked, told) as { cookie: string };
-  expect(move.cookie).toMatch(/^quota_moved=\S{22}; Path=\/; Max-Age=5; HttpOnly; SameSite=Lax$/);
-  const cookie = `a=b; ${move.cookie.split(";")[0]}`;
-  expect(moveTo({ ...asked, headers: { ...asked.headers, cookie } }, told)).toBe("loop");
-  // Another request within that time begins as the first one did.
-  expect(moveTo({ ...asked, url: "/sign-in?callbackUrl=/b", headers: { ...asked.headers, cookie } }, told)).toMatchObject({
+  const redirect = redirectToOwn(asked, configured) as { cookie: string };
+  expect(redirect.cookie).toMatch(/^quota_moved=\S{22}; Path=\/; Max-Age=5; HttpOnly; SameSite=Lax$/);
+  const cookie = `a=b; ${redirect.cookie.split(";")[0]}`;
+  expect(redirectToOwn({ ...asked, headers: { ...asked.headers, cookie } }, configured)).toBe("loop");
+  // The mark is of one URL: a request for another is redirected.
+  expect(redirectToOwn({ ...asked, url: "/sign-in?callbackUrl=/b", headers: { ...asked.headers, cookie } }, configured)).toMatchObject({
     location: "https://quota.example.com/sign-in?callbackUrl=/b",
   });
 });
 
-test("without QUOTA_URL only another name of this very port goes to localhost, and only to connect a wallet", () => {
-  expect(get("/oauth/authorize?a=1", { host: "127.0.0.1:3000" }, guessed)).toBe("http://localhost:3000/oauth/authorize?a=1");
-  expect(get("/connect/x", { host: "[::1]:3000" }, guessed)).toBe("http://localhost:3000/connect/x");
+test("without QUOTA_URL only a loopback address with the same port is redirected to localhost, and only to connect a wallet", () => {
+  expect(get("/oauth/authorize?a=1", { host: "127.0.0.1:3000" }, assumed)).toBe("http://localhost:3000/oauth/authorize?a=1");
+  expect(get("/connect/x", { host: "[::1]:3000" }, assumed)).toBe("http://localhost:3000/connect/x");
   for (const host of ["127.0.0.1:8080", "192.168.0.7:3000", "quota.example.com", "localhost:8080"])
-    expect([host, get("/oauth/authorize", { host }, guessed)]).toEqual([host, null]);
-  expect(get("/sign-in", { host: "127.0.0.1:3000" }, guessed)).toBeNull();
+    expect([host, get("/oauth/authorize", { host }, assumed)]).toEqual([host, null]);
+  expect(get("/sign-in", { host: "127.0.0.1:3000" }, assumed)).toBeNull();
 });

@@ -2,9 +2,9 @@ import { publicUrl } from "#env";
 import { fromRequest } from "./exchange.ts";
 
 /**
- * Whether a form was sent by a page of ours: a second guard beside the form's token.
- * Such pages send no referrer, and then browsers name no origin for a form either, so
- * `null` says nothing.
+ * Whether a form was sent by a page of this server, by Sec-Fetch-Site and Origin: a check against forgery besides the
+ * form's token. Browsers send `Origin: null` from pages with `Referrer-Policy: no-referrer` (Fetch standard, "append a
+ * request Origin header"), which these pages have, so `null` is accepted.
  */
 export function isOwnForm(request: Request): boolean {
   const site = request.headers.get("sec-fetch-site");
@@ -13,7 +13,7 @@ export function isOwnForm(request: Request): boolean {
   return origin === null || origin === "null" || origin === new URL(publicUrl()).origin;
 }
 
-/** What a form of ours sends; nothing when that can't be read, or is more than any of them has. */
+/** The fields of a form; none when the body cannot be read or exceeds LARGEST_FORM_BYTES. */
 export async function ownForm(request: Request): Promise<URLSearchParams> {
   const body = await fromRequest(request)
     .read(LARGEST_FORM_BYTES)
@@ -23,7 +23,7 @@ export async function ownForm(request: Request): Promise<URLSearchParams> {
 
 const LARGEST_FORM_BYTES = 64 * 1024;
 
-/** Goes on after a form. 303 (RFC 9110 §15.4.4, RFC 9700 §4.12), or a browser could send the form on. */
+/** The redirect after a form: 303 (RFC 9110 §15.4.4), because with 307 a browser would send the form to the target (RFC 9700 §4.12). */
 export function seeOther(location: string): Response {
   return new Response(null, { status: 303, headers: { location, "cache-control": "no-store" } });
 }

@@ -1,6 +1,6 @@
 /**
- * The security headers of pages. Next sets them by path (next.config.js); our own server sets them on
- * what it answers itself under those paths.
+ * The security headers of pages. Next sets them by path (next.config.js). Quota's server sets them on the answers that
+ * it gives under those paths without Next.
  */
 export function pageHeaders(options: { development?: boolean; formAction?: string; images?: string } = {}): Record<string, string> {
   const { development = false, formAction = "'self'", images = "'self' data: https:" } = options;
@@ -9,7 +9,7 @@ export function pageHeaders(options: { development?: boolean; formAction?: strin
     // Next puts a page's data into inline scripts, and React's refresh evaluates code in development.
     `script-src 'self' 'unsafe-inline'${development ? " 'unsafe-eval'" : ""}`,
     "style-src 'self' 'unsafe-inline'",
-    // Apps bring their own logos.
+    // An app's logo may have any https address.
     `img-src ${images}`,
     "font-src 'self'",
     `connect-src 'self'${development ? " ws:" : ""}`,
@@ -28,9 +28,9 @@ export function pageHeaders(options: { development?: boolean; formAction?: strin
 }
 
 /**
- * Of the pages under /connect, /oauth and /checkout. The forms of the consent page and of the sandbox checkout end at
- * an address of the app, and browsers apply form-action to every redirect on the way. An app's address is https, or http
- * on this machine. The addresses of these pages are secret, so they go into no Referer and no cache.
+ * The headers of pages under /connect, /oauth and /checkout. The forms of the consent page and of the sandbox checkout
+ * redirect to an address of the app, and browsers apply form-action to every redirect. An app's address is https, or
+ * http on localhost. The URLs of these pages contain secrets, which must not get into a Referer or a cache.
  */
 export function connectHeaders(development = false): Record<string, string> {
   const formAction = "'self' https: http://localhost:* http://127.0.0.1:*";

@@ -18,7 +18,7 @@ async function count(credential: { hash: Buffer<ArrayBuffer>; byToken: boolean }
   return { refused, limit: Number(headers["x-ratelimit-limit"]), remaining: Number(headers["x-ratelimit-remaining"]) };
 }
 
-test("all tokens that a person's app has of them count together, and another person's do not", async () => {
+test("all tokens of one user for one app share a limit, and those of another user do not", async () => {
   const app = await makeApp(db());
   const [one, other] = [await makeUser(db()), await makeUser(db())];
   const tokenOf = async (user: typeof one) => {
@@ -34,11 +34,11 @@ test("all tokens that a person's app has of them count together, and another per
   expect(await count(await (await tokenOf(other))())).toMatchObject({ refused: null, remaining: OF_A_USER - 1 });
 });
 
-test("a token that is none is refused as such", async () => {
+test("an unknown token is refused with invalid_api_key", async () => {
   expect(await count({ hash: Buffer.alloc(32), byToken: true })).toMatchObject({ refused: { code: "invalid_api_key" } });
 });
 
-test("ids without end, of which each is asked for once, use up the key's own limit and no more", async () => {
+test("requests that each name a new user use up the key's limit", async () => {
   const key = { hash: Buffer.from("a key"), byToken: false };
   for (let at = 0; at < env.QUOTA_RATE_LIMIT_PER_MINUTE; at++) expect((await count(key, `user ${at}`)).refused).toBe(null);
   for (const user of ["user 0", "another", null])

@@ -4,17 +4,17 @@ import { deliveryStatuses } from "../webhooks/deliveries.ts";
 import { MOST_ENDPOINTS } from "../webhooks/endpoints.ts";
 import { eventType } from "../webhooks/events.ts";
 
-/** The shapes of /v1, from which requests are checked and the API reference is made. */
+/** The schemas of /v1, which validate requests and generate the API reference. */
 
 export const credits = z.int().describe("Credits; 1 credit is 1 micro-dollar.");
 const moment = z.iso.datetime().describe("ISO 8601, UTC.");
-/** Text that the database can store and compare. */
+/** Text that PostgreSQL can store and compare: without control characters and lone surrogates. */
 const printable = z
   .string()
   .min(1)
   .max(255)
   .regex(/^(?!\s)[^\p{Cc}\p{Cs}]*(?<!\s)$/u, "must be printable characters, without white space around them");
-/** A moment that the database has a date for. */
+/** A date in the range of PostgreSQL's timestamps. */
 const pastOrFuture = z.coerce.date().min(new Date(0)).max(new Date("9999-12-31T23:59:59.999Z"));
 export const externalUserId = printable.describe("Your app's id for the linked user.");
 

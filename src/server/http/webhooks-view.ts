@@ -24,7 +24,7 @@ export function deliveryIdOf(text: string): string {
   return id;
 }
 
-/** An endpoint that this key may see: of its app, and of the sandbox exactly when the key is. Throws `not_found`. */
+/** An endpoint of the key's app: of the sandbox for a `test` key, else not of the sandbox. Throws `not_found`. */
 export async function visibleEndpoint(caller: Caller, id: string): Promise<EndpointItem> {
   const endpoint = await findEndpoint(caller.appId, id, { sandbox: caller.billingMode === "test" });
   if (endpoint === null) throw noSuchEndpoint();
@@ -45,12 +45,12 @@ export function noSuchDelivery(): AppError {
   });
 }
 
-/** A disabled endpoint gets nothing, a retry by hand included. */
+/** A disabled endpoint gets no deliveries, not even by a manual retry. */
 export function endpointIsDisabled(): AppError {
   return new AppError("bad_request", { message: ENDPOINT_DISABLED });
 }
 
-/** Runs work on endpoints; what can't be becomes a `bad_request` that names the field. */
+/** Awaits work on endpoints and turns an EndpointError into a `bad_request` that names the field. */
 export async function orBadRequest<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;

@@ -1,15 +1,20 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { env, publicUrl } from "#env";
 import { sendNode } from "../http/exchange.ts";
-import { moveTo } from "../http/own-address.ts";
+import { redirectToOwn } from "../http/own-address.ts";
 import { log } from "../platform/log.ts";
 
 /** Redirects a request that has to be made at QUOTA_URL and came with another Host. Returns whether it redirected. */
 export async function redirectedToOwnAddress(incoming: IncomingMessage, outgoing: ServerResponse): Promise<boolean> {
-  const move = moveTo(incoming, { origin: new URL(publicUrl()).origin, told: env.QUOTA_URL !== undefined });
-  if (move === "loop") warnOfProxy(incoming);
-  if (move === "loop" || move === null) return false;
-  const headers = { location: move.location, "set-cookie": move.cookie, "cache-control": "no-store", "referrer-policy": "no-referrer" };
+  const redirect = redirectToOwn(incoming, { origin: new URL(publicUrl()).origin, configured: env.QUOTA_URL !== undefined });
+  if (redirect === "loop") warnOfProxy(incoming);
+  if (redirect === "loop" || redirect === null) return false;
+  const headers = {
+    location: redirect.location,
+    "set-cookie": redirect.cookie,
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+  };
   await sendNode({ status: 307, headers, body: null }, incoming, outgoing);
   return true;
 }

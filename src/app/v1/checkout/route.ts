@@ -1,6 +1,6 @@
+import { walletOfKey, walletOfToken } from "#server/http/checkout-wallet.ts";
 import { endpoint, preflight } from "#server/http/endpoint.ts";
 import { checkout, checkoutRequest } from "#server/http/shapes.ts";
-import { walletOfToken, walletToFill } from "#server/http/wallet-to-fill.ts";
 import { openCheckout } from "#server/payments/checkout.ts";
 
 export const dynamic = "force-dynamic";
@@ -30,7 +30,7 @@ export const POST = endpoint(
     ],
   },
   async ({ caller, externalUserId, body }) => {
-    const { owner, app } = await walletToFill(caller, externalUserId);
+    const { owner, app } = await walletOfKey(caller, externalUserId);
     return openCheckout({ owner, app, packageId: body.package_id, returnUrl: body.return_url });
   },
   async ({ caller, body }) => {

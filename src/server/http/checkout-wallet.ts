@@ -7,8 +7,11 @@ import { AppError, noLinkedUser } from "../platform/errors.ts";
 
 type Target = Pick<CheckoutRequest, "owner"> & { app: NonNullable<CheckoutRequest["app"]> };
 
-/** Whose wallet a checkout fills: the one that a completion with the same credential and header is billed to. */
-export async function walletToFill(caller: Caller, externalUserId: string | null): Promise<Target> {
+/**
+ * The wallet that a checkout fills: the one that a completion with the same credential and header is billed to. Throws
+ * `bad_request` for a `test` key, `user_required` when a `user` key names no user, and `not_found` for an unknown user.
+ */
+export async function walletOfKey(caller: Caller, externalUserId: string | null): Promise<Target> {
   if (caller.billingMode === "test") {
     throw new AppError("bad_request", {
       param: "X-Quota-User",
@@ -26,7 +29,7 @@ export async function walletToFill(caller: Caller, externalUserId: string | null
   return { owner: { userId: linked.user.id, walletId: linked.walletId }, app };
 }
 
-/** The same for a person's own access token. */
+/** The wallet that a checkout with a user's access token fills. */
 export async function walletOfToken({ userId, walletId, appId }: TokenCaller): Promise<Target> {
   return { owner: { userId, walletId }, app: { ...(await appOf(appId)), externalUserId: null } };
 }
