@@ -24,7 +24,7 @@ export const SOURCES = [
  * Increased with every change to a source, so that a server recognizes a database whose functions are newer than its
  * own. `checksum` is that of all sources at this version; after a change a test prints the values to write here.
  */
-export const SOURCES_VERSION = { number: 3, checksum: "b76c89d7680bf2cab3d387e340192e23b466324164cf7387df5e01d75ba232aa" };
+export const SOURCES_VERSION = { number: 4, checksum: "53503904568c1389c009940d7b6d2b71463e54ba0e2a9f8603af6ae9a37e072a" };
 
 export type Source = { name: string; text: string; checksum: string };
 

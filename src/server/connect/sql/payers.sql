@@ -1,26 +1,26 @@
--- Who pays for a request, and whether they may: from a credential, the user that it names and the model. Written
--- once, for API keys and access tokens; reserve_hold asks for one request and post_batch for a batch. All of it
--- is inlined into their statements, so a function here must stay a single SELECT without settings of its own, not
--- STRICT and no more than STABLE. OFFSET 0 keeps each look-up one by index. Rules are tested in connect/payers.test.ts
--- and each has its mutants in mutations/payers.ts.
+-- The payer of a request, or why it is refused: from a credential, the user that the request names and the model. One
+-- source for API keys and access tokens, for reserve_hold and post_batch. Postgres inlines these functions into their
+-- statements, so each must stay a single SELECT without settings of its own, not STRICT and at most STABLE. OFFSET 0
+-- keeps each look-up by index. The rules are tested in connect/payers.test.ts, and each has mutations in
+-- mutations/payers.ts.
 
--- Whether a scope, words with spaces between them, has this word.
+-- Whether a scope (words separated by spaces) has this word.
 CREATE OR REPLACE FUNCTION "scope_grants"(scope text, word text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$
   SELECT word = ANY (string_to_array(scope, ' '))
 $$;
 
--- Whether a list of models, where an empty one stands for any, has this one.
+-- Whether a list of models allows this one; an empty list allows any.
 CREATE OR REPLACE FUNCTION "models_allow"(allowed text[], model text) RETURNS bool LANGUAGE sql IMMUTABLE AS $$
   SELECT allowed = '{}' OR model = ANY (allowed)
 $$;
 
--- A person pays the markup they agreed to, or less; a later rise needs their consent.
+-- A user pays the agreed markup or the app's, whichever is lower: a later rise needs the user's consent.
 CREATE OR REPLACE FUNCTION "payer_markup"(of_app int, agreed int) RETURNS int LANGUAGE sql IMMUTABLE AS $$
   SELECT least(of_app, agreed)
 $$;
 
--- Without a link: a key that spends its developer's credits, or the sandbox's. Only a test key comes here with the name of
--- a user, of whom the sandbox has two with a lack.
+-- For keys that spend their developer's credits, or the sandbox's. Only test keys come here with a user's name; the sandbox has
+-- two users for testing refusals.
 CREATE OR REPLACE FUNCTION "verdict_without_link"(mode billing_mode, named text, model text, app_models text[])
 RETURNS hold_verdict LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE
@@ -31,8 +31,8 @@ RETURNS hold_verdict LANGUAGE sql IMMUTABLE AS $$
     ELSE 'held'::hold_verdict END
 $$;
 
--- With a link, which key and token find in their own ways, and whose lack they tell in their own words: an app's key
--- is told that there is no such user, a token what it may not do. `asked`: the token's scope.
+-- For a link, which keys and tokens find differently. When the link is missing or does not allow spending, an app's key gets
+-- `not_found` and a token the reason. `asked`: the token's scope; `granted`: the link's.
 CREATE OR REPLACE FUNCTION "verdict_of_link"(
   by_token bool, asked text, model text, app_models text[],
   link_id uuid, granted text, paused_at timestamptz, link_models text[], limit_ends_at timestamptz)
@@ -48,9 +48,9 @@ RETURNS hold_verdict LANGUAGE sql STABLE AS $$
     ELSE 'held'::hold_verdict END
 $$;
 
--- A link says who pays, its agreement under which limit, for which models and with which markup.
+-- The link has the payer's wallet; its agreement has limit, models and markup.
 --
--- A key is good until it is revoked or expires. No row: there is no such key.
+-- A key is valid until it is revoked or expires. No row: there is no valid key.
 CREATE OR REPLACE FUNCTION "payer_of_key"(credential bytea, named text, model text)
 RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
   wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
@@ -73,8 +73,8 @@ ROWS 1 LANGUAGE sql STABLE AS $$
     WHERE l.app_id = k.app_id AND l.external_user_id = named AND k.billing_mode <> 'test' OFFSET 0) l ON true
 $$;
 
--- A token is good until it expires, for as long as its grant is there, and the grant for as long as the link. Both say
--- what may be done: the token what the app asked for, the link what the person agreed to last. No row: there is no such token.
+-- A token is valid until it expires or its grant or link ends. Its scope is what the app asked for, the link's is what the
+-- user agreed to last; both have to allow an action. No row: there is no valid token.
 CREATE OR REPLACE FUNCTION "payer_of_token"(credential bytea, model text)
 RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
   wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)
@@ -95,7 +95,7 @@ ROWS 1 LANGUAGE sql STABLE AS $$
   LEFT JOIN LATERAL (SELECT a.markup_bps, a.allowed_models, a.earnings_id FROM app a WHERE a.id = l.app_id OFFSET 0) a ON true
 $$;
 
--- Of either credential.
+-- The payer for either credential.
 CREATE OR REPLACE FUNCTION "payer_of"(credential bytea, by_token bool, named text, model text)
 RETURNS TABLE (verdict hold_verdict, app_id uuid, key_id uuid, mode billing_mode, external_user_id text, link_id uuid,
   wallet_id uuid, limit_id uuid, markup_bps int, may_read bool, earnings_id uuid)

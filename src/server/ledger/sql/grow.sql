@@ -1,7 +1,6 @@
--- Reserves more for holds that are open, in order; all of `desired` or as much of it as there is, but no less than
--- `minimum`. Credits, markup included. What was granted before under the same id is told again. What a hold has already
--- does not come back while its stream runs, so a growth is not told to wait for it: `credits_on_hold` means that other
--- requests hold enough.
+-- Adds to open holds, in order: `desired`, or what is available of it, but at least `minimum`. Credits, markup included.
+-- Idempotent: a growth with an id that was granted before returns the earlier amount. `credits_on_hold` means that other
+-- requests hold enough; the hold's own credits don't count, because they are not returned while its stream runs.
 CREATE OR REPLACE FUNCTION "grow_holds"(
   grow_ids uuid[], grow_holds uuid[], grow_desired bigint[], grow_minimum bigint[], skip_locked bool,
   OUT verdict growth_verdict[], OUT granted bigint[], OUT locked uuid[])
@@ -11,7 +10,7 @@ AS $$
 DECLARE
   h record; accounts record; l record; amount bigint; earlier bigint; own bigint; there uuid[];
 BEGIN
-  -- In id order first, because more than two are locked here.
+  -- All accounts in id order first: locking them hold by hold could deadlock with another batch.
   IF cardinality(grow_ids) > 1 AND NOT skip_locked THEN
     SELECT array_agg(q.wallet_id) || array_agg(q.limit_id) INTO there FROM hold q WHERE q.id = ANY (grow_holds);
     PERFORM a.id FROM account a WHERE a.id = ANY (there) ORDER BY a.id FOR NO KEY UPDATE OF a;
@@ -28,7 +27,7 @@ BEGIN
       locked[i] := accounts.locked;
       CONTINUE;
     END IF;
-    -- Under the lock, as settlements are: whoever resolves the hold comes before or after.
+    -- Read after the locks that settlements take too, so the hold can't be settled before the commit.
     CONTINUE WHEN EXISTS (SELECT 1 FROM usage u WHERE u.id = h.id);
     SELECT g.amount INTO earlier FROM hold_growth g WHERE g.hold_id = h.id AND g.id = grow_ids[i];
     IF FOUND THEN

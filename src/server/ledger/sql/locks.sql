@@ -1,5 +1,5 @@
--- Locks a wallet and a limit, in id order as post_batch does, and says what they have.
--- With skip_locked it waits for nobody: `locked` names the account that somebody else has.
+-- Locks a wallet and a limit, in id order as post_batch does, and returns their balances. With skip_locked it waits for no
+-- lock: `locked` is the account that another session has locked.
 CREATE OR REPLACE FUNCTION "ledger_lock_two"(wallet uuid, "limit" uuid, skip_locked bool,
   OUT wallet_available bigint, OUT wallet_held bigint, OUT limit_available bigint, OUT limit_held bigint, OUT locked uuid)
 LANGUAGE plpgsql AS $$
@@ -23,7 +23,7 @@ BEGIN
   IF "limit" > wallet THEN
     SELECT a.available, a.held INTO limit_available, limit_held FROM account a WHERE a.id = "limit" FOR NO KEY UPDATE OF a;
   END IF;
-  -- least() passes over NULL: what is not there must not look like no limit.
+  -- least() ignores NULL, so without this check a missing account would count as no limit.
   IF wallet_available IS NULL OR ("limit" IS NOT NULL AND limit_available IS NULL) THEN
     RAISE EXCEPTION 'wallet % or limit % is no account', wallet, "limit" USING ERRCODE = 'null_value_not_allowed';
   END IF;

@@ -1,6 +1,5 @@
--- Makes the partitions of this month and the given number of months after it; says
--- how many are new. Several servers may ask at once. Attaching a partition lets
--- requests go on.
+-- Makes the partitions of this month and of the given number of months after it; returns how many it made. Several
+-- servers may call it at once. Attaching a partition does not block requests.
 CREATE OR REPLACE FUNCTION "prepare_partitions"(months int) RETURNS int LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 DECLARE
   parent text; part text; made int := 0;
@@ -17,9 +16,9 @@ BEGIN
           first_id_at(month_of(now(), later)), first_id_at(month_of(now(), later + 1)));
         made := made + 1;
       EXCEPTION
-        -- Another server makes the same one.
+        -- Another server made the same partition.
         WHEN duplicate_table OR duplicate_object OR unique_violation THEN NULL;
-        -- The month has begun in the table for months that nobody prepared, and stays there.
+        -- The default partition has rows of this month, so they stay there.
         WHEN check_violation THEN NULL;
       END;
     END LOOP;

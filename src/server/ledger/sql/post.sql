@@ -1,9 +1,9 @@
--- One call of the ledger: settlements and then holds, in one commit, each as if it had come alone and in this order.
--- hold.ts says what goes in and comes out; every array has one element for each settlement or request. `locked` comes
--- with skip_locked only: an account is locked elsewhere, and nothing was done.
+-- A batch: settlements and then holds, in one commit, each as if it had come alone and in this order. hold.ts describes
+-- parameters and results; every array has one element for each settlement or request. The verdict `locked`, only with
+-- skip_locked, means that another session has the account locked and nothing was done for this element.
 --
--- A function, because its plans are made once for a connection and each step is a small one. Every step takes its rows
--- by index, whatever the planner believes about the size of a batch.
+-- A function, because its statements are then planned once for each connection. The settings make every statement find
+-- its rows by index, also when the planner's estimate of a batch's size is wrong.
 CREATE OR REPLACE FUNCTION "post_batch"(
   settle_ids uuid[], settle_base bigint[], settle_markup bigint[], settle_outcome text[], settle_endpoint text[], settle_provider text[],
   settle_prompt int[], settle_cached int[], settle_completion int[], settle_counted text[], settle_streamed bool[], settle_status int[],
@@ -19,13 +19,13 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 AS $$
 DECLARE
   shortfall_account CONSTANT uuid := '00000000-0000-7000-8000-000000000004';
-  -- Of each settlement: what its hold says, and how much of the cost that covers.
+  -- For each settlement: the accounts of its hold.
   from_wallet uuid[]; from_limit uuid[];
-  -- What was entered: whose settlement, what its hold had grown to, what the payer paid.
+  -- For each inserted usage row: its id, the hold with all growth, and what the payer paid.
   entered uuid[]; was_held bigint[]; paid bigint[]; place int; missing uuid;
-  -- Of each request: who pays, and where the money will go.
+  -- For each request: earnings account, user, amounts with markup, accounts to lock. `changed`: indexes of requests whose link changed.
   earning uuid[]; users text[]; desired bigint[]; modest bigint[]; lock_wallet uuid[]; lock_limit uuid[]; changed int[];
-  -- Wallets and limits of the batch, locked, as they are after what was decided so far.
+  -- The locked wallets and limits of the batch, with `available` and `held` after the elements decided so far.
   accounts uuid[]; left_over bigint[]; on_hold bigint[];
   w int; l int; amount bigint; wallet_total bigint; limit_total bigint;
 BEGIN
@@ -40,7 +40,7 @@ BEGIN
   END IF;
 
   IF cardinality(hold_ids) > 0 THEN
-    -- Without a token among them their look-ups need not be started: 20 µs for each batch. Both statements are the same otherwise.
+    -- payer_of would start the look-ups of tokens too, 20 µs for each batch, so a batch without tokens has a statement of its own.
     IF true = ANY (hold_by_token) THEN
       SELECT array_agg(coalesce(r.verdict, 'invalid_api_key')), array_agg(r.app_id), array_agg(r.key_id), array_agg(r.mode), array_agg(r.markup_bps),
         array_agg(r.earnings_id), array_agg(r.external_user_id), array_agg(r.link_id), array_agg(r.wallet_id), array_agg(r.limit_id), array_agg(r.may_read),
@@ -69,7 +69,7 @@ BEGIN
     lock_limit := limit_ids;
     IF 'held' <> ANY (verdict) THEN
       FOR i IN 1..cardinality(hold_ids) LOOP
-        -- Who is refused for another reason waits for nobody's wallet.
+        -- A request that is refused needs no lock.
         IF verdict[i] <> 'held' THEN
           lock_wallet[i] := NULL;
           lock_limit[i] := NULL;
@@ -78,8 +78,8 @@ BEGIN
     END IF;
   END IF;
 
-  -- In id order, so that two batches can't wait for each other in a circle; and
-  -- before anything is entered, so that two who settle one hold meet here.
+  -- In id order, so that two batches can't deadlock; and before anything is inserted, so that
+  -- two settlements of one hold are serialized here.
   IF skip_locked THEN
     SELECT array_agg(a.id), array_agg(a.available), array_agg(a.held) INTO accounts, left_over, on_hold
     FROM (
@@ -93,8 +93,8 @@ BEGIN
   END IF;
 
   IF cardinality(settle_ids) > 0 THEN
-    -- The usage row's primary key is the hold's: whoever comes second enters nothing. Growth is
-    -- read here, after the locks under which holds grow: what was added until then is all there will be.
+    -- The usage row's primary key is the hold's id, so a second settlement inserts nothing. Growth is read
+    -- after the locks that grow_holds takes too, so it is complete.
     WITH grown AS MATERIALIZED (
       SELECT g.hold_id, sum(g.amount)::bigint AS amount FROM hold_growth g WHERE g.hold_id = ANY (settle_ids) GROUP BY g.hold_id),
     entry AS (
@@ -110,7 +110,7 @@ BEGIN
       CROSS JOIN LATERAL (SELECT h.* FROM hold h WHERE h.id = q.id OFFSET 0) h
       LEFT JOIN grown ON grown.hold_id = h.id
       CROSS JOIN LATERAL (SELECT h.amount + coalesce(grown.amount, 0) AS held) g
-      -- With SKIP LOCKED some may be locked elsewhere.
+      -- With SKIP LOCKED, without those whose accounts another session has locked.
       WHERE h.wallet_id = ANY (accounts) AND (h.limit_id IS NULL OR h.limit_id = ANY (accounts))
       ON CONFLICT (id) DO NOTHING
       RETURNING id, revenue_id, earnings_id, held, base, markup, shortfall),
@@ -151,7 +151,7 @@ BEGIN
         CONTINUE WHEN missing IS NULL;
         settle_locked := coalesce(settle_locked, array_fill(NULL::uuid, ARRAY[cardinality(settle_ids)]));
         settle_locked[i] := missing;
-        -- Without SKIP LOCKED all that exist are there.
+        -- Without SKIP LOCKED every existing account is in `accounts`.
         IF NOT skip_locked OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = missing) THEN
           RAISE EXCEPTION 'account % of hold % does not exist', missing, settle_ids[i] USING ERRCODE = 'null_value_not_allowed';
         END IF;
@@ -162,9 +162,9 @@ BEGIN
   END IF;
 
   IF cardinality(hold_ids) > 0 THEN
-    -- What a person changed while the batch waited for the accounts counts: a link that
-    -- is gone or paused, another limit. Who changes a limit locks its account first, so
-    -- that from here on nothing does. Those requests are asked for again.
+    -- While the batch waited for the locks a link may have ended or been paused, or its limit may have
+    -- got another account. Setting or filling a limit locks the wallet first, so from here on its account
+    -- stays the same. The ledger repeats these requests.
     SELECT array_agg(q.n) INTO changed
     FROM unnest(link_ids, limit_ids, verdict) WITH ORDINALITY q(link_id, limit_id, verdict, n)
     LEFT JOIN LATERAL (
@@ -175,7 +175,7 @@ BEGIN
       verdict[w] := 'limit_due';
     END LOOP;
 
-    -- The others stay NULL as long as they have nothing to say: most batches are granted whole.
+    -- can_spend, released and locked stay NULL unless a request needs them: most batches are granted whole.
     granted := array_fill(NULL::bigint, ARRAY[cardinality(hold_ids)]);
     FOR i IN 1..cardinality(hold_ids) LOOP
       CONTINUE WHEN verdict[i] <> 'held';
@@ -191,11 +191,11 @@ BEGIN
         CONTINUE;
       END IF;
       amount := CASE WHEN l IS NULL THEN left_over[w] ELSE least(left_over[w], left_over[l]) END;
-      -- Else there is enough in any case.
+      -- Otherwise there is enough.
       IF amount < desired[i] THEN
         wallet_total := left_over[w] + on_hold[w];
         limit_total := CASE WHEN l IS NOT NULL THEN left_over[l] + on_hold[l] END;
-        -- What requests under way hold may come back; until then a small share is refused to who would rather wait.
+        -- With `waits` a request is refused rather than given less than its share, while other holds have the rest.
         IF needed[i] > amount OR (hold_waits[i] AND amount < least(modest[i], desired[i], wallet_total, limit_total)) THEN
           can_spend := coalesce(can_spend, array_fill(NULL::bigint, ARRAY[cardinality(hold_ids)]));
           released := coalesce(released, can_spend);
@@ -224,7 +224,7 @@ BEGIN
     WHERE q.granted IS NOT NULL;
   END IF;
 
-  -- Absolute values from the locked rows: `available - x` would be checked against
+  -- Absolute values from the locked rows: Postgres would check `available - x` against
   -- the row as it was before the lock.
   UPDATE account a SET available = x.available, held = x.held
   FROM unnest(accounts, left_over, on_hold) x(id, available, held)

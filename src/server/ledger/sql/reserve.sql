@@ -1,4 +1,4 @@
--- A request that came alone: the decisions of post_batch, without arrays.
+-- A batch of one request: the decisions of post_batch, without arrays.
 CREATE OR REPLACE FUNCTION "reserve_hold"(
   hold_id uuid, credential bytea, by_token bool, named text, desired bigint, minimum bigint, model text, lifetime int, modest bigint, waits bool,
   skip_locked bool,
@@ -11,7 +11,7 @@ AS $$
 DECLARE
   earning uuid; accounts record; link record; amount bigint; wallet_total bigint; limit_total bigint;
 BEGIN
-  -- payer_of, but that a statement for both would cost a key the start of a token's look-ups: 20 µs of 190.
+  -- Not payer_of, which would start the look-ups of a token for a key too: 20 µs of 190.
   IF by_token THEN
     SELECT * INTO verdict, app_ids, key_ids, modes, named, link_ids, wallet_ids, limit_ids, markups, may_read, earning
     FROM payer_of_token(credential, model);
@@ -32,7 +32,7 @@ BEGIN
     locked := accounts.locked;
     RETURN;
   END IF;
-  -- As in post_batch: what a person changed meanwhile counts, and is asked for again.
+  -- As in post_batch: the link may have changed during the wait for locks; the ledger repeats the request.
   IF link_ids IS NOT NULL THEN
     SELECT limit_in_force(g.monthly_limit, g.limit_id) AS limit_id, l.paused_at INTO link
     FROM linked_user l JOIN agreement g ON g.user_id = l.user_id AND g.app_id = l.app_id WHERE l.id = link_ids;

@@ -1,5 +1,5 @@
--- A settlement that came alone: the decisions of post_batch, without arrays. Where little is asked at a time, most
--- batches are of one, and a call of post_batch takes half as long again.
+-- A batch of one settlement: the decisions of post_batch, without arrays. Under little load most batches have one element,
+-- and post_batch takes half as long again.
 CREATE OR REPLACE FUNCTION "settle_hold"(
   settle_id uuid, base bigint, markup bigint, outcome text, endpoint text, provider text, prompt int, cached int, completion int, counted text,
   streamed bool, status int, duration int, batch uuid, skip_locked bool,
@@ -22,7 +22,7 @@ BEGIN
     settle_locked := accounts.locked;
     RETURN;
   END IF;
-  -- Growth is read after the lock under which holds grow: what was added until then is all there will be.
+  -- Growth is read after the locks that grow_holds takes too, so it is complete.
   INSERT INTO usage AS u (id, app_id, api_key_id, linked_user_id, external_user_id, billing_mode, wallet_id, limit_id, revenue_id, earnings_id, held,
     base, markup, shortfall, outcome, endpoint, model, provider, prompt_tokens, cached_tokens, completion_tokens, counted_by, streamed,
     upstream_status, duration_ms)
@@ -38,7 +38,7 @@ BEGIN
   END IF;
   settled := 'settled';
   charged := paid_base + paid_markup;
-  -- In the sandbox both are one account.
+  -- In the sandbox revenue and earnings are one account.
   IF h.revenue_id = h.earnings_id THEN
     IF base + paid_markup > 0 THEN INSERT INTO account_delta (batch_id, account_id, amount) VALUES (batch, h.revenue_id, base + paid_markup); END IF;
   ELSE

@@ -1,8 +1,8 @@
--- For servers of the version before, which go on until they are restarted: the functions that they call, and numbers
--- for verdicts. What servers of the version before that one call are wrappers of these, in the migrations, and go on as
--- well. The version after this one drops these functions with their numbers, those wrappers with
--- ledger_verdict_of_before, and ledger_tell and ledger_lock_two(uuid, uuid), which only bodies of before called: a body
--- that is running while its function is replaced still calls them.
+-- For servers of the version before, which may run until they are restarted: the functions that they call, and numbers
+-- for verdicts. Servers of the version before that one call wrappers of these, which are in the migrations. The version
+-- after this one drops these functions with their numbers, those wrappers with ledger_verdict_of_before, and ledger_tell
+-- and ledger_lock_two(uuid, uuid). Only earlier bodies of functions call the last two, and one that is running while its
+-- function is replaced still does.
 CREATE OR REPLACE FUNCTION "settle_verdict_number"(verdict settle_verdict) RETURNS int LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE verdict WHEN 'settled' THEN 0 WHEN 'already_resolved' THEN 1 WHEN 'unknown_hold' THEN 2 WHEN 'locked' THEN 9 END
 $$;
