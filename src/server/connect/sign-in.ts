@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { processWide } from "../platform/process-wide.ts";
 
-/** The user who is signed in in a browser, and when the user last authenticated; null when the session has no time for it. */
+/** The user who is signed in in a browser, and when the user last authenticated; null when the session does not have that time. */
 export type SignedIn = { userId: string; signedInAt: Date | null };
 
 /** The signed-in user of each request to the authorization server. */

@@ -66,7 +66,7 @@ export type Locked = { kind: "locked"; accountId: string };
 /** Whose credits one request spends, and under which terms. */
 export type Payer = {
   appId: string;
-  /** Null when an access token asked. */
+  /** Null for a request with an access token. */
   apiKeyId: string | null;
   /** Who pays: a `developer` key that names a linked user bills that user. */
   billingMode: "developer" | "user" | "test";

@@ -51,7 +51,7 @@ describe("a settlement on disk", () => {
     expect(await files()).toEqual([]);
   });
 
-  test("that can't be written is an error, and the next one is tried anew", async () => {
+  test("that can't be written is an error, and the next one is written", async () => {
     await mkdir(path.dirname(folder), { recursive: true });
     await writeFile(folder, "not a folder");
     const kept = new KeptSettlements(folder);

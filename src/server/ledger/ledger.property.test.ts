@@ -504,7 +504,7 @@ onBothDatabases("any sequence of actions", (db) => {
           const ledger = openLedger(db());
           const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
           const pairOf = (appId: string, walletId: string) => `${appId} ${walletId}`;
-          // Of each person and app: the highest limit that was ever in force, and null when there was a time without.
+          // For each user and app: the highest limit that was ever in force; null when there was a time without one.
           const highest = new Map(
             links.map(({ appId, user, model: link }) => [pairOf(appId, user.walletId), model.agreement(link).monthly]),
           );

@@ -47,7 +47,7 @@ export async function limitStanding(sql: Sql, linkedUserId: string): Promise<{ i
   return row === undefined ? null : { isDue: row.due === true, available: toBigInt(row.available) };
 }
 
-/** Counts the limit anew when that is due. */
+/** Recounts the limit when that is due, see `limitStanding`. */
 export async function recountLimit(tx: Tx, linkedUserId: string): Promise<void> {
   const agreement = await lockAgreementOf(tx, linkedUserId);
   if (agreement === null || agreement.inForce === null) return;

@@ -281,7 +281,7 @@ onBothDatabases("rounds of the sweep", (db) => {
     // Twenty a round: the expired hold is not among the first ones, and is released once.
     expect(swept[0]).toBe(0);
     expect(swept.reduce((sum, each) => sum + each, 0)).toBe(1);
-    // A hold that expires after it was read is released when the rounds begin anew.
+    // A hold that expires after it was read is released when the rounds have read all others and begin again.
     await made(key, 5 * MINUTE);
     let rounds = 0;
     while ((await round({ slice: 2 })) === 0) expect(++rounds).toBeLessThan(8);
