@@ -4,23 +4,24 @@ import { fileURLToPath } from "node:url";
 import { readFence } from "../../src/app/docs/_content/code.ts";
 
 /**
- * Coding agents that install from npm. Each is run as its recipe on the page Clients says, with a message that has the
- * simulator call the agent's own tool for shell commands, so that it takes two steps and leaves a file.
+ * Coding agents that are installed from npm. `npm run clients` runs each by its recipe in docs/site/clients.md, with a
+ * message that makes the simulator call the agent's tool for shell commands. The tool writes a file, and the agent sends
+ * its result in a second request.
  */
 export type CodingAgent = {
   name: string;
   package: string;
   version: string;
-  /** The recipe's heading on the page. */
+  /** The recipe's heading in docs/site/clients.md. */
   recipe: string;
-  /** Where the recipe's file belongs: in the home directory, or in the project. */
+  /** The recipe's file: the language of its code block, and its path in the home directory or in the project. */
   file?: { language: string; home?: string; project?: string };
-  /** In the recipe's command, to ask for another model. */
-  instead?: [string, string];
-  /** The tool that runs a command, and how it is called. */
+  /** A part of the recipe's command and its replacement, to use another model. */
+  replacement?: [string, string];
+  /** The agent's tool for shell commands, and the tool's input for a command. */
   tool: string;
   input(command: string): object;
-  /** What lets it run the command without asking a person. */
+  /** Flags that let the agent run the command without a confirmation. */
   flags?: string;
 };
 
@@ -63,7 +64,7 @@ export const codingAgents: readonly CodingAgent[] = [
     version: "1.18.33",
     recipe: "opencode",
     file: { language: "json", project: "opencode.json" },
-    instead: ["quota/gpt-5-mini", "quota-claude/claude-haiku-4-5"],
+    replacement: ["quota/gpt-5-mini", "quota-claude/claude-haiku-4-5"],
     tool: "bash",
     input: (command) => ({ command, description: "Write a file" }),
   },
@@ -108,7 +109,7 @@ export const codingAgents: readonly CodingAgent[] = [
 
 export type Recipe = { file: string | undefined; command: string };
 
-/** What the page says of an agent: its file, and its command. Throws when the page has none. */
+/** Reads an agent's recipe, its file and its command, from docs/site/clients.md. Throws when either is missing. */
 export function recipeOf({ recipe, file }: Pick<CodingAgent, "recipe" | "file">): Recipe {
   const section = readFileSync(page, "utf8")
     .split(/^## /m)

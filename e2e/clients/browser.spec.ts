@@ -8,7 +8,7 @@ import { arrange } from "../world.ts";
 
 type InPage = { ask(client: "openai" | "anthropic", origin: string, token: string): Promise<unknown> };
 
-/** A page of an app, on an origin of its own, with both clients in its script. */
+/** Serves a page on another origin than Quota's, whose script contains both clients. */
 async function startApp() {
   const { outputFiles } = await build({
     stdin: {
@@ -64,7 +64,7 @@ async function startApp() {
   };
 }
 
-test("openai and @anthropic-ai/sdk run in a page of another origin, with the access token of a person", async ({
+test("openai and @anthropic-ai/sdk work in a page of another origin with a user's access token", async ({
   page,
   postgresServer: server,
 }) => {

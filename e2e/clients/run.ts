@@ -10,18 +10,18 @@ import { type CodingAgent, codingAgents, recipeOf } from "./agents.ts";
 import { type Client, clients } from "./scenarios.ts";
 
 /**
- * `npm run clients`: installs the coding agents at their pinned versions into a temporary folder, runs each, and the
- * frameworks of `scenarios.ts`, against a server that it starts with the simulator, and prints client, result and
- * credits. Ends with 1 when one fails.
+ * `npm run clients`: starts a server with the simulator, runs the clients of `scenarios.ts` and the coding agents of
+ * `agents.ts` against it, and prints a table of clients, results and credits. Agents are installed at their pinned
+ * versions into temporary folders. The exit code is 1 when a client fails.
  *
- *   npm run clients -- codex      only those whose name has this in it
- *   npm run clients -- --write    writes the table into docs/site/clients.md; only where all passed
+ *   npm run clients -- codex      runs only clients whose name contains the word
+ *   npm run clients -- --write    also writes the table into docs/site/clients.md, when all clients ran and passed
  */
 type Row = { name: string; version: string; problem: string | null; credits: number };
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
-const LONGEST_RUN_MS = 120_000;
-const LONGEST_INSTALL_MS = 300_000;
+const RUN_TIMEOUT_MS = 120_000;
+const INSTALL_TIMEOUT_MS = 300_000;
 
 const write = process.argv.includes("--write");
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
@@ -30,8 +30,9 @@ const isWanted = ({ name }: { name: string }) => wanted.every((part) => name.toL
 const server = await startServer({ pages: false });
 const rows: Row[] = [];
 try {
-  for (const client of clients.filter(isWanted)) await add(client.name, versionOf(client.package), () => runScenarios(client));
-  for (const agent of codingAgents.filter(isWanted)) await add(agent.name, `${agent.package} ${agent.version}`, () => runAgent(agent));
+  for (const client of clients.filter(isWanted)) await runAndRecord(client.name, versionOf(client.package), () => runScenarios(client));
+  for (const agent of codingAgents.filter(isWanted))
+    await runAndRecord(agent.name, `${agent.package} ${agent.version}`, () => runAgent(agent));
 } finally {
   await server.stop();
   await forget(server);
@@ -42,8 +43,8 @@ for (const { name, problem } of failed) console.log(`\n── ${name}\n${problem
 if (write && failed.length === 0 && wanted.length === 0) writeTable();
 process.exit(failed.length === 0 && rows.length > 0 ? 0 : 1);
 
-/** Runs one client, and finds what it cost by the wallet and by the usage log, which have to agree. */
-async function add(name: string, version: string, run: () => Promise<void>): Promise<void> {
+/** Runs one client and adds its row. The credits that left the wallet have to equal those in the usage log. */
+async function runAndRecord(name: string, version: string, run: () => Promise<void>): Promise<void> {
   const before = await spent(server);
   let problem: string | null = null;
   try {
@@ -63,7 +64,7 @@ async function add(name: string, version: string, run: () => Promise<void>): Pro
 async function spent({ url, demo }: ServerProcess): Promise<{ balance: number; used: number }> {
   const ask = async (at: string) =>
     (await fetch(url + at, { headers: { authorization: `Bearer ${demo.api_keys.developer}` } })).json() as Promise<Record<string, unknown>>;
-  // A client that hung up is billed after it left.
+  // The request of a client that disconnects is billed after that, so this waits until nothing is held.
   for (;;) {
     const { balance, held } = (await ask("/v1/balance")) as { balance: number; held: number };
     const { data } = (await ask("/v1/usage?group_by=day")) as { data: { credits_used: number }[] };
@@ -81,14 +82,14 @@ async function runScenarios({ scenarios }: Client): Promise<void> {
 }
 
 async function runAgent(agent: CodingAgent): Promise<void> {
-  const place = await mkdtemp(path.join(tmpdir(), "quota-client-"));
-  const [installed, home, project] = ["installed", "home", "project"].map((name) => path.join(place, name)) as [string, string, string];
+  const folder = await mkdtemp(path.join(tmpdir(), "quota-client-"));
+  const [installed, home, project] = ["installed", "home", "project"].map((name) => path.join(folder, name)) as [string, string, string];
   try {
-    for (const folder of [installed, home, project]) await mkdir(folder);
+    for (const each of [installed, home, project]) await mkdir(each);
     await writeFile(path.join(installed, "package.json"), '{"private":true}');
     const install = ["install", "--no-audit", "--no-fund", "--save-exact", `${agent.package}@${agent.version}`];
-    await execute("npm", install, { cwd: installed, env: ownEnvironment(), timeoutMs: LONGEST_INSTALL_MS });
-    await execute("git", ["init", "--quiet"], { cwd: project, env: environment(home) });
+    await execute("npm", install, { cwd: installed, env: installEnvironment(), timeoutMs: INSTALL_TIMEOUT_MS });
+    await execute("git", ["init", "--quiet"], { cwd: project, env: clientEnvironment(home) });
 
     const recipe = recipeOf(agent);
     const text = (recipeText: string) => recipeText.replaceAll("http://localhost:3000", server.url);
@@ -101,10 +102,10 @@ async function runAgent(agent: CodingAgent): Promise<void> {
     const mark = `mark-${crypto.randomUUID()}`;
     const message = `simulate: call ${agent.tool} ${JSON.stringify(agent.input(`echo ${mark} > mark.txt`))}`;
     const command = text(recipe.command)
-      .replace(...(agent.instead ?? ["", ""]))
+      .replace(...(agent.replacement ?? ["", ""]))
       .replace('"Say hello"', `"$MESSAGE"${agent.flags === undefined ? "" : ` ${agent.flags}`}`);
     const bin = path.join(installed, "node_modules/.bin");
-    const env = { ...environment(home, bin), QUOTA_API_KEY: key, MESSAGE: message };
+    const env = { ...clientEnvironment(home, bin), QUOTA_API_KEY: key, MESSAGE: message };
     const { output } = await execute("bash", ["-euo", "pipefail", "-c", command], { cwd: project, env });
     const written = existsSync(path.join(project, "mark.txt"))
       ? (await readFile(path.join(project, "mark.txt"), "utf8")).trim()
@@ -112,20 +113,20 @@ async function runAgent(agent: CodingAgent): Promise<void> {
     if (written !== mark) throw new Error(`its tool wrote ${written}\n${output.slice(-4_000)}`);
     if (!/result of/.test(output)) throw new Error(`it did not show the last answer\n${output.slice(-4_000)}`);
   } finally {
-    await rm(place, { recursive: true, force: true, maxRetries: 3 });
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
-/** npm knows its registry and proxy by settings of the person who runs this; those of `npm run` would lead it to this package. */
-function ownEnvironment(): Record<string, string> {
+/** The environment of `npm install`: registry and proxy settings stay, the variables that `npm run` sets for this package do not. */
+function installEnvironment(): Record<string, string> {
   const own = Object.entries(process.env).filter(
     ([name, value]) => value !== undefined && !/^npm_(?:package|lifecycle|execpath|command|config_local_prefix)/.test(name),
   );
   return Object.fromEntries(own) as Record<string, string>;
 }
 
-/** Of the person's own settings none reaches the client. */
-function environment(home: string, bin?: string): Record<string, string> {
+/** The environment of a client: without the settings of the user who runs this, which could change the result. */
+function clientEnvironment(home: string, bin?: string): Record<string, string> {
   const search = [bin, path.join(root, "node_modules/.bin"), process.env.PATH].filter((each) => each !== undefined).join(path.delimiter);
   return { PATH: search, HOME: home, TMPDIR: tmpdir(), LANG: "C.UTF-8", TERM: "dumb", CI: "1", NO_COLOR: "1", SHELL: "/bin/bash" };
 }
@@ -133,10 +134,10 @@ function environment(home: string, bin?: string): Record<string, string> {
 function execute(
   program: string,
   args: string[],
-  { cwd, env, timeoutMs = LONGEST_RUN_MS }: { cwd: string; env: Record<string, string>; timeoutMs?: number },
+  { cwd, env, timeoutMs = RUN_TIMEOUT_MS }: { cwd: string; env: Record<string, string>; timeoutMs?: number },
 ): Promise<{ output: string }> {
   return new Promise((resolve, reject) => {
-    // A group of its own, so that what it started ends with it.
+    // `detached` makes a process group, so that `killGroup` also ends the child's own children.
     const child = spawn(program, args, {
       cwd,
       env: env as unknown as NodeJS.ProcessEnv,
@@ -149,18 +150,18 @@ function execute(
     };
     child.stdout.setEncoding("utf8").on("data", take);
     child.stderr.setEncoding("utf8").on("data", take);
-    const end = () => {
+    const killGroup = () => {
       try {
         process.kill(-(child.pid as number), "SIGKILL");
       } catch {
-        // All of it has ended.
+        // The group has already ended.
       }
     };
-    const timer = setTimeout(end, timeoutMs);
+    const timer = setTimeout(killGroup, timeoutMs);
     child.once("error", reject);
     child.once("exit", (code, signal) => {
       clearTimeout(timer);
-      end();
+      killGroup();
       if (code === 0) resolve({ output });
       else reject(new Error(`${program} ended with ${signal ?? code}\n${output.slice(-4_000)}`));
     });
@@ -184,7 +185,7 @@ function table(all: readonly Row[]): string {
   return ["| Client | Version | Result | Credits |", "|---|---|---|---|", ...lines].join("\n");
 }
 
-/** In place of the table that the page has. */
+/** Replaces the table in docs/site/clients.md. */
 function writeTable(): void {
   const file = path.join(root, "docs/site/clients.md");
   const page = readFileSync(file, "utf8");

@@ -16,9 +16,9 @@ import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
 /**
- * What each client is asked to do: an answer as JSON and as a stream, a tool whose result it sends back, an answer
- * in a given form, and an error that it has to tell. All at the client's default settings, against the simulator,
- * whose models reason and whose answers say what a tool returned.
+ * The scenarios of each client: an answer as JSON and as a stream, a tool call whose result the client sends back, an
+ * answer by a schema, and an error that the client reports. Clients have their default settings, apart from retries. The
+ * simulator answers; its models reason and repeat the result of a tool.
  */
 
 export type Target = { url: string; key: string };
@@ -31,10 +31,10 @@ const GREETING = "Hello!";
 const QUESTION = "What is the weather in Oslo?";
 const cityShape = z.object({ city: z.string() });
 const weather = ({ city }: { city: string }) => `sleet over ${city}`;
-const OF_TOOL = /sleet over/;
+const TOOL_RESULT = /sleet over/;
 const UNKNOWN = "no-such-model";
 
-// Its hints on stderr are not about the server under test.
+// The AI SDK's warnings on stderr concern its own options, not the server under test.
 Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
 
 function openai({ url, key }: Target): OpenAI {
@@ -45,7 +45,7 @@ function anthropic({ url, key }: Target): Anthropic {
   return new Anthropic({ baseURL: url, apiKey: key, maxRetries: 0 });
 }
 
-async function fails(work: PromiseLike<unknown>, status: number, message: RegExp): Promise<void> {
+async function failsWith(work: PromiseLike<unknown>, status: number, message: RegExp): Promise<void> {
   const error = await Promise.resolve(work).then(
     () => assert.fail("it succeeded"),
     (reason: unknown) => reason as { status?: number; statusCode?: number; message: string },
@@ -83,7 +83,7 @@ const openaiChat: Client = {
           },
         ],
       });
-      assert.match((await runner.finalContent()) ?? "", OF_TOOL);
+      assert.match((await runner.finalContent()) ?? "", TOOL_RESULT);
     },
     async structured(target) {
       const answer = await openai(target).chat.completions.parse({
@@ -94,7 +94,11 @@ const openaiChat: Client = {
       assert.ok(answer.choices[0]?.message.parsed?.city);
     },
     async error(target) {
-      await fails(openai(target).chat.completions.create({ model: UNKNOWN, messages: [{ role: "user", content: "x" }] }), 404, /no model/i);
+      await failsWith(
+        openai(target).chat.completions.create({ model: UNKNOWN, messages: [{ role: "user", content: "x" }] }),
+        404,
+        /no model/i,
+      );
     },
   },
 };
@@ -121,14 +125,14 @@ const openaiResponses: Client = {
       for (const item of first.output)
         if (item.type === "function_call")
           input.push({ type: "function_call_output", call_id: item.call_id, output: weather(cityShape.parse(JSON.parse(item.arguments))) });
-      assert.match((await openai(target).responses.create({ model: REASONING, input, tools })).output_text, OF_TOOL);
+      assert.match((await openai(target).responses.create({ model: REASONING, input, tools })).output_text, TOOL_RESULT);
     },
     async structured(target) {
       const format = { format: zodTextFormat(cityShape, "city") };
       assert.ok((await openai(target).responses.parse({ model: REASONING, input: "A city", text: format })).output_parsed?.city);
     },
     async error(target) {
-      await fails(openai(target).responses.create({ model: UNKNOWN, input: "x" }), 404, /no model/i);
+      await failsWith(openai(target).responses.create({ model: UNKNOWN, input: "x" }), 404, /no model/i);
     },
   },
 };
@@ -153,7 +157,7 @@ const anthropicMessages: Client = {
       );
     },
     async tools(target) {
-      const own = betaZodTool({
+      const getWeather = betaZodTool({
         name: "get_weather",
         description: "The weather",
         inputSchema: cityShape,
@@ -161,10 +165,10 @@ const anthropicMessages: Client = {
       });
       const thinking = { type: "enabled" as const, budget_tokens: 1_024 };
       for (const stream of [false, true] as const) {
-        const runner = anthropic(target).beta.messages.toolRunner({ ...message(QUESTION), tools: [own], thinking, stream });
+        const runner = anthropic(target).beta.messages.toolRunner({ ...message(QUESTION), tools: [getWeather], thinking, stream });
         const last = await runner.runUntilDone();
         const text = last.content.find((block) => block.type === "text");
-        assert.match(text?.type === "text" ? text.text : "", OF_TOOL);
+        assert.match(text?.type === "text" ? text.text : "", TOOL_RESULT);
       }
     },
     async structured(target) {
@@ -175,14 +179,14 @@ const anthropicMessages: Client = {
       assert.ok(answer.parsed_output?.city);
     },
     async error(target) {
-      await fails(anthropic(target).messages.create({ ...message("x"), model: UNKNOWN }), 404, /no model/i);
+      await failsWith(anthropic(target).messages.create({ ...message("x"), model: UNKNOWN }), 404, /no model/i);
     },
   },
 };
 
 const weatherTool = tool({ description: "The weather", inputSchema: cityShape, execute: async (input) => weather(input) });
 
-/** The AI SDK with one of its providers. `model` makes a model of the id, `providerOptions` are the recipe's. */
+/** The AI SDK with one of its providers. `model` creates a model by its id; `providerOptions` are those of the recipe. */
 function aiSdk(
   provider: string,
   id: string,
@@ -190,12 +194,12 @@ function aiSdk(
   providerOptions: Record<string, Record<string, boolean>> = {},
 ): Client {
   const streamed = async (options: Parameters<typeof streamText>[0]) => {
-    let said = "";
+    let text = "";
     for await (const part of streamText({ maxRetries: 0, onError() {}, ...options }).fullStream) {
       if (part.type === "error") throw part.error;
-      if (part.type === "text-delta") said += part.text;
+      if (part.type === "text-delta") text += part.text;
     }
-    return said;
+    return text;
   };
   const tools = { get_weather: weatherTool };
   const stopWhen = stepCountIs(3);
@@ -213,8 +217,8 @@ function aiSdk(
         const asked = { model: model(target, id), prompt: QUESTION, tools, stopWhen, providerOptions };
         const answer = await generateText({ ...asked, maxRetries: 0 });
         assert.equal(answer.steps.length, 2);
-        assert.match(answer.text, OF_TOOL);
-        assert.match(await streamed(asked), OF_TOOL);
+        assert.match(answer.text, TOOL_RESULT);
+        assert.match(await streamed(asked), TOOL_RESULT);
       },
       async structured(target) {
         const output = Output.object({ schema: cityShape });
@@ -222,16 +226,16 @@ function aiSdk(
         assert.ok(answer.output.city);
       },
       async error(target) {
-        await fails(generateText({ model: model(target, UNKNOWN), prompt: "x", maxRetries: 0, providerOptions }), 404, /no model/i);
+        await failsWith(generateText({ model: model(target, UNKNOWN), prompt: "x", maxRetries: 0, providerOptions }), 404, /no model/i);
       },
     },
   };
 }
 
-const byOpenai = ({ url, key }: Target) => createOpenAI({ baseURL: `${url}/v1`, apiKey: key });
+const openaiProvider = ({ url, key }: Target) => createOpenAI({ baseURL: `${url}/v1`, apiKey: key });
 
 function langchain(name: string, pkg: string, model: (target: Target, id?: string) => ChatOpenAI | ChatAnthropic): Client {
-  const own = langchainTool(async (input: { city: string }) => weather(input), {
+  const getWeather = langchainTool(async (input: { city: string }) => weather(input), {
     name: "get_weather",
     description: "The weather",
     schema: cityShape,
@@ -244,28 +248,28 @@ function langchain(name: string, pkg: string, model: (target: Target, id?: strin
         assert.ok((await model(target).invoke(GREETING)).text);
       },
       async stream(target) {
-        let said = "";
-        for await (const chunk of await model(target).stream(GREETING)) said += chunk.text;
-        assert.ok(said);
+        let text = "";
+        for await (const chunk of await model(target).stream(GREETING)) text += chunk.text;
+        assert.ok(text);
       },
       async tools(target) {
-        const bound = model(target).bindTools([own]);
+        const bound = model(target).bindTools([getWeather]);
         const first = await bound.invoke([new HumanMessage(QUESTION)]);
-        const results = await Promise.all((first.tool_calls ?? []).map((call) => own.invoke({ ...call, type: "tool_call" })));
+        const results = await Promise.all((first.tool_calls ?? []).map((call) => getWeather.invoke({ ...call, type: "tool_call" })));
         assert.equal(results.length, 1);
-        assert.match((await bound.invoke([new HumanMessage(QUESTION), first, ...results])).text, OF_TOOL);
+        assert.match((await bound.invoke([new HumanMessage(QUESTION), first, ...results])).text, TOOL_RESULT);
       },
       async structured(target) {
         assert.ok((await model(target).withStructuredOutput(cityShape).invoke("A city")).city);
       },
       async error(target) {
-        await fails(model(target, UNKNOWN).invoke("x"), 404, /no model/i);
+        await failsWith(model(target, UNKNOWN).invoke("x"), 404, /no model/i);
       },
     },
   };
 }
 
-const byLangchainOpenai =
+const langchainOpenaiModel =
   (useResponsesApi: boolean) =>
   ({ url, key }: Target, model = REASONING) =>
     new ChatOpenAI({ model, apiKey: key, useResponsesApi, maxRetries: 0, configuration: { baseURL: `${url}/v1` } });
@@ -273,13 +277,13 @@ const byLangchainOpenai =
 function agents(useResponses: boolean): Client {
   const runner = ({ url, key }: Target) =>
     new Runner({ modelProvider: new OpenAIProvider({ apiKey: key, baseURL: `${url}/v1`, useResponses }), tracingDisabled: true });
-  const own = agentTool({
+  const getWeather = agentTool({
     name: "get_weather",
     description: "The weather",
     parameters: cityShape,
     execute: async (input) => weather(input),
   });
-  const helper = new Agent({ name: "Helper", instructions: "Help.", model: REASONING, tools: [own] });
+  const helper = new Agent({ name: "Helper", instructions: "Help.", model: REASONING, tools: [getWeather] });
   return {
     name: `@openai/agents, ${useResponses ? "responses" : "chat completions"}`,
     package: "@openai/agents",
@@ -290,17 +294,17 @@ function agents(useResponses: boolean): Client {
       async stream(target) {
         const stream = await runner(target).run(helper, QUESTION, { stream: true });
         for await (const _ of stream);
-        assert.match(String(stream.finalOutput), OF_TOOL);
+        assert.match(String(stream.finalOutput), TOOL_RESULT);
       },
       async tools(target) {
-        assert.match(String((await runner(target).run(helper, QUESTION)).finalOutput), OF_TOOL);
+        assert.match(String((await runner(target).run(helper, QUESTION)).finalOutput), TOOL_RESULT);
       },
       async structured(target) {
         const namer = new Agent({ name: "Namer", model: REASONING, outputType: cityShape });
         assert.ok((await runner(target).run(namer, "A city")).finalOutput?.city);
       },
       async error(target) {
-        await fails(runner(target).run(new Agent({ name: "Lost", model: UNKNOWN }), "x"), 404, /no model/i);
+        await failsWith(runner(target).run(new Agent({ name: "Lost", model: UNKNOWN }), "x"), 404, /no model/i);
       },
     },
   };
@@ -310,14 +314,14 @@ export const clients: readonly Client[] = [
   openaiChat,
   openaiResponses,
   anthropicMessages,
-  // By default it sends references to items, which are not kept; with `store: false` it sends the items.
-  aiSdk("@ai-sdk/openai", REASONING, (target, id) => byOpenai(target)(id), { openai: { store: false } }),
+  // By default this provider refers to items that the API stored, and Quota stores none. With `store: false` it sends the items.
+  aiSdk("@ai-sdk/openai", REASONING, (target, id) => openaiProvider(target)(id), { openai: { store: false } }),
   aiSdk("@ai-sdk/anthropic", CLAUDE, ({ url, key }, id) => createAnthropic({ baseURL: `${url}/v1`, apiKey: key })(id)),
   aiSdk("@ai-sdk/openai-compatible", REASONING, ({ url, key }, id) =>
     createOpenAICompatible({ name: "quota", baseURL: `${url}/v1`, apiKey: key, includeUsage: true, supportsStructuredOutputs: true })(id),
   ),
-  langchain("@langchain/openai, chat completions", "@langchain/openai", byLangchainOpenai(false)),
-  langchain("@langchain/openai, responses", "@langchain/openai", byLangchainOpenai(true)),
+  langchain("@langchain/openai, chat completions", "@langchain/openai", langchainOpenaiModel(false)),
+  langchain("@langchain/openai, responses", "@langchain/openai", langchainOpenaiModel(true)),
   langchain(
     "@langchain/anthropic",
     "@langchain/anthropic",

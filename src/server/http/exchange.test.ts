@@ -101,14 +101,14 @@ describe("a request of node's server", () => {
     const socket = connect(port, "127.0.0.1");
     closers.push(() => socket.destroy());
     let text = "";
-    const told = new Promise<void>((resolve) => {
+    const answered = new Promise<void>((resolve) => {
       socket.on("data", (part) => {
         text += part.toString();
         if (text.split("HTTP/1.1 200").length === 4) resolve();
       });
     });
     socket.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3));
-    await told;
+    await answered;
     expect(text).not.toMatch(/connection: close/i);
   });
 
@@ -155,34 +155,31 @@ describe("a request of node's server", () => {
   });
 
   test("whose client disconnects in the middle of the body fails with an AppError, not with an internal error", async () => {
-    let told: (error: unknown) => void = () => {};
-    const error = new Promise((resolve) => {
-      told = resolve;
-    });
+    const failure = Promise.withResolvers<unknown>();
     const port = await serve(async (incoming) => {
-      await incoming.read(1_000).catch(told);
+      await incoming.read(1_000).catch(failure.resolve);
       return reply("");
     });
     const socket = connect(port, "127.0.0.1");
     socket.write("POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf", () => socket.destroy());
-    expect(await error).toBeInstanceOf(AppError);
+    expect(await failure.promise).toBeInstanceOf(AppError);
   });
 
   test("whose client disconnects before the body is read fails at once with bad_request, whether the body has arrived or not", async () => {
     for (const body of ["whole", "half"]) {
-      const told = Promise.withResolvers<unknown>();
-      const came = Promise.withResolvers<void>();
+      const failure = Promise.withResolvers<unknown>();
+      const arrived = Promise.withResolvers<void>();
       const port = await serve(async (incoming) => {
-        came.resolve();
+        arrived.resolve();
         if (!incoming.signal.aborted) await new Promise((resolve) => incoming.signal.addEventListener("abort", resolve));
-        await incoming.read(1_000).catch(told.resolve);
+        await incoming.read(1_000).catch(failure.resolve);
         return reply("");
       });
       const socket = connect(port, "127.0.0.1");
       socket.write(`POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n${body}`);
-      await came.promise;
+      await arrived.promise;
       socket.destroy();
-      expect(await told.promise).toMatchObject({ code: "bad_request" });
+      expect(await failure.promise).toMatchObject({ code: "bad_request" });
     }
   });
 

@@ -105,7 +105,7 @@ export async function sendNode(reply: Reply, incoming: IncomingMessage, outgoing
 const DRAIN_TIMEOUT_MS = 60_000;
 const LARGE_BYTES = 64 * 1024;
 
-/** Whether a request has a body. `incoming.complete` does not say so: without a body it is false, too, until the parser ends the request. */
+/** Whether a request has a body. While the head is handled, `incoming.complete` is false for requests without one, too. */
 export function announcesBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }

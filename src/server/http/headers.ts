@@ -7,7 +7,7 @@ export function headersOfEveryReply(requestId: string): Record<string, string> {
     "x-request-id": requestId,
     "access-control-allow-origin": "*",
     "access-control-expose-headers": EXPOSED,
-    // Answers concern one user's money, and prices change: neither may be kept in a cache.
+    // No cache may keep an answer: most are about one user's money, and prices change.
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
   };

@@ -65,7 +65,7 @@ export type ServerLimits = ConnectionLimits & {
   headMs: number;
   /** For a whole request: long enough for the largest body on a slow connection. */
   requestMs: number;
-  /** How long nothing of a body for OAuth or a page may arrive. */
+  /** The longest pause while a body for OAuth or a page arrives. */
   bodyIdleMs: number;
   /** Between two requests of a connection. */
   idleMs: number;

@@ -7,7 +7,7 @@ import { redirectedToOwnAddress } from "./own-address.ts";
 const METADATA_HEADERS = Object.entries(pageHeaders());
 const OAUTH_HEADERS = Object.entries(connectHeaders());
 
-/** Answers a request for the authorization server, with the headers that Next sets on pages. The caller has run `trustAddress`. */
+/** Answers a request for the authorization server, with the headers that Next sets on the same paths. The caller has run `trustAddress`. */
 export async function answerOAuth(incoming: IncomingMessage, outgoing: ServerResponse, limits: { bodyIdleMs: number }): Promise<void> {
   if (await redirectedToOwnAddress(incoming, outgoing)) return;
   const headers = incoming.url?.startsWith("/oauth/") ? OAUTH_HEADERS : METADATA_HEADERS;

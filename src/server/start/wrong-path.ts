@@ -8,7 +8,7 @@ const OUTSIDE_V1 = new RegExp(
 );
 const DOUBLE_PREFIX = new RegExp(`^/v1/(?:openai/|api/)?v1/${API_PATH}(?:/|$)`);
 
-/** Whether a URL outside /v1 is that of a client with a wrong base URL. No page has such a path. */
+/** Whether a URL outside /v1 comes from a client with a wrong base URL. No page and no route of /api has such a path. */
 export function hasWrongBaseUrl(url: string): boolean {
   return OUTSIDE_V1.test(url);
 }

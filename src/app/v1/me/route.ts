@@ -51,7 +51,7 @@ async function usage30d(filter: UsageFilter) {
   };
 }
 
-/** The start of an hour, because sums are by hour. */
+/** 30 days ago, rounded down to the hour, because usage is summed by the hour. */
 function thirtyDaysAgo(): Date {
   return new Date(Math.floor((Date.now() - DAYS_30_MS) / HOUR_MS) * HOUR_MS);
 }

@@ -18,7 +18,7 @@ export const GET = endpoint(
     errors: ["bad_request", "invalid_api_key", "rate_limit_exceeded", "internal_error"],
   },
   async ({ caller, query }) => {
-    // The sandbox has no linked users; it accepts any id.
+    // The sandbox has no links, because requests with `test` keys may name any user.
     if (caller.billingMode === "test") return { data: [], has_more: false };
     const page = await listLinkedUsers(await database(), caller.appId, { limit: query.limit, startingAfter: query.starting_after });
     if (page === null)

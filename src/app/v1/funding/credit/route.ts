@@ -28,7 +28,7 @@ export const POST = endpoint(
   },
   async ({ id, caller, body, idempotency }) => {
     if (caller.billingMode === "test") {
-      // No transfer: all users of the sandbox share one wallet.
+      // Nothing is transferred, because all users of a sandbox share one wallet.
       const { user } = await visibleLinkedUser(caller, body.external_user_id);
       return {
         success: true,
