@@ -6,7 +6,7 @@ import { fromRequest } from "./exchange.ts";
 
 function read(body: Uint8Array, encoding?: string): Promise<string> {
   const headers: Record<string, string> = encoding === undefined ? {} : { "content-encoding": encoding };
-  return readBody(fromRequest(new Request("http://x/v1/a", { method: "POST", body: body as Uint8Array<ArrayBuffer>, headers })));
+  return readBody(fromRequest(new Request("http://x/v1/a", { method: "POST", body: body as Uint8Array<ArrayBuffer>, headers })), "key");
 }
 
 const text = '{"content":"Grüße 🦊"}';

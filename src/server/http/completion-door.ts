@@ -6,7 +6,7 @@ import type { ErrorCode } from "../platform/errors.ts";
 import { isCompressed, readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
-import { runInFairQueue } from "./fair-queue.ts";
+import { MOST_UNQUEUED_CHARACTERS, runInFairQueue } from "./fair-queue.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -33,6 +33,7 @@ export function completionDoor(declared: {
       const { hash, byToken } = credential;
       await countRequest(credential, incoming.header("x-quota-user"), headers);
       const caller = () => (byToken ? authenticateToken(hash) : authenticate(hash));
+      const queueKey = hash.toString("base64");
       let externalUserId: string | null;
       let text: string;
       let completion: CompletionRequest;
@@ -41,9 +42,9 @@ export function completionDoor(declared: {
         // The server authenticates a client before it buffers a large body of the client's.
         if (isCompressed(incoming) || !(Number(incoming.header("content-length") ?? Number.NaN) <= MOST_UNAUTHENTICATED_BYTES))
           await caller();
-        text = await readBody(incoming);
+        text = await readBody(incoming, queueKey);
         const read = () => dialect.read(text, (name) => incoming.header(name));
-        completion = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(hash.toString("base64"), read) : read();
+        completion = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(queueKey, read) : read();
       } catch (error) {
         await caller();
         throw error;
@@ -81,8 +82,6 @@ export function completionDoor(declared: {
 }
 
 const MOST_UNAUTHENTICATED_BYTES = 64 * 1024;
-/** A body of this length is parsed in a few milliseconds, whatever it contains. */
-const MOST_UNQUEUED_CHARACTERS = 64 * 1024;
 
 const ERRORS: readonly ErrorCode[] = [
   "bad_request",

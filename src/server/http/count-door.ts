@@ -30,8 +30,9 @@ export function countDoor(declared: {
         ? { ...checkToken({ tokenScope: "credits.spend" }, await authenticateToken(hash)), billingMode: "user" as const }
         : await authenticate(hash);
       readExternalUserId(incoming, byToken);
-      const text = await readBody(incoming);
-      const request = await runInFairQueue(hash.toString("base64"), () => dialect.read(text, (name) => incoming.header(name)));
+      const queueKey = hash.toString("base64");
+      const text = await readBody(incoming, queueKey);
+      const request = await runInFairQueue(queueKey, () => dialect.read(text, (name) => incoming.header(name)));
       const input_tokens = await countPrompt(dialect, request, { appId, billingMode, signal: incoming.signal });
       return {
         status: 200,

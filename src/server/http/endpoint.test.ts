@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { asDoor, matchPath, preflight, toJson } from "./endpoint.ts";
+import { z } from "zod";
+import { asDoor, endpoint, matchPath, preflight, toJson } from "./endpoint.ts";
 import type { Incoming } from "./exchange.ts";
+import { runInFairQueue } from "./fair-queue.ts";
 
 describe("matchPath", () => {
   test("decodes any parameter to what was percent-encoded, slashes included", () => {
@@ -34,6 +36,25 @@ describe("matchPath", () => {
 
 test("bigints become JSON integers", () => {
   expect(toJson({ balance: 10n, list: [1n, { deep: -2n }], text: "3n" })).toBe('{"balance":10,"list":[1,{"deep":-2}],"text":"3n"}');
+});
+
+test("a large body is parsed in the fair queue, and a small one at once", async () => {
+  const door = endpoint(
+    { method: "POST", path: "/v1/a", public: true, summary: "", body: z.object({ a: z.string() }), response: z.string(), errors: [] },
+    async ({ body }) => body.a.length,
+  );
+  const send = (length: number) => door(new Request("http://x/v1/a", { method: "POST", body: JSON.stringify({ a: "x".repeat(length) }) }));
+  // The first blocks the event loop for so long that no other job begins before the requests are read.
+  const busy = Array.from({ length: 33 }, (_, at) =>
+    runInFairQueue("", () => {
+      for (const until = performance.now() + (at === 0 ? 150 : 0); performance.now() < until; );
+    }),
+  );
+  const [large, small] = await Promise.all([send(100_000), send(100)]);
+  expect([large.status, (await large.json()).error.code]).toEqual([503, "overloaded"]);
+  expect(await small.json()).toBe(100);
+  await Promise.all(busy);
+  expect(await (await send(100_000)).json()).toBe(100_000);
 });
 
 describe("asDoor", () => {

@@ -10,6 +10,7 @@ import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { errorReply, isMessagesApi } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
+import { MOST_UNQUEUED_CHARACTERS, runInFairQueue } from "./fair-queue.ts";
 import { headersOfEveryReply } from "./headers.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
@@ -77,22 +78,25 @@ export function endpoint<
   handle: (call: Call<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
   handleToken?: (call: TokenCall<z.output<Params>, z.output<Query>, z.output<Body>>) => Promise<unknown>,
 ): Door {
-  const errors = [...operation.errors, ...errorsOfTokens(operation)];
+  const errors = [...operation.errors, ...errorsOfTokens(operation), ...errorsOfBodies(operation)];
   return door({ ...operation, errors } as unknown as AnyOperation, async (incoming, { id, requestId, headers }) => {
     const params = operation.params?.safeParse(matchPath(operation.path, incoming.path) ?? {});
     let caller: Caller | TokenCaller | undefined;
     let byToken = false;
+    let queueKey = "";
     if (operation.public !== true) {
       const credential = readCredential(incoming);
       byToken = credential.byToken;
+      queueKey = credential.hash.toString("base64");
       await countRequest(credential, operation.forUser === true ? incoming.header("x-quota-user") : null, headers);
       caller = byToken ? checkToken(operation, await authenticateToken(credential.hash)) : await authenticate(credential.hash);
     }
     // An id in the path that no resource can have gets the same 404 as an unknown id.
     if (params?.success === false) throw operation.path.includes("{external_user_id}") ? noLinkedUser() : new AppError("not_found");
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
-    const text = operation.body === undefined ? "" : await readBody(incoming);
-    const body = parse(operation.body, () => parseJson(text, SMALL_JSON));
+    const text = operation.body === undefined ? "" : await readBody(incoming, queueKey);
+    const parseBody = () => parse(operation.body, () => parseJson(text, SMALL_JSON));
+    const body = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(queueKey, parseBody) : parseBody();
     const externalUserId = operation.forUser === true ? readExternalUserId(incoming, byToken) : null;
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {
@@ -138,6 +142,11 @@ function errorsOfTokens(operation: AnyErrors): ErrorCode[] {
   return codes.filter((code) => !operation.errors.includes(code));
 }
 type AnyErrors = Pick<AnyOperation, "public" | "tokenScope" | "errors">;
+
+/** A large body waits in a queue before it is parsed. */
+function errorsOfBodies({ body, errors }: { body?: unknown; errors: readonly ErrorCode[] }): ErrorCode[] {
+  return body === undefined || errors.includes("overloaded") ? [] : ["overloaded"];
+}
 
 /** Throws `insufficient_scope` (RFC 6750 §3.1), and `not_found` when the user has paused the app. */
 export function checkToken(operation: { tokenScope?: Scope }, caller: TokenCaller): TokenCaller {

@@ -24,6 +24,9 @@ export function runInFairQueue<T>(key: string, work: () => T): Promise<T> {
   });
 }
 
+/** A body of this length is parsed in a few milliseconds, whatever it contains. */
+export const MOST_UNQUEUED_CHARACTERS = 64 * 1024;
+
 /** A waiting job may keep a body of QUOTA_MAX_BODY_BYTES in memory. */
 const MOST_WAITING_PER_KEY = 32;
 const MOST_WAITING = 128;
