@@ -14,7 +14,7 @@ type Rule = { name: string; from: string; to: string; tests: string };
 
 const payers = "src/server/connect/payers.test.ts";
 const holds = "src/server/ledger/hold.test.ts";
-const limits = "src/server/ledger/limits.test.ts";
+const limits = "src/server/ledger/limits-locks.test.ts";
 const rules: readonly Rule[] = [
   { name: "agreed markup", from: "least(of_app, agreed)", to: "of_app", tests: payers },
   { name: "app's markup below the agreed", from: "least(of_app, agreed)", to: "coalesce(agreed, of_app)", tests: payers },

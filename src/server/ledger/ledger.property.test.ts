@@ -1,64 +1,37 @@
-import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { v7 as uuidv7 } from "uuid";
 import { expect, test } from "vitest";
 import { onBothDatabases } from "#testing/database.ts";
-import { LedgerModel, type ModelApp, type ModelKey, type ModelLink, type ModelToken } from "#testing/ledger-model.ts";
+import type { LedgerModel } from "#testing/ledger-model.ts";
 import { holdRequest, settlement } from "#testing/ledger-requests.ts";
-import { makeApp, makeKey, makeLink, makeToken, makeUser, passMonth } from "#testing/makers.ts";
+import {
+  type ARequest,
+  type ASettlement,
+  aLimit,
+  aMarkup,
+  aRequest,
+  aScope,
+  aSettlement,
+  balances,
+  credits,
+  issue,
+  type Linked,
+  type Made,
+  small,
+  world,
+} from "#testing/ledger-world.ts";
+import { makeLink, passMonth } from "#testing/makers.ts";
 import { holdsInEveryRun } from "#testing/property.ts";
 import { type Database, transaction } from "../platform/db.ts";
-import { toBigInt } from "../platform/sql.ts";
-import { balanceOf, foldDeltas, platformAccount } from "./accounts.ts";
+import { foldDeltas, platformAccount } from "./accounts.ts";
 import { Batcher } from "./batcher.ts";
 import { type Growth, grow, type HoldRequest, type HoldVerdict, hold, type Locked, post, settle } from "./hold.ts";
-import { openLedger } from "./ledger.ts";
-import { lockAgreement, recountLimit, refillLimit, setLimit } from "./limits.ts";
+import { recountLimit, refillLimit, setLimit } from "./limits.ts";
 import { sweepHolds } from "./sweep.ts";
 import { transfer } from "./transfer.ts";
 import { verify } from "./verify.ts";
 
 // Actions of the model. A number picks one of the things that exist at that moment, modulo their count.
-
-const small = fc.nat({ max: 1_000 });
-const credits = (max: number) => fc.integer({ min: 1, max }).map(BigInt);
-
-const aRequest = fc.record({
-  key: small,
-  /** With an access token of a link instead of a key. */
-  byToken: fc.constantFrom(false, false, false, true),
-  user: fc.oneof(
-    { weight: 5, arbitrary: small },
-    { weight: 3, arbitrary: fc.constantFrom(null, "sandbox_empty", "sandbox_missing", `no"bo\\dy,{}`, "") },
-  ),
-  model: fc.constantFrom("a", "a", "a", "b"),
-  desired: credits(160),
-  /** How much of the desire is the minimum, in percent. */
-  minimum: fc.constantFrom(0n, 20n, 100n),
-  /** How much of it is modest, in percent; the hold takes an eighth of what is available when that is more. */
-  modest: fc.constantFrom(100n, 100n, 40n, 10n),
-  waits: fc.boolean(),
-});
-const aSettlement = fc.record({
-  hold: small,
-  base: fc.oneof(fc.constant(0n), credits(120), credits(400)),
-  markup: fc.oneof(fc.constant(0n), credits(40)),
-});
-const aLimit = fc.oneof(
-  { weight: 4, arbitrary: credits(400) },
-  { weight: 2, arbitrary: credits(900) },
-  { weight: 2, arbitrary: fc.constant(null) },
-);
-const aMarkup = fc.constantFrom(0, 1, 1_234, 10_000, 100_000);
-/** Most of them allow spending. */
-const aScope = fc.constantFrom(
-  "credits.read credits.spend",
-  "credits.read credits.spend",
-  "openid credits.spend credits.read",
-  "credits.spend",
-  "credits.read",
-  "openid",
-);
 const operation = fc.oneof(
   {
     weight: 6,
@@ -125,106 +98,7 @@ const operation = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("endGrant" as const), link: small }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("verify" as const) }) },
 );
-type Linked = { id: string; appId: string; user: { id: string; walletId: string }; token: Token; model: ModelLink };
-/** The newest access token for a link. */
-type Token = { hash: Uint8Array; grantId: string; model: ModelToken };
-type Made<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Operation = Made<typeof operation>;
-type ARequest = Made<typeof aRequest>;
-type ASettlement = Made<typeof aSettlement>;
-
-async function issue(db: Database, made: Parameters<typeof makeToken>[1], link: ModelLink, scope = link.scope): Promise<Token> {
-  const { hash, grantId } = await makeToken(db, made, { scope });
-  return { hash, grantId, model: { link, scope, valid: true } };
-}
-
-/** Three users, two apps of two of them, keys of every mode, and links that share wallets. */
-async function world(db: Database, markups: readonly [number, number]) {
-  const model = new LedgerModel({
-    revenue: platformAccount.revenue,
-    shortfall: platformAccount.shortfall,
-    sandbox: platformAccount.sandbox,
-    unbounded: new Set(Object.values(platformAccount)),
-  });
-  for (const id of Object.values(platformAccount)) model.account(id);
-  await readInto(db, model);
-
-  const people = await Promise.all([600n, 400n, 250n].map((amount) => makeUser(db, { credits: amount })));
-  for (const [index, amount] of [600n, 400n, 250n].entries())
-    model.transfer(`opening ${index}`, platformAccount.promotions, people[index]?.walletId ?? "", amount);
-
-  const apps: { id: string; model: ModelApp }[] = [];
-  const keys: { id: string | null; hash: Uint8Array; model: ModelKey | null }[] = [{ id: null, hash: randomBytes(32), model: null }];
-  for (const [index, markupBps] of markups.entries()) {
-    const owner = people[index];
-    if (owner === undefined) throw new Error("more people than apps");
-    const allowedModels = index === 0 ? [] : ["a"];
-    const made = await makeApp(db, { ownerId: owner.id, markupBps, allowedModels });
-    const app: ModelApp = {
-      markupBps: BigInt(markupBps),
-      allowedModels,
-      owner: owner.walletId,
-      sandbox: made.sandboxWalletId,
-      earnings: made.earningsId,
-    };
-    apps.push({ id: made.id, model: app });
-    const opening = { id: uuidv7(), debitId: platformAccount.sandbox, creditId: made.sandboxWalletId, amount: 150n };
-    await transfer(db.sql, { ...opening, reason: "grant" });
-    model.transfer(opening.id, opening.debitId, opening.creditId, opening.amount);
-    model.account(made.earningsId);
-    for (const mode of ["developer", "user", "test"] as const) {
-      const key = await makeKey(db, made.id, mode);
-      keys.push({ id: key.id, hash: key.hash, model: { app, mode, valid: true } });
-    }
-  }
-  const links: Linked[] = [];
-  for (const [app, person, externalUserId, monthlyLimit, allowedModels, agreedMarkupBps] of [
-    [0, 1, `o'b"r\\ien,{🙂}`, 300n, [], 1_000],
-    [0, 2, "plain", undefined, ["a", "c"], 100_000],
-    [1, 2, "plain", 200n, [], 20_000],
-    [1, 0, "NULL", 450n, [], 0],
-    [1, 1, "x".repeat(255), undefined, [], 100_000],
-  ] as const) {
-    const [inApp, user] = [apps[app], people[person]];
-    if (inApp === undefined || user === undefined) throw new Error("no such app or person");
-    const made = await makeLink(db, inApp.id, user, {
-      externalUserId,
-      allowedModels: [...allowedModels],
-      agreedMarkupBps,
-      ...(monthlyLimit === undefined ? {} : { monthlyLimit }),
-    });
-    const link: ModelLink = {
-      app: inApp.model,
-      externalUserId,
-      wallet: user.walletId,
-      agreedMarkupBps: BigInt(agreedMarkupBps),
-      scope: made.scope,
-      allowedModels,
-      paused: false,
-    };
-    model.links.push(link);
-    if (monthlyLimit !== undefined) expect(model.setLimit(model.agreement(link), monthlyLimit, made.limitId)).toBe(null);
-    links.push({ id: made.id, appId: inApp.id, user, token: await issue(db, made, link), model: link });
-  }
-  return { model, people, apps, keys, links };
-}
-
-/** Every account that the model has, as the database has it, with deltas that are not folded. */
-async function balances(db: Database, model: LedgerModel): Promise<Map<string, { available: bigint; held: bigint }>> {
-  const rows = await db.sql.query(
-    {
-      name: "test_balances",
-      text: `SELECT a.id, a.available + coalesce((SELECT sum(d.amount) FROM account_delta d WHERE d.account_id = a.id), 0)::bigint AS available, a.held
-        FROM account a WHERE a.id = ANY ($1::uuid[])`,
-    },
-    [`{${[...model.accounts.keys()].join(",")}}`],
-  );
-  return new Map(rows.map((row) => [String(row.id), { available: toBigInt(row.available), held: toBigInt(row.held) }]));
-}
-
-async function readInto(db: Database, model: LedgerModel): Promise<void> {
-  for (const [id, balance] of await balances(db, model)) Object.assign(model.account(id), balance);
-}
 
 async function expectEqualBalances(db: Database, model: LedgerModel): Promise<void> {
   // Only the journal has entries of the allowance account, so the model leaves it out.
@@ -473,157 +347,6 @@ onBothDatabases("any sequence of actions", (db) => {
         (markups, operations) => run(db(), markups, operations),
       ),
       { runs: db().kind === "postgres" ? 50 : 25, floor: 4, withinMs: 14_000 },
-    );
-  });
-
-  test("run concurrently leaves no balance negative, spends no credit twice and exceeds no limit", async () => {
-    const task = fc.oneof(
-      {
-        weight: 6,
-        arbitrary: fc.record({
-          kind: fc.constant("spend" as const),
-          request: aRequest,
-          settles: fc.array(fc.record({ base: aSettlement.map((each) => each.base), markup: aSettlement.map((each) => each.markup) }), {
-            maxLength: 3,
-          }),
-        }),
-      },
-      { weight: 2, arbitrary: fc.record({ kind: fc.constant("move" as const), from: small, to: small, amount: credits(120) }) },
-      { weight: 2, arbitrary: fc.record({ kind: fc.constant("limit" as const), link: small, limit: aLimit }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("connect" as const), as: small, limit: aLimit }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("unlink" as const), link: small }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("due" as const), link: small }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("fold" as const) }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant("pause" as const), link: small }) },
-    );
-    await holdsInEveryRun(
-      fc.asyncProperty(
-        fc.array(fc.array(task, { minLength: 2, maxLength: 10, size: "max" }), { minLength: 4, maxLength: 12, size: "max" }),
-        async (workers) => {
-          const { people, keys, links, model } = await world(db(), [500, 10_000]);
-          const ledger = openLedger(db());
-          const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T;
-          const pairOf = (appId: string, walletId: string) => `${appId} ${walletId}`;
-          // For each user and app: the highest limit that was ever in force; null when there was a time without one.
-          const highest = new Map(
-            links.map(({ appId, user, model: link }) => [pairOf(appId, user.walletId), model.agreement(link).monthly]),
-          );
-          const chargedTo = new Map<string, bigint>();
-          /** The limit to set instead: where one was in force from the beginning, it is never removed. */
-          const asAllowed = ({ appId, user }: Linked, limit: bigint | null) => {
-            const pair = pairOf(appId, user.walletId);
-            const before = highest.get(pair) ?? null;
-            if (before === null) return limit;
-            const next = limit ?? before;
-            if (next > before) highest.set(pair, next);
-            return next;
-          };
-          let charged = 0n;
-          let playCharged = 0n;
-          let brought = 1_250n;
-
-          const work = async (tasks: (typeof workers)[number]) => {
-            for (const each of tasks) {
-              if (each.kind === "spend") {
-                const key = at(keys, each.request.key);
-                const link = typeof each.request.user === "number" ? at(links, each.request.user) : null;
-                const minimumBase = (each.request.desired * each.request.minimum) / 100n;
-                const terms = {
-                  model: each.request.model,
-                  desiredBase: each.request.desired,
-                  minimumBase: minimumBase > 0n ? minimumBase : 1n,
-                };
-                const externalUserId = link?.model.externalUserId ?? (each.request.user as string | null);
-                const verdict = await ledger.hold(
-                  link !== null && each.request.byToken
-                    ? holdRequest(link.token, { byToken: true, ...terms })
-                    : holdRequest(key, { externalUserId, ...terms }),
-                );
-                if (verdict.kind !== "held") continue;
-                const settles = await Promise.all(
-                  each.settles.map(({ base, markup }) => ledger.settle(settlement(verdict.id, base, markup), 60_000)),
-                );
-                // One call settles it and returns the balance. Its repetitions return what was charged.
-                const told = settles.map((settled) => (settled.kind === "settled" ? settled : expect.unreachable(settled.kind)));
-                const entered = told.filter(({ balanceAfter }) => balanceAfter !== null);
-                expect(entered).toHaveLength(Math.min(1, each.settles.length));
-                const amount = entered[0]?.charged ?? 0n;
-                for (const { charged: same } of told) expect(same).toBe(amount);
-                expect(amount).toBeLessThanOrEqual(verdict.amount);
-                if (verdict.payer.billingMode === "test") playCharged += amount;
-                else charged += amount;
-                if (verdict.payer.billingMode === "user") {
-                  const pair = pairOf(verdict.payer.appId, verdict.payer.walletId);
-                  chargedTo.set(pair, (chargedTo.get(pair) ?? 0n) + amount);
-                }
-              } else if (each.kind === "move") {
-                const sources = [platformAccount.promotions, ...people.map(({ walletId }) => walletId)];
-                const [debitId, creditId] = [at(sources, each.from), at(people, each.to).walletId];
-                if (debitId === creditId) continue;
-                const outcome = await transfer(db().sql, { id: uuidv7(), debitId, creditId, amount: each.amount, reason: "grant" });
-                if (outcome === "applied" && debitId === platformAccount.promotions) brought += each.amount;
-              } else if (each.kind === "limit") {
-                const link = at(links, each.link);
-                const limit = asAllowed(link, each.limit);
-                // The link has ended, so there is no limit to set.
-                await transaction((tx) => setLimit(tx, link.id, limit), db()).catch((error: Error) =>
-                  expect(error.message).toContain("no linked user"),
-                );
-              } else if (each.kind === "connect") {
-                const { appId, user, model: as } = at(links, each.as);
-                const externalUserId = `again ${uuidv7()}`;
-                const limit = asAllowed(at(links, each.as), each.limit);
-                const made = await makeLink(db(), appId, user, { externalUserId, monthlyLimit: limit });
-                const linked = { ...as, externalUserId, paused: false };
-                links.push({ id: made.id, appId, user, token: await issue(db(), made, linked), model: linked });
-              } else if (each.kind === "unlink") {
-                await db().prisma.linkedUser.deleteMany({ where: { id: at(links, each.link).id } });
-              } else if (each.kind === "due") {
-                // Refills as if the month were over; what was spent counts as of this month all the same.
-                const { appId, user } = at(links, each.link);
-                await transaction(async (tx) => {
-                  await lockAgreement(tx, { appId, userId: user.id });
-                  await tx.prisma.agreement.updateMany({
-                    where: { appId, userId: user.id, monthlyLimit: { not: null } },
-                    data: { limitPeriodEndsAt: new Date(Date.now() - 1) },
-                  });
-                }, db());
-              } else if (each.kind === "pause") {
-                const link = at(links, each.link);
-                link.model.paused = !link.model.paused;
-                await db().prisma.linkedUser.updateMany({
-                  where: { id: link.id },
-                  data: { pausedAt: link.model.paused ? new Date() : null },
-                });
-              } else {
-                await foldDeltas(db().sql);
-              }
-            }
-          };
-          await Promise.all(workers.map(work));
-
-          const found = await balances(db(), model);
-          const wallets = people.map(({ walletId }) => found.get(walletId) ?? { available: -1n, held: -1n });
-          for (const { available, held } of wallets) {
-            expect(available).toBeGreaterThanOrEqual(0n);
-            expect(held).toBeGreaterThanOrEqual(0n);
-          }
-          expect(wallets.reduce((sum, { available, held }) => sum + available + held, 0n)).toBe(brought - charged);
-          expect(playCharged).toBeLessThanOrEqual(300n);
-          for (const [pair, limit] of highest) if (limit !== null) expect(chargedTo.get(pair) ?? 0n).toBeLessThanOrEqual(limit);
-          expect((await verify(db().sql)).discrepancies).toEqual([]);
-          // A limit that is set now counts all of it, also where there was a time without a limit.
-          for (const link of links) {
-            if ((await db().prisma.linkedUser.count({ where: { id: link.id } })) === 0) continue;
-            await transaction((tx) => setLimit(tx, link.id, 500n), db());
-            const { limitId } = await db().prisma.linkedUser.findUniqueOrThrow({ where: { id: link.id } });
-            const left = 500n - (chargedTo.get(pairOf(link.appId, link.user.walletId)) ?? 0n);
-            expect((await balanceOf(db().sql, limitId ?? "")).available).toBeLessThanOrEqual(left > 0n ? left : 0n);
-          }
-          expect((await verify(db().sql)).discrepancies).toEqual([]);
-        },
-      ),
-      { runs: 15, floor: 2, withinMs: 8_000 },
     );
   });
 });
