@@ -79,6 +79,7 @@ test("the sandbox checkout is open to its user only, credits once, and accepts o
   const server = await start({ databaseUrl: url, pages: true, env: { QUOTA_SANDBOX_CHECKOUT: "on" } });
   const world = await arrange(db);
   const [owner, stranger] = [await makePerson(db, { credits: 0n }), await makePerson(db)];
+  await db.prisma.agreement.create({ data: { appId: world.app.id, userId: owner.id } });
   await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { userId: owner.id, walletId: owner.walletId } });
   const checkout = async () => {
     const answer = await call(server, "/v1/checkout", { ...world.as, body: { ...FIVE, return_url: "http://localhost:4000/back" } });

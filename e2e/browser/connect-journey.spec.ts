@@ -53,7 +53,7 @@ for (const [how, handsOf] of [
     app,
     simulatedServer: server,
   }) => {
-    const client = await registerApp(server, { name: "Acme Chat", redirectUris: [app.url], markupBps: 2_000 });
+    const client = await registerApp(server, { name: "Journey Chat", redirectUris: [app.url], markupBps: 2_000 });
     const hands = handsOf(page);
     const button = (name: string) => page.getByRole("button", { name, exact: true });
 
@@ -74,7 +74,7 @@ for (const [how, handsOf] of [
     await hands.press(button("Open my wallet"));
 
     // Back on the consent page, with welcome credits.
-    await expect(page.getByRole("heading", { name: "Acme Chat wants to use your wallet" })).toBeVisible();
+    await expect(page.getByRole("heading", { name: "Journey Chat wants to use your wallet" })).toBeVisible();
     await expect(page.getByText(email)).toBeVisible();
     await expect(page.getByText("Your balance: $1.00")).toBeVisible();
     await hands.fill(page.getByLabel("Dollars a month"), "0.50");
@@ -109,7 +109,7 @@ for (const [how, handsOf] of [
     // The user raises the limit, and requests succeed again.
     await page.goto(`${new URL(authorizeUrl(server, client, challenge)).origin}/wallet`);
     await expectNothingSerious(page);
-    await hands.press(button("Change Acme Chat"));
+    await hands.press(button("Change Journey Chat"));
     await hands.choose(page.getByRole("menuitem", { name: "Monthly limit" }));
     await expectNothingSerious(page);
     await hands.fill(page.getByLabel("Dollars a month"), "0.90");
@@ -120,7 +120,7 @@ for (const [how, handsOf] of [
     expect(await seen()).toMatchObject({ limit: 900_000, spent: billed + more.json.quota.credits_used });
 
     // The user disconnects, and the app's id is unknown.
-    await hands.press(button("Change Acme Chat"));
+    await hands.press(button("Change Journey Chat"));
     await hands.choose(page.getByRole("menuitem", { name: "Disconnect" }));
     await expect(page.getByRole("dialog")).toBeVisible();
     await expectNothingSerious(page);
