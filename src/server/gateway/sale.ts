@@ -270,14 +270,14 @@ export class Sale {
       if (this.#timedOut) {
         // Billed, because a client could cause this timeout by reading slowly.
         const outOfTime = { message: "This request took longer than it may; what was delivered was billed." };
-        yield meter.failing(new AppError("gateway_timeout", outOfTime));
+        yield meter.errorEvent(new AppError("gateway_timeout", outOfTime));
         return;
       }
       const failure = error instanceof AppError ? error : this.#unreachable(error);
       await this.release();
       log.warn("stream failed", { request_id: this.#purchase.id, error: failure });
       // The status 200 has been sent, so the error is an event of the stream.
-      yield meter.failing(failure);
+      yield meter.errorEvent(failure);
     } finally {
       bodyTimer.stop();
       // The sale is open here only when the client hung up or the request timed out.

@@ -36,7 +36,7 @@ export function holdSizes(request: CompletionRequest, promptBound: number, day: 
   return {
     desired: cost(longest),
     minimum: cost(request.leastOutput),
-    modest: cost(request.limitIsOwn && !growsWhileItRuns(request) ? longest : shareTokens(request)),
+    modest: cost(request.isLimitChosen && !growsWhileItRuns(request) ? longest : shareTokens(request)),
   };
 }
 

@@ -127,7 +127,7 @@ export class BodyEndTimer {
 
   /** To be called before the next chunk is waited for. */
   begin(): void {
-    if (!this.#meter.hasSaidAll()) return;
+    if (!this.#meter.hasEndedAnswer()) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#end(), this.#meter.usage === null ? LAST_USAGE_MS : LAST_BYTES_MS);
   }

@@ -41,12 +41,12 @@ describe("reading a chat request", () => {
     expect([code, named]).toEqual(["bad_request", param]);
   });
 
-  test("null is as good as absent, as in OpenAI's API", () => {
+  test("null means the same as an absent member, as in OpenAI's API", () => {
     const request = chat({ stream: null, n: null, max_tokens: null, max_completion_tokens: null, stream_options: null, audio: null });
     expect(request).toMatchObject({ stream: false, choices: 1, askedOutput: null, outputLimitFields: [] });
   });
 
-  test("of two limits the lower one counts, and both are named for lowering", () => {
+  test("of two output limits the lower one applies, and both members are listed for lowering", () => {
     expect(chat({ max_tokens: 100, max_completion_tokens: 50 })).toMatchObject({
       askedOutput: 50,
       outputLimitFields: ["max_tokens", "max_completion_tokens"],
@@ -64,16 +64,19 @@ describe("reading a chat request", () => {
     [{ reasoning: { enabled: false } }, false, 16],
     [{ thinking: true, reasoning: "x" }, true, 16],
     [{ thinking: null, reasoning: null, reasoning_effort: null }, false, 16],
-  ])("%j: whether only the provider can count what is thought, and how much has to fit", (fields, onlyProviderCounts, leastOutput) => {
-    const request = chat({ model: "claude-sonnet-4-6", stream: true, ...fields });
-    expect(request).toMatchObject({ onlyProviderCounts, leastOutput });
-    expect(growsWhileItRuns(request)).toBe(!onlyProviderCounts);
-  });
+  ])(
+    "%j: sets whether only the provider can count the reasoning, and the least output limit",
+    (fields, onlyProviderCounts, leastOutput) => {
+      const request = chat({ model: "claude-sonnet-4-6", stream: true, ...fields });
+      expect(request).toMatchObject({ onlyProviderCounts, leastOutput });
+      expect(growsWhileItRuns(request)).toBe(!onlyProviderCounts);
+    },
+  );
 
   test.each([
     [{ Thinking: { type: "enabled" } }, "Thinking"],
     [{ reasoningEffort: "high" }, "reasoningEffort"],
-  ])("%j is refused, because it could be thinking that nobody holds for", (fields, param) => {
+  ])("%j is refused, because the hold would not cover its reasoning", (fields, param) => {
     const { code, param: named } = refusalOf(() => chat(fields));
     expect([code, named]).toEqual(["bad_request", param]);
   });
@@ -95,7 +98,7 @@ test("the tokens of an answer are those of its texts, refusals and reasoning, an
 });
 
 describe("reading an embeddings request", () => {
-  test("takes text, texts and tokens, and refuses the rest by name", () => {
+  test("takes text, texts and tokens, and refuses other inputs and models by their member", () => {
     for (const input of ["a", ["a", "b"], [1, 2], [[1], [2]]])
       expect(readEmbeddingsRequest(JSON.stringify({ model: "text-embedding-3-small", input })).askedOutput).toBe(0);
     for (const input of [undefined, null, ""])

@@ -2,19 +2,19 @@ import type { Model } from "../../pricing/models.ts";
 import { countPromptTokens } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
 import { ChatMeter, hasFailed } from "./chat-meter.ts";
-import { writtenIn } from "./chat-text.ts";
+import { textsOfMessage } from "./chat-text.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
-import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
-import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
+import { boundByBytes, closerPromptBound, countImage, countTexts, memoized, noParts, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { badRequest, isObject, pricedFields, readCommon, readInteger, readMessages, readObject, readOutputLimit } from "./read.ts";
 import { fileRefused, isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
 import { readChatUsage } from "./usage.ts";
-/** OpenAI's chat completions, which every provider speaks. */
+/** OpenAI's chat completions API, which every provider has. */
 export const chatCompletions: Dialect = {
   upstreamPath: "/chat/completions",
   read,
   closerPromptBound,
-  countPrompt: once(countPrompt),
+  countPrompt: memoized(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes,
   isAnswer: ({ choices }) => Array.isArray(choices) && choices.length > 0 && !choices.some(hasFailed),
@@ -50,24 +50,24 @@ const PRICED = pricedFields([
 const OUTPUT_LIMITS = ["max_tokens", "max_completion_tokens"] as const;
 
 function read(text: string): CompletionRequest {
-  const begun = begin(text, PRICED, "chat");
-  const { body, members, model } = begun;
+  const common = readCommon(text, PRICED, "chat");
+  const { body, members, model } = common;
   const messages = readMessages(body);
   readObject(body, "stream_options");
   const choices = readInteger(body, "n", 1, 128) ?? 1;
-  const limit = readOutputLimit(begun, OUTPUT_LIMITS);
-  const parts = lookThrough(messages);
-  refuseWhatHasNoPrice(body, model, parts);
+  const limit = readOutputLimit(common, OUTPUT_LIMITS);
+  const parts = findParts(messages);
+  refuseUnpriced(body, model, parts);
   const instructions = toolInstructions(body);
   return {
-    ...begun,
+    ...common,
     ...limit,
     choices,
     leastOutput: LEAST_OUTPUT + thinkingBudget(body),
     parts,
     instructions,
     promptBound: boundByBytes(text, parts, instructions, model),
-    // Anthropic's endpoint of this shape caches nothing.
+    // Anthropic's endpoint for chat completions does not write into the prompt cache.
     cacheWrites: model.provider === "anthropic" ? "none" : "short",
     predictionBytes: predictionBytes(text, members),
     onlyProviderCounts: model.reasoning === true || asksForThinking(body) || hasMoreThanText(parts, body),
@@ -75,12 +75,12 @@ function read(text: string): CompletionRequest {
   };
 }
 
-/** The client asked for a usage chunk of its own. */
+/** Whether the client asked for a usage chunk. */
 function wantsUsage(body: Body): boolean {
   return (body.stream_options as { include_usage?: unknown } | null | undefined)?.include_usage === true;
 }
 
-/** By OpenAI's rule for plain messages, else by the text of the whole body. */
+/** Counts plain messages by OpenAI's rule, and any other request by the text of its whole body. */
 async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   if (!request.onlyProviderCounts)
@@ -99,7 +99,7 @@ function changes(request: CompletionRequest, upstream: Upstream, outputLimit: nu
   return changed;
 }
 
-/** The limit that holds, under the one name that the provider takes, and no other; providers refuse a second name, or ignore it. */
+/** Sends the output limit only under the name that the provider takes: providers refuse or ignore a second name. */
 function limitChanges(
   { body, model, askedOutput, outputLimitFields: named }: CompletionRequest,
   { outputLimitField, takesMaxTokens }: Upstream,
@@ -115,17 +115,17 @@ function limitChanges(
 }
 
 function textsOf({ choices }: Body): string[] {
-  return Array.isArray(choices) ? choices.flatMap((choice: { message?: unknown } | null) => writtenIn(choice?.message)) : [];
+  return Array.isArray(choices) ? choices.flatMap((choice: { message?: unknown } | null) => textsOfMessage(choice?.message)) : [];
 }
 
-function refuseWhatHasNoPrice(body: Body, model: Model, { audio }: Parts): void {
+function refuseUnpriced(body: Body, model: Model, { audio }: Parts): void {
   refuseUnpricedOptions(body, model);
   readTools(body, isOwnTool, "function and custom tools");
   refuseMembers(body, REFUSED);
   if (Array.isArray(body.modalities) && body.modalities.some((modality) => modality !== "text"))
     throw notAvailable("modalities", "only text output has a price.");
   refuseLongCache(body.prompt_cache_options, "prompt_cache_options");
-  if (model.audioCostsMore && audio > 0) throw wrong("messages", `${model.id} has no listed price for audio input.`);
+  if (model.audioCostsMore && audio > 0) throw badRequest("messages", `${model.id} has no listed price for audio input.`);
 }
 
 const REFUSED: Readonly<Record<string, string>> = {
@@ -137,7 +137,7 @@ function hasMoreThanText(parts: Parts, body: Body): boolean {
   return parts.images > 0 || parts.audio > 0 || parts.unbounded || (body.functions ?? null) !== null || (body.prediction ?? null) !== null;
 }
 
-/** Anthropic takes `thinking` here too and shows nothing of it, OpenRouter `reasoning`; all of it is billed as output. */
+/** Whether the request turns on reasoning: by Anthropic's `thinking`, by OpenRouter's `reasoning` or by `reasoning_effort`. It is billed as output, also when the answer does not have it. */
 function asksForThinking({ thinking, reasoning, reasoning_effort }: Body): boolean {
   return (
     ((thinking ?? null) !== null && !(isObject(thinking) && thinking.type === "disabled")) ||
@@ -146,7 +146,7 @@ function asksForThinking({ thinking, reasoning, reasoning_effort }: Body): boole
   );
 }
 
-/** Has to fit within the limit, or the provider refuses the request. */
+/** The request's thinking budget in tokens. The provider refuses an output limit below it. */
 function thinkingBudget({ thinking, reasoning }: Body): number {
   const budgets = [
     isObject(thinking) && thinking.type === "enabled" ? thinking.budget_tokens : 0,
@@ -160,7 +160,7 @@ function predictionBytes(text: string, members: ReadonlyMap<string, JsonMember>)
   return member === undefined ? 0 : Buffer.byteLength(text.slice(member.valueStart, member.valueEnd));
 }
 
-function lookThrough(messages: readonly Body[]): Parts {
+function findParts(messages: readonly Body[]): Parts {
   const parts = noParts();
   for (const message of messages) {
     if (!Array.isArray(message.content)) continue;
@@ -172,7 +172,7 @@ function lookThrough(messages: readonly Body[]): Parts {
       if (part.type === "image_url") {
         countImage(isObject(part.image_url) ? part.image_url.url : part.image_url, parts);
       } else if (part.type === "input_audio") parts.audio++;
-      // A file may hold pages of images.
+      // A file may contain images, whose tokens can't be bounded here.
       else if (part.type !== "text" && part.type !== "refusal") parts.unbounded = true;
     }
   }

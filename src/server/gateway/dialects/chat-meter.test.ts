@@ -14,7 +14,7 @@ const run = (stream: Uint8Array, cuts: readonly number[], options: { includeUsag
   runCut(new ChatMeter(options), stream, cuts, QUOTA);
 
 describe("ChatMeter", () => {
-  test("every text reaches the client, quota stands on the last finish chunk, and [DONE] is last", () => {
+  test("every text reaches the client, quota is on the last finish chunk, and [DONE] is last", () => {
     fc.assert(
       fc.property(anyChatStream, fc.array(fc.nat(), { maxLength: 12 }), ({ shape, bytes }, cuts) => {
         fc.pre(!shape.failure && shape.usage !== "first chunk");
@@ -40,7 +40,7 @@ describe("ChatMeter", () => {
     );
   });
 
-  test("a count that text follows is not the last one; a comment or an empty chunk after it changes nothing", () => {
+  test("a usage is discarded when text follows, and stays when a comment or an empty chunk follows", () => {
     const counted = event(chunk([delta({ content: "a" })], { usage: usage(10, 1) }));
     const finish = event(chunk([delta({}, { finishReason: "stop" })]));
     const more = event(chunk([delta({ content: "b" })]));
@@ -51,7 +51,7 @@ describe("ChatMeter", () => {
       expect(told(counted, ": ping\n\n", finish)).toBe(1);
       expect(told(counted, event(chunk([])), finish)).toBe(1);
       expect(told(counted, finish, more)).toBe(1);
-      // The whole answer comes with its end, after a count of the prompt.
+      // The answer's text and its finish_reason in one chunk, after a usage.
       expect(told(counted, event(chunk([delta({ content: "b" }, { finishReason: "stop" })])))).toBeUndefined();
     }
   });
@@ -69,11 +69,11 @@ describe("ChatMeter", () => {
     ]) {
       meter.push(Buffer.from(event(each)));
     }
-    // "hello world" is two tokens also when its halves came apart.
+    // "hello world" is two tokens, also when it arrives in two pieces.
     expect(await meter.deliveredTokens()).toBe(2 + 1 + 1 + 1 + 1 + 1);
   });
 
-  test("counts what a model writes for a tool of the app's own form, and keeps it back where it is not covered", async () => {
+  test("counts the input of a custom tool, and keeps it back when it exceeds the ceiling", async () => {
     const call = (custom: object) => event(chunk([delta({ tool_calls: [{ index: 0, type: "custom", custom }] })]));
     const meter = new ChatMeter({ includeUsage: false });
     meter.push(Buffer.from(call({ name: "hello", input: "" }) + call({ input: "hello" }) + call({ input: " world" })));
@@ -83,7 +83,7 @@ describe("ChatMeter", () => {
     expect(meter.isFull).toBe(true);
   });
 
-  test("counts reasoning once that comes under two names, and the texts in a list of parts", async () => {
+  test("counts reasoning once when a chunk has it under two names, and counts the texts in a list of parts", async () => {
     const meter = new ChatMeter({ includeUsage: false });
     const parts = [
       { type: "thinking", thinking: [{ type: "text", text: "hello" }] },
@@ -98,7 +98,7 @@ describe("ChatMeter", () => {
     expect(await meter.deliveredTokens()).toBe(2 + (await countTextTokens("hellohello world")));
   });
 
-  test("text on the finish chunk counts once the stream is complete, not before", async () => {
+  test("text on the finish chunk counts when the stream is complete, and not before", async () => {
     const meter = new ChatMeter({ includeUsage: false });
     meter.push(
       Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({ content: " world" }, { finishReason: "stop" })]))),
@@ -109,7 +109,7 @@ describe("ChatMeter", () => {
 });
 
 describe("a chat stream that was cut short", () => {
-  test("before its first chunk has a chunk of its own", () => {
+  test("ends with a chunk of the gateway's when it is cut before its first chunk", () => {
     const meter = new ChatMeter({ includeUsage: false, model: "gpt-4o-mini" });
     meter.allow(0);
     expect(meter.push(Buffer.from(event(chunk([delta({ content: "hello" })]))))).toBeNull();
@@ -117,7 +117,7 @@ describe("a chat stream that was cut short", () => {
     expect(last).toMatchObject({ object: "chat.completion.chunk", model: "gpt-4o-mini", choices: [{ index: 0, finish_reason: "length" }] });
   });
 
-  test("whose choices had all ended keeps their ends", () => {
+  test("keeps the finish reasons of choices that have ended", () => {
     const meter = new ChatMeter({ includeUsage: false });
     meter.allow(100);
     meter.push(Buffer.from(event(chunk([delta({ content: "hello" })])) + event(chunk([delta({}, { finishReason: "stop" })]))));

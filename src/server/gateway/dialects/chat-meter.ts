@@ -1,6 +1,6 @@
 import type { AppError } from "../../platform/errors.ts";
 import type { TokenUsage } from "../../pricing/price.ts";
-import { readWritten } from "./chat-text.ts";
+import { readMessageTexts } from "./chat-text.ts";
 import { EventMeter, type StreamShape } from "./event-meter.ts";
 import { appendMember } from "./json-text.ts";
 import { isDone, parseData } from "./server-sent-events.ts";
@@ -9,19 +9,19 @@ import { readChatUsage } from "./usage.ts";
 /**
  * A stream of chat completion chunks:
  *
- * - the last chunk with a `finish_reason` waits until the stream ends, so that `quota` can ride on it. What providers
- *   send after it, such as OpenRouter's usage, Azure's filter results or late text, goes to the client before it; a
- *   stream without such a chunk gets one;
- * - the usage chunk, and any other without choices, goes on only to a client that asked for usage;
- * - `[DONE]` is sent again at the very end.
+ * - the last chunk with a `finish_reason` is kept back until the stream ends, so that `quota` can be added to it.
+ *   Chunks that follow it, such as OpenRouter's usage, Azure's filter results or late text, go to the client before it.
+ *   A stream without such a chunk gets one;
+ * - the usage chunk, and any other chunk without choices, goes only to a client that asked for usage;
+ * - `[DONE]` is kept back and sent last.
  */
 export class ChatMeter extends EventMeter {
   readonly #includeUsage: boolean;
   readonly #choices: number;
   readonly #model: string;
-  /** Choices that said how they ended. */
+  /** The indexes of choices with a `finish_reason`. */
   readonly #ended = new Set<unknown>();
-  /** What all chunks have beside their choices. */
+  /** The members that all chunks share, such as `id`: a chunk without its choices and usage. */
   #head: Record<string, unknown> | null = null;
   #finishEvent: string | null = null;
   #usageEvent: string | null = null;
@@ -36,7 +36,7 @@ export class ChatMeter extends EventMeter {
   closing(quota: string): Buffer {
     const ends = this.#finishEvent === null ? this.#ends(null) : [this.#finishEvent];
     const last = this.#usageEvent === null ? [] : [this.#usageEvent];
-    return written([...ends.slice(0, -1), ...[...ends.slice(-1), ...last].map((event) => appendMember(event, "quota", quota))]);
+    return serialize([...ends.slice(0, -1), ...[...ends.slice(-1), ...last].map((event) => appendMember(event, "quota", quota))]);
   }
 
   cutShort(usage: TokenUsage, quota: string): Buffer {
@@ -52,12 +52,12 @@ export class ChatMeter extends EventMeter {
       };
       events.push(appendMember(this.#chunk([], { usage: counted }), "quota", quota));
     }
-    return written(events);
+    return serialize(events);
   }
 
-  /** A chunk for each choice that has not ended, with this reason, or with the one that fits what was delivered. */
+  /** A chunk that ends each open choice, with this reason; without one, with `tool_calls` after a call and else with `stop`. */
   #ends(reason: string | null): string[] {
-    // What was delivered has to be noted, for the members that all chunks have.
+    // `names` parses the pending events, which sets #head.
     const names = this.delivered.names();
     const open = this.#openChoices();
     return (open.length === 0 ? [0] : open).map((index) => {
@@ -80,7 +80,7 @@ export class ChatMeter extends EventMeter {
     return JSON.stringify({ ...head, choices, ...rest });
   }
 
-  override hasSaidAll(): boolean {
+  override hasEndedAnswer(): boolean {
     return this.#openChoices().length === 0;
   }
 
@@ -91,29 +91,29 @@ export class ChatMeter extends EventMeter {
     this.#head = head;
   }
 
-  failing({ code, message }: AppError): Buffer {
+  errorEvent({ code, message }: AppError): Buffer {
     return Buffer.from(`data: ${JSON.stringify({ error: { code, message, type: "api_error", param: null } })}\n\n`);
   }
 
-  /** Some providers put text on the chunk that was held back. */
+  /** Some providers send text on the last chunk, which is kept back. */
   override completedTokens(): Promise<number> {
     if (this.#finishEvent !== null) this.delivered.add(Buffer.from(`data: ${this.#finishEvent}\n\n`));
     return this.delivered.countTokens();
   }
 
-  protected override passes(events: Buffer): boolean {
-    return this.#finishEvent === null && super.passes(events);
+  protected override passesUnparsed(events: Buffer): boolean {
+    return this.#finishEvent === null && super.passesUnparsed(events);
   }
 
-  protected look(event: string, data: string): string {
+  protected readEvent(event: string, data: string): string {
     if (isDone(data)) {
       this.done = true;
-      // Some providers end so when they fail before the first word.
+      // Some providers send only [DONE] when they fail before the first text.
       if (!this.finished && this.delivered.isEmpty()) this.fail("an end without an answer");
       return "";
     }
     const chunk = parseData(data);
-    if (this.fails(event, chunk)) return "";
+    if (this.noteFailure(event, chunk)) return "";
     if (chunk === null) return event;
     const choices = Array.isArray(chunk.choices) ? (chunk.choices as Choice[]) : [];
     const failed = choices.find(hasFailed);
@@ -126,9 +126,9 @@ export class ChatMeter extends EventMeter {
     if (usage !== null) this.usage = usage;
     if (choices.some(hasEnded)) {
       for (const choice of choices) if (hasEnded(choice)) this.#ended.add(choice?.index ?? 0);
-      // Text on this chunk is beyond a count that came before it.
-      if (usage === null && !choices.every(isEmpty)) this.goOn();
-      // With several choices only the last one to finish waits.
+      // A usage that came before this chunk does not count its text.
+      if (usage === null && !choices.every(isEmpty)) this.discardUsage();
+      // With several choices only the last finish chunk is kept back.
       const released = this.#releaseFinish();
       this.finished = true;
       this.#finishEvent = data;
@@ -139,10 +139,10 @@ export class ChatMeter extends EventMeter {
       this.#usageEvent = data;
       return "";
     }
-    // Azure has its filters' results on a chunk without choices; clients index into the choices of each chunk.
+    // Azure sends filter results on a chunk without choices. Clients that read choices[0] of each chunk would fail.
     if (isAboutUsage || (Array.isArray(chunk.choices) && choices.length === 0 && !this.#includeUsage)) return "";
-    if (choices.length > 0 && usage === null) this.goOn();
-    // What comes after the last end goes before it, so that the end is what quota rides on.
+    if (choices.length > 0 && usage === null) this.discardUsage();
+    // A chunk after the last finish chunk is sent before it, so that the finish chunk with quota stays last.
     return this.#openChoices().length === 0 ? event : this.#releaseFinish() + event;
   }
 
@@ -153,20 +153,20 @@ export class ChatMeter extends EventMeter {
   }
 }
 
-function written(events: readonly string[]): Buffer {
+function serialize(events: readonly string[]): Buffer {
   return Buffer.from(`${events.map((event) => `data: ${event}\n\n`).join("")}data: [DONE]\n\n`);
 }
 
 type Choice = { index?: unknown; delta?: unknown; finish_reason?: unknown; error?: unknown } | null;
 
-/** An empty reason is none: some servers put it on every chunk. */
+/** Whether a choice has a `finish_reason`. An empty one does not count: some servers send it on every chunk. */
 function hasEnded(choice: Choice): boolean {
   return (choice?.finish_reason || null) !== null;
 }
 
 /**
- * OpenRouter says in a choice that its host failed, with an error beside its delta, a `finish_reason` or both
- * (https://openrouter.ai/docs/api-reference/errors); DeepSeek, that its system broke off
+ * Whether a choice reports a failure. OpenRouter adds `error` to the choice, a `finish_reason` of `error`, or both
+ * (https://openrouter.ai/docs/api-reference/errors); DeepSeek has `insufficient_system_resource`
  * (https://api-docs.deepseek.com/api/create-chat-completion).
  */
 export function hasFailed(choice: Choice): boolean {
@@ -175,7 +175,7 @@ export function hasFailed(choice: Choice): boolean {
 
 const FAILED: readonly unknown[] = ["error", "insufficient_system_resource"];
 
-/** OpenRouter sends the usage with an empty choice. */
+/** Whether a choice delivers nothing: OpenRouter sends the usage with such a choice. */
 function isEmpty(choice: Choice): boolean {
   return Object.entries(choice?.delta ?? {}).every(
     ([name, value]) => name === "role" || value === null || value === "" || (Array.isArray(value) && value.length === 0),
@@ -184,12 +184,13 @@ function isEmpty(choice: Choice): boolean {
 
 const SHAPE: StreamShape = {
   readText,
-  matters: /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|"choices"\s*:\s*\[\s*\]|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|event: ?error/,
-  goesOn: /"choices"\s*:\s*\[\s*\{/,
+  needsParsing:
+    /"finish_reason"\s*:\s*"[^"]|"usage"\s*:\s*\{|"choices"\s*:\s*\[\s*\]|\[DONE\]|"error"\s*:|"object"\s*:\s*"error"|event: ?error/,
+  continuesAnswer: /"choices"\s*:\s*\[\s*\{/,
 };
 
 function readText(chunk: Record<string, unknown>, append: (key: string, text: unknown) => void): void {
   if (!Array.isArray(chunk.choices)) return;
   for (const choice of chunk.choices as { index?: unknown; delta?: unknown }[])
-    readWritten(choice?.delta, (name, text) => append(`${choice.index} ${name}`, text));
+    readMessageTexts(choice?.delta, (name, text) => append(`${choice.index} ${name}`, text));
 }

@@ -1,10 +1,11 @@
 import type { Body } from "./dialect.ts";
 import { isObject } from "./read.ts";
 
-/** What a model wrote in a message of a chat completion, or in a piece of one. */
-
-/** Hands out each text under a name: the pieces of one text have the same. Does not throw on any JSON value. */
-export function readWritten(message: unknown, append: (name: string, text: string) => void): void {
+/**
+ * Reads the texts that a model wrote in a message of a chat completion, or in a delta of one. Pieces of one text get
+ * the same name. Does not throw on any JSON value.
+ */
+export function readMessageTexts(message: unknown, append: (name: string, text: string) => void): void {
   if (!isObject(message)) return;
   // Mistral's reasoning models answer with a list of parts: https://docs.mistral.ai/capabilities/reasoning/
   appendTexts("content", message.content, append);
@@ -17,16 +18,17 @@ export function readWritten(message: unknown, append: (name: string, text: strin
   }
 }
 
-/** The same as a list. */
-export function writtenIn(message: unknown): string[] {
+/** The texts of a message, as a list. */
+export function textsOfMessage(message: unknown): string[] {
   const texts: string[] = [];
-  readWritten(message, (_name, text) => texts.push(text));
+  readMessageTexts(message, (_name, text) => texts.push(text));
   return texts;
 }
 
 /**
- * Providers that show their reasoning bill it as output. It has two names, and vLLM and OpenRouter send the same text
- * under both (https://docs.vllm.ai/en/latest/features/reasoning_outputs.html); it was made once.
+ * The reasoning of a message, which is billed as output. Providers call it `reasoning` or `reasoning_content`; vLLM and
+ * OpenRouter send the same text under both names (https://docs.vllm.ai/en/latest/features/reasoning_outputs.html) and
+ * bill it once.
  */
 function reasoningOf({ reasoning, reasoning_content }: Body): unknown {
   if (reasoning === undefined || reasoning === null || reasoning === reasoning_content) return reasoning_content;
@@ -38,12 +40,12 @@ function readCall(name: string, call: unknown, append: (name: string, text: stri
   if (!isObject(call)) return;
   appendTexts(`${name} name`, call.name, append);
   const written = call.arguments ?? call.input;
-  // Ollama has written arguments as an object.
+  // Some versions of Ollama send arguments as an object.
   if (isObject(written)) append(`${name} arguments`, JSON.stringify(written));
   else appendTexts(`${name} arguments`, written, append);
 }
 
-/** The text, that of a part, or of all parts of a list; the parser of JSON bounds the depth. */
+/** Reads a text, a part's text, or those of a list of parts. The JSON parser bounds the recursion. */
 function appendTexts(name: string, content: unknown, append: (name: string, text: string) => void): void {
   if (typeof content === "string") {
     if (content !== "") append(name, content);

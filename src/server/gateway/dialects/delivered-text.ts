@@ -2,20 +2,20 @@ import type { TokenizerKind } from "../../pricing/bound.ts";
 import { boundTextTokens, countTextTokens, TooBusyToCountError } from "../../pricing/tokens.ts";
 import { eventData, eventsIn, parseData } from "./server-sent-events.ts";
 
-/** Hands out the texts that the model wrote in one event, each under the name of what it goes on with. */
+/** Reads the texts that the model wrote in one event. `key` names the text that a piece continues. */
 export type TextReader = (data: Record<string, unknown>, append: (key: string, text: unknown) => void) => void;
 
 /**
- * Remembers what was delivered, cheaply: as the bytes that went by, and every now
- * and then as the text in them, so that a long stream takes little memory.
+ * Stores what was delivered, for counting its tokens. Events are copied as bytes and parsed
+ * in batches of PARSE_BYTES into their texts, which saves time per event and memory.
  */
 export class DeliveredText {
-  /** Copies: a chunk from the network takes three times the memory of the bytes in it. */
+  /** A copy of events that are not parsed yet: keeping the network's chunks takes three times the memory of their bytes. */
   #pending: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #pendingBytes = 0;
-  /** What the texts may be in tokens. */
+  /** Upper bound of the texts' tokens, by their bytes. */
   #textBound = 0;
-  /** What of that bound was counted since, and is less. */
+  /** By how many tokens a tokenizer's count has lowered that bound. */
   #counted = 0;
   readonly #read: TextReader;
   readonly #note: (data: Record<string, unknown>) => void;
@@ -37,21 +37,21 @@ export class DeliveredText {
     }
     events.copy(this.#pending, this.#pendingBytes);
     this.#pendingBytes = bytes;
-    if (bytes > FOLD_BYTES) this.#fold();
+    if (bytes > PARSE_BYTES) this.#parsePending();
   }
 
-  /** Tokens of all that was added, at most. Takes no time. */
+  /** Upper bound of the tokens of all that was added, in constant time: pending events count by all their bytes. */
   get bound(): number {
     return this.#textBound - this.#counted + this.#pendingBytes;
   }
 
-  /** The same without the bytes around the text. */
+  /** `bound` after parsing the pending events: only the bytes of texts count. */
   closerBound(): number {
-    this.#fold();
+    this.#parsePending();
     return this.bound;
   }
 
-  /** The same with one more event. */
+  /** What `closerBound` would be with one more event. */
   boundWith(event: string): number {
     const bound = this.closerBound();
     const data = eventData(event);
@@ -61,7 +61,7 @@ export class DeliveredText {
     const seen = new Set<string>();
     this.#read(chunk, (key, text) => {
       if (typeof text !== "string" || text === "") return;
-      more += Buffer.byteLength(text) + (this.#texts.has(key) || seen.has(key) ? 0 : BEGINNING_TOKENS);
+      more += Buffer.byteLength(text) + (this.#texts.has(key) || seen.has(key) ? 0 : OVERHEAD_TOKENS);
       seen.add(key);
     });
     return bound + more;
@@ -69,48 +69,48 @@ export class DeliveredText {
 
   /** The names of the texts so far. */
   names(): string[] {
-    this.#fold();
+    this.#parsePending();
     return [...this.#texts.keys()];
   }
 
   /** The model has written nothing yet. */
   isEmpty(): boolean {
-    this.#fold();
+    this.#parsePending();
     return this.#texts.size === 0;
   }
 
-  /** The text whose name begins so. */
+  /** The text of this name; empty when there is none. */
   text(key: string): string {
-    this.#fold();
+    this.#parsePending();
     return this.#texts.get(key) ?? "";
   }
 
   countTokens(): Promise<number> {
-    this.#fold();
+    this.#parsePending();
     return countTextTokens([...this.#texts.values()], { lane: this.#lane });
   }
 
-  /** Makes the bound closer, for a tokenizer of this kind, if there is time for it. */
+  /** Lowers the bound by a count with a tokenizer of this kind; does nothing when the tokenizer is too busy. */
   async count(tokenizer: TokenizerKind): Promise<void> {
-    this.#fold();
+    this.#parsePending();
     const [bound, texts] = [this.#textBound, this.#texts.size];
     let tokens: number;
     try {
-      tokens = (await boundTextTokens([...this.#texts.values()], tokenizer, this.#lane)) + texts * BEGINNING_TOKENS;
+      tokens = (await boundTextTokens([...this.#texts.values()], tokenizer, this.#lane)) + texts * OVERHEAD_TOKENS;
     } catch (error) {
       if (error instanceof TooBusyToCountError) return;
       throw error;
     }
-    // What was added meanwhile is in the bound by its bytes.
+    // Texts that were added while the tokenizer ran stay in the bound by their bytes.
     this.#counted = Math.max(this.#counted, bound - tokens);
   }
 
-  #fold(): void {
+  #parsePending(): void {
     if (this.#pendingBytes === 0) return;
     const text = this.#pending.toString("utf8", 0, this.#pendingBytes);
     if (this.#pending.length > FIRST_BYTES) this.#pending = Buffer.allocUnsafeSlow(FIRST_BYTES);
     this.#pendingBytes = 0;
-    // Without the empty lines a split by a text is enough, and faster than one by a pattern.
+    // Splitting at a string is faster than at a pattern, and is enough without CR.
     for (const event of text.includes("\r") ? eventsIn(text) : text.split("\n\n")) {
       const data = eventData(event);
       const chunk = data === null ? null : parseData(data);
@@ -123,12 +123,12 @@ export class DeliveredText {
   readonly #append = (key: string, text: unknown): void => {
     if (typeof text !== "string" || text === "") return;
     const before = this.#texts.get(key);
-    this.#textBound += Buffer.byteLength(text) + (before === undefined ? BEGINNING_TOKENS : 0);
+    this.#textBound += Buffer.byteLength(text) + (before === undefined ? OVERHEAD_TOKENS : 0);
     this.#texts.set(key, (before ?? "") + text);
   };
 }
 
-/** Tokens around a text that are not in it: what begins and ends an answer, or a call of a function. */
-const BEGINNING_TOKENS = 16;
+/** Tokens that providers count beside each text, such as those that begin and end an answer or a function call. */
+const OVERHEAD_TOKENS = 16;
 const FIRST_BYTES = 1024;
-const FOLD_BYTES = 32 * 1024;
+const PARSE_BYTES = 32 * 1024;

@@ -5,33 +5,33 @@ import type { EventMeter } from "./event-meter.ts";
 import type { JsonMember, MemberChanges } from "./json-text.ts";
 
 /**
- * One way to ask for an answer. What is bought, held and billed is the same for
- * all of them (`sale.ts`); what differs is here, one object for each.
+ * The rules of one API: how its requests are read and its answers metered. Holding and
+ * billing are the same for all dialects (`sale.ts`).
  */
 export type Dialect = {
-  /** What comes after the provider's base address. */
+  /** The path below the provider's base URL. */
   upstreamPath: string;
-  /** Reads a request as far as money goes. Throws `bad_request` with the field at fault, or `model_not_found`. */
+  /** Reads what a request's cost depends on. Throws `bad_request` that names the wrong field, or `model_not_found`. */
   read(text: string, header: HeaderReader): CompletionRequest;
   /**
-   * A bound of the prompt that is closer than `promptBound`, by tokenizer, counted once for each request; `lane` is
-   * the app in whose turn. It is `promptBound` itself when the prompt is too long to be worth it, and when there is no
-   * time to count it now, which `couldNotCount` tells.
+   * An upper bound of the prompt's tokens by tokenizer, closer than `promptBound`, counted once for each request. `lane`
+   * is the app, for the tokenizer's fair queue. It is `promptBound` itself when the prompt is too long to count, or when
+   * the tokenizer is too busy; then `couldNotCount` is true.
    */
   closerPromptBound(request: CompletionRequest, lane: string): Promise<number>;
-  /** The prompt's tokens, as near as they can be told without the provider. Counted once for each request. */
+  /** The prompt's tokens by tokenizer, for answers whose provider does not report them. Counted once for each request. */
   countPrompt(request: CompletionRequest, lane: string): Promise<number>;
-  /** What goes to the provider beside the body. */
+  /** The headers of the request to the provider. */
   headers(request: CompletionRequest, upstream: Upstream): Readonly<Record<string, string>>;
-  /** Members of the body that billing has to change. `outputLimit` is null when the app's own stands. */
+  /** Members of the body that have to change for the provider or for billing. `outputLimit` is null when the app's limit stays. */
   changes(request: CompletionRequest, upstream: Upstream, outputLimit: number | null): MemberChanges;
-  /** Some providers report a failure with status 200. */
+  /** Whether a JSON body is an answer: some providers report a failure with status 200. */
   isAnswer(answer: Body): boolean;
-  /** What a JSON answer says was used; null when it does not say. */
+  /** The usage that a JSON answer reports; null when it reports none. */
   readUsage(answer: Body): TokenUsage | null;
   /** The output tokens of a JSON answer, by tokenizer. */
   countAnswer(answer: Body, lane: string): Promise<number>;
-  /** Watches one stream, puts `quota` at its end, and tells of a failure in it. */
+  /** A new meter for the stream that answers the request. */
   watch(request: CompletionRequest, lane: string): EventMeter;
 };
 
@@ -40,7 +40,7 @@ export type Body = Readonly<Record<string, unknown>>;
 
 export type HeaderReader = (name: string) => string | null;
 
-/** A request that the gateway understands as far as money goes; the rest is the provider's business. */
+/** A request with what its cost depends on. The other members of its body go to the provider unread. */
 export type CompletionRequest = {
   text: string;
   body: Body;
@@ -48,38 +48,38 @@ export type CompletionRequest = {
   model: Model;
   stream: boolean;
   choices: number;
-  /** Output tokens of one choice that the request names, at most the model's; null when it names none. */
+  /** The request's output limit for one choice, in tokens, at most the model's; null when it names none. */
   askedOutput: number | null;
-  /** The client chose to name it; where a limit has to be named, it says little about the answer. */
-  limitIsOwn: boolean;
-  /** Fields that carry that limit. */
+  /** The client chose to set the limit. Where the API requires one, the limit says little about the answer's length. */
+  isLimitChosen: boolean;
+  /** The members of the body that set the limit. */
   outputLimitFields: readonly string[];
-  /** Output tokens that a lowered limit must still leave; below it there is no answer worth its price. */
+  /** The least output limit, in tokens, to which a request may be lowered: a shorter answer is of no use. */
   leastOutput: number;
   parts: Parts;
-  /** Tokens that the provider puts in front of the prompt, at most. */
+  /** Upper bound of the tokens that the provider adds to the prompt. */
   instructions: number;
-  /** No prompt of this body has more tokens. */
+  /** Upper bound of the prompt's tokens. */
   promptBound: number;
-  /** What the provider may write of it into a prompt cache. */
+  /** Whether the provider may write the prompt into its cache, and for how long, because writes have prices of their own. */
   cacheWrites: CacheWrites;
-  /** Text that the request predicts, in bytes: what the model rejects of it is billed as output. */
+  /** Bytes of the request's `prediction`: predicted tokens that the model rejects are billed as output. */
   predictionBytes: number;
-  /** What it costs can't be counted from the outside: there is hidden reasoning, or more than plain text. */
+  /** The gateway can't count the tokens, because there is hidden reasoning or input other than text. */
   onlyProviderCounts: boolean;
-  /** Headers of the app that go on to the provider. */
+  /** Headers of the app's request that are passed to the provider. */
   headers: Readonly<Record<string, string>>;
 };
 
-/** What of a prompt is not text. */
+/** The parts of a prompt that are not text. */
 export type Parts = {
   images: number;
   audio: number;
-  /** Strings of the body that are data of images; they are not billed by their bytes. Such a string in the text of a message is. */
+  /** Strings of the body that are image data, which is not billed by its bytes. An equal string in a message's text is. */
   imageData: string[];
-  /** Something whose tokens nobody here can bound: a file that only the provider knows, a document of pages. */
+  /** There is a part whose tokens have no bound but the model's context, such as a document. */
   unbounded: boolean;
 };
 
-/** Output tokens that a lowered limit must still leave. */
+/** The least output limit, in tokens, to which a request without a thinking budget may be lowered. */
 export const LEAST_OUTPUT = 16;

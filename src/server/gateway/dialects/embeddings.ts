@@ -2,19 +2,19 @@ import { mostTokens } from "../../pricing/bound.ts";
 import { countTextTokens } from "../../pricing/tokens.ts";
 import { ChatMeter } from "./chat-meter.ts";
 import { type CompletionRequest, type Dialect, LEAST_OUTPUT } from "./dialect.ts";
-import { boundTokens, noParts, once } from "./prompt.ts";
-import { begin, pricedFields, wrong } from "./read.ts";
+import { boundTokens, memoized, noParts } from "./prompt.ts";
+import { badRequest, pricedFields, readCommon } from "./read.ts";
 import { readUsage } from "./usage.ts";
 
-/** OpenAI's embeddings: input tokens, no output and no stream. */
+/** OpenAI's embeddings API. Only input tokens are billed, and answers are not streamed. */
 export const embeddings: Dialect = {
   upstreamPath: "/embeddings",
   read,
-  closerPromptBound: once(async (request, lane) => {
+  closerPromptBound: memoized(async (request, lane) => {
     const tokens = await boundTokens(request, lane, JSON.stringify(request.body.input));
     return tokens === null ? request.promptBound : Math.min(request.promptBound, tokens);
   }),
-  countPrompt: once(({ body }, lane) => countTextTokens(JSON.stringify(body.input), { lane })),
+  countPrompt: memoized(({ body }, lane) => countTextTokens(JSON.stringify(body.input), { lane })),
   headers: (_request, upstream) => upstream.headers,
   changes: () => ({}),
   isAnswer: ({ data }) => Array.isArray(data) && data.length > 0,
@@ -26,18 +26,18 @@ export const embeddings: Dialect = {
 const PRICED = pricedFields(["model", "input", "stream", "service_tier"]);
 
 function read(text: string): CompletionRequest {
-  const begun = begin(text, PRICED, "embedding");
-  if (!isEmbeddable(begun.body.input)) throw wrong("input", "`input` must be text, a list of texts, or tokens.");
+  const common = readCommon(text, PRICED, "embedding");
+  if (!isEmbeddable(common.body.input)) throw badRequest("input", "`input` must be text, a list of texts, or tokens.");
   return {
-    ...begun,
+    ...common,
     choices: 1,
     askedOutput: 0,
-    limitIsOwn: true,
+    isLimitChosen: true,
     outputLimitFields: [],
     leastOutput: LEAST_OUTPUT,
     parts: noParts(),
     instructions: 0,
-    // Each input has a context of its own, so the model's does not bound their sum.
+    // The model's context length bounds each input, not their sum.
     promptBound: mostTokens(text),
     cacheWrites: "none",
     predictionBytes: 0,
@@ -46,7 +46,7 @@ function read(text: string): CompletionRequest {
   };
 }
 
-/** A text, texts, tokens, or lists of tokens; what else a provider may embed has prices of its own. */
+/** Whether the input is a text, texts, tokens, or lists of tokens. Images and other inputs have prices of their own. */
 function isEmbeddable(input: unknown): boolean {
   if (!Array.isArray(input)) return typeof input === "string" && input !== "";
   const isToken = (value: unknown) => Number.isSafeInteger(value);

@@ -5,62 +5,62 @@ import { DeliveredText, type TextReader } from "./delivered-text.ts";
 import { isObject } from "./read.ts";
 import { endOfLastEvent, eventData, eventsIn, isDone, parseData, SEPARATOR_BYTES } from "./server-sent-events.ts";
 
-/** What tells the events of one API's streams apart, by their bytes: in a JSON text these can't stand inside a string, for there the quote is escaped. */
+/** Patterns that find events of one API by their bytes. They begin with a quote, which is escaped inside a JSON string, so the model's text does not match. */
 export type StreamShape = {
   readText: TextReader;
-  /** An event that may say how the stream ends, or what was used. */
-  matters: RegExp;
-  /** An event with more of the answer, where an API counts before its end. */
-  goesOn?: RegExp;
+  /** Matches events that may have the end of the answer, a usage or a failure, and so are parsed. */
+  needsParsing: RegExp;
+  /** Matches events that continue the answer. For APIs that report usage before the end. */
+  continuesAnswer?: RegExp;
 };
 
 /**
- * Watches a provider's server-sent events on their way to the client. Bytes go
- * through as they came; only events that may say how it ended are looked into.
- * What is the same in every dialect is here: finding events in bytes that are cut
- * anywhere, and remembering what was delivered.
+ * Reads a provider's server-sent events on their way to the client. Bytes are passed
+ * on unchanged; only events that `needsParsing` matches are parsed. This class has what all
+ * dialects share: finding events in bytes that are cut anywhere, bounding the output, and
+ * storing what was delivered.
  */
 export abstract class EventMeter {
   usage: TokenUsage | null = null;
-  /** What the provider said of the prompt before the answer began. */
+  /** The prompt's usage, from providers that report it before the answer. */
   promptUsage: Omit<TokenUsage, "completionTokens"> | null = null;
-  /** The provider said that it failed, in the stream itself. */
+  /** A failure that the provider reported in the stream. */
   failure: { message: string; status: number | null } | null = null;
-  /** The tier that served the request, in the provider's word; null while it does not say. */
+  /** The service tier that the provider reports; null until it does. */
   tier: unknown = null;
-  /** All was said. */
+  /** The event that ends the answer has come. */
   finished = false;
-  /** Nothing but the end of the stream is to come. */
+  /** The last event of the stream has come. */
   done = false;
-  /** Of an event whose end has not come yet: its parts, and their last bytes, in which its end may have begun. */
+  /** The parts of an event whose end has not come, and their last bytes, in which its end may have begun. */
   #rest: Buffer[] = [];
   #restBytes = 0;
   #tail: Buffer = EMPTY;
-  /** No more output than this goes through; see `allow`. */
+  /** The output, in tokens, that may be passed on; see `allow`. */
   #ceiling = Number.POSITIVE_INFINITY;
-  /** Whole events that would be above it, oldest first. */
+  /** Whole events that would exceed the ceiling, oldest first. */
   #kept: string[] = [];
   protected readonly delivered: DeliveredText;
-  readonly #matters: RegExp;
-  readonly #goesOn: RegExp | undefined;
+  readonly #needsParsing: RegExp;
+  readonly #continuesAnswer: RegExp | undefined;
 
-  /** `lane` is the app in whose turn the answer is counted, should the provider not count it. */
-  constructor({ readText, matters, goesOn }: StreamShape, lane: string) {
-    this.#matters = matters;
-    this.#goesOn = goesOn;
+  /** `lane` is the app, for the tokenizer's fair queue when the provider reports no usage. */
+  constructor({ readText, needsParsing, continuesAnswer }: StreamShape, lane: string) {
+    this.#needsParsing = needsParsing;
+    this.#continuesAnswer = continuesAnswer;
     this.delivered = new DeliveredText(readText, (data) => this.note(data), lane);
   }
 
-  /** Whether whole events may go on without a look into each. */
-  protected passes(events: Buffer): boolean {
+  /** Whether events may be passed on without parsing each. */
+  protected passesUnparsed(events: Buffer): boolean {
     const text = events.toString("latin1");
-    if (this.#matters.test(text)) return false;
-    if (this.usage !== null && this.#goesOn?.test(text)) this.goOn();
+    if (this.#needsParsing.test(text)) return false;
+    if (this.usage !== null && this.#continuesAnswer?.test(text)) this.discardUsage();
     return true;
   }
 
-  /** Notes the failure that an event tells of, in whichever way; whether it does. */
-  protected fails(event: string, chunk: Record<string, unknown> | null): boolean {
+  /** Stores the failure that an event reports in any of the known forms; returns whether it reports one. */
+  protected noteFailure(event: string, chunk: Record<string, unknown> | null): boolean {
     const error = chunk?.error || null;
     if (error === null && chunk?.type !== "error" && chunk?.object !== "error" && !IS_ERROR.test(event)) return false;
     this.fail(error ?? chunk);
@@ -71,40 +71,40 @@ export abstract class EventMeter {
     this.failure = readFailure(error);
   }
 
-  /** More text after a count: it was a count so far, not the last one. */
-  protected goOn(): void {
+  /** Discards a usage that was followed by more text: it was a running count. */
+  protected discardUsage(): void {
     if (!this.finished) this.usage = null;
   }
 
-  /** Whether a stream that ends here, without an error, is a whole answer. */
+  /** Whether a stream that ends here without an error is a complete answer. */
   isComplete(): boolean {
     return this.done || this.finished;
   }
 
-  /** Whether nothing of the answer itself is to come. */
-  hasSaidAll(): boolean {
+  /** Whether the answer has ended; usage may follow. */
+  hasEndedAnswer(): boolean {
     return this.finished;
   }
 
-  /** Looks into one event; what of it goes to the client now. */
-  protected abstract look(event: string, data: string): string;
+  /** Reads one event; returns what of it goes to the client now. */
+  protected abstract readEvent(event: string, data: string): string;
 
-  /** The events that were held back, with `quota`, and the end of the stream. */
+  /** The events that were kept back, with `quota`, and the end of the stream. */
   abstract closing(quota: string): Buffer;
 
   /**
-   * The end of a stream that is ended here because nobody pays for more of it: what says so in
-   * this API, the usage where it belongs, and `quota`.
+   * The end of a stream whose payer has no more credits: the events with which this API ends
+   * an answer at its output limit, the usage, and `quota`.
    */
   abstract cutShort(usage: TokenUsage, quota: string): Buffer;
 
-  /** Hears of every event that was delivered, in order and some time later: what `cutShort` needs to know. */
+  /** Called with every delivered event, in order, when its batch is parsed. Stores what `cutShort` needs. */
   protected note(_data: Record<string, unknown>): void {}
 
-  /** The failure of a stream that has begun, in the way that this API's clients raise. */
-  abstract failing(failure: AppError): Buffer;
+  /** The event by which this API's clients raise a failure inside a stream. */
+  abstract errorEvent(failure: AppError): Buffer;
 
-  /** Takes what the provider sent; returns what may go to the client now, or null. */
+  /** Takes the provider's next bytes; returns what may go to the client now, or null. */
   push(chunk: Buffer): Buffer | null {
     const end = endOfLastEvent(this.#tail.length === 0 ? chunk : Buffer.concat([this.#tail, chunk])) - this.#tail.length;
     if (end <= 0) {
@@ -121,8 +121,8 @@ export abstract class EventMeter {
   }
 
   /**
-   * From now on no more goes through than may be `tokens` tokens of output, all choices
-   * together. Returns what was kept back until now and may go.
+   * Sets the ceiling: the client gets at most `tokens` output tokens, over all choices.
+   * Returns the events that were kept back and are below it now.
    */
   allow(tokens: number): Buffer | null {
     this.#ceiling = tokens;
@@ -132,52 +132,52 @@ export abstract class EventMeter {
     return this.#takeEach(events);
   }
 
-  /** The same for what comes from now on; what is kept back stays so until `allow`. */
+  /** Sets the ceiling for bytes to come; kept events stay until `allow`. */
   raise(tokens: number): void {
     this.#ceiling = tokens;
   }
 
-  /** Something is kept back; then nothing may be pushed before it went through. */
+  /** Events are kept back. Then `push` must not be called before `allow` has returned them all. */
   get isFull(): boolean {
     return this.#kept.length > 0;
   }
 
-  /** Whether what was delivered may be more than so many tokens. */
+  /** Whether the delivered output may exceed so many tokens. */
   mayExceed(tokens: number): boolean {
     return this.delivered.bound > tokens && this.delivered.closerBound() > tokens;
   }
 
-  /** Tokens that were delivered at most: each is at least one byte of text. */
+  /** Upper bound of the delivered tokens: each token is at least one byte of text. */
   outputBound(): number {
     return this.delivered.closerBound();
   }
 
-  /** Makes that bound closer, by tokenizer, if there is time for it. */
+  /** Lowers that bound by a tokenizer's count; does nothing when the tokenizer is too busy. */
   async count(tokenizer: TokenizerKind): Promise<void> {
     await this.delivered.count(tokenizer);
   }
 
-  /** What the provider sent after its last whole event: a stream may end without the empty line. */
+  /** Takes the last event when the stream ends without the empty line after it. */
   end(): Buffer | null {
     if (this.#rest.length === 0) return null;
     const last = Buffer.concat([...this.#rest, Buffer.from("\n\n")]);
     this.#rest = [];
     this.#tail = EMPTY;
     const data = eventData(last.toString("utf8"));
-    // Half an event would only make the client's parser fail.
+    // Half an event would make the client's parser fail.
     if (data !== null && !isDone(data) && parseData(data) === null) return null;
     const text = last.toString("utf8");
-    if (this.#ceiling === Number.POSITIVE_INFINITY || this.delivered.boundWith(text) <= this.#ceiling) return this.#lookInto(last);
+    if (this.#ceiling === Number.POSITIVE_INFINITY || this.delivered.boundWith(text) <= this.#ceiling) return this.#readEach(last);
     this.#kept = [text];
     return null;
   }
 
-  /** Tokens of what went to the client, for a stream that broke off before the provider counted. */
+  /** Tokens that went to the client, for a stream that ended before the provider's usage. */
   deliveredTokens(): Promise<number> {
     return this.delivered.countTokens();
   }
 
-  /** The same for a stream that came to its end, with what was held back. */
+  /** The tokens of a complete stream, with those of kept-back events. */
   completedTokens(): Promise<number> {
     return this.delivered.countTokens();
   }
@@ -190,7 +190,7 @@ export abstract class EventMeter {
   }
 
   #take(events: Buffer): Buffer | null {
-    // The bytes that went by are more than the text in them, so most need no closer look.
+    // An event has more bytes than its text has tokens, so most events need no parsing for this.
     if (this.delivered.bound + events.length <= this.#ceiling || this.delivered.closerBound() + events.length <= this.#ceiling)
       return this.#admit(events);
     return this.#takeEach(eventsIn(events));
@@ -211,21 +211,21 @@ export abstract class EventMeter {
   }
 
   #admit(events: Buffer): Buffer | null {
-    if (!this.passes(events)) return this.#lookInto(events);
+    if (!this.passesUnparsed(events)) return this.#readEach(events);
     this.delivered.add(events);
     return events;
   }
 
-  #lookInto(events: Buffer): Buffer | null {
+  #readEach(events: Buffer): Buffer | null {
     const through: Buffer[] = [];
     for (const event of eventsIn(events)) {
-      // Nothing counts after the end, whichever bytes happened to come with it.
+      // Events after the end are dropped, so that the result does not depend on where the bytes are cut.
       if (this.done || this.failure !== null) break;
       const data = eventData(event);
-      const passed = data === null ? (this.fails(event, null) ? "" : event) : this.look(event, data);
+      const passed = data === null ? (this.noteFailure(event, null) ? "" : event) : this.readEvent(event, data);
       if (passed === "") continue;
       const bytes = Buffer.from(passed);
-      // One by one: the next event may depend on whether anything was delivered.
+      // Added one at a time: reading the next event may depend on whether anything was delivered.
       this.delivered.add(bytes);
       through.push(bytes);
     }
@@ -237,10 +237,10 @@ const EMPTY = Buffer.alloc(0);
 
 const LARGEST_EVENT_BYTES = 16 * 1024 * 1024;
 
-/** An event that is named as one of an error. Not by `^` and `$`: for those U+2028, which may stand in a text, ends a line. */
+/** An event of type `error`. Without `^` and `$`, which match at U+2028, a character that texts may contain. */
 const IS_ERROR = /(?:^|[\r\n])event: ?error[ \t]*(?:[\r\n]|$)/;
 
-/** The names that Anthropic and OpenAI have for a rate limit. */
+/** Anthropic's and OpenAI's codes for a rate limit. */
 const RATE_LIMITS: readonly unknown[] = ["rate_limit_error", "rate_limit_exceeded"];
 
 function readFailure(error: unknown): NonNullable<EventMeter["failure"]> {

@@ -7,7 +7,7 @@ import type { EventMeter } from "./event-meter.ts";
 import { MessagesMeter } from "./messages-meter.ts";
 import { ResponsesMeter } from "./responses-meter.ts";
 
-/** Streams in the shapes of their providers, see fixtures/README.md. */
+/** Streams in the formats of providers; see fixtures/README.md. */
 const folder = new URL("fixtures/", import.meta.url);
 const bytesOf = (name: string) => readFileSync(new URL(`${name}.sse`, folder));
 
@@ -18,7 +18,7 @@ const chat = () => new ChatMeter({ includeUsage: false });
 const messages = () => new MessagesMeter();
 const responses = () => new ResponsesMeter();
 
-/** `usage`: prompt, of it read from and written to the cache (for an hour), and output. `texts`: what the model wrote, each counted on its own. */
+/** `usage`: tokens of the prompt, of these read from the cache, written to it, written for an hour; and output. `texts`: the model's texts, each counted separately. */
 const complete: { name: string; meter: () => EventMeter; usage: [number, number, number, number, number]; texts: string[] }[] = [
   {
     name: "openai-chat",
@@ -84,13 +84,13 @@ const broken: { name: string; meter: () => EventMeter; failure: EventMeter["fail
   },
 ];
 
-test("every stream in the folder is one of these", () => {
+test("every stream of the folder is tested here", () => {
   const names = readdirSync(folder).filter((file) => file.endsWith(".sse"));
   expect(names.sort()).toEqual([...complete, ...broken].map(({ name }) => `${name}.sse`).sort());
 });
 
 describe.each([...complete, ...broken])("$name", ({ name, meter }) => {
-  test("gives the same however its bytes are cut, with either end of line", () => {
+  test("has the same result at every cut of its bytes, with LF and CR LF", () => {
     const unix = bytesOf(name);
     for (const bytes of [unix, Buffer.from(unix.toString("utf8").replaceAll("\n", "\r\n"))]) {
       const uncut = runCut(meter(), bytes, [], QUOTA);
@@ -103,28 +103,28 @@ describe.each([...complete, ...broken])("$name", ({ name, meter }) => {
 describe.each(complete)("$name", ({ name, meter, usage, texts }) => {
   const bytes = bytesOf(name);
 
-  test("is billed as the provider counts it", () => {
+  test("has the usage that the provider reports", () => {
     const { usage: found, finished, failure, done } = runCut(meter(), bytes, [], QUOTA);
     expect({ finished, failure, done }).toEqual({ finished: true, failure: null, done: true });
     const { promptTokens, cachedTokens, cacheWriteTokens, longCacheWriteTokens = 0, completionTokens } = found ?? {};
     expect([promptTokens, cachedTokens, cacheWriteTokens, longCacheWriteTokens, completionTokens]).toEqual(usage);
   });
 
-  test("is counted as the texts in it when the provider's count gets lost", async () => {
+  test("is counted by its texts when the provider's usage is missing", async () => {
     const watching = meter();
     watching.push(bytes);
     const tokens = await Promise.all(texts.map((text) => countTextTokens(text)));
     expect(await watching.completedTokens()).toBe(tokens.reduce((sum, each) => sum + each));
   });
 
-  test("reaches the client event by event, with quota where its API has it", () => {
+  test("reaches the client event by event, with quota on its last events", () => {
     const { client } = runCut(meter(), bytes, [], QUOTA);
     expect(eventsOf(client)).toEqual(withQuota(meter(), eventsOf(bytes.toString("utf8"))));
   });
 });
 
 describe.each(broken)("$name", ({ name, meter, failure, fails, text }) => {
-  test("ends where the provider fails: the client gets what came before, and not the provider's words", async () => {
+  test("ends at the provider's failure: the client gets the events before, and not the provider's message", async () => {
     const bytes = bytesOf(name);
     const result = runCut(meter(), bytes, [], QUOTA);
     expect({ failure: result.failure, finished: result.finished }).toEqual({ failure, finished: false });
@@ -149,7 +149,7 @@ function eventsOf(stream: string): Event[] {
     });
 }
 
-/** What a client should see of these events that did not ask for a chat's usage chunk. */
+/** The events that a client should get that did not ask for the usage chunk of chat completions. */
 function withQuota(meter: EventMeter, events: Event[]): Event[] {
   if (meter instanceof MessagesMeter) {
     const last = events.at(-1) as Event & { data: object };
@@ -159,7 +159,7 @@ function withQuota(meter: EventMeter, events: Event[]): Event[] {
     const last = events.at(-1) as Event & { data: { response: object } };
     return [...events.slice(0, -1), { ...last, data: { ...last.data, response: { ...last.data.response, quota }, quota } }];
   }
-  // The usage's chunk is not for this client: it comes after the one that says how the answer ended.
+  // The usage chunk, which follows the finish chunk, is left out.
   const end = events.findLastIndex(({ data }) => JSON.stringify(data).includes('"finish_reason":"'));
   const chunks = [...events.slice(0, end + 1), ...events.slice(-1)];
   const last = chunks.at(-2) as Event & { data: object };

@@ -5,7 +5,7 @@ import { appendMember, DuplicateMemberError, topLevelMembers, withMembers, witho
 const anyObject = fc.dictionary(fc.string(), fc.jsonValue()).map((object) => ({ ...object }));
 const spacing = fc.constantFrom(undefined, 1, "\t", "  ");
 
-test("members are found wherever they stand, in any JSON and any spacing", () => {
+test("top-level members are found at any place in any JSON, with any spacing", () => {
   fc.assert(
     fc.property(anyObject, spacing, (object, space) => {
       const text = JSON.stringify(object, null, space);
@@ -18,7 +18,7 @@ test("members are found wherever they stand, in any JSON and any spacing", () =>
   );
 });
 
-test("a change of some members leaves all others as they were", () => {
+test("changing members leaves the text of all others unchanged", () => {
   fc.assert(
     fc.property(
       anyObject,
@@ -39,7 +39,7 @@ test("a change of some members leaves all others as they were", () => {
   );
 });
 
-test("members that are left out go with their comma, and all others stay as they were, in any spacing", () => {
+test("removing members removes their commas, and leaves the text of all others unchanged, with any spacing", () => {
   fc.assert(
     fc.property(anyObject, spacing, fc.array(fc.nat()), fc.boolean(), (object, space, picks, adds) => {
       const text = JSON.stringify(object, null, space);
@@ -61,24 +61,24 @@ test("members that are left out go with their comma, and all others stay as they
   );
 });
 
-test("integers beyond 2^53 survive a change of another member", () => {
+test("integers beyond 2^53 are unchanged when another member changes", () => {
   const text = '{"seed":9223372036854775807,"max_tokens":10}';
   expect(withMembers(text, topLevelMembers(text), { max_tokens: "5", model: '"x"' })).toBe(
     '{"model":"x","seed":9223372036854775807,"max_tokens":5}',
   );
 });
 
-test("a member that stands twice is refused, however it is spelled", () => {
+test("a member that occurs twice is refused, also when one is written with escapes", () => {
   expect(() => topLevelMembers('{"model":"a","model":"b"}')).toThrow(DuplicateMemberError);
   expect(() => topLevelMembers('{"model":"a","\\u006dodel":"b"}')).toThrow(DuplicateMemberError);
 });
 
-test("a member is appended to full and empty objects", () => {
+test("a member is appended to objects with and without members", () => {
   expect(appendMember('{"a":1}\n', "q", "2")).toBe('{"a":1,"q":2}\n');
   expect(appendMember("{ }", "q", "2")).toBe('{ "q":2}');
 });
 
-test("long strings are left out as often as they are named, wherever they stand, and nothing else is", () => {
+test("long strings are removed as often as they are named, at any place, and nothing else is", () => {
   const data = "QUJD".repeat(100);
   const other = `${data}x`;
   const body = { a: data, b: [`say "${data}"`, { source: { data } }, other], c: data, d: "short" };

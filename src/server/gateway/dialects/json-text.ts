@@ -1,9 +1,9 @@
 import { endOfString } from "../../platform/json.ts";
 
 /**
- * Changes members of a JSON object in its text, so that everything else reaches
- * the provider byte for byte as the app wrote it: big integers, number formats,
- * members that this server has never heard of.
+ * Where a member of a JSON object is in its text. Members are changed in the text, so
+ * that the others reach the provider byte for byte: large integers, number formats and
+ * unknown members.
  */
 export type JsonMember = { start: number; valueStart: number; valueEnd: number };
 
@@ -24,10 +24,9 @@ const SCALAR = /[^,\]}\s]*/y;
 const UNSTRUCTURED = /[^"{}[\]]*/y;
 
 /**
- * The top-level members of a JSON object. `text` must be valid JSON and an object
- * (JSON.parse says so). Throws DuplicateMemberError when a name stands twice:
- * parsers differ in which one they take, and a request must not mean one thing to
- * the ledger and another to the provider.
+ * The top-level members of a JSON object. JSON.parse must have parsed `text` as an
+ * object. Throws DuplicateMemberError when a name occurs twice: parsers differ in which
+ * one they take, so the provider could read another value than the ledger.
  */
 export function topLevelMembers(text: string): Map<string, JsonMember> {
   const members = new Map<string, JsonMember>();
@@ -56,7 +55,7 @@ export function withMembers(text: string, members: ReadonlyMap<string, JsonMembe
   const isLeftOut = ([name]: (typeof all)[number]) => changed.get(name) === null;
   const added = [...changed].filter(([name, value]) => value !== null && !members.has(name));
   let result = text.slice(0, open) + added.map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(",");
-  // An object without members has no member for the comma to part from.
+  // No comma when no member follows.
   if (added.length > 0 && !all.every(isLeftOut)) result += ",";
   let at = open;
   for (const [index, member] of all.entries()) {
@@ -69,7 +68,7 @@ export function withMembers(text: string, members: ReadonlyMap<string, JsonMembe
       continue;
     }
     if (all.slice(index).every(isLeftOut)) {
-      // The last members go with the comma before them.
+      // With the last members the comma before them is removed.
       result += text.slice(at, Math.max(at, all[index - 1]?.[1].valueEnd ?? at));
       at = all.at(-1)?.[1].valueEnd ?? at;
       break;
@@ -107,19 +106,19 @@ function endOfValue(text: string, start: number): number {
 }
 
 /**
- * The text without the contents of some of its strings, each as often as it is named. A string that is written with
- * escapes, and one of less than 256 characters, stays. One pass, however many they are.
+ * The text with the contents of some strings removed, each as often as it is in `contents`. Strings that are written
+ * with escapes, or have less than 256 characters, stay. Takes one pass for any number of contents.
  */
 export function withoutStrings(text: string, contents: readonly string[]): string {
   const left = new Map<string, number>();
-  for (const each of contents) if (each.length >= WORTH_LEAVING_OUT) left.set(each, (left.get(each) ?? 0) + 1);
+  for (const each of contents) if (each.length >= LEAST_REMOVED_CHARACTERS) left.set(each, (left.get(each) ?? 0) + 1);
   if (left.size === 0) return text;
   const kept: string[] = [];
   let from = 0;
   for (let start = text.indexOf('"'); start !== -1; ) {
     const end = endOfString(text, start);
     if (end === 0) break;
-    if (end - start > WORTH_LEAVING_OUT) {
+    if (end - start > LEAST_REMOVED_CHARACTERS) {
       const content = text.slice(start + 1, end - 1);
       const times = left.get(content) ?? 0;
       if (times > 0) {
@@ -134,7 +133,7 @@ export function withoutStrings(text: string, contents: readonly string[]): strin
   return kept.join("");
 }
 
-const WORTH_LEAVING_OUT = 256;
+const LEAST_REMOVED_CHARACTERS = 256;
 
 function skip(pattern: RegExp, text: string, at: number): number {
   pattern.lastIndex = at;

@@ -11,7 +11,7 @@ const STOP_WITH_QUOTA = `event: message_stop\ndata: {"type":"message_stop","quot
 const run = (stream: Uint8Array, cuts: readonly number[]) => runCut(new MessagesMeter(), stream, cuts, QUOTA);
 
 describe("MessagesMeter", () => {
-  test("every event goes through as it came, quota is a member of the last, and no event is added", () => {
+  test("events are passed on unchanged, quota is a member of the last, and no event is added", () => {
     fc.assert(
       fc.property(anyMessagesStream, ({ bytes, failure, stop }) => {
         fc.pre(!failure && stop);
@@ -25,19 +25,19 @@ describe("MessagesMeter", () => {
     );
   });
 
-  test("a stream that has its stop_reason and no message_stop is complete, and gets one", () => {
+  test("a stream with a stop_reason and without message_stop is complete, and gets a message_stop", () => {
     const { client, finished, done } = run(Buffer.from(messageEvents(["a"]).slice(0, -1).map(namedEvent).join("")), []);
     expect([finished, done]).toEqual([true, false]);
     expect(client.endsWith(STOP_WITH_QUOTA)).toBe(true);
   });
 
-  test("counts that come late or only at the end are the ones that hold; text after one makes it a count so far", () => {
+  test("the last counts are the usage; a usage is discarded when text follows", () => {
     const start = (usage: object) => namedEvent({ type: "message_start", message: { usage } });
     const delta = (usage: object, stop_reason: string | null = null) =>
       namedEvent({ type: "message_delta", delta: { stop_reason }, usage });
     const more = namedEvent({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text: "a" } });
     const told = (...events: string[]) => run(Buffer.from(events.join("")), []);
-    // A server that counts the prompt at the end.
+    // A server that reports the prompt's usage at the end.
     const late = told(start({ input_tokens: 0, output_tokens: 0 }), more, delta({ input_tokens: 9, output_tokens: 4 }, "end_turn"));
     expect([late.usage?.promptTokens, late.usage?.completionTokens, late.promptUsage]).toEqual([9, 4, null]);
     const guessed = told(start({ input_tokens: 9, output_tokens: 1 }), more, delta({ input_tokens: 7, output_tokens: 4 }, "end_turn"));
@@ -50,7 +50,7 @@ describe("MessagesMeter", () => {
     expect(told(start({ input_tokens: 9 }), delta({}, "end_turn")).usage).toBeNull();
   });
 
-  test("a count within another is not undone by zeros, and a last output of zero is a count", () => {
+  test("a nested count is not replaced by zero, and the output's count is", () => {
     const start = {
       input_tokens: 10,
       output_tokens: 1,
@@ -82,7 +82,7 @@ describe("MessagesMeter", () => {
       { type: "content_block_delta", index: 2, delta: { type: "input_json_delta", partial_json: "hello" } },
     ])
       meter.push(Buffer.from(namedEvent(each)));
-    // "hello world" is two tokens also when its halves came apart.
+    // "hello world" is two tokens, also when it arrives in two pieces.
     expect(await meter.deliveredTokens()).toBe(1 + 2 + 1 + 1);
   });
 });

@@ -8,17 +8,16 @@ import { parseData } from "./server-sent-events.ts";
 import { isCount, isOutput, NOTHING_USED, readMessagesUsage } from "./usage.ts";
 
 /**
- * A stream of Anthropic's events. All go through as they came but the last,
- * `message_stop`, which waits until the bill is written, so that `quota` can be a member of it.
- * Clients that know the types of this stream as a closed list refuse an event of another type,
- * and let an unknown member of a known event pass.
- * `message_start` has the counts of the prompt, and each `message_delta` the counts so far.
+ * A stream of Anthropic's Messages API. Events are passed on unchanged, except for the last,
+ * `message_stop`, which is kept back until the bill is written. `quota` is a member of it and not
+ * an event of its own, because clients refuse unknown types of events but ignore unknown members.
+ * `message_start` has the prompt's usage, and each `message_delta` the usage so far.
  */
 export class MessagesMeter extends EventMeter {
   #counts: Record<string, unknown> = {};
   /** The index of a content block that has begun and not ended. */
   #openBlock: unknown = null;
-  /** A block has begun that says something without any text. */
+  /** A block other than empty text or thinking has begun. */
   #hasBlock = false;
   #stopData = '{"type":"message_stop"}';
 
@@ -36,7 +35,7 @@ export class MessagesMeter extends EventMeter {
       {
         type: "message_delta",
         delta: { stop_reason: "max_tokens", stop_sequence: null },
-        // The prompt's counts were in message_start, if the provider told them.
+        // The client has the prompt's usage already when message_start had it.
         usage: { ...(this.promptUsage === null ? { input_tokens: usage.promptTokens } : {}), output_tokens: usage.completionTokens },
       },
     ];
@@ -51,14 +50,14 @@ export class MessagesMeter extends EventMeter {
     } else if (type === "content_block_stop") this.#openBlock = null;
   }
 
-  failing(failure: AppError): Buffer {
+  errorEvent(failure: AppError): Buffer {
     const { code, message } = failure;
     return Buffer.from(`event: error\ndata: ${JSON.stringify({ type: "error", error: { type: errorType(failure), code, message } })}\n\n`);
   }
 
-  protected look(event: string, data: string): string {
+  protected readEvent(event: string, data: string): string {
     const chunk = parseData(data);
-    if (this.fails(event, chunk)) return "";
+    if (this.noteFailure(event, chunk)) return "";
     if (chunk === null) return event;
     if (chunk.type === "message_stop") {
       this.finished = true;
@@ -68,7 +67,7 @@ export class MessagesMeter extends EventMeter {
     }
     if (chunk.type === "message_start") this.#readStart(chunk.message);
     else if (chunk.type === "message_delta") this.#readDelta(chunk);
-    else if (chunk.type === "content_block_delta") this.goOn();
+    else if (chunk.type === "content_block_delta") this.discardUsage();
     return event;
   }
 
@@ -76,7 +75,7 @@ export class MessagesMeter extends EventMeter {
     const { usage } = (message ?? {}) as { usage?: unknown };
     this.#add(usage);
     const counted = readMessagesUsage({ output_tokens: 0, ...this.#counts });
-    // Some servers count the prompt at the end, and have a zero here.
+    // Some servers report the prompt's usage at the end, and zero here.
     if (counted === null || counted.promptTokens === 0) return;
     const { completionTokens: _none, ...prompt } = counted;
     this.promptUsage = prompt;
@@ -88,7 +87,7 @@ export class MessagesMeter extends EventMeter {
     if (isCount(output_tokens)) this.usage = readMessagesUsage(this.#counts);
     const { stop_reason } = (chunk.delta ?? {}) as { stop_reason?: unknown };
     if ((stop_reason ?? null) !== null) this.finished = true;
-    // See `readMessageUsage`. `isEmpty` has all that was delivered noted.
+    // See `readMessageUsage`. `isEmpty` parses the pending events first, which sets #hasBlock.
     if (stop_reason === "refusal" && this.delivered.isEmpty() && !this.#hasBlock) this.usage = NOTHING_USED;
   }
 
@@ -98,8 +97,9 @@ export class MessagesMeter extends EventMeter {
 }
 
 /**
- * The last count holds: the first may be a guess. One of the prompt that is not told again, or as zero, stays as it
- * was, also one within another; a zero of the output is a count.
+ * Merges a later usage into an earlier one. A later count replaces the earlier, which may be an estimate. But a count
+ * that is missing, null or zero in the later usage keeps its earlier value, also in nested objects, because some events
+ * repeat the prompt's counts as zeros. `output_tokens` is replaced by zero too.
  */
 function withCounts(counts: Body, usage: unknown): Record<string, unknown> {
   if (!isObject(usage)) return counts;
@@ -114,8 +114,8 @@ function withCounts(counts: Body, usage: unknown): Record<string, unknown> {
 
 const SHAPE: StreamShape = {
   readText,
-  matters: /"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]|^event: ?error/m,
-  goesOn: /"content_block_delta"/,
+  needsParsing: /"type"\s*:\s*"(?:message_|error")|"error"\s*:\s*[{"]|^event: ?error/m,
+  continuesAnswer: /"content_block_delta"/,
 };
 
 function errorType({ code }: AppError): string {

@@ -2,32 +2,31 @@ import { AppError } from "../../platform/errors.ts";
 import type { Model } from "../../pricing/models.ts";
 import type { Body, HeaderReader } from "./dialect.ts";
 import { toolInstructions } from "./prompt.ts";
-import { isObject, wrong } from "./read.ts";
+import { badRequest, isObject } from "./read.ts";
 import { notAvailable, refuseMembers, refuseTiers, SHARED } from "./refuse.ts";
 
 /**
- * What of Anthropic's Messages API has a price on the list, and what has none.
+ * Refuses requests to Anthropic's Messages API that have no listed price.
  *
- * Betas go through by whatever name. A beta allows members, tools and blocks of the body that are refused without
- * it, and those are looked at here; what the provider bills for them is what its usage says. Only where the name
- * alone moves a limit that a hold relies on is the name looked at.
+ * Betas of any name are passed on. A beta allows members, tools and blocks in the body, and those are checked here; the
+ * provider's usage counts what they cost. A beta's name is checked only when it changes a limit that holds rely on.
  */
 
-/** The first is meant without the header. Both report usage alike; another might not. */
+/** The versions whose usage this server reads. The first applies without the header. */
 const VERSIONS = ["2023-06-01", "2026-10-21"];
 
-/** The headers that go on to the provider. Throws `bad_request` for a version or a beta that can't. */
+/** The headers to pass to the provider. Throws `bad_request` for an unknown version, or a beta without a price. */
 export function readHeaders(header: HeaderReader, model: Model): Record<string, string> {
   const asked = header("anthropic-version")?.trim() ?? VERSIONS[0];
   const version = VERSIONS.find((known) => known === asked);
   if (version === undefined)
-    throw wrong("anthropic-version", `This server knows the versions ${VERSIONS.join(" and ")} of the Messages API.`);
+    throw badRequest("anthropic-version", `This server knows the versions ${VERSIONS.join(" and ")} of the Messages API.`);
   const betas = (header("anthropic-beta") ?? "")
     .split(",")
     .map((beta) => beta.trim())
     .filter((beta) => beta !== "");
   const strange = betas.find((beta) => !/^[\w.-]{1,100}$/.test(beta));
-  if (strange !== undefined) throw wrong("anthropic-beta", "`anthropic-beta` must be names, separated by commas.");
+  if (strange !== undefined) throw badRequest("anthropic-beta", "`anthropic-beta` must be names, separated by commas.");
   for (const beta of betas) {
     const millions = Number(/^context-(\d{1,3})m-/.exec(beta)?.[1] ?? 0);
     if (millions * 1_000_000 > model.contextLength)
@@ -45,8 +44,8 @@ const REFUSED: Readonly<Record<string, string>> = {
   previous_message_id: SHARED,
 };
 
-/** Throws `bad_request` that names the first member of the body that has no price, or that refers to what is kept. */
-export function refuseWhatHasNoPrice(body: Body, model: Model, headers: Readonly<Record<string, string>>): void {
+/** Throws `bad_request` that names the first member of the body that has no price, or that refers to data stored at the provider. */
+export function refuseUnpriced(body: Body, model: Model, headers: Readonly<Record<string, string>>): void {
   refuseMembers(body, REFUSED);
   refuseThreads(body.thread);
   refuseTiers(body, ["auto", "standard_only"]);
@@ -57,15 +56,15 @@ export function refuseWhatHasNoPrice(body: Body, model: Model, headers: Readonly
   if (((isObject(body.diagnostics) ? body.diagnostics.previous_message_id : body.diagnostics) ?? null) !== null)
     throw notAvailable("diagnostics", SHARED);
   refuseOtherEdits(body.context_management);
-  // Beyond the model's own limit nothing is held for.
+  // A hold covers at most the model's own limit.
   if (/(?:^|,)output-\d+k-/.test(headers["anthropic-beta"] ?? "") && Number(body.max_tokens) > model.maxOutputTokens)
-    throw wrong("max_tokens", `\`max_tokens\` can be at most ${model.maxOutputTokens} with ${model.id}.`);
+    throw badRequest("max_tokens", `\`max_tokens\` can be at most ${model.maxOutputTokens} with ${model.id}.`);
   const tools = body.tools ?? [];
-  if (!Array.isArray(tools)) throw wrong("tools", "`tools` must be a list.");
+  if (!Array.isArray(tools)) throw badRequest("tools", "`tools` must be a list.");
   for (const [index, tool] of (tools as unknown[]).entries()) requirePricedTool(tool, "tools", `tools[${index}]`);
 }
 
-/** In the words by which Anthropic's own clients know that they have to send the whole conversation instead. */
+/** Refuses `thread` with the `error_code` upon which Anthropic's clients send the whole conversation instead. */
 function refuseThreads(thread: unknown): void {
   if ((thread ?? null) === null) return;
   throw new AppError("bad_request", {
@@ -75,11 +74,11 @@ function refuseThreads(thread: unknown): void {
   });
 }
 
-/** Edits that clear something make the prompt shorter. One that sums it up calls the model once more, and the usage leaves that out. */
+/** Allows edits that clear parts of the prompt. One that summarises calls the model again, which the usage does not count. */
 function refuseOtherEdits(management: unknown): void {
   if ((management ?? null) === null) return;
   const edits = isObject(management) ? (management.edits ?? []) : null;
-  if (!Array.isArray(edits)) throw wrong("context_management", "`context_management` must be an object with a list `edits`.");
+  if (!Array.isArray(edits)) throw badRequest("context_management", "`context_management` must be an object with a list `edits`.");
   for (const [index, edit] of (edits as unknown[]).entries()) {
     const type = isObject(edit) ? edit.type : undefined;
     if (typeof type !== "string" || !type.startsWith("clear_"))
@@ -87,7 +86,7 @@ function refuseOtherEdits(management: unknown): void {
   }
 }
 
-/** Throws `bad_request` for a tool that is neither the app's own nor run by it. */
+/** Throws `bad_request` for a tool that the provider runs. */
 export function requirePricedTool(tool: unknown, field: string, place = "a tool"): void {
   if (isOwnTool(tool) || isClientTool(tool)) return;
   const type = isObject(tool) && typeof tool.type === "string" ? ` ("${tool.type.slice(0, 100)}")` : "";
@@ -103,7 +102,7 @@ function isOwnTool(tool: unknown): boolean {
 
 const CLIENT_TOOLS = "bash, text_editor, memory, computer and browser";
 
-/** Anthropic has written what the model reads of these tools; the app runs them. */
+/** Tools that Anthropic describes to the model and the app runs. */
 function isClientTool(tool: unknown): boolean {
   return (
     isObject(tool) &&
@@ -113,9 +112,8 @@ function isClientTool(tool: unknown): boolean {
 }
 
 /**
- * What Anthropic adds of its own, in tokens at most: a page in front of tools, the description of each tool that
- * it wrote itself, a page each for answers in a given form and for citations, and the definition of a tool wherever
- * it is referred to.
+ * Upper bound of the tokens that Anthropic adds to the prompt: instructions for tools, its descriptions of client tools,
+ * instructions for structured output and for citations, and a tool's definition at each reference to it.
  */
 export function instructionsOf(
   body: Body,

@@ -13,7 +13,7 @@ describe("reading a message", () => {
   test.each([
     ["max_tokens", undefined],
     ["thinking", "much"],
-    // What has a price of its own.
+    // Has a price of its own.
     ["speed", "fast"],
     ["inference_geo", "us"],
     ["container", "container_1"],
@@ -43,11 +43,11 @@ describe("reading a message", () => {
       ],
     ],
     ["tools", [{ name: "own", input_schema: {} }, null]],
-    // What is kept in the server's own account.
+    // Is stored in the operator's account.
     ["thread", { type: "create" }],
     ["previous_message_id", "msg_1"],
     ["diagnostics", { previous_message_id: "msg_1" }],
-  ])("%s: %j is refused by its name", (field, value) => {
+  ])("%s: %j is refused, and the refusal names it", (field, value) => {
     const { code, param } = refusalOf(() => read({ [field]: value }));
     expect([code, param]).toEqual(["bad_request", field]);
   });
@@ -57,7 +57,7 @@ describe("reading a message", () => {
     { type: "document", source: { type: "file", file_id: "file_1" } },
     { type: "tool_result", tool_use_id: "t", content: [{ type: "image", source: { type: "file", file_id: "file_1" } }] },
     { type: "container_upload", file_id: "file_1" },
-  ])("a file that only the provider's account has is refused: %j", (block) => {
+  ])("a file in the operator's account is refused: %j", (block) => {
     expect(refusalOf(() => read(user(block))).param).toBe("messages");
   });
 
@@ -87,17 +87,17 @@ describe("reading a message", () => {
     user({ type: "tool_result", tool_use_id: "t", content: [{ type: "tool_reference", tool_name: "own" }] }),
     user({ type: "tool_removal", tool: { type: "tool_reference", name: "own" } }),
     user({ type: "tool_addition", tool: { type: "tool_definition", definition: { name: "b", input_schema: {} } } }),
-  ])("what costs tokens and nothing else goes through: %j", (rest) => {
+  ])("a request that costs only tokens is accepted: %j", (rest) => {
     expect(read(rest).askedOutput).toBe(100);
   });
 
-  test("the limit is the one asked for, at most the model's, and a budget for thinking has to fit in it", () => {
+  test("the output limit is the request's, at most the model's, and can't be lowered below the thinking budget", () => {
     expect(read({ max_tokens: 1_000_000 })).toMatchObject({ askedOutput: 64_000, outputLimitFields: ["max_tokens"], leastOutput: 16 });
     expect(read({ max_tokens: 8_000, thinking: { type: "enabled", budget_tokens: 4_000 } })).toMatchObject({ leastOutput: 4_016 });
     expect(read({ max_tokens: 0 }).askedOutput).toBe(0);
   });
 
-  test("only the provider can count thinking, images and documents", () => {
+  test("only the provider counts thinking and images", () => {
     const image = { type: "image", source: { type: "url", url: "https://example.com/a.png" } };
     expect(read().onlyProviderCounts).toBe(false);
     expect(read({ thinking: { type: "disabled" } }).onlyProviderCounts).toBe(false);
@@ -106,14 +106,14 @@ describe("reading a message", () => {
     expect(read(user(image)).onlyProviderCounts).toBe(true);
   });
 
-  test("a model of a provider without this API names the door that leads to it", () => {
+  test("the refusal of a model whose provider lacks this API names an endpoint that has it", () => {
     const { code, param, message } = refusalOf(() => read({ model: "gpt-4o-mini" }));
     expect([code, param]).toEqual(["bad_request", "model"]);
     expect(message).toContain("/v1/chat/completions");
     expect(refusalOf(() => read({ model: "claude-none" })).code).toBe("model_not_found");
   });
 
-  test("a refused tool is told by its place and type", () => {
+  test("the refusal of a tool names its place and type", () => {
     const { message } = refusalOf(() =>
       read({
         tools: [
@@ -125,7 +125,7 @@ describe("reading a message", () => {
     expect(message).toContain('tools[1] ("web_search_20260318")');
   });
 
-  test("a thread is refused in the words that make Anthropic's clients go on without it", () => {
+  test("a thread is refused with the error_code upon which Anthropic's clients continue without it", () => {
     const { param, status, members } = refusalOf(() => read({ thread: { type: "create" } }));
     expect([param, status, members]).toEqual([
       "thread",
@@ -134,7 +134,7 @@ describe("reading a message", () => {
     ]);
   });
 
-  test("betas go on by whatever name, but for those that by their name alone exceed what is held for", () => {
+  test("betas of any name are passed on, except those that raise a limit above what is held", () => {
     const sent = (model: string, beta: string, rest: object = {}) =>
       read({ model, ...rest }, { "anthropic-beta": beta }).headers["anthropic-beta"];
     const claudeCode =
@@ -148,7 +148,7 @@ describe("reading a message", () => {
     expect(refusalOf(() => sent("claude-sonnet-5", "a\u0000b")).param).toBe("anthropic-beta");
   });
 
-  test("what is put in front of the prompt is held for: the tools that the provider describes, and each definition that is referred to", () => {
+  test("the hold covers what the provider adds to the prompt: its descriptions of client tools, and a definition for each reference", () => {
     const own = { name: "own", description: "x".repeat(5_000), input_schema: {} };
     const reference = { type: "tool_reference", tool_name: "own" };
     const results = (...content: object[]) => ({ tools: [own], ...user({ type: "tool_result", tool_use_id: "t", content }) });
@@ -159,7 +159,7 @@ describe("reading a message", () => {
     expect(bound(user(added))).toBeGreaterThan(bound({}) + 2_000);
   });
 
-  test("headers that change no price go on, and an unknown version is refused", () => {
+  test("headers that change no price are passed on, and an unknown version is refused", () => {
     expect(read().headers).toEqual({ "anthropic-version": "2023-06-01" });
     expect(
       read({}, { "anthropic-version": "2026-10-21", "anthropic-beta": "interleaved-thinking-2025-05-14, structured-outputs-2025-11-13" })
@@ -173,7 +173,7 @@ describe("reading a message", () => {
 });
 
 describe("the prompt of a message", () => {
-  test("with a document, or anything unknown, may fill the context", () => {
+  test("is bounded only by the context when it has a document or an unknown block", () => {
     const pdf = { type: "document", source: { type: "base64", media_type: "application/pdf", data: "AAAA" } };
     for (const block of [
       pdf,
@@ -185,7 +185,7 @@ describe("the prompt of a message", () => {
     expect(read(user(plain)).promptBound).toBeLessThan(500);
   });
 
-  test("is held at the price of what it may have written into the prompt cache", () => {
+  test("is held at the price of the cache writes that it asks for", () => {
     const cached = (ttl?: string) => ({ cache_control: { type: "ephemeral", ...(ttl === undefined ? {} : { ttl }) } });
     expect(read().cacheWrites).toBe("none");
     expect(read(cached()).cacheWrites).toBe("short");
@@ -195,14 +195,14 @@ describe("the prompt of a message", () => {
     expect(read(user({ type: "text", text: "x", ...cached() }, nested)).cacheWrites).toBe("long");
   });
 
-  test("is counted from its text alone when the provider has not said a word", async () => {
+  test("is counted by its text when the provider reports no usage", async () => {
     expect(await messages.countPrompt(read(), "app")).toBeLessThan(20);
     const tool = { type: "tool_result", tool_use_id: "t", content: "word ".repeat(500) };
     expect(await messages.countPrompt(messages.read(body(user(tool)), noHeaders), "app")).toBeGreaterThan(500);
   });
 });
 
-test("the tokens of an answer are those of its texts, and of the tools it uses", async () => {
+test("the tokens of an answer are those of its texts, and of its calls' names and inputs", async () => {
   const content = [
     { type: "thinking", thinking: "hello", signature: "abc" },
     { type: "text", text: "hello world" },

@@ -2,12 +2,12 @@ import type { Model } from "../../pricing/models.ts";
 import type { CacheWrites } from "../../pricing/price.ts";
 import { countPromptTokens } from "../../pricing/tokens.ts";
 import { type Body, type CompletionRequest, type Dialect, type HeaderReader, LEAST_OUTPUT, type Parts } from "./dialect.ts";
-import { requireDoor } from "./doors.ts";
+import { requireEndpoint } from "./endpoints.ts";
 import type { MemberChanges } from "./json-text.ts";
 import { MessagesMeter } from "./messages-meter.ts";
-import { instructionsOf, readHeaders, refuseWhatHasNoPrice, requirePricedTool } from "./messages-price.ts";
-import { boundByBytes, closerPromptBound, countTexts, noParts, once, tokensOfBody } from "./prompt.ts";
-import { begin, isObject, pricedFields, readInteger, readMessages, readObject, readOutputLimit, wrong } from "./read.ts";
+import { instructionsOf, readHeaders, refuseUnpriced, requirePricedTool } from "./messages-price.ts";
+import { boundByBytes, closerPromptBound, countTexts, memoized, noParts, tokensOfBody } from "./prompt.ts";
+import { badRequest, isObject, pricedFields, readCommon, readInteger, readMessages, readObject, readOutputLimit } from "./read.ts";
 import { fileRefused, notAvailable } from "./refuse.ts";
 import { readMessageUsage } from "./usage.ts";
 /** Anthropic's Messages API. */
@@ -15,7 +15,7 @@ export const messages: Dialect = {
   upstreamPath: "/messages",
   read,
   closerPromptBound,
-  countPrompt: once(countPrompt),
+  countPrompt: memoized(countPrompt),
   headers: (request, upstream) => ({ ...upstream.messagesHeaders, ...request.headers }),
   changes: (_request, _upstream, outputLimit): MemberChanges => (outputLimit === null ? {} : { max_tokens: String(outputLimit) }),
   isAnswer: ({ type, content }) => type !== "error" && Array.isArray(content),
@@ -24,7 +24,7 @@ export const messages: Dialect = {
   watch: (_request, lane) => new MessagesMeter(lane),
 };
 
-/** Asks how many tokens a message would have as its prompt. */
+/** The API that counts a prompt's tokens. */
 export const messagesCount: Dialect = {
   ...messages,
   upstreamPath: "/messages/count_tokens",
@@ -56,24 +56,24 @@ const PRICED = pricedFields([
 ]);
 
 function read(text: string, header: HeaderReader, { needsLimit } = { needsLimit: true }): CompletionRequest {
-  const begun = begin(text, PRICED, "chat");
-  const { body, model } = begun;
-  requireDoor(model, "/v1/messages");
+  const common = readCommon(text, PRICED, "chat");
+  const { body, model } = common;
+  requireEndpoint(model, "/v1/messages");
   readMessages(body);
-  const limit = readOutputLimit(begun, ["max_tokens"], 0);
-  if (needsLimit && limit.askedOutput === null) throw wrong("max_tokens", "`max_tokens` must say how long the answer may be.");
+  const limit = readOutputLimit(common, ["max_tokens"], 0);
+  if (needsLimit && limit.askedOutput === null) throw badRequest("max_tokens", "`max_tokens` must say how long the answer may be.");
   const thinking = readObject(body, "thinking");
   const headers = readHeaders(header, model);
-  refuseWhatHasNoPrice(body, model, headers);
-  const { parts, cacheWrites, references, addedTools } = lookThrough(body);
+  refuseUnpriced(body, model, headers);
+  const { parts, cacheWrites, references, addedTools } = findParts(body);
   refuseUnpricedCache(cacheWrites, model);
   const instructions = instructionsOf(body, text, { references, addedTools });
   return {
-    ...begun,
+    ...common,
     ...limit,
     choices: 1,
-    limitIsOwn: false,
-    // A budget for thinking has to fit within the limit, or the provider refuses the request.
+    isLimitChosen: false,
+    // The provider refuses an output limit below the thinking budget.
     leastOutput:
       LEAST_OUTPUT + (thinking?.type === "enabled" ? (readInteger(thinking, "budget_tokens", 0, Number.MAX_SAFE_INTEGER) ?? 0) : 0),
     parts,
@@ -81,14 +81,14 @@ function read(text: string, header: HeaderReader, { needsLimit } = { needsLimit:
     promptBound: boundByBytes(text, parts, instructions, model),
     cacheWrites,
     predictionBytes: 0,
-    // Thinking is billed in full, and shown as a summary or not at all.
+    // Thinking is billed in full, but the answer has only a summary of it, or nothing.
     onlyProviderCounts:
       model.reasoning === true || (thinking !== null && thinking.type !== "disabled") || parts.images > 0 || parts.unbounded,
     headers,
   };
 }
 
-/** A model of the operator's own may have no prices for the prompt cache. */
+/** Refuses cache writes when the model, which may be the operator's own, has no price for them. */
 function refuseUnpricedCache(writes: CacheWrites, { id, price }: Model): void {
   if (writes === "none") return;
   if (
@@ -102,48 +102,48 @@ function refuseUnpricedCache(writes: CacheWrites, { id, price }: Model): void {
 type Found = {
   parts: Parts;
   cacheWrites: CacheWrites;
-  /** Where the definition of a tool is put into the conversation again. */
+  /** How many blocks refer to a tool, at each of which the provider inserts its definition. */
   references: number;
-  /** Tools that the conversation adds to those of the request. */
+  /** Tools that blocks of the conversation define. */
   addedTools: unknown[];
 };
 
-/** What of a request is more than text, and what it has cached. Throws for what only the provider knows. */
-function lookThrough(body: Body): Found {
+/** Finds the parts of a request that are not text, its cache marks and its tools. Throws `bad_request` for references to data stored at the provider. */
+function findParts(body: Body): Found {
   const found: Found = { parts: noParts(), cacheWrites: "none", references: 0, addedTools: [] };
   noteCache(body, found);
   if (Array.isArray(body.tools)) for (const tool of body.tools) noteCache(tool, found);
-  lookAt(body.system, found);
-  for (const message of body.messages as Body[]) lookAt(message.content, found);
+  scanContent(body.system, found);
+  for (const message of body.messages as Body[]) scanContent(message.content, found);
   return found;
 }
 
-function lookAt(content: unknown, found: Found): void {
+function scanContent(content: unknown, found: Found): void {
   if (!Array.isArray(content)) return;
   for (const block of content as unknown[]) {
     if (!isObject(block)) continue;
     noteCache(block, found);
     switch (block.type) {
       case "image":
-        lookAtImage(block.source, found);
+        scanImage(block.source, found);
         break;
       case "document":
-        lookAtDocument(block.source, found);
+        scanDocument(block.source, found);
         break;
       case "tool_result":
       case "search_result":
-        lookAt(block.content, found);
+        scanContent(block.content, found);
         break;
       case "tool_reference":
         found.references++;
         break;
       case "tool_addition":
-        lookAtAddedTool(block.tool, found);
+        scanAddedTool(block.tool, found);
         break;
       case "container_upload":
         throw notAvailable("messages", "a file in a container is kept in an account that all apps share.");
       default:
-        // Results of the provider's own tools may stand for more than their bytes, and name files.
+        // Results of the provider's own tools may refer to files, and may have more tokens than bytes here.
         if (TEXT_BLOCKS.has(block.type)) break;
         if (JSON.stringify(block).includes('"file_id":')) throw fileRefused("messages");
         found.parts.unbounded = true;
@@ -153,8 +153,8 @@ function lookAt(content: unknown, found: Found): void {
 
 const TEXT_BLOCKS: ReadonlySet<unknown> = new Set(["text", "thinking", "redacted_thinking", "tool_use", "tool_removal"]);
 
-/** From here on the model has this tool: one of the request's by its name, or another that is defined here. */
-function lookAtAddedTool(tool: unknown, found: Found): void {
+/** A block that adds a tool to the conversation: it defines the tool, or refers to one of the request's. */
+function scanAddedTool(tool: unknown, found: Found): void {
   if (isObject(tool) && tool.type === "tool_definition") {
     requirePricedTool(tool.definition, "messages");
     noteCache(tool.definition, found);
@@ -163,7 +163,7 @@ function lookAtAddedTool(tool: unknown, found: Found): void {
   else throw notAvailable("messages", "what tools of other servers cost has no price here.");
 }
 
-function lookAtImage(source: unknown, found: Found): void {
+function scanImage(source: unknown, found: Found): void {
   found.parts.images++;
   if (!isObject(source)) return;
   refuseFile(source);
@@ -171,11 +171,11 @@ function lookAtImage(source: unknown, found: Found): void {
   found.parts.imageData.push(source.data);
 }
 
-/** The pages of a document are read as text and as images, so nobody here can bound them. */
-function lookAtDocument(source: unknown, found: Found): void {
+/** The provider reads a document's pages as text and as images, so only the model's context bounds its tokens. */
+function scanDocument(source: unknown, found: Found): void {
   if (!isObject(source)) return;
   refuseFile(source);
-  if (source.type === "content") lookAt(source.content, found);
+  if (source.type === "content") scanContent(source.content, found);
   else if (source.type !== "text") found.parts.unbounded = true;
 }
 
@@ -189,7 +189,7 @@ function noteCache(holder: unknown, found: Found): void {
   else if (found.cacheWrites === "none") found.cacheWrites = "short";
 }
 
-/** For a stream whose first event, with the provider's own count, did not come. */
+/** Counts the prompt of an answer without usage, such as a stream that ended before `message_start`. */
 async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   const system = body.system === undefined ? [] : [{ role: "system", content: body.system }];

@@ -22,11 +22,11 @@ const anyMembers = () =>
     { maxLength: 3 },
   );
 
-/** What holds for the stream of every dialect. What one of them has of its own is in its own file. */
+/** The guarantees for the streams of all dialects. Those of one dialect are in its own test file. */
 describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events, failures, anyStream, anyEvent, textOf }) => {
   const run = (stream: Uint8Array, cuts: readonly number[] = []) => runCut(make(), stream, cuts, QUOTA);
 
-  test("gives the client the same bytes, and the same usage and end, however its bytes are cut", () => {
+  test("gives the client the same bytes, usage and end at any cuts of its bytes", () => {
     fc.assert(
       fc.property(anyStream, anyCuts, ({ bytes }, cuts) => {
         expect(run(bytes, cuts)).toEqual(run(bytes));
@@ -35,7 +35,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     );
   });
 
-  test("ends with an error in it, which goes no further, however it is written", () => {
+  test("ends at an error in any known form, which the client does not get", () => {
     const first = events(["a"]).slice(0, -3).join("");
     for (const [event, status] of failures) {
       const { client, failure } = run(Buffer.from(first + event));
@@ -44,7 +44,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     }
   });
 
-  test("with line separators of Unicode in its text, which end no line here, is no failure", () => {
+  test("does not take Unicode's line separators in its text for line ends", () => {
     const { failure, finished } = run(Buffer.from(events(["a\u2028event: error\u2028", "\u2029event: error\u0085"]).join("")));
     expect([failure, finished]).toEqual([null, true]);
   });
@@ -57,7 +57,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     expect([meter.finished, meter.done]).toEqual([false, false]);
   });
 
-  test("is counted without keeping its bytes, and a word that came in two pieces is one word", async () => {
+  test("is counted by its joined texts: a word in two pieces is one word", async () => {
     const meter = make();
     meter.push(Buffer.from(events(Array<string>(2_000).fill(" word")).slice(0, -3).join("")));
     expect(await meter.deliveredTokens()).toBe(2_000);
@@ -66,7 +66,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     expect(await halves.deliveredTokens()).toBe(2);
   });
 
-  test("with any JSON in it is passed on and breaks nothing", async () => {
+  test("with any JSON in its events is passed on without an exception", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof(fc.jsonValue(), anyEvent), { maxLength: 4 }), anyCuts, async (values, cuts) => {
         const bytes = Buffer.from(values.map((value) => `data: ${JSON.stringify(value)}\n\n`).join(""));
@@ -78,7 +78,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     );
   });
 
-  test("with any JSON for an answer is counted, and never thrown at", async () => {
+  test("has a JSON form whose usage and tokens are read from any JSON without an exception", async () => {
     const any = fc.record({ choices: anyMembers(), content: anyMembers(), output: anyMembers() });
     await fc.assert(
       fc.asyncProperty(fc.oneof(fc.dictionary(fc.string(), fc.jsonValue()), any), async (answer) => {
@@ -89,14 +89,14 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     );
   });
 
-  test("takes work in proportion to its size, also in one event of many megabytes", () => {
+  test("is read in time linear in its size, also when one event has many megabytes", () => {
     const meter = make();
     const all = events(["x".repeat(8 * 1024 * 1024)]);
     const bytes = Buffer.from(all.slice(0, all.findIndex((each) => each.length > 1024 * 1024) + 1).join(""));
     const { concat } = Buffer;
     let copied = 0;
     let through = 0;
-    // Not a spy: that would keep every copy it has seen.
+    // Not a spy, which would keep every copy in memory.
     Buffer.concat = (...args) => {
       const made = concat(...args);
       copied += made.length;
@@ -108,14 +108,14 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
       Buffer.concat = concat;
     }
     expect(through).toBe(bytes.length);
-    // Each byte three times and a little: beside the end of the part before it, into the whole event, and for counting
-    // its text. Putting the parts together each time would copy some four thousand times as much.
+    // Each byte is copied some three times: with the end of the part before it, into the whole event, and for counting
+    // its text. Joining all parts at each push would copy some four thousand times as much.
     expect(copied).toBeLessThan(4 * bytes.length);
   });
 
   const anyTexts = fc.array(fc.string({ unit: "grapheme", minLength: 1, maxLength: 30 }), { maxLength: 20 });
 
-  test("goes through under a ceiling in whole events of no more text than it says, and the rest when it is raised", () => {
+  test("is passed on in whole events up to the ceiling, and the rest after the ceiling is raised", () => {
     fc.assert(
       fc.property(anyTexts, fc.array(fc.nat(), { maxLength: 8 }), fc.nat({ max: 600 }), (texts, cuts, ceiling) => {
         const bytes = Buffer.from(events(texts).join(""));
@@ -128,7 +128,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
           client += meter.push(bytes.subarray(places[index - 1] ?? 0, place))?.toString() ?? "";
           if (!meter.isFull) continue;
           if (!raised) {
-            // At that moment the next event would have been too much.
+            // The next event would exceed the ceiling.
             const delivered = dataOf(client).map(textOf).join("");
             expect(Buffer.byteLength(delivered)).toBeLessThanOrEqual(ceiling);
             expect(meter.outputBound()).toBeLessThanOrEqual(ceiling);
@@ -146,7 +146,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     );
   });
 
-  test("bounds its tokens from above, and counting brings the bound closer", async () => {
+  test("has an upper bound of its tokens, which counting lowers", async () => {
     const texts = Array.from({ length: 200 }, (_, index) => ` word${index}`);
     const meter = make();
     meter.allow(5_000);
@@ -160,7 +160,7 @@ describe.each(dialectCases)("a stream of $name", ({ dialect, meter: make, events
     expect(meter.outputBound()).toBeLessThan(counted + 64);
   });
 
-  test("that is cut short ends with everything that had begun, once, and with quota", () => {
+  test("that is cut short ends every open block and item once, and has quota", () => {
     fc.assert(
       fc.property(anyTexts, fc.nat({ max: 300 }), (texts, ceiling) => {
         const meter = make();

@@ -7,12 +7,12 @@ import { chatCompletions } from "./chat-completions.ts";
 import { embeddings } from "./embeddings.ts";
 import { couldNotCount } from "./prompt.ts";
 
-/** What holds for the size of a prompt in every dialect. */
+/** The guarantees for prompts of all dialects. */
 describe.each(dialectCases)("the prompt of $name", (api) => {
   const { dialect, says, image, imageInResult, imageBound, document } = api;
   const read = (rest: object = {}) => readWith(api, rest);
 
-  test("is bounded above what the tokenizer counts of all its text, and the closer bound lies between", async () => {
+  test("has a bound above the tokenizer's count of its text, and a closer bound between the two", async () => {
     const texts = fc.array(fc.oneof(fc.string({ unit: "binary" }), fc.constant("🦊é日本語 ".repeat(20))), { minLength: 1, maxLength: 4 });
     await fc.assert(
       fc.asyncProperty(texts, async (some) => {
@@ -26,13 +26,13 @@ describe.each(dialectCases)("the prompt of $name", (api) => {
     );
   });
 
-  test("is counted once for each purpose", () => {
+  test("is counted and bounded once", () => {
     const request = read(says("漢字".repeat(1_000)));
     expect(dialect.countPrompt(request, "app")).toBe(dialect.countPrompt(request, "app"));
     expect(dialect.closerPromptBound(request, "app")).toBe(dialect.closerPromptBound(request, "app"));
   });
 
-  test("counts an image by its own bound, not by its data, wherever it stands; only the provider counts its tokens", async () => {
+  test("has a bound for each image at any place, independent of the image's data; only the provider counts its tokens", async () => {
     const data = "A".repeat(200_000);
     for (const rest of [says("what is it?", image(data)), ...(imageInResult === undefined ? [] : [imageInResult(data)])]) {
       const request = read(rest);
@@ -44,9 +44,9 @@ describe.each(dialectCases)("the prompt of $name", (api) => {
     expect(read().onlyProviderCounts).toBe(false);
   });
 
-  test("counts text that looks like the data of an image as text, also beside that image", async () => {
+  test("counts text that equals an image's data as text, also beside that image", async () => {
     const data = randomBytes(6_000).toString("base64");
-    // In two of the APIs the data of an image is the whole address.
+    // In two of the APIs image data is the whole data URL.
     const text = JSON.stringify(image(data)).match(/"(data:[^"]*|[A-Za-z0-9+/=]{1000,})"/)?.[1] as string;
     const tokens = await countTextTokens(text);
     expect(await dialect.closerPromptBound(read(says(text)), "app")).toBeGreaterThan(tokens);
@@ -60,7 +60,7 @@ describe.each(dialectCases)("the prompt of $name", (api) => {
     expect(beside.count).toBeGreaterThan(alone.count + tokens - 10);
   });
 
-  test("with a document may fill the model's whole context, and only the provider counts it", () => {
+  test("is bounded only by the model's context when it has a document, and only the provider counts it", () => {
     const { promptBound, model, onlyProviderCounts } = read(says(document));
     expect([promptBound, onlyProviderCounts]).toEqual([model.contextLength, true]);
   });
@@ -74,7 +74,7 @@ describe.each([
     read: (text: string) => embeddings.read(JSON.stringify({ model: "text-embedding-3-small", input: text }), () => null),
   },
 ])("a closer bound of $name", ({ name, dialect, read }) => {
-  test("is not looked for in more than half a mebibyte, and is given up when the tokenizer is taken up", async () => {
+  test("is not counted for more than 512 KiB, or when the tokenizer is too busy", async () => {
     const [long, short, again] = [read("aA".repeat(300_000)), read("aA".repeat(30_000)), read("aA".repeat(30_000))];
     expect(await dialect.closerPromptBound(long, name)).toBe(long.promptBound);
     expect(couldNotCount(long)).toBe(false);
@@ -88,7 +88,7 @@ describe.each([
 });
 
 test.each(["gemini-3.5-flash-lite", "mistral-small-2603", "claude-haiku-4-5", "groq/openai/gpt-oss-20b", "text-embedding-3-small"])(
-  "%s has a closer bound of at least one token for each digit and each byte of Georgian, and so in its bound by bytes what NFKC adds",
+  "%s has bounds of at least one token for each digit, each byte of Georgian and each character that NFKC adds",
   async (model) => {
     const digits = "3141592653".repeat(200);
     const georgian = "მთის სოფელში ".repeat(100);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { dialectCases, readWith, refusalOf } from "#testing/dialects.ts";
 import { AppError } from "../../platform/errors.ts";
 
-/** What holds for reading a request in every dialect. What one of them has of its own is in its own file. */
+/** The guarantees for reading requests of all dialects. Those of one dialect are in its own test file. */
 describe.each(dialectCases)("reading a request of $name", (api) => {
   const { dialect, least, conversation, limit } = api;
   const readText = (text: string) => dialect.read(text, () => null);
@@ -31,7 +31,7 @@ describe.each(dialectCases)("reading a request of $name", (api) => {
     ["members without end", `{"metadata":{${Array.from({ length: 60_000 }, (_, at) => `"k${at}":1`).join(",")}}}`, null],
     ["fields without end", `{${Array.from({ length: 1_001 }, (_, at) => `"k${at}":1`).join(",")}}`, null],
     ["a field with a name that grows when it is normalised", `{"${"\ufdfa".repeat(300)}":1}`, null],
-  ])("%s is refused and named", (_name, text, param) => {
+  ])("%s is refused, and the refusal names the member", (_name, text, param) => {
     const { code, param: named } = refusalOf(() => readText(text));
     expect([code, named]).toEqual(["bad_request", param]);
   });
@@ -50,35 +50,35 @@ describe.each(dialectCases)("reading a request of $name", (api) => {
     ["service_tier", "priority"],
     ["service_tier", "scale"],
     ["service_tier", 1],
-  ])("%s: %j is refused by its name", (field, value) => {
+  ])("%s: %j is refused, and the refusal names it", (field, value) => {
     const { code, param } = refusalOf(() => read({ [field]: value }));
     expect([code, param]).toEqual(["bad_request", field]);
   });
 
-  test("a look-alike of a field that money depends on is refused", () => {
+  test("a name that resembles a member with a price is refused", () => {
     const camel = limit.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
     for (const name of [camel, limit.toUpperCase(), "MODEL", "serviceTier", "Stream"])
       expect(refusalOf(() => read({ [name]: 1 })).param).toBe(name);
   });
 
-  test("null is as good as absent", () => {
+  test("null means the same as an absent member", () => {
     expect(read({ stream: null, tools: null, service_tier: null })).toMatchObject({ stream: false, choices: 1 });
   });
 
-  test("the limit is the one asked for, at most the model's", () => {
+  test("the output limit is the request's, at most the model's", () => {
     expect(read({ [limit]: 50 })).toMatchObject({ askedOutput: 50, outputLimitFields: [limit] });
     const { askedOutput, model } = read({ [limit]: 1_000_000 });
     expect(askedOutput).toBe(model.maxOutputTokens);
   });
 
-  test("an unknown model is a 404 that names the field and not more than 100 characters of the model", () => {
+  test("an unknown model gets a 404 that names the field and at most 100 characters of the model", () => {
     const refusal = refusalOf(() => read({ model: "x".repeat(5_000) }));
     expect([refusal.code, refusal.status, refusal.param]).toEqual(["model_not_found", 404, "model"]);
     expect(refusal.message.length).toBeLessThan(200);
     for (const model of ["__proto__", "constructor", "toString"]) expect(refusalOf(() => read({ model })).code).toBe("model_not_found");
   });
 
-  test("whatever the body is, it is understood or refused, and never thrown at", () => {
+  test("any body is read or refused with an AppError", () => {
     const part = fc.record({
       type: fc.constantFrom("text", "input_text", "image", "input_image", "document", "input_file", "tool_result", "x"),
       source: fc.jsonValue(),

@@ -12,7 +12,7 @@ const used = { promptTokens: 10, cachedTokens: 0, cacheWriteTokens: 0, completio
 const run = (stream: Uint8Array, cuts: readonly number[]) => runCut(new ResponsesMeter(), stream, cuts, QUOTA);
 
 describe("ResponsesMeter", () => {
-  test("every event goes through as it came; the last is held back, and has quota on it and on its response", () => {
+  test("events are passed on unchanged; the last is kept back, and has quota on it and on its response", () => {
     fc.assert(
       fc.property(anyResponsesStream, ({ bytes, before, status }) => {
         fc.pre(status !== "failed");
@@ -29,7 +29,7 @@ describe("ResponsesMeter", () => {
     );
   });
 
-  test("what the last event says besides stays as it came, to the digit", () => {
+  test("the other members of the last event keep their text, digit by digit", () => {
     const data =
       '{ "type":"response.completed" , "big":9223372036854775807,"response" : { "x":1.0e0, "usage":{"input_tokens":1,"output_tokens":2} } }';
     const { client, usage } = run(Buffer.from(`data: ${data}\n\n`), []);
@@ -37,15 +37,15 @@ describe("ResponsesMeter", () => {
     expect(usage).toMatchObject({ promptTokens: 1, completionTokens: 2 });
   });
 
-  test("[DONE] alone is no end", () => {
+  test("[DONE] alone does not complete an answer", () => {
     const first = responseEvents(["a"]).slice(0, 5).map(namedEvent).join("");
     const { client, finished, done } = run(Buffer.from(`${first}data: [DONE]\n\n`), []);
     expect([client, finished, done]).toEqual([first, false, false]);
   });
 
-  test("its own failure goes on counting events", () => {
+  test("the gateway's error event continues the sequence numbers", () => {
     const meter = new ResponsesMeter();
-    const told = () => JSON.parse(meter.failing(new AppError("upstream_error")).toString().split("data: ")[1] as string);
+    const told = () => JSON.parse(meter.errorEvent(new AppError("upstream_error")).toString().split("data: ")[1] as string);
     expect(told()).toMatchObject({ type: "error", code: "upstream_error", sequence_number: 0, error: { code: "upstream_error" } });
     for (const each of responseEvents(["a"]).slice(0, 5)) meter.push(Buffer.from(namedEvent(each)));
     expect(told().sequence_number).toBe(5);
@@ -64,12 +64,12 @@ describe("ResponsesMeter", () => {
       { type: "response.function_call_arguments.delta", item_id: "f", output_index: 2, delta: "hello" },
     ])
       meter.push(Buffer.from(namedEvent(each)));
-    // "hello world" is two tokens also when its halves came apart.
+    // "hello world" is two tokens, also when it arrives in two pieces.
     expect(await meter.deliveredTokens()).toBe(2 + 1 + 1 + 1 + 1);
   });
 });
 
-test("a response that was cut short has the texts and arguments so far, and the items that had ended as they were", () => {
+test("a response that is cut short has the texts and arguments so far, and unchanged the items that have ended", () => {
   const meter = new ResponsesMeter();
   meter.allow(60);
   const call = { ...toolCall("f", {}), type: "function_call", id: "fc_1", call_id: "call_1", name: "f", arguments: "" };

@@ -7,17 +7,18 @@ import { isDone, parseData } from "./server-sent-events.ts";
 import { readResponseUsage } from "./usage.ts";
 
 /**
- * A stream of a response's events. All go through as they came but the last,
- * `response.completed` or `response.incomplete`, which has the whole response and its
- * usage: it waits until the bill is written, and `quota` rides on it and on its response. OpenRouter has had
- * `response.done` for it, and some servers end after the last item; clients get an end that they know.
+ * A stream of OpenAI's Responses API. Events are passed on unchanged, except for the last,
+ * `response.completed` or `response.incomplete`, which has the whole response with its usage. It
+ * is kept back until the bill is written, and `quota` is added to it and to its response. OpenRouter
+ * sends `response.done` instead, and some servers end after the last item; clients get
+ * `response.completed` from both.
  */
 export class ResponsesMeter extends EventMeter {
   #lastEvent: { type: string; data: string } | null = null;
-  /** The response as it was when it began, and its items so far. */
+  /** The response of the first event, and its items so far. */
   #begun: Record<string, unknown> = {};
   readonly #items = new Map<unknown, Item>();
-  /** What went by last, for the number of the event after it. */
+  /** The events that were passed on last, from which the next `sequence_number` is read. */
   #before: Buffer | string = "";
 
   constructor(lane = "") {
@@ -72,10 +73,10 @@ export class ResponsesMeter extends EventMeter {
     return Buffer.concat([Buffer.from(through), this.closing(quota)]);
   }
 
-  /** An answer may end after its last item, if that is more than reasoning. */
+  /** A stream may end after its last item, if that item is not reasoning. */
   override isComplete(): boolean {
     if (super.isComplete()) return true;
-    // What was delivered has to be noted.
+    // `isEmpty` parses the pending events, which sets #items.
     if (this.delivered.isEmpty()) return false;
     const items = [...this.#items.values()];
     return items.length > 0 && items.every(({ open }) => !open) && items.at(-1)?.data.type !== "reasoning";
@@ -88,7 +89,7 @@ export class ResponsesMeter extends EventMeter {
     return { type, data: JSON.stringify({ type, response, sequence_number: this.#nextNumber() }) };
   }
 
-  /** The items as their events make them up, but for the text in them. */
+  /** Stores the response and its items. Their texts are in `delivered`. */
   protected override note(chunk: Record<string, unknown>): void {
     const item = this.#items.get(chunk.output_index);
     switch (chunk.type) {
@@ -124,22 +125,22 @@ export class ResponsesMeter extends EventMeter {
       : item;
   }
 
-  failing({ code, message }: AppError): Buffer {
+  errorEvent({ code, message }: AppError): Buffer {
     const error = { type: "api_error", code, message, param: null };
     const event = { type: "error", code, message, param: null, sequence_number: this.#nextNumber(), error };
     return Buffer.from(`event: error\ndata: ${JSON.stringify(event)}\n\n`);
   }
 
-  protected override passes(events: Buffer): boolean {
-    if (!super.passes(events)) return false;
+  protected override passesUnparsed(events: Buffer): boolean {
+    if (!super.passesUnparsed(events)) return false;
     this.#before = events;
     return true;
   }
 
-  protected look(event: string, data: string): string {
+  protected readEvent(event: string, data: string): string {
     const chunk = parseData(data);
-    if (this.fails(event, chunk)) return "";
-    // Some servers end with what OpenAI's chat streams end with; this API does not.
+    if (this.noteFailure(event, chunk)) return "";
+    // Some servers send the [DONE] of chat completions, which this API does not have.
     if (isDone(data)) {
       this.done = this.isComplete();
       return "";
@@ -187,7 +188,7 @@ function objectOf(value: unknown): Record<string, unknown> {
   return isObject(value) ? value : {};
 }
 
-/** The last events, and how they say that the response ended. */
+/** The types of last events, and the status that each stands for. */
 const ENDS: Readonly<Record<string, string | undefined>> = {
   "response.completed": "completed",
   "response.incomplete": "incomplete",
@@ -197,7 +198,7 @@ const ENDS: Readonly<Record<string, string | undefined>> = {
 
 const SHAPE: StreamShape = {
   readText,
-  matters: /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|done)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m,
+  needsParsing: /"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed|done)|error)"|"error"\s*:\s*[{"]|\[DONE\]|^event: ?error/m,
 };
 
 function withQuotaOnResponse(data: string, quota: string): string {

@@ -12,7 +12,7 @@ describe("reading a response", () => {
   test.each([
     ["input", ""],
     ["max_output_tokens", 0],
-    // What is kept in the server's own account.
+    // Is stored in the operator's account.
     ["previous_response_id", "resp_1"],
     ["conversation", "conv_1"],
     ["conversation", { id: "conv_1" }],
@@ -28,7 +28,7 @@ describe("reading a response", () => {
     ["input", [{ role: "user", content: [{ type: "input_image", file_id: "file_1" }] }]],
     ["input", [{ role: "user", content: [{ type: "input_file", file_id: "file_1" }] }]],
     ["input", [{ type: "function_call_output", call_id: "c", output: [{ type: "input_file", file_id: "file_1" }] }]],
-    // What has a price of its own.
+    // Has a price of its own.
     ["service_tier", "fast"],
     ["reasoning", { mode: "pro" }],
     ["context_management", [{ type: "compaction" }]],
@@ -50,7 +50,7 @@ describe("reading a response", () => {
     ...["web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp", "shell"].map(
       (type) => ["tools", [{ type }]] as [string, unknown],
     ),
-  ])("%s: %j is refused by its name", (field, value) => {
+  ])("%s: %j is refused, and the refusal names it", (field, value) => {
     const { code, param } = refusalOf(() => read({ [field]: value }));
     expect([code, param]).toEqual(["bad_request", field]);
   });
@@ -107,17 +107,17 @@ describe("reading a response", () => {
         content: [{ type: "output_text", text: "ok", annotations: [] }],
       },
     ),
-  ])("what costs tokens and stands for itself goes through: %j", (rest) => {
+  ])("a request that costs only tokens and refers to nothing stored is accepted: %j", (rest) => {
     expect(read(rest).model.id).toBe("gpt-4o-mini");
   });
 
-  test("a refused tool is told by its place and type, in a namespace too", () => {
+  test("the refusal of a tool names its place and type, also in a namespace", () => {
     const own = { type: "function", name: "a" };
     const { message } = refusalOf(() => read({ tools: [own, { type: "namespace", name: "n", tools: [own, { type: "web_search" }] }] }));
     expect(message).toContain('`tools[1].tools[1]` ("web_search")');
   });
 
-  test("what is refused because nothing is kept says so by the field's name, store: false", () => {
+  test("the refusal of a reference to stored data says `store: false`", () => {
     for (const item of [
       { type: "item_reference", id: "msg_1" },
       { type: "reasoning", id: "rs_1", summary: [] },
@@ -125,7 +125,7 @@ describe("reading a response", () => {
       expect(refusalOf(() => read(items(item))).message).toContain("`store: false`");
   });
 
-  test("where store is left out, a model that reasons is asked for its reasoning, encrypted, so that its items can be sent back", () => {
+  test("without store, the request asks a model that reasons for encrypted reasoning, so that its items can be sent back", () => {
     const included = (rest: object, provider = "openai") => responses.changes(read(rest), { provider } as Upstream, null).include;
     const encrypted = '["reasoning.encrypted_content"]';
     expect(included({ model: "gpt-5-mini" })).toBe(encrypted);
@@ -134,18 +134,18 @@ describe("reading a response", () => {
     expect(included({ model: "gpt-5-mini", include: ["message.output_text.logprobs"] })).toBe(
       '["message.output_text.logprobs","reasoning.encrypted_content"]',
     );
-    // It asked itself, it has nothing to encrypt, it knows that nothing is kept, or its provider does not know the value.
+    // In order: the request asks already, the model does not reason, the client set store, the provider does not know the value.
     expect(included({ model: "gpt-5-mini", include: ["reasoning.encrypted_content"] })).toBeUndefined();
     expect(included({ model: "gpt-4o-mini" })).toBeUndefined();
     expect(included({ model: "gpt-5-mini", store: false })).toBeUndefined();
     expect(included({ model: "groq/openai/gpt-oss-20b" }, "groq")).toBeUndefined();
   });
 
-  test("a look-alike of a field that money depends on is refused", () => {
+  test("a name that resembles a member with a price is refused", () => {
     for (const name of ["maxOutputTokens", "Store", "previousResponseId"]) expect(refusalOf(() => read({ [name]: 1 })).param).toBe(name);
   });
 
-  test("a model of a provider without this API names the doors that lead to it", () => {
+  test("the refusal of a model whose provider lacks this API names the endpoints that have it", () => {
     const { code, param, message } = refusalOf(() => read({ model: "claude-haiku-4-5" }));
     expect([code, param]).toEqual(["bad_request", "model"]);
     expect(message).toContain("/v1/chat/completions or /v1/messages");
@@ -153,7 +153,7 @@ describe("reading a response", () => {
       expect(read({ model }).model.id).toBe(model);
   });
 
-  test("nothing is kept: store is made false where it is not, and the limit is the app's or the lowered one", () => {
+  test("an absent store is sent as false, and the output limit is the app's or the lowered one", () => {
     const changes = (rest: object, limit: number | null) => responses.changes(read(rest), {} as Upstream, limit);
     expect(changes({}, null)).toEqual({ store: "false" });
     expect(changes({ store: null }, null)).toEqual({ store: "false" });
@@ -165,7 +165,7 @@ describe("reading a response", () => {
 });
 
 describe("the prompt of a response", () => {
-  test("is counted with the results of tools in it", async () => {
+  test("is counted with the results of tools", async () => {
     expect(await responses.countPrompt(read(), "app")).toBeLessThan(20);
     const result = { type: "function_call_output", call_id: "c", output: "word ".repeat(500) };
     expect(await responses.countPrompt(read(items(result)), "app")).toBeGreaterThan(500);

@@ -2,19 +2,19 @@ import type { Model } from "../../pricing/models.ts";
 import { countPromptTokens } from "../../pricing/tokens.ts";
 import type { Upstream } from "../providers.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
-import { requireDoor } from "./doors.ts";
-import { boundByBytes, closerPromptBound, countImage, countTexts, noParts, once, tokensOfBody, toolInstructions } from "./prompt.ts";
-import { begin, isObject, pricedFields, readBoolean, readObject, readOutputLimit, wrong } from "./read.ts";
+import { requireEndpoint } from "./endpoints.ts";
+import { boundByBytes, closerPromptBound, countImage, countTexts, memoized, noParts, tokensOfBody, toolInstructions } from "./prompt.ts";
+import { badRequest, isObject, pricedFields, readBoolean, readCommon, readObject, readOutputLimit } from "./read.ts";
 import { fileRefused, isOwnTool, notAvailable, refuseLongCache, refuseMembers, refuseUnpricedOptions, SHARED } from "./refuse.ts";
 import { ResponsesMeter } from "./responses-meter.ts";
 import { readResponseUsage } from "./usage.ts";
 
-/** OpenAI's Responses API, without what it keeps at the provider. */
+/** OpenAI's Responses API, without the features that store data at the provider. */
 export const responses: Dialect = {
   upstreamPath: "/responses",
   read,
   closerPromptBound,
-  countPrompt: once(countPrompt),
+  countPrompt: memoized(countPrompt),
   headers: (_request, upstream) => upstream.headers,
   changes,
   isAnswer: ({ status, output }) => Array.isArray(output) && ["completed", "incomplete"].includes((status ?? "completed") as string),
@@ -23,7 +23,7 @@ export const responses: Dialect = {
   watch: (_request, lane) => new ResponsesMeter(lane),
 };
 
-/** Asks how many tokens a response would have as its prompt. */
+/** The API that counts a prompt's tokens. */
 export const responsesCount: Dialect = { ...responses, upstreamPath: "/responses/input_tokens", changes: () => ({}) };
 
 const PRICED = pricedFields([
@@ -47,17 +47,17 @@ const PRICED = pricedFields([
 ]);
 
 function read(text: string): CompletionRequest {
-  const begun = begin(text, PRICED, "chat");
-  const { body, model } = begun;
-  requireDoor(model, "/v1/responses");
+  const common = readCommon(text, PRICED, "chat");
+  const { body, model } = common;
+  requireEndpoint(model, "/v1/responses");
   readInput(body);
-  const limit = readOutputLimit(begun, ["max_output_tokens"]);
-  refuseWhatIsKept(body);
-  refuseWhatHasNoPrice(body, model);
-  const parts = lookThrough(body);
+  const limit = readOutputLimit(common, ["max_output_tokens"]);
+  refuseStored(body);
+  refuseUnpriced(body, model);
+  const parts = findParts(body);
   const instructions = instructionsOf(body);
   return {
-    ...begun,
+    ...common,
     ...limit,
     choices: 1,
     leastOutput: LEAST_OUTPUT,
@@ -81,8 +81,8 @@ function changes({ body, model }: CompletionRequest, upstream: Upstream, outputL
 }
 
 /**
- * A client that leaves `store` out expects the provider to remember its reasoning, and sends the items of an answer
- * back as they came. Nothing is kept, so the reasoning has to be in them.
+ * A client that leaves `store` out expects the provider to store the reasoning, and sends the items of an answer back
+ * with the next request. As `store` is sent as false, the reasoning has to be in the items.
  */
 function withEncryptedReasoning(include: unknown): Record<string, string> {
   const asked = Array.isArray(include) ? (include as unknown[]) : [];
@@ -90,26 +90,26 @@ function withEncryptedReasoning(include: unknown): Record<string, string> {
 }
 
 const ENCRYPTED = "reasoning.encrypted_content";
-/** Providers that know this value; others refuse it or show their reasoning in the open. */
+/** Providers that know this value. Others refuse it, or send reasoning as plain text. */
 const ENCRYPTS: ReadonlySet<string> = new Set(["openai", "xai", "openrouter", "simulator"]);
 
 function readInput(body: Body): void {
   if (typeof body.input === "string" && body.input !== "") return;
   if (!Array.isArray(body.input) || body.input.length === 0)
-    throw wrong("input", "`input` must be text, or a list with at least one item.");
+    throw badRequest("input", "`input` must be text, or a list with at least one item.");
   body.input.forEach((item: unknown, index) => {
-    if (!isObject(item)) throw wrong(`input[${index}]`, `\`input[${index}]\` must be an object.`);
+    if (!isObject(item)) throw badRequest(`input[${index}]`, `\`input[${index}]\` must be an object.`);
   });
 }
 
 const KEPT = `${SHARED} Send the whole conversation in \`input\`.`;
 
-function refuseWhatIsKept(body: Body): void {
+function refuseStored(body: Body): void {
   refuseMembers(body, { previous_response_id: KEPT, conversation: KEPT, prompt: KEPT });
   if (readBoolean(body, "store")) throw notAvailable("store", "nothing is kept at the provider. Leave it out, or say false.");
 }
 
-function refuseWhatHasNoPrice(body: Body, model: Model): void {
+function refuseUnpriced(body: Body, model: Model): void {
   refuseUnpricedOptions(body, model);
   refuseMembers(body, {
     context_management: "it can call the model more often than the usage tells.",
@@ -124,12 +124,12 @@ function refuseWhatHasNoPrice(body: Body, model: Model): void {
 }
 
 /**
- * Tools that the app runs, wherever they stand: in the request, in a namespace, or added to the conversation. They
- * cost the tokens of what is written of them. Throws for one that the provider runs.
+ * Throws `bad_request` for a tool that the provider runs, in the request, in a namespace or in the conversation. Tools
+ * that the app runs cost only the tokens of their definitions.
  */
 function requirePricedTools(tools: unknown, field: string, place: string): void {
   if ((tools ?? null) === null) return;
-  if (!Array.isArray(tools)) throw wrong(field, `\`${place}\` must be a list.`);
+  if (!Array.isArray(tools)) throw badRequest(field, `\`${place}\` must be a list.`);
   for (const [index, tool] of (tools as unknown[]).entries()) {
     if (isObject(tool) && tool.type === "namespace") requirePricedTools(tool.tools ?? [], field, `${place}[${index}].tools`);
     else if (!isOwnTool(tool) && !isClientTool(tool)) {
@@ -142,7 +142,7 @@ function requirePricedTools(tools: unknown, field: string, place: string): void 
   }
 }
 
-/** OpenAI has written what the model reads of these tools; the app runs them. */
+/** Tools that OpenAI describes to the model and the app runs. */
 function isClientTool(tool: unknown): boolean {
   if (!isObject(tool)) return false;
   switch (tool.type) {
@@ -159,7 +159,7 @@ function isClientTool(tool: unknown): boolean {
   }
 }
 
-/** What OpenAI adds of its own, in tokens at most: a page in front of tools, and the description of each that it wrote itself. */
+/** Upper bound of the tokens that OpenAI adds to the prompt: instructions for tools, and its descriptions of client tools. */
 function instructionsOf(body: Body): number {
   const items = Array.isArray(body.input) ? (body.input as Body[]) : [];
   const tools = [body, ...items].flatMap((holder) => (isObject(holder) && Array.isArray(holder.tools) ? (holder.tools as unknown[]) : []));
@@ -167,29 +167,29 @@ function instructionsOf(body: Body): number {
 }
 
 /**
- * What of a request is more than text. Items are known by name: another could add
- * tools, change the model's settings, or stand for something that the provider keeps.
+ * Finds the parts of a request that are not text. Only known types of items are allowed: another
+ * could add tools, change the model's settings, or refer to data stored at the provider.
  */
-function lookThrough(body: Body): Parts {
+function findParts(body: Body): Parts {
   const parts = noParts();
   if (!Array.isArray(body.input)) return parts;
   for (const item of body.input as Body[]) {
     switch (item.type ?? "message") {
       case "message":
-        // A reference may leave its type out.
+        // An item reference may have no type.
         if (typeof item.role !== "string" || !(typeof item.content === "string" || Array.isArray(item.content)))
           throw notAvailable("input", `an item without role and content: ${SHARED}`);
-        lookAt(item.content, parts);
+        scanContent(item.content, parts);
         break;
       case "function_call_output":
       case "custom_tool_call_output":
       case "local_shell_call_output":
       case "shell_call_output":
       case "apply_patch_call_output":
-        lookAt(item.output, parts);
+        scanContent(item.output, parts);
         break;
       case "computer_call_output":
-        lookAtScreenshot(item.output, parts);
+        scanScreenshot(item.output, parts);
         break;
       case "function_call":
       case "custom_tool_call":
@@ -225,13 +225,13 @@ function lookThrough(body: Body): Parts {
   return parts;
 }
 
-function lookAtScreenshot(output: unknown, parts: Parts): void {
+function scanScreenshot(output: unknown, parts: Parts): void {
   if (!isObject(output)) return;
   if ((output.file_id ?? null) !== null) throw fileRefused("input");
   countImage(output.image_url, parts);
 }
 
-function lookAt(content: unknown, parts: Parts): void {
+function scanContent(content: unknown, parts: Parts): void {
   if (!Array.isArray(content)) return;
   for (const part of content as unknown[]) {
     if (!isObject(part)) continue;
@@ -239,14 +239,14 @@ function lookAt(content: unknown, parts: Parts): void {
     refuseLongCache(part.prompt_cache_breakpoint, "input");
     if (part.type === "input_image") countImage(part.image_url, parts);
     else if (part.type === "input_audio") throw notAvailable("input", "audio has no listed price.");
-    // A file may hold pages of images.
+    // A file may contain images, whose tokens can't be bounded here.
     else if (!TEXT_PARTS.has(part.type)) parts.unbounded = true;
   }
 }
 
 const TEXT_PARTS: ReadonlySet<unknown> = new Set(["input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"]);
 
-/** By OpenAI's rule where all is plain text, else by the text of the whole body. */
+/** Counts plain text by OpenAI's rule, and any other request by the text of its whole body. */
 async function countPrompt(request: CompletionRequest, lane: string): Promise<number> {
   const { body } = request;
   const items = typeof body.input === "string" ? [{ role: "user", content: body.input }] : (body.input as Body[]);

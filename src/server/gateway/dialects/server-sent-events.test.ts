@@ -4,7 +4,7 @@ import { endOfLastEvent, eventData, eventsIn } from "./server-sent-events.ts";
 
 const lineEnd = fc.constantFrom("\n", "\r\n", "\r");
 const value = fc.stringMatching(/^[a-z:"é🦊]{1,8}$/u);
-/** Events of one or two lines, and their bytes with any line ends. */
+/** Events of one or two lines, and their bytes with each kind of line end. */
 const anyEvents = fc.array(
   fc.record({ data: fc.array(value, { minLength: 1, maxLength: 2 }), ends: fc.array(lineEnd, { minLength: 3, maxLength: 3 }) }),
   {
@@ -16,12 +16,12 @@ const anyEvents = fc.array(
 const written = (events: { data: string[]; ends: string[] }[]) =>
   events.map(({ data, ends }) => `${data.map((line, at) => `data: ${line}${ends[at]}`).join("")}${ends[2]}`).join("");
 
-test("events are found whatever their lines end in, and nothing is lost", () => {
+test("events are found at each kind of line end, and no byte is lost", () => {
   fc.assert(
     fc.property(anyEvents, (events) => {
       const text = written(events);
       expect(eventsIn(text).join("")).toBe(text);
-      // A CR with an LF behind it is one end of a line.
+      // A CR and an LF after it are one line end.
       fc.pre(events.every(({ data, ends }) => !(ends[data.length - 1] === "\r" && ends[2] === "\n")));
       expect(eventsIn(text).flatMap((event) => eventData(event) ?? [])).toEqual(events.map(({ data }) => data.join(" ")));
     }),
@@ -29,7 +29,7 @@ test("events are found whatever their lines end in, and nothing is lost", () => 
   );
 });
 
-test("cut anywhere, bytes give the same events as whole", () => {
+test("bytes that are cut anywhere give the same events as uncut ones", () => {
   fc.assert(
     fc.property(anyEvents, lineEnd, fc.array(fc.nat(), { maxLength: 8 }), (events, end, cuts) => {
       const bytes = Buffer.from(written(events.map(({ data }) => ({ data, ends: [end, end, end] }))));
@@ -62,6 +62,6 @@ test.each([
   ["data: a\r\n", 0],
   ["data: a\r", 0],
   ["data: a\n\n\n\r", 10],
-])("%j has its last event end at %i", (text, end) => {
+])("the last whole event of %j ends at %i", (text, end) => {
   expect(endOfLastEvent(Buffer.from(text))).toBe(end);
 });

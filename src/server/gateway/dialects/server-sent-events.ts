@@ -9,7 +9,7 @@ export const SEPARATOR_BYTES = 4;
 const CR = 13;
 const LF = 10;
 
-/** A CR before an LF ends no line by itself. */
+/** A CR and an LF after it are one line end. */
 const LINE_END = "(?:\\r\\n|\\n|\\r(?!\\n))";
 const AFTER_EVENT = new RegExp(`(?<=${LINE_END}${LINE_END})`);
 const AFTER_LFS = /(?<=\n\n)/;
@@ -22,8 +22,8 @@ export function eventsIn(events: Buffer | string): string[] {
 }
 
 /**
- * Where the last empty line ends: everything before it is whole events. A CR at the very end may be half of a CR LF,
- * so it ends an event only where the line before it ended in a CR too.
+ * The index after the last empty line: all bytes before it are whole events. A CR at the end may be the first half of a
+ * CR LF, so it ends an event only when the line before it ended in a CR too.
  */
 export function endOfLastEvent(bytes: Buffer): number {
   const length = bytes.length;
@@ -45,16 +45,16 @@ function after(bytes: Buffer, separator: string): number {
 }
 
 /**
- * The data of one event, on one line; null for comments and events without data.
- * Lines of an event are parted by a line feed, but what they make up here is JSON,
- * where a space means the same and goes out again on one line.
+ * The data of one event; null for comments and events without data. Its lines are joined
+ * by a space and not by the standard's line feed: the data is JSON, where both mean the
+ * same, and has to be written on one line again.
  */
 export function eventData(event: string): string | null {
   const lines = event.split(event.includes("\r") ? BETWEEN_LINES : "\n").filter((line) => line.startsWith("data:"));
   return lines.length === 0 ? null : lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join(" ");
 }
 
-/** What ends the streams of OpenAI's chat completions; some servers put a blank behind it. */
+/** Whether this data ends a stream of chat completions; some servers send a blank after it. */
 export function isDone(data: string): boolean {
   return data.trim() === "[DONE]";
 }
