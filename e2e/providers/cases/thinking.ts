@@ -19,6 +19,20 @@ function hidden() {
   return { way, onHangUp: left.open };
 }
 
+test("a stream that is read to its end after its client hung up, and in which the provider fails, is free", async () => {
+  const left = gate();
+  const way = events(
+    (async function* () {
+      yield event(chunk([delta({ role: "assistant", content: "Hello" })]));
+      await left.opened;
+      yield event({ error: { message: "overloaded", type: "server_error" } });
+    })(),
+  );
+  const body = { reasoning_effort: "low" };
+  const { credits, outcome } = await buy(vllm, way, { stream: true, body, hangUpAfter: "Hello", onHangUp: left.open });
+  expect([credits, outcome]).toEqual([0, "failed"]);
+});
+
 describe("a stream with hidden thinking whose client hangs up is read to its end, and billed as the provider counts", () => {
   test.each([
     ["thinking", { ...anthropic, model: "claude-haiku-4-5" }, { thinking: { type: "enabled", budget_tokens: 2_000 } }, 12_012],

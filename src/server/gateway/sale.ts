@@ -283,7 +283,8 @@ export class Sale {
       // The sale is open here only when the client hung up or the request timed out.
       if (!this.#hasEnded) {
         if (this.#purchase.request.onlyProviderCounts) await drain(body, meter);
-        await this.#ended({ how: "interrupted", meter });
+        // A provider that failed is not paid, whether or not the client was still there to be told.
+        await this.#ended(meter.failure === null ? { how: "interrupted", meter } : { how: "released", outcome: "failed" });
       }
       closeBody(body, meter.done);
     }
