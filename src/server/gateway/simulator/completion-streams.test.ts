@@ -68,7 +68,7 @@ describe("streams", () => {
     }
   });
 
-  test("a client that leaves in the middle of a stream harms nobody else", async () => {
+  test("a client that hangs up during a stream does not affect other requests", async () => {
     const stream = await openai().chat.completions.create({
       model: "m",
       messages: [{ role: "user", content: "simulate: long 30000" }],
@@ -78,7 +78,7 @@ describe("streams", () => {
     expect((await ask("Hello")).choices).toHaveLength(1);
   });
 
-  test("a client that reads late gets the whole stream, and holds up nobody else", async () => {
+  test("a client that reads late gets the whole stream, and does not delay other requests", async () => {
     const request = httpRequest(`${simulator().url}/chat/completions`, { method: "POST" });
     request.end(JSON.stringify({ model: "m", messages: [{ role: "user", content: "simulate: long 32768" }], stream: true }));
     const [response] = await once(request, "response");

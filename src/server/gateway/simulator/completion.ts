@@ -23,7 +23,7 @@ export interface Completion {
 
 export interface Choice {
   index: number;
-  /** What it reasoned before. */
+  /** The reasoning before the answer. */
   thought?: Thought;
   pieces: Piece[];
   finishReason: "stop" | "length" | "tool_calls";
@@ -120,7 +120,7 @@ const SERVICE_TIER = "default";
 const SYSTEM_FINGERPRINT = "fp_simulator";
 
 async function makeChoice(request: ChatRequest, directive: Directive | undefined, index: number): Promise<Choice> {
-  // "long" promises so many tokens.
+  // `simulate: long` has exactly so many tokens, so it does not reason.
   const thought = directive?.kind === "long" ? undefined : await thoughtOf(request);
   if (thought === undefined) return answered(request, directive, index);
   return { ...(await answered({ ...request, maxTokens: request.maxTokens - thought.tokens }, directive, index)), thought };
@@ -188,9 +188,9 @@ async function textPieces(text: string, limit: number, request: ChatRequest, ind
   return { pieces, isCut };
 }
 
-/** It shares its process with the gateway. */
+/** Bounded, because the simulator shares its process with the gateway. */
 const MOST_LOGPROBS = 50_000;
-/** Tokens; as many take some ten milliseconds. */
+/** Tokens between two turns of the event loop: as many take some ten milliseconds. */
 const LOGPROBS_A_TURN = 200;
 
 /** Tokens grouped so that each group is whole characters. What a last cut character left over has an empty text. */
@@ -278,7 +278,7 @@ export function writtenTokens({ choices }: Completion): number {
   return reasonedTokens({ choices }) + choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
 }
 
-/** How many of them before the answers. */
+/** How many of these tokens are reasoning. */
 export function reasonedTokens({ choices }: Pick<Completion, "choices">): number {
   return choices.reduce((sum, { thought }) => sum + (thought?.tokens ?? 0), 0);
 }

@@ -25,7 +25,7 @@ export async function embeddingsJson(request: EmbeddingsRequest) {
 }
 
 const MAX_INPUT_TOKENS = 8192;
-/** It shares its process with the gateway. */
+/** Bounded, because the simulator shares its process with the gateway. */
 const MOST_NUMBERS = 250_000;
 
 /** How many numbers of the vector a word touches. */

@@ -45,7 +45,7 @@ function readThinking(thinking: unknown, maxTokens: number): Pick<ChatRequest, "
   return { reasoning: thinking.display === "omitted" ? "hidden" : "shown", mostReasoning: budget };
 }
 
-/** Anthropic keeps what a request marks. Where the mark stands makes no difference here. */
+/** Anthropic caches the prompt up to a `cache_control` mark. Here a mark at any place caches the whole prompt. */
 function cacheAskedFor(fields: Record<string, unknown>): ChatRequest["cache"] {
   const text = JSON.stringify([fields.cache_control ?? null, fields.system ?? null, fields.tools ?? null, fields.messages ?? null]);
   if (fields.cache_control === undefined && !/"cache_control":\{/.test(text)) return "none";
@@ -193,7 +193,7 @@ function readTools(tools: unknown): FunctionTool[] {
   return tools.flatMap((tool: unknown, index) => {
     if (!isRecord(tool)) throw wrongType(`tools.${index}`, "an object", tool);
     if (typeof tool.name !== "string") throw missing(`tools.${index}.name`);
-    // What Anthropic has written of its own tools is not known here, so they are never called.
+    // Anthropic's descriptions of its own tools are not known here, so these tools are never called.
     if ((tool.type ?? "custom") !== "custom") return [];
     if (!isRecord(tool.input_schema)) throw missing(`tools.${index}.input_schema`);
     const description = typeof tool.description === "string" ? tool.description : "";
@@ -236,7 +236,7 @@ function thinkingBlocks({ request }: Completion, { thought }: Choice): object[] 
   return [{ type: "thinking", thinking: request.reasoning === "shown" ? thought.text : "", signature: sealed(thought) }];
 }
 
-/** A limit on tokens may have cut it. */
+/** The output limit may have cut the JSON text. */
 function inputOf(text: string): unknown {
   try {
     return JSON.parse(text);

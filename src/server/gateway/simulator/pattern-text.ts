@@ -1,9 +1,9 @@
-/** Above this length a text helps nobody, and a schema could ask for any. */
+/** The longest text, in characters, because a schema may ask for any length. */
 export const MAX_TEXT = 10_000;
 
 /**
  * A text for the common patterns: literals, classes, \d \w \s, groups, alternatives, counts.
- * Undefined for what it does not know (lookarounds, backreferences, unicode classes, negated classes).
+ * Undefined for other patterns (lookarounds, backreferences, unicode classes, negated classes).
  */
 export function textForPattern(pattern: string): string | undefined {
   let at = 0;

@@ -4,13 +4,13 @@ import { createHash } from "node:crypto";
 import { countPromptTokens } from "../../pricing/tokens.ts";
 import type { ChatRequest } from "./request.ts";
 
-/** Of the prompt's tokens: those that were there, and those that were put there now. */
+/** How many of the prompt's tokens were read from the cache, and how many written into it. */
 export interface Cached {
   read: number;
   written: number;
 }
 
-/** As at OpenAI: prompts of fewer tokens are not kept, and what is kept is told in steps. */
+/** As at OpenAI, shorter prompts are not cached, and cached tokens are reported in steps. */
 const LEAST_TOKENS = 1_024;
 const STEP_TOKENS = 128;
 const MOST_KEPT = 1_000;
@@ -34,7 +34,7 @@ export async function cached(request: ChatRequest, promptTokens: number): Promis
   const tokens =
     known === messages.length ? promptTokens : known === 0 ? 0 : await countPromptTokens({ messages: messages.slice(0, known), tools });
   const read = tokens < LEAST_TOKENS ? 0 : Math.min(promptTokens, Math.floor(tokens / STEP_TOKENS) * STEP_TOKENS);
-  // OpenAI's list has no price for what is written there by most models; Anthropic bills it.
+  // Anthropic bills cache writes; OpenAI lists no price for them with most models.
   return { read, written: request.cache === "automatic" ? 0 : promptTokens - read };
 }
 

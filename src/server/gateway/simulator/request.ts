@@ -21,7 +21,7 @@ export interface FunctionTool {
   param: string;
   /** Takes text instead of JSON. */
   custom?: boolean;
-  /** Of the Responses API: the namespace that it is in. */
+  /** The function's namespace, in the Responses API. */
   namespace?: string;
 }
 
@@ -47,13 +47,13 @@ export interface ChatRequest {
   reasoning: "none" | "hidden" | "shown";
   /** Tokens of reasoning, at most; Infinity if the request sets no budget. */
   mostReasoning: number;
-  /** Whether its prompt is kept in the prompt cache: by itself, because the request asks for it, or not at all. */
+  /** Whether the prompt is written into the prompt cache: always, because the request asks for it, or not at all. */
   cache: "none" | "automatic" | "asked" | "asked for long";
   /** The request's own parts that count as prompt. */
   prompt: { messages: unknown[]; tools?: unknown; response_format?: unknown };
-  /** Of the Responses API: reasoning is handed out so that it can be sent back. */
+  /** Reasoning items of the Responses API have encrypted content, which the client can send back. */
   encryptsReasoning?: boolean;
-  /** What the Responses API says again in its answer. */
+  /** Members of the request that the Responses API repeats in its answer. */
   echo?: object;
 }
 
@@ -122,9 +122,8 @@ export function readEmbeddingsRequest(body: unknown): EmbeddingsRequest {
 }
 
 /**
- * The simulator shares its process with the gateway, so nobody gets more than this
- * out of one request, all choices together; with log probabilities a token is
- * twenty times as large.
+ * The most output tokens of one request, over all choices, because the simulator shares
+ * its process with the gateway. With log probabilities a token is twenty times as large.
  */
 export const MOST_TOKENS = 50_000;
 

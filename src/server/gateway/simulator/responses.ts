@@ -254,7 +254,7 @@ function readInput(input: unknown): Record<string, unknown>[] {
   });
 }
 
-/** They say nothing that the rules look at. */
+/** Items that have no text for the answer's rules. */
 const SILENT_ITEMS: ReadonlySet<unknown> = new Set(["reasoning", "additional_tools", "tool_search_call", "tool_search_output"]);
 
 const ROLES = ["system", "developer", "user", "assistant"] as const;

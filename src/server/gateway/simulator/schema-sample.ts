@@ -29,10 +29,10 @@ export function sampleForSchema(schema: unknown, hints: SampleHints): unknown {
   return sample(schema, { name: "", depth: 0, position: 0, references: [] }, sampler);
 }
 
-/** Above this size a sample helps nobody, and a schema could ask for any number of items. */
+/** The largest sample, in values, because a schema may ask for any number of items. */
 const MAX_NODES = 5000;
 
-/** From this depth on, samples are as small as allowed, so that recursive schemas come to an end. */
+/** From this depth on, samples are as small as allowed, so that those of recursive schemas are finite. */
 const DEEP = 4;
 const MAX_DEPTH = 60;
 

@@ -69,7 +69,7 @@ const MODELS_CREATED = 1_735_689_600;
 async function respond(request: IncomingMessage, response: ServerResponse, tokensPerSecond: number): Promise<void> {
   const gone = new AbortController();
   response.on("close", () => gone.abort());
-  // A write that meets a closed connection is no news: "close" has told it.
+  // A write to a closed connection emits an error after "close", which has been handled.
   response.on("error", () => gone.abort());
   response.setHeader("x-request-id", `req_${randomUUID().replaceAll("-", "")}`);
   try {
@@ -145,7 +145,7 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-/** How one API says what was made: the same completion, as JSON or as the texts of server-sent events. */
+/** How one API writes a completion: as JSON, or as server-sent events. */
 interface Voice {
   json(completion: Completion): object;
   events(completion: Completion): Iterable<{ tokens: number; text: string }>;
@@ -228,7 +228,7 @@ async function stream(
 
 /** Sends half an event and drops the connection. */
 async function breakOff(response: ServerResponse, text: string): Promise<void> {
-  // Only the callback says that what was written before has left, too.
+  // The callback is called when all earlier writes have been flushed.
   await new Promise((resolve) => response.write(text.slice(0, text.length / 2), resolve));
   response.destroy();
 }

@@ -1,4 +1,4 @@
-/** What the simulator does as a model does that reasons: tokens before the answer, shown, summed up or hidden. */
+/** Simulated reasoning: tokens before the answer, which are shown, summarised or hidden. */
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { findModel } from "../../pricing/models.ts";
@@ -16,7 +16,7 @@ export function reasonsBy(model: string, effort: unknown): boolean {
   return effort === undefined || effort === null ? findModel(model)?.reasoning === true : effort !== "none";
 }
 
-/** At most half of the limit, and of the budget that was set for it, so that an answer is left. */
+/** Reasoning of at most the thinking budget and half of the output limit, so that the rest is left for the answer. */
 export async function thoughtOf(request: ChatRequest): Promise<Thought | undefined> {
   if (request.reasoning === "none") return undefined;
   const last = request.messages.findLast(({ role }) => role === "user")?.text ?? "";
@@ -29,13 +29,13 @@ export async function thoughtOf(request: ChatRequest): Promise<Thought | undefin
 
 const key = randomBytes(32);
 
-/** What stands for a thought that is sent back: only what this simulator wrote is taken, as with providers. */
+/** The signed form of reasoning, which clients send back. As at providers, only what this process signed is accepted. */
 export function sealed(thought: Thought): string {
   const text = Buffer.from(thought.text).toString("base64url");
   return `sim.${text}.${sign(text)}`;
 }
 
-/** Whether this simulator wrote it. */
+/** Whether this process signed the value. */
 export function isSealed(value: unknown): boolean {
   const [mark, text, signature] = typeof value === "string" ? value.split(".") : [];
   if (mark !== "sim" || text === undefined || signature === undefined) return false;
