@@ -25,6 +25,11 @@ test("a stream that is read to its end after its client hung up, and in which th
     (async function* () {
       yield event(chunk([delta({ role: "assistant", content: "Hello" })]));
       await left.opened;
+      // The server has to learn that the client is gone before it reads of the failure.
+      for (let pings = 0; pings < 1_000; pings++) {
+        yield ": ping\n\n";
+        await new Promise((resolve) => setImmediate(resolve));
+      }
       yield event({ error: { message: "overloaded", type: "server_error" } });
     })(),
   );
