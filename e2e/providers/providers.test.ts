@@ -1,4 +1,4 @@
-import { withProviders } from "./stage.ts";
+import { withProviders } from "./server.ts";
 import "./cases/failures.ts";
 import "./cases/limits.ts";
 import "./cases/quota.ts";
@@ -8,5 +8,5 @@ import "./cases/tiers.ts";
 import "./cases/transport.ts";
 import "./cases/usage.ts";
 
-/** Providers as they answer: what the client sees of each way, and what the ledger bills. One server for all cases. */
+/** What the client receives and what the ledger bills for each behaviour of a provider. All cases share one server. */
 withProviders();

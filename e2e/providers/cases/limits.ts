@@ -1,22 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { completion, usage } from "../../../src/testing/upstream-answers.ts";
-import { buy } from "../stage.ts";
-import { anthropic } from "../ways/anthropic.ts";
-import { deepseek } from "../ways/deepseek.ts";
-import { google } from "../ways/google.ts";
-import { groq } from "../ways/groq.ts";
-import { mistral } from "../ways/mistral.ts";
-import { ollama } from "../ways/ollama.ts";
-import { openai } from "../ways/openai.ts";
-import { openrouter } from "../ways/openrouter.ts";
-import { vllm } from "../ways/vllm.ts";
-import { xai } from "../ways/xai.ts";
+import { anthropic } from "../behaviours/anthropic.ts";
+import { deepseek } from "../behaviours/deepseek.ts";
+import { google } from "../behaviours/google.ts";
+import { groq } from "../behaviours/groq.ts";
+import { mistral } from "../behaviours/mistral.ts";
+import { ollama } from "../behaviours/ollama.ts";
+import { openai } from "../behaviours/openai.ts";
+import { openrouter } from "../behaviours/openrouter.ts";
+import { vllm } from "../behaviours/vllm.ts";
+import { xai } from "../behaviours/xai.ts";
+import { buy } from "../server.ts";
 
 const answer = completion({ usage: usage(1_000, 100) });
 const limitsOf = (body: Record<string, unknown> = {}) =>
   Object.fromEntries(Object.entries(body).filter(([name]) => name.startsWith("max_")));
 
-describe("one output limit", () => {
+describe("an output limit", () => {
   const rows = [
     [openai, "max_completion_tokens", 540],
     [google, "max_tokens", 660],
@@ -30,7 +30,7 @@ describe("one output limit", () => {
     [vllm, "max_tokens", 1_440],
   ] as const;
   test.each(rows.map(([provider, name, credits]) => ({ id: provider.id, provider, name, credits })))(
-    "$id gets it as $name and by no other name, with the lower value of two",
+    "reaches $id as $name only; of two limits the lower one is sent",
     async ({ provider, name, credits }) => {
       for (const asked of [
         { max_completion_tokens: 150 },
@@ -41,7 +41,7 @@ describe("one output limit", () => {
       ]) {
         const bought = await buy(provider, answer, { body: asked });
         expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, { [name]: 150 }]);
-        expect([bought.told, bought.credits]).toEqual([credits, credits]);
+        expect([bought.toldCredits, bought.credits]).toEqual([credits, credits]);
       }
       const without = await buy(provider, answer);
       expect(without.answer.status).toBe(200);
@@ -49,7 +49,7 @@ describe("one output limit", () => {
     },
   );
 
-  test("goes by the app's own name to a model of OpenAI's that does not reason", async () => {
+  test("keeps the name that the app used when an OpenAI model does not reason", async () => {
     for (const body of [{ max_tokens: 50 }, { max_completion_tokens: 50 }]) {
       const bought = await buy({ ...openai, model: "gpt-4o-mini" }, answer, { body });
       expect([bought.answer.status, limitsOf(bought.requests[0]?.body)]).toEqual([200, body]);

@@ -16,12 +16,12 @@ import {
   sse,
   usage,
 } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
-import { type Asked, buy } from "../stage.ts";
-import { anthropic } from "../ways/anthropic.ts";
-import { openai } from "../ways/openai.ts";
-import { openrouter, openrouterDone } from "../ways/openrouter.ts";
-import { vllm } from "../ways/vllm.ts";
+import { anthropic } from "../behaviours/anthropic.ts";
+import { openai } from "../behaviours/openai.ts";
+import { openrouter, openrouterDone } from "../behaviours/openrouter.ts";
+import { vllm } from "../behaviours/vllm.ts";
+import type { Provider } from "../provider.ts";
+import { type BuyOptions, buy } from "../server.ts";
 
 const chat = [...completionChunks(["Hello", " there."], { usage: usage(1_000, 100) }).map(event), event("[DONE]")];
 const message = messageEvents(["Hello"], { usage: messageUsage(1_000, 100) }).map(namedEvent);
@@ -30,17 +30,17 @@ const stream = true;
 const toMessages = { path: "/v1/messages", body: { max_tokens: 1_000 }, stream };
 const toResponses = { path: "/v1/responses", stream };
 
-describe("an answer that the provider compresses although the request did not accept it", () => {
+describe("an answer that the provider compresses although the request did not accept compression", () => {
   for (const [encoding, compress] of [
     ["gzip", promisify(gzip)],
     ["br", promisify(brotliCompress)],
     ["deflate", promisify(deflate)],
   ] as const) {
-    test(`by ${encoding} is read, and the provider was asked not to compress`, async () => {
+    test(`with ${encoding} is read, and the request had asked for no compression`, async () => {
       const headers = { "content-encoding": encoding };
       const whole = await compress(Buffer.from([...(completion({ usage: usage(1_000, 100) }).body as string[])].join("")));
       const json = await buy(openai, { headers, body: [whole] });
-      expect([json.answer.status, json.told, json.credits, json.requests[0]?.headers["accept-encoding"]]).toEqual([
+      expect([json.answer.status, json.toldCredits, json.credits, json.requests[0]?.headers["accept-encoding"]]).toEqual([
         200,
         540,
         540,
@@ -48,22 +48,22 @@ describe("an answer that the provider compresses although the request did not ac
       ]);
       const streamed = await compress(Buffer.from(chat.join("")));
       const pieces = [streamed.subarray(0, 20), streamed.subarray(20)];
-      const told = await buy(openai, { headers: { ...headers, "content-type": "text/event-stream" }, body: pieces }, { stream });
-      expect([told.events.at(-1), told.told, told.credits]).toEqual(["[DONE]", 540, 540]);
+      const inStream = await buy(openai, { headers: { ...headers, "content-type": "text/event-stream" }, body: pieces }, { stream });
+      expect([inStream.events.at(-1), inStream.toldCredits, inStream.credits]).toEqual(["[DONE]", 540, 540]);
       const refused = await buy(openai, { status: 400, headers, body: [await compress(Buffer.from('{"error":{"message":"too long"}}'))] });
       expect([refused.answer.status, refused.answer.json.error.message]).toEqual([400, "too long"]);
     });
   }
 
-  test("and breaks off is a failure, and free", async () => {
+  test("and that ends before its last byte has failed and costs nothing", async () => {
     const whole = await promisify(gzip)(Buffer.from(chat.join("")));
     const headers = { "content-encoding": "gzip", "content-type": "text/event-stream" };
-    const { events: told, credits, outcome } = await buy(openai, { headers, body: [whole.subarray(0, whole.length - 20)] }, { stream });
-    expect([told.at(-1).error.code, credits, outcome]).toEqual(["upstream_error", 0, "failed"]);
+    const { events: received, credits, outcome } = await buy(openai, { headers, body: [whole.subarray(0, whole.length - 20)] }, { stream });
+    expect([received.at(-1).error.code, credits, outcome]).toEqual(["upstream_error", 0, "failed"]);
   });
 });
 
-describe("events arrive whatever their lines end in", () => {
+describe("events arrive with each kind of line ending", () => {
   const mixed = (text: string) => {
     let at = 0;
     return text.replaceAll("\n", () => ["\r\n", "\n", "\r"][at++ % 3] as string);
@@ -71,17 +71,17 @@ describe("events arrive whatever their lines end in", () => {
   test.each([
     ["CR LF", (text: string) => text.replaceAll("\n", "\r\n")],
     ["CR", (text: string) => text.replaceAll("\n", "\r")],
-    ["one of them after another", mixed],
+    ["CR LF, LF and CR in turn", mixed],
   ] as const)("%s", async (_name, write) => {
-    for (const [provider, all, asked, credits] of [
+    for (const [provider, all, options, credits] of [
       [openai, chat, { stream }, 540],
       [anthropic, message, toMessages, 5_400],
       [openai, respond, toResponses, 540],
-    ] as [Provider, string[], Asked, number][]) {
-      // Each byte on its own, so that no end of a line comes whole.
+    ] as [Provider, string[], BuyOptions, number][]) {
+      // One byte a chunk, so that CR and LF of one line ending come in different chunks.
       const bytes = Buffer.from(write(all.join("")));
-      const bought = await buy(provider, events(Array.from(bytes, (byte) => Buffer.from([byte]))), asked);
-      expect([bought.told, bought.credits, bought.countedBy]).toEqual([credits, credits, "provider"]);
+      const bought = await buy(provider, events(Array.from(bytes, (byte) => Buffer.from([byte]))), options);
+      expect([bought.toldCredits, bought.credits, bought.countedBy]).toEqual([credits, credits, "provider"]);
       expect(JSON.stringify(bought.events)).toContain("Hello");
     }
   });
@@ -98,27 +98,38 @@ describe("a stream ends", () => {
   const items = respond.slice(0, -1);
 
   test.each([
-    ["with [DONE] and a blank, on an open connection", openai, open([...chat.slice(0, -1), "data: [DONE] \n\n"]), { stream }, 540],
-    ["a short while after its finish_reason and usage, on an open connection", vllm, open(chat.slice(0, -1)), { stream }, 1_440],
-    ["a short while after its stop_reason, on an open connection", anthropic, open(message.slice(0, -1)), toMessages, 5_400],
+    [
+      "with [DONE] and a space, while the connection stays open",
+      openai,
+      open([...chat.slice(0, -1), "data: [DONE] \n\n"]),
+      { stream },
+      540,
+    ],
+    ["a short while after its finish_reason and usage, while the connection stays open", vllm, open(chat.slice(0, -1)), { stream }, 1_440],
+    ["a short while after its stop_reason, while the connection stays open", anthropic, open(message.slice(0, -1)), toMessages, 5_400],
     ["with response.done in place of response.completed", openrouter, openrouterDone, toResponses, 5_400],
-  ] as [string, Provider, Behaviour, Asked, number][])("%s", async (_name, provider, way, asked, credits) => {
-    const bought = await buy(provider, way, asked);
-    expect([bought.told, bought.credits, bought.outcome, bought.countedBy]).toEqual([credits, credits, "completed", "provider"]);
+  ] as [string, Provider, Behaviour, BuyOptions, number][])("%s", async (_name, provider, behaviour, options, credits) => {
+    const bought = await buy(provider, behaviour, options);
+    expect([bought.toldCredits, bought.credits, bought.outcome, bought.countedBy]).toEqual([credits, credits, "completed", "provider"]);
     expect(JSON.stringify(bought.events)).toContain("Hello");
   });
 
-  test("a short while after its finish_reason when no usage comes, and is counted here", async () => {
+  test("a short while after its finish_reason when no usage comes, and Quota counts its tokens", async () => {
     const bought = await buy(vllm, open(chat.slice(0, -2)), { stream });
-    expect([bought.told, bought.outcome, bought.countedBy, bought.outputTokens]).toEqual([bought.credits, "completed", "tokenizer", 3]);
+    expect([bought.toldCredits, bought.outcome, bought.countedBy, bought.outputTokens]).toEqual([
+      bought.credits,
+      "completed",
+      "tokenizer",
+      3,
+    ]);
     expect(bought.events.at(-1)).toBe("[DONE]");
   });
 
   test.each([
-    ["and its connection too", events(items)],
-    ["and then with [DONE]", open([...items, event("[DONE]")])],
-  ])("of a response after the last item %s, and gets the end that clients know", async (_name, way) => {
-    const bought = await buy(vllm, way, toResponses);
+    ["when the connection ends", events(items)],
+    ["with [DONE]", open([...items, event("[DONE]")])],
+  ])("of a response after the last item %s, and Quota adds response.completed", async (_name, behaviour) => {
+    const bought = await buy(vllm, behaviour, toResponses);
     const last = bought.events.at(-1);
     expect(last).toMatchObject({ type: "response.completed", response: { status: "completed", output: [{ status: "completed" }] } });
     expect([last.quota.credits_used, last.response.quota.credits_used, bought.countedBy]).toEqual([
@@ -129,13 +140,13 @@ describe("a stream ends", () => {
     expect(last.sequence_number).toBe(bought.events.length - 1);
   });
 
-  test("of a response within an item is no end: it is free", async () => {
+  test("of a response within an item with a failure that costs nothing", async () => {
     const bought = await buy(vllm, events([...respond.slice(0, -2), event("[DONE]")]), toResponses);
     expect([bought.events.at(-1).type, bought.credits, bought.outcome]).toEqual(["error", 0, "failed"]);
   });
 
-  test("by the client's own finish as before", async () => {
+  test("with [DONE] after a usage chunk", async () => {
     const bought = await buy(openai, sse([...completionChunks(["Hello"]), chunk([], { usage: usage(1_000, 100) })]), { stream });
-    expect(bought.told).toBe(540);
+    expect(bought.toldCredits).toBe(540);
   });
 });

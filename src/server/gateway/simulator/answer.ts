@@ -1,4 +1,4 @@
-/** What the simulator says: rules that look at the last user message, no model. */
+/** Composes answers by rules from the last user message; no model is called. */
 
 import { createHash, randomBytes } from "node:crypto";
 import { ApiError } from "./fields.ts";
@@ -16,7 +16,7 @@ export type Answer = { kind: "text"; text: string } | { kind: "calls"; calls: To
 
 /**
  * The whole answer for one choice, before `stop` and the token limit cut it.
- * The same messages, seed and choice give the same answer (but fresh ids of calls).
+ * The same messages, seed and choice give the same answer, except for the ids of calls, which are random.
  *
  * @throws ApiError 400 if a function's or the response format's schema allows no value.
  */
@@ -32,7 +32,7 @@ export function composeAnswer(request: ChatRequest, choice: number): Answer {
   return { kind: "text", text: JSON.stringify({ topic: turn.topic, message: text, simulated: true }) };
 }
 
-/** What a test asks the simulator to do, by a user message that begins with "simulate:". */
+/** A test hook of the README: a line of the last user message that begins with "simulate:". */
 export type Directive =
   | { kind: "error"; status: number }
   | { kind: "slow"; milliseconds: number }
@@ -43,7 +43,7 @@ export type Directive =
 /** Undefined for ordinary messages and for directives with a number out of bounds. */
 export function readDirective(request: ChatRequest): Directive | undefined {
   const text = lastUserMessage(request)?.text ?? "";
-  // Clients put texts of their own in front of what a person wrote, so a line may begin with it.
+  // Any line may begin with a directive, because clients put their own text before the user's.
   const found = /^[ \t]*simulate:\s*(error|slow|long|disconnect)\b\s*(\d{0,9})/im.exec(text.slice(0, MOST_READ));
   if (!found) return readCall(request, text);
   const number = Number(found[2]);
@@ -59,7 +59,7 @@ export function readDirective(request: ChatRequest): Directive | undefined {
   }
 }
 
-/** `simulate: call NAME {…}`: that function with these arguments, once; after its result the answer is text. */
+/** `simulate: call NAME {…}`: a call of that function with these arguments. Undefined after the function's result, so that the answer is text. */
 function readCall(request: ChatRequest, text: string): Directive | undefined {
   const found = /^[ \t]*simulate:\s*call\s+([\w.-]{1,128})\s*(\{.*)$/im.exec(text);
   const name = found?.[1];
@@ -69,7 +69,7 @@ function readCall(request: ChatRequest, text: string): Directive | undefined {
   return object === null ? undefined : { kind: "call", call: { id: callId(), name, arguments: object } };
 }
 
-/** The JSON object that a text begins with: what comes after it on the line is not part of it. */
+/** The JSON object at the start of a text, without the text after it. Null when there is none. */
 function jsonObjectAtStart(text: string): string | null {
   for (let end = text.lastIndexOf("}"); end > 0; end = text.lastIndexOf("}", end - 1)) {
     try {
@@ -95,17 +95,17 @@ export function composeLongText(tokens: number): string {
 const MAX_SLOW_MS = 600_000;
 const MAX_LONG_TOKENS = 32_768;
 
-/** Characters of a message that are looked at: patterns take their time, and the gateway shares this process. */
+/** The rules read this many characters of a message, because patterns run in the process of the gateway. */
 const MOST_READ = 20_000;
 
 interface Turn {
   seed: number;
-  /** The last user message, without what only politeness or a directive put before it. */
-  said: string;
-  /** `said`, cut to a few words. */
+  /** The last user message without a directive at its start. */
+  userText: string;
+  /** `userText`, cut to a few words. */
   topic: string;
   attachments: string[];
-  /** The tool messages the conversation ends with. */
+  /** The tool messages at the end of the conversation. */
   results: { name: string; text: string }[];
   place: string | undefined;
 }
@@ -115,17 +115,17 @@ function readTurn(request: ChatRequest, choice: number): Turn {
   for (const message of request.messages) hash.update(`\0${message.role}\0${message.text}`);
   const last = lastUserMessage(request);
   const text = last?.text ?? "";
-  const said = text
+  const userText = text
     .slice(0, MOST_READ)
     .replace(/^\s*simulate:\s*\w+\s*\d*\s*/i, "")
     .trim();
   return {
     seed: hash.digest().readUInt32BE(0),
-    said,
-    topic: topicOf(said),
+    userText,
+    topic: topicOf(userText),
     attachments: last?.attachments ?? [],
     results: resultsAtEnd(request.messages),
-    place: /\b(?:in|at|to|for|from|near)\s+(\p{Lu}[\p{L}'-]*(?:\s+\p{Lu}[\p{L}'-]*){0,2})/u.exec(said)?.[1],
+    place: /\b(?:in|at|to|for|from|near)\s+(\p{Lu}[\p{L}'-]*(?:\s+\p{Lu}[\p{L}'-]*){0,2})/u.exec(userText)?.[1],
   };
 }
 
@@ -145,9 +145,9 @@ function resultsAtEnd(messages: ChatMessage[]): Turn["results"] {
 const POLITENESS =
   /^(?:(?:please|hi|hello|hey|so|ok|okay|well|now)[,!.]?\s+|(?:can|could|would|will) you (?:please )?|i(?:'d| would) like (?:you )?to (?:know (?:about )?)?|tell me (?:(?:more |something )?about )?|explain (?:to me )?|describe |what(?:'s| is| are) |who(?:'s| is| was) )/i;
 
-/** A message in a few words. */
-export function topicOf(said: string): string {
-  let rest = said.slice(0, 500).replace(/\s+/g, " ").trim();
+/** A message's first sentence without polite phrases, cut to 12 words and 90 characters. */
+export function topicOf(userText: string): string {
+  let rest = userText.slice(0, 500).replace(/\s+/g, " ").trim();
   for (let shorter = rest.replace(POLITENESS, ""); shorter !== rest && shorter !== ""; ) {
     rest = shorter;
     shorter = rest.replace(POLITENESS, "");
@@ -164,15 +164,15 @@ function functionsToCall(request: ChatRequest, turn: Turn): FunctionTool[] {
   if (toolChoice.mode === "none" || tools.length === 0) return [];
   const allowed = tools.filter((tool) => toolChoice.only === undefined || tool.name === toolChoice.only);
   const mustCall = toolChoice.mode === "required";
-  // After a result, "auto" would call the same function for ever: the user's message still mentions it.
+  // Without this, "auto" would call the same function after each result: the user's message still mentions the function.
   if (!mustCall && turn.results.length > 0) return [];
-  const byName = allowed.filter((tool) => mentions(turn.said, nameWords(tool.name)));
-  const matching = byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.said, keywords(tool.description)));
+  const byName = allowed.filter((tool) => mentions(turn.userText, nameWords(tool.name)));
+  const matching = byName.length > 0 ? byName : allowed.filter((tool) => mentions(turn.userText, keywords(tool.description)));
   const chosen = matching.length === 0 && mustCall ? allowed.slice(0, 1) : matching;
   return request.parallelToolCalls ? chosen : chosen.slice(0, 1);
 }
 
-/** Words that are in the names and descriptions of functions of every kind, and so tell nothing. */
+/** Words in the names and descriptions of many kinds of functions, which therefore do not select one. */
 const GENERAL_WORDS = new Set(
   (
     "get set fetch do run call make create update delete remove add list show find search look lookup read write send check use tool function api the " +
@@ -184,16 +184,16 @@ const GENERAL_WORDS = new Set(
 
 function nameWords(name: string): Set<string> {
   const words = wordsOf(name.replace(/([a-z0-9])([A-Z])/g, "$1 $2"));
-  const telling = words.filter((word) => word.length > 2 && !GENERAL_WORDS.has(word));
-  return new Set(telling.length > 0 ? telling : words);
+  const specific = words.filter((word) => word.length > 2 && !GENERAL_WORDS.has(word));
+  return new Set(specific.length > 0 ? specific : words);
 }
 
 function keywords(description: string): Set<string> {
   return new Set(wordsOf(description).filter((word) => word.length > 4 && !GENERAL_WORDS.has(word)));
 }
 
-function mentions(said: string, words: Set<string>): boolean {
-  return wordsOf(said).some((word) => words.has(word));
+function mentions(userText: string, words: Set<string>): boolean {
+  return wordsOf(userText).some((word) => words.has(word));
 }
 
 /** Lower-case words without a plural s. */
@@ -229,23 +229,23 @@ function jsonSample(schema: unknown, turn: Turn, param: string): string {
 }
 
 function aboutResults(turn: Turn): string {
-  const told = turn.results.map((result) => `The result of ${result.name} says: ${resultText(result.text)}.`);
+  const sentences = turn.results.map((result) => `The result of ${result.name} says: ${resultText(result.text)}.`);
   const close = pick(turn, "close", [
     "A real model would put this in better words, but I am only the simulator.",
     "I am the built-in simulator, so I repeat the result and no model was called.",
     "No model was called for this answer; the simulator read the result as it is.",
   ]);
-  return [...told, close].join(" ");
+  return [...sentences, close].join(" ");
 }
 
-/** A JSON object as "key value, key value", anything else as it is, cut to a readable length. */
+/** A JSON object as "key value, key value" and other text without its final full stops, cut to 300 characters. */
 function resultText(text: string): string {
   const short = (long: string) => (long.length > 300 ? `${Array.from(long.slice(0, 300)).slice(0, -1).join("")}…` : long);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    // The end is looked for in a short text only: the pattern takes quadratic time on a long one.
+    // The text is cut before the pattern runs, because the pattern takes quadratic time.
     return short(
       text
         .trim()
@@ -263,8 +263,8 @@ function resultText(text: string): string {
 }
 
 function aboutMessage(turn: Turn): string {
-  const opening = turn.said === "" ? openingWithoutText(turn) : openingFor(turn);
-  return [opening, ...aboutAttachments(turn), honesty(turn), closing(turn)].join(" ");
+  const opening = turn.userText === "" ? openingWithoutText(turn) : openingFor(turn);
+  return [opening, ...aboutAttachments(turn), simulatorNotice(turn), closing(turn)].join(" ");
 }
 
 function openingWithoutText(turn: Turn): string {
@@ -272,11 +272,11 @@ function openingWithoutText(turn: Turn): string {
 }
 
 function openingFor(turn: Turn): string {
-  const { said, topic } = turn;
-  if (/^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(said)) {
+  const { userText, topic } = turn;
+  if (/^(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|hallo|bonjour|hola|ciao)\b[^?]{0,40}$/i.test(userText)) {
     return pick(turn, "greeting", ["Hello! It is nice to meet you.", "Hello there, and welcome!", "Hi! Good to hear from you."]);
   }
-  if (/^(?:thanks|thank you|thx|cheers)\b/i.test(said)) {
+  if (/^(?:thanks|thank you|thx|cheers)\b/i.test(userText)) {
     return pick(turn, "thanks", ["You are welcome!", "With pleasure!", "Glad to help."]);
   }
   if (/^(?:write|compose|draft|create|make|generate|summari[sz]e|translate|list|give|show|build|rewrite|fix|add)\b/i.test(topic)) {
@@ -286,7 +286,7 @@ function openingFor(turn: Turn): string {
       `Your request to ${lowerFirst(topic)} has arrived.`,
     ]);
   }
-  if (/\?\s*$|^(?:what|who|why|when|where|which|how|is|are|do|does|did|can|could|should)\b/i.test(said)) {
+  if (/\?\s*$|^(?:what|who|why|when|where|which|how|is|are|do|does|did|can|could|should)\b/i.test(userText)) {
     return pick(turn, "question", [
       `You asked about "${topic}", which is a good question.`,
       `Your question is about "${topic}".`,
@@ -318,7 +318,8 @@ function aboutAttachments(turn: Turn): string[] {
   return [`Your message came with ${parts.join(" and ")}, which I received but cannot look into.`];
 }
 
-function honesty(turn: Turn): string {
+/** Says that no model was called. The purpose stays "honesty", because another one would choose other texts for the same seeds. */
+function simulatorNotice(turn: Turn): string {
   return pick(turn, "honesty", [
     "I am the built-in simulator, so no model was called to answer you.",
     "This answer comes from the simulator; no model was called.",
@@ -336,7 +337,7 @@ function closing(turn: Turn): string {
   ]);
 }
 
-/** One of the texts, by the turn's seed and a purpose, so that choices for different purposes are independent. */
+/** One of the texts, chosen by a hash of the turn's seed and `purpose`, so that choices for different purposes are independent. */
 function pick(turn: Turn, purpose: string, texts: readonly string[]): string {
   const hash = createHash("sha256").update(`${turn.seed} ${purpose}`).digest();
   return texts[hash.readUInt32BE(0) % texts.length] ?? "";

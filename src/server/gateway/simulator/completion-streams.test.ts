@@ -89,7 +89,7 @@ describe("streams", () => {
     expect(text.endsWith("data: [DONE]\n\n")).toBe(true);
   });
 
-  test("a stream keeps its pace", async () => {
+  test("a stream sends as many tokens a second as `tokensPerSecond`", async () => {
     const slow = await startSimulator({ tokensPerSecond: 200 });
     const client = new OpenAI({ baseURL: slow.url, apiKey: "none", maxRetries: 0 });
     const start = performance.now();

@@ -5,7 +5,7 @@ import { withSimulator } from "./simulated.ts";
 const { ask, openai, post } = withSimulator();
 
 describe("text answers", () => {
-  test("a completion has every field of OpenAI's", async () => {
+  test("a completion has every field of an OpenAI completion", async () => {
     const response = await post("/chat/completions", {
       model: "any-model",
       messages: [{ role: "user", content: "What is photosynthesis?" }],
@@ -55,13 +55,13 @@ describe("text answers", () => {
     expect(usage?.total_tokens).toBe((usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0));
   });
 
-  test("every answer admits to be the simulator's", async () => {
+  test("every text answer says that it is simulated", async () => {
     for (const message of ["hello", "thanks!", "Write a poem about rain", "Why is the sky blue?", "I like tea.", ""]) {
       expect((await ask(message)).choices[0]?.message.content).toMatch(/simulator|real model|provider key/);
     }
   });
 
-  test("a greeting is greeted", async () => {
+  test("a greeting is answered with a greeting", async () => {
     expect((await ask("Hello!")).choices[0]?.message.content).toMatch(/^(Hello|Hi)/);
   });
 
@@ -71,7 +71,7 @@ describe("text answers", () => {
     expect(new Set(await Promise.all([1, 2, 3, 4, 5, 6].map(text))).size).toBeGreaterThan(1);
   });
 
-  test("images, sounds and files are acknowledged", async () => {
+  test("the answer counts the images, sounds and files of the message", async () => {
     const completion = await openai().chat.completions.create({
       model: "gpt-4o",
       messages: [
@@ -165,7 +165,7 @@ describe("JSON", () => {
     expect(meal.note === null || meal.note.length <= 5).toBe(true);
   });
 
-  test("a schema that cannot be met is an error with its param", async () => {
+  test("a schema that no value fits is refused with its param", async () => {
     const schema = { type: "object", properties: { a: { $ref: "#/$defs/none" } }, required: ["a"] };
     const error = await ask("hi", {
       response_format: { type: "json_schema", json_schema: { name: "x", schema } },
@@ -174,7 +174,7 @@ describe("JSON", () => {
   });
 });
 
-test("logprobs has one entry per token, with the asked number of alternatives", async () => {
+test("logprobs has one entry per token, with the number of alternatives that the request asks for", async () => {
   const { choices, usage } = await ask("Tell me about 🦄🦄 unicorns", { logprobs: true, top_logprobs: 3 });
   const content = choices[0]?.logprobs?.content ?? [];
   expect(content).toHaveLength(usage?.completion_tokens ?? 0);
@@ -186,7 +186,7 @@ test("logprobs has one entry per token, with the asked number of alternatives", 
   }
 });
 
-test("more log probabilities than one process should make at once are refused, and as many as it may are made", async () => {
+test("log probabilities above the limit of a request are refused, and up to it are answered", async () => {
   const asked = { logprobs: true, top_logprobs: 20, max_tokens: 4_096 };
   expect(await ask("simulate: long 3000", asked).catch((error) => error)).toMatchObject({ status: 400, param: "top_logprobs" });
   expect(await ask("simulate: long 1500", { ...asked, n: 2 }).catch((error) => error)).toMatchObject({ status: 400 });

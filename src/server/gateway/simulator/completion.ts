@@ -1,4 +1,4 @@
-/** From an answer to what goes over the wire: tokens, limits, and OpenAI's JSON and chunk shapes. */
+/** Makes a completion of an answer: splits it into tokens, applies limits, and writes it in OpenAI's JSON and chunks. */
 
 import { createHash, randomBytes } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -16,7 +16,7 @@ export interface Completion {
   /** Seconds since 1970. */
   created: number;
   promptTokens: number;
-  /** Of the prompt's tokens. */
+  /** The prompt tokens that were read from and written into the prompt cache. */
   cached: Cached;
   choices: Choice[];
 }
@@ -31,7 +31,7 @@ export interface Choice {
   stoppedBy?: string;
 }
 
-/** What is sent at once: as a rule, the text of one token. */
+/** The text that one event sends: as a rule, that of one token. */
 export type Piece = { tokens: number } & (
   | { kind: "text"; text: string; logprobs: TokenLogprob[] }
   | { kind: "call"; call: number; id: string; name: string }
@@ -81,7 +81,7 @@ export function completionJson(completion: Completion) {
 
 /**
  * The chunks of a streamed answer, in order, without the closing [DONE]. The choices take turns.
- * `tokens` is how many were made since the chunk before: what the pace of the stream goes by.
+ * `tokens` is how many were made since the chunk before, by which the sender paces the stream.
  */
 export function* completionChunks(completion: Completion): Generator<{ tokens: number; chunk: object }> {
   const chunk = (choices: object[], usage: object | null = null) => ({
@@ -120,7 +120,7 @@ const SERVICE_TIER = "default";
 const SYSTEM_FINGERPRINT = "fp_simulator";
 
 async function makeChoice(request: ChatRequest, directive: Directive | undefined, index: number): Promise<Choice> {
-  // `simulate: long` has exactly so many tokens, so it does not reason.
+  // `simulate: long` promises an exact number of tokens, so the answer has no reasoning.
   const thought = directive?.kind === "long" ? undefined : await thoughtOf(request);
   if (thought === undefined) return answered(request, directive, index);
   return { ...(await answered({ ...request, maxTokens: request.maxTokens - thought.tokens }, directive, index)), thought };
@@ -143,7 +143,7 @@ async function answered(request: ChatRequest, directive: Directive | undefined, 
   for (const [call, { id, name, arguments: text }] of answer.calls.entries()) {
     const nameTokens = await countTextTokens(name);
     if (nameTokens > left) {
-      // Half a name cannot be sent, but its tokens have been made.
+      // A cut name cannot be sent, but its tokens count as output.
       pieces.push({ kind: "text", text: "", logprobs: [], tokens: left });
       return { index, pieces, finishReason: "length" };
     }
@@ -193,7 +193,7 @@ const MOST_LOGPROBS = 50_000;
 /** Tokens between two turns of the event loop: as many take some ten milliseconds. */
 const LOGPROBS_A_TURN = 200;
 
-/** Tokens grouped so that each group is whole characters. What a last cut character left over has an empty text. */
+/** Tokens grouped so that each group is whole characters. Tokens of a character that the limit cut have an empty text. */
 async function characters(tokens: readonly number[]): Promise<{ text: string; bytes: Uint8Array[] }[]> {
   const groups: { text: string; bytes: Uint8Array[] }[] = [];
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -209,7 +209,7 @@ async function characters(tokens: readonly number[]): Promise<{ text: string; by
   return groups;
 }
 
-/** Made up: mostly near certain, sometimes a close call, the same each time. */
+/** Invented log probabilities, the same for the same tokens: most near 0, some lower. */
 function logprobOf(bytes: Uint8Array, request: ChatRequest, index: number, position: number): TokenLogprob {
   const hash = createHash("sha256").update(`${request.seed} ${index} ${position} `).update(bytes).digest();
   const doubt = hash.readUInt16BE(0) / 65_536;
@@ -236,7 +236,7 @@ function round(value: number): number {
   return Number(value.toPrecision(8)) || 0;
 }
 
-/** OpenAI writes the bytes of tokens that are no whole characters in hexadecimal. */
+/** OpenAI writes tokens that are not whole characters as hexadecimal bytes. */
 function tokenText(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -256,8 +256,8 @@ function messageOf(choice: Choice) {
       if (call) call.function.arguments += piece.text;
     }
   }
-  const said = { role: "assistant", content: calls.length > 0 ? null : content, refusal: null, annotations: [] };
-  return calls.length > 0 ? { ...said, tool_calls: calls } : said;
+  const message = { role: "assistant", content: calls.length > 0 ? null : content, refusal: null, annotations: [] };
+  return calls.length > 0 ? { ...message, tool_calls: calls } : message;
 }
 
 function deltaOf(piece: Piece): object {
@@ -273,7 +273,7 @@ function logprobsField(completion: Completion, pieces: Piece[]): object | null {
   return { content: pieces.flatMap((piece) => (piece.kind === "text" ? piece.logprobs : [])), refusal: null };
 }
 
-/** How many tokens were made. */
+/** The output tokens of all choices. */
 export function writtenTokens({ choices }: Completion): number {
   return reasonedTokens({ choices }) + choices.flatMap((choice) => choice.pieces).reduce((sum, piece) => sum + piece.tokens, 0);
 }

@@ -11,7 +11,7 @@ describe("embeddings", () => {
   };
   const dot = (a: number[], b: number[]) => a.reduce((sum, value, index) => sum + value * (b[index] ?? 0), 0);
 
-  test("vectors are of length 1, the same for the same text, and of the asked dimensions", async () => {
+  test("vectors have length 1 and the dimensions that the request asks for, and are the same for the same text", async () => {
     const [tea, again, small] = [await embed("green tea"), await embed("green tea"), await embed("green tea", 64)];
     expect(tea).toHaveLength(1536);
     expect(again).toEqual(tea);
@@ -19,7 +19,7 @@ describe("embeddings", () => {
     for (const vector of [tea, small]) expect(dot(vector, vector)).toBeCloseTo(1, 4);
   });
 
-  test("texts that share words are nearer than others", async () => {
+  test("texts that share words have more similar vectors than others", async () => {
     const [tea, near, far] = [await embed("a cup of green tea"), await embed("green tea in a pot"), await embed("stock prices fell")];
     expect(dot(tea, near)).toBeGreaterThan(dot(tea, far) + 0.2);
   });
@@ -39,7 +39,7 @@ describe("embeddings", () => {
     expect(floats.data[0]).toMatchObject({ object: "embedding", index: 0 });
   });
 
-  test("tokens are embedded as the text they stand for", async () => {
+  test("tokens have the same embedding as their text", async () => {
     const body = { model: "m", input: await encodeText("hello world"), dimensions: 8 };
     const text = await postEmbeddings({ ...body, input: "hello world" });
     expect((await postEmbeddings(body)).data).toEqual(text.data);

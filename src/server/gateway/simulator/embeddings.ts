@@ -1,10 +1,10 @@
-/** Embeddings by hashing words: texts that share words are near each other, which is enough to build a search against. */
+/** Embeddings by hashing words: texts that share words have similar vectors, so that apps can test a search. */
 
 import { countTextTokens, decodeTokens } from "../../pricing/tokens.ts";
 import { ApiError } from "./fields.ts";
 import type { EmbeddingsRequest } from "./request.ts";
 
-/** The body of the answer to an embeddings request. @throws ApiError 400 for inputs that are too long or no tokens. */
+/** The body of the answer to an embeddings request. @throws ApiError 400 for inputs that are too long or are not valid tokens. */
 export async function embeddingsJson(request: EmbeddingsRequest) {
   const size = request.dimensions ?? (/large/.test(request.model) ? 3072 : 1536);
   if (size * request.inputs.length > MOST_NUMBERS) {

@@ -73,7 +73,7 @@ export function invalidValue(param: string, value: unknown, supported: readonly 
   return new ApiError(400, `Invalid value: ${shown}. Supported values are: ${list}.`, { param, code: "invalid_value" });
 }
 
-/** What kind of value this is, with its article. */
+/** The type of a value with its article, for error messages. */
 export function aOrAn(value: unknown): string {
   if (value === null) return "null";
   if (value === undefined) return "nothing";

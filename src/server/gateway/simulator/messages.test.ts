@@ -28,7 +28,7 @@ const weather: Anthropic.Tool = {
   input_schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false },
 };
 
-test("a message has every field of Anthropic's, and its usage is the tokenizer's", async () => {
+test("a message has every field of an Anthropic message, and the tokenizer's counts as usage", async () => {
   const message = await ask("What is photosynthesis?");
   expect(message).toMatchObject({
     id: expect.stringMatching(/^msg_\w{20,}$/),
@@ -55,7 +55,7 @@ test.each([
   expect(plain(streamed)).toMatchObject(plain(whole));
 });
 
-test("tools are chosen as tool_choice says, and a result is talked about", async () => {
+test("tool_choice decides which tools are called, and the answer after a result repeats the result", async () => {
   const none = await ask("What is the weather in Oslo?", { tools: [weather], tool_choice: { type: "none" } });
   expect(none.stop_reason).toBe("end_turn");
   const any = await ask("Hello", { tools: [weather], tool_choice: { type: "any" } });
@@ -72,14 +72,14 @@ test("tools are chosen as tool_choice says, and a result is talked about", async
   expect(textOf(after)).toContain("clear");
 });
 
-test("stop sequences end the text before them, and are named", async () => {
+test("the text ends before a stop sequence, which `stop_sequence` names", async () => {
   const full = textOf(await ask("What is a volcano?"));
   const message = await ask("What is a volcano?", { stop_sequences: ["zzz", "the"] });
   expect(textOf(message)).toBe(full.slice(0, full.indexOf("the")));
   expect([message.stop_reason, message.stop_sequence]).toEqual(["stop_sequence", "the"]);
 });
 
-test("a schema for the output is kept to, and system prompts, images and documents are read", async () => {
+test("the output fits the schema of the request, and system prompts, images and documents are read", async () => {
   const schema = { type: "object" as const, properties: { name: { type: "string" } }, required: ["name"], additionalProperties: false };
   const structured = await ask("Describe Oslo", { output_config: { format: { type: "json_schema", schema } } });
   expect(JSON.parse(textOf(structured))).toEqual({ name: expect.any(String) });
@@ -99,8 +99,8 @@ test("a schema for the output is kept to, and system prompts, images and documen
   expect(textOf(seen)).toContain("1 image and 1 file");
 });
 
-test("wrong requests and simulated errors come in Anthropic's envelope", async () => {
-  const told = async (work: PromiseLike<unknown>) => {
+test("invalid requests and simulated errors come in Anthropic's envelope", async () => {
+  const errorOf = async (work: PromiseLike<unknown>) => {
     try {
       await work;
     } catch (error) {
@@ -108,8 +108,8 @@ test("wrong requests and simulated errors come in Anthropic's envelope", async (
     }
     throw new Error("it succeeded");
   };
-  expect(await told(ask("hi", { max_tokens: undefined as never }))).toEqual([400, "invalid_request_error"]);
-  expect(await told(ask("hi", { messages: [{ role: "robot" as never, content: "hi" }] }))).toEqual([400, "invalid_request_error"]);
-  expect(await told(ask("simulate: error 429"))).toEqual([429, "rate_limit_error"]);
-  expect(await told(ask("simulate: error 529"))).toEqual([529, "overloaded_error"]);
+  expect(await errorOf(ask("hi", { max_tokens: undefined as never }))).toEqual([400, "invalid_request_error"]);
+  expect(await errorOf(ask("hi", { messages: [{ role: "robot" as never, content: "hi" }] }))).toEqual([400, "invalid_request_error"]);
+  expect(await errorOf(ask("simulate: error 429"))).toEqual([429, "rate_limit_error"]);
+  expect(await errorOf(ask("simulate: error 529"))).toEqual([529, "overloaded_error"]);
 });

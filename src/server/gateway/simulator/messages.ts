@@ -1,9 +1,9 @@
-/** Anthropic's Messages API: its requests read as chat requests, and completions in its JSON and events. */
+/** Anthropic's Messages API: reads its requests as chat requests, and writes completions in its JSON and events. */
 
 import { type Choice, type Completion, reasonedTokens, writtenTokens } from "./completion.ts";
 import { ApiError, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
 import { type ChatMessage, type ChatRequest, type FunctionTool, MOST_TOKENS, readBody, readModel } from "./request.ts";
-import { isSealed, sealed } from "./thought.ts";
+import { isSignedThought, signedThought } from "./thought.ts";
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
 export function readMessagesRequest(body: unknown): ChatRequest {
@@ -78,7 +78,7 @@ export function* messageEvents(completion: Completion): Generator<{ tokens: numb
     if (completion.request.reasoning === "shown")
       yield delta({ type: "thinking_delta", thinking: choice.thought.text }, choice.thought.tokens);
     yield delta(
-      { type: "signature_delta", signature: sealed(choice.thought) },
+      { type: "signature_delta", signature: signedThought(choice.thought) },
       completion.request.reasoning === "shown" ? 0 : choice.thought.tokens,
     );
     yield event("content_block_stop", { index });
@@ -156,7 +156,7 @@ function readMessages(messages: unknown): ChatMessage[] {
 }
 
 function checkThinking(block: Record<string, unknown>, param: string): void {
-  if (block.type === "thinking" && !isSealed(block.signature))
+  if (block.type === "thinking" && !isSignedThought(block.signature))
     throw new ApiError(400, `${param}.content: Invalid \`signature\` in \`thinking\` block`, { param });
 }
 
@@ -193,7 +193,7 @@ function readTools(tools: unknown): FunctionTool[] {
   return tools.flatMap((tool: unknown, index) => {
     if (!isRecord(tool)) throw wrongType(`tools.${index}`, "an object", tool);
     if (typeof tool.name !== "string") throw missing(`tools.${index}.name`);
-    // Anthropic's descriptions of its own tools are not known here, so these tools are never called.
+    // The simulator has no schemas of Anthropic's own tools, so it never calls them.
     if ((tool.type ?? "custom") !== "custom") return [];
     if (!isRecord(tool.input_schema)) throw missing(`tools.${index}.input_schema`);
     const description = typeof tool.description === "string" ? tool.description : "";
@@ -233,7 +233,7 @@ function contentOf(choice: Choice): object[] {
 
 function thinkingBlocks({ request }: Completion, { thought }: Choice): object[] {
   if (thought === undefined) return [];
-  return [{ type: "thinking", thinking: request.reasoning === "shown" ? thought.text : "", signature: sealed(thought) }];
+  return [{ type: "thinking", thinking: request.reasoning === "shown" ? thought.text : "", signature: signedThought(thought) }];
 }
 
 /** The output limit may have cut the JSON text. */

@@ -14,7 +14,7 @@ export function bounds(schema: Record<string, unknown>, unit: number): [number, 
 
 /** The least multiple of `unit` that is not below `value`. */
 export function ceilTo(value: number, unit: number): number {
-  // Dividing by a decimal step such as 0.1 leaves dust behind the comma.
+  // Dividing by a decimal step such as 0.1 has a rounding error, which 12 significant digits remove.
   const steps = Math.ceil(Number((value / unit).toPrecision(12)));
   return Number((steps * unit).toPrecision(12));
 }

@@ -1,4 +1,4 @@
-/** The prompt cache that providers have: the beginning of a conversation that was sent before costs less. */
+/** A prompt cache as providers have: tokens at the beginning of a conversation that was sent before cost less. */
 
 import { createHash } from "node:crypto";
 import { countPromptTokens } from "../../pricing/tokens.ts";
@@ -15,10 +15,10 @@ const LEAST_TOKENS = 1_024;
 const STEP_TOKENS = 128;
 const MOST_KEPT = 1_000;
 
-/** Beginnings that were sent, the latest last. */
+/** Hashes of conversations that were sent, the latest last. */
 const kept = new Set<string>();
 
-/** Finds the longest beginning of the conversation that was sent before, and remembers all of this one. */
+/** Finds the longest beginning of the conversation that was sent before, and adds the whole conversation to the cache. */
 export async function cached(request: ChatRequest, promptTokens: number): Promise<Cached> {
   if (request.cache === "none" || promptTokens < LEAST_TOKENS) return { read: 0, written: 0 };
   const { messages, tools } = request.prompt;

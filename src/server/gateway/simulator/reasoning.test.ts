@@ -23,24 +23,24 @@ async function ask(path: string, body: object) {
   };
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a test asserts on whatever came
+// biome-ignore lint/suspicious/noExplicitAny: tests assert on answers of any shape
 type Any = any;
 
 const user = (content: string) => [{ role: "user", content }];
 
 describe("a model that reasons", () => {
-  test("counts its hidden reasoning in a chat completion, unless it is turned off", async () => {
+  test("counts its hidden reasoning in a chat completion, unless the request turns reasoning off", async () => {
     const reasoned = async (rest: object) =>
       (await ask("/chat/completions", { messages: user("hi"), ...rest })).json.usage.completion_tokens_details.reasoning_tokens;
     expect(await reasoned({ model: "gpt-5-mini" })).toBeGreaterThan(10);
     expect(await reasoned({ model: "gpt-5-mini", reasoning_effort: "none" })).toBe(0);
     expect(await reasoned({ model: "gpt-4o-mini" })).toBe(0);
     expect(await reasoned({ model: "gpt-4o-mini", reasoning_effort: "low" })).toBeGreaterThan(10);
-    // At most half of the limit, so that an answer is left.
+    // Reasoning takes at most half of the limit, so that tokens for an answer are left.
     expect(await reasoned({ model: "gpt-5-mini", max_completion_tokens: 20 })).toBe(10);
   });
 
-  test("hands out reasoning items, encrypted and summed up where asked, and takes back only what it wrote", async () => {
+  test("answers with reasoning items, encrypted and summarised when the request asks for it, and accepts only items that it signed", async () => {
     const include = ["reasoning.encrypted_content"];
     const body = { model: "gpt-5-mini", input: user("hi") };
     const plain = (await ask("/responses", body)).json;
@@ -57,7 +57,7 @@ describe("a model that reasons", () => {
     expect(events.map(({ type }) => type)).toContain("response.reasoning_summary_text.delta");
   });
 
-  test("hands out thinking blocks, signed, and takes back only what it wrote", async () => {
+  test("answers with signed thinking blocks, and accepts only blocks that it signed", async () => {
     const body = {
       model: "claude-haiku-4-5",
       max_tokens: 4_096,
@@ -86,7 +86,7 @@ describe("a model that reasons", () => {
 describe("the prompt cache", () => {
   const long = () => `${crypto.randomUUID()} ${"Some words of a long prompt. ".repeat(400)}`;
 
-  test("has what of a long conversation was sent before, in chat completions and responses", async () => {
+  test("has the beginning of a long conversation that was sent before, in chat completions and responses", async () => {
     const first = user(long());
     const cached = async (messages: object[]) => {
       const { usage } = (await ask("/chat/completions", { model: "gpt-4o-mini", messages })).json;
@@ -99,7 +99,7 @@ describe("the prompt cache", () => {
     expect(await cached(user("short"))).toBe(0);
   });
 
-  test("of a message is written and read where the request marks something", async () => {
+  test("of the Messages API is written and read when the request has a cache_control mark", async () => {
     const content = (ttl?: string) => [{ type: "text", text, cache_control: { type: "ephemeral", ...(ttl === undefined ? {} : { ttl }) } }];
     const text = long();
     const usage = async (messages: object[]) =>
@@ -119,7 +119,7 @@ describe("simulate: call", () => {
   const called = async (content: string, more: object[] = []) =>
     (await ask("/chat/completions", { model: "gpt-4o-mini", tools, messages: [...user(content), ...more] })).json.choices[0].message;
 
-  test("calls that function with these arguments once, wherever the line stands, and answers with its result then", async () => {
+  test("calls that function with these arguments once, on any line of the message, and then answers with its result", async () => {
     const line = 'simulate: call run {"cmd":"echo {1} > a.txt"} and more';
     for (const content of [line, `<context>\nabout\n</context>\n${line}\n`]) {
       const { tool_calls } = await called(content);
@@ -134,11 +134,11 @@ describe("simulate: call", () => {
     }
   });
 
-  test("of an unknown function is a text like any other", async () => {
+  test("of an unknown function is treated as text", async () => {
     expect((await called("simulate: call walk {}")).content).toEqual(expect.any(String));
   });
 
-  test("calls the functions of a namespace, those that the conversation adds, and custom tools with text", async () => {
+  test("calls functions of a namespace, functions that the conversation adds, and custom tools with text", async () => {
     const respond = async (rest: object, name = "run", input = '{"input":"x"}') =>
       (await ask("/responses", { model: "gpt-4o-mini", input: user(`simulate: call ${name} ${input}`), ...rest })).json.output[0];
     const own = { type: "function", name: "run", parameters: {} };

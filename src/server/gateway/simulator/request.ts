@@ -1,7 +1,7 @@
 import { ApiError, aOrAn, checkNumber, invalidValue, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
 import { reasonsBy } from "./thought.ts";
 
-/* Reads chat requests as strictly as OpenAI does, with its error messages, so that apps meet them early. */
+/* Reads chat requests as strictly as OpenAI does, with OpenAI's error messages, so that developers see them before a provider is configured. */
 
 export interface ChatMessage {
   role: "system" | "developer" | "user" | "assistant" | "tool" | "function";
@@ -17,9 +17,9 @@ export interface FunctionTool {
   name: string;
   description: string;
   parameters: unknown;
-  /** Where the function stands in the request, for error messages. */
+  /** The function's path in the request, for error messages. */
   param: string;
-  /** Takes text instead of JSON. */
+  /** Whether the arguments are text instead of JSON. */
   custom?: boolean;
   /** The function's namespace, in the Responses API. */
   namespace?: string;
@@ -29,7 +29,7 @@ export interface ChatRequest {
   model: string;
   messages: ChatMessage[];
   tools: FunctionTool[];
-  /** Whether tools may, must not, or must be called; a must may name one function. */
+  /** Whether tools may, must not or must be called; `only` names the one function that may be. */
   toolChoice: { mode: "auto" | "none" | "required"; only?: string };
   parallelToolCalls: boolean;
   format: { type: "text" } | { type: "json_object" } | { type: "json_schema"; schema: unknown };
@@ -51,7 +51,7 @@ export interface ChatRequest {
   cache: "none" | "automatic" | "asked" | "asked for long";
   /** The request's own parts that count as prompt. */
   prompt: { messages: unknown[]; tools?: unknown; response_format?: unknown };
-  /** Reasoning items of the Responses API have encrypted content, which the client can send back. */
+  /** Whether reasoning items of the Responses API have `encrypted_content`, which the client can send back. */
   encryptsReasoning?: boolean;
   /** Members of the request that the Responses API repeats in its answer. */
   echo?: object;
@@ -103,7 +103,7 @@ export interface EmbeddingsRequest {
   model: string;
   /** Texts, or texts that are already tokens. */
   inputs: (string | number[])[];
-  /** Undefined: as many as the model has. */
+  /** Undefined when the request names none; the model's own number then applies. */
   dimensions: number | undefined;
   encodingFormat: "float" | "base64";
 }

@@ -23,7 +23,7 @@ const weather: OpenAI.Responses.FunctionTool = {
   strict: true,
 };
 
-test("a response has OpenAI's fields, its usage is the tokenizer's, and it says its settings again", async () => {
+test("a response has every field of an OpenAI response, the tokenizer's counts as usage, and the settings of the request", async () => {
   const response = await ask({ input: "What is photosynthesis?", instructions: "Be brief.", store: false, metadata: { a: "b" } });
   expect(response).toMatchObject({
     id: expect.stringMatching(/^resp_\w{20,}$/),
@@ -53,7 +53,7 @@ test.each<[string, Params]>([
   expect(plain(streamed)).toMatchObject(plain(whole));
 });
 
-test("functions are called as tool_choice says, and a result is talked about", async () => {
+test("tool_choice decides which functions are called, and the answer after a result repeats the result", async () => {
   const none = await ask({ input: "What is the weather in Oslo?", tools: [weather], tool_choice: "none" });
   expect(none.output[0]?.type).toBe("message");
   const named = await ask({ input: "Hello", tools: [weather], tool_choice: { type: "function", name: "get_weather" } });
@@ -71,7 +71,7 @@ test("functions are called as tool_choice says, and a result is talked about", a
   expect(after.output_text).toContain("clear");
 });
 
-test("a schema for the text is kept to, and images and files are acknowledged", async () => {
+test("the text fits the schema of the request, and an answer counts images and files", async () => {
   const schema = { type: "object", properties: { name: { type: "string" } }, required: ["name"], additionalProperties: false };
   const structured = await ask({ input: "Describe Oslo", text: { format: { type: "json_schema", name: "city", schema, strict: true } } });
   expect(JSON.parse(structured.output_text)).toEqual({ name: expect.any(String) });
@@ -90,8 +90,8 @@ test("a schema for the text is kept to, and images and files are acknowledged", 
   expect(seen.output_text).toContain("1 image and 1 file");
 });
 
-test("wrong requests and simulated errors have OpenAI's envelope", async () => {
-  const told = async (work: PromiseLike<unknown>) => {
+test("invalid requests and simulated errors have OpenAI's envelope", async () => {
+  const errorOf = async (work: PromiseLike<unknown>) => {
     try {
       await work;
     } catch (error) {
@@ -99,7 +99,7 @@ test("wrong requests and simulated errors have OpenAI's envelope", async () => {
     }
     throw new Error("it succeeded");
   };
-  expect(await told(ask({}))).toEqual([400, "input"]);
-  expect(await told(ask({ input: [{ role: "robot" as never, content: "hi" }] }))).toEqual([400, "input[0].role"]);
-  expect(await told(ask({ input: "simulate: error 429" }))).toEqual([429, null]);
+  expect(await errorOf(ask({}))).toEqual([400, "input"]);
+  expect(await errorOf(ask({ input: [{ role: "robot" as never, content: "hi" }] }))).toEqual([400, "input[0].role"]);
+  expect(await errorOf(ask({ input: "simulate: error 429" }))).toEqual([429, null]);
 });

@@ -1,10 +1,10 @@
-/** OpenAI's Responses API: its requests read as chat requests, and completions in its JSON and events. */
+/** OpenAI's Responses API: reads its requests as chat requests, and writes completions in its JSON and events. */
 
 import type { Choice, Completion } from "./completion.ts";
 import { reasonedTokens, writtenTokens } from "./completion.ts";
 import { ApiError, isRecord, missing, readBoolean, readInteger, wrongType } from "./fields.ts";
 import { type ChatMessage, type ChatRequest, type FunctionTool, MOST_TOKENS, readBody, readModel } from "./request.ts";
-import { isSealed, reasonsBy, sealed, type Thought } from "./thought.ts";
+import { isSignedThought, reasonsBy, signedThought, type Thought } from "./thought.ts";
 
 /** @throws ApiError 400 that names the first field that is missing or wrong. */
 export function readResponsesRequest(body: unknown): ChatRequest {
@@ -16,7 +16,7 @@ export function readResponsesRequest(body: unknown): ChatRequest {
   const instructions = typeof fields.instructions === "string" ? [{ role: "system", content: fields.instructions }] : [];
   return {
     model,
-    messages: [...instructions, ...items.filter(({ type }) => !SILENT_ITEMS.has(type))].map(readItem),
+    messages: [...instructions, ...items.filter(({ type }) => !ITEMS_WITHOUT_TEXT.has(type))].map(readItem),
     tools,
     toolChoice: readToolChoice(fields.tool_choice, tools),
     parallelToolCalls: fields.parallel_tool_calls !== false,
@@ -116,7 +116,7 @@ function* reasoningEvents({ shown, thought }: Item & { kind: "reasoning" }, plac
 }
 
 type Piece = { text: string; tokens: number };
-/** What an answer is made of: reasoning, a text, or the call of a function. */
+/** An output item: reasoning, a message, or a function call. */
 type Item = { id: string; cut: boolean; pieces: Piece[] } & (
   | { kind: "reasoning"; thought: Thought; shown: boolean; encrypted: boolean }
   | { kind: "text" }
@@ -191,7 +191,7 @@ function finished(item: Item) {
       return {
         ...begun(item),
         summary: item.shown ? [{ type: "summary_text", text: item.thought.text }] : [],
-        ...(item.encrypted ? { encrypted_content: sealed(item.thought) } : {}),
+        ...(item.encrypted ? { encrypted_content: signedThought(item.thought) } : {}),
       };
     case "text":
       return { ...begun(item), status, content: [outputText(textOf(item))] };
@@ -200,7 +200,7 @@ function finished(item: Item) {
   }
 }
 
-/** What a custom tool is called with is text, not JSON: the sample's only member. */
+/** The input of a custom tool is text, not JSON: the value of the sample's only member. */
 function inputOf(text: string): string {
   try {
     return String((JSON.parse(text) as { input?: unknown }).input ?? text);
@@ -246,7 +246,7 @@ function readInput(input: unknown): Record<string, unknown>[] {
   if (!Array.isArray(input)) throw wrongType("input", "a string or an array of objects", input);
   return input.map((item: unknown, index) => {
     if (!isRecord(item)) throw wrongType(`input[${index}]`, "an object", item);
-    if (item.type === "reasoning" && !isSealed(item.encrypted_content))
+    if (item.type === "reasoning" && !isSignedThought(item.encrypted_content))
       throw new ApiError(400, `The encrypted content for item ${String(item.id).slice(0, 100)} could not be verified.`, {
         code: "invalid_encrypted_content",
       });
@@ -254,8 +254,8 @@ function readInput(input: unknown): Record<string, unknown>[] {
   });
 }
 
-/** Items that have no text for the answer's rules. */
-const SILENT_ITEMS: ReadonlySet<unknown> = new Set(["reasoning", "additional_tools", "tool_search_call", "tool_search_output"]);
+/** Types of input items that have no text for the rules of answers, and are therefore not read as messages. */
+const ITEMS_WITHOUT_TEXT: ReadonlySet<unknown> = new Set(["reasoning", "additional_tools", "tool_search_call", "tool_search_output"]);
 
 const ROLES = ["system", "developer", "user", "assistant"] as const;
 
@@ -290,7 +290,7 @@ function readContent(content: unknown, param: string): { text: string; attachmen
   return { text: texts.join("\n"), attachments };
 }
 
-/** Tools that the app runs and that have a schema, those of namespaces too. */
+/** The function and custom tools of a list, including those in namespaces. */
 function readTools(tools: unknown, namespace?: string): FunctionTool[] {
   if (tools === undefined || tools === null) return [];
   if (!Array.isArray(tools)) throw wrongType("tools", "an array of objects", tools);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { sampleForSchema, UnusableSchemaError } from "./schema-sample.ts";
 
-/** Samples for many seeds, since what is right for one may be luck. */
+/** Samples for 40 seeds, because one seed may give a valid value by chance. */
 function samples(schema: unknown): unknown[] {
   return Array.from({ length: 40 }, (_, seed) => sampleForSchema(schema, { seed: seed * 7919, topic: "tea" }));
 }
@@ -47,13 +47,13 @@ describe("plain values", () => {
       { type: "string", pattern: "^(?:[A-Z]{2}|x)-\\d{3,5}\\.[a-f0-9]+$" },
       (value) => /^(?:[A-Z]{2}|x)-\d{3,5}\.[a-f0-9]+$/.test(String(value)),
     ],
-  ])("%s is met", (_, schema, isValid) => {
+  ])("a sample satisfies the schema: %s", (_, schema, isValid) => {
     for (const value of samples(schema)) expect(value).toSatisfy(isValid);
   });
 });
 
 describe("objects and arrays", () => {
-  test("required properties are there, others only as the schema names them", () => {
+  test("an object has all required properties, and others only if the schema names them", () => {
     const schema = {
       type: "object",
       properties: {
@@ -68,7 +68,7 @@ describe("objects and arrays", () => {
     }
   });
 
-  test("arrays have the asked number of items, different ones if they must differ", () => {
+  test("arrays have as many items as the schema asks for, and different ones with uniqueItems", () => {
     for (const value of samples({
       type: "array",
       items: { type: "string" },
@@ -84,7 +84,7 @@ describe("objects and arrays", () => {
     for (const value of samples({ type: "array", items: { type: "string" }, maxItems: 0 })) expect(value).toEqual([]);
   });
 
-  test("allOf joins, and a reference may be in it", () => {
+  test("allOf merges its parts, of which one may be a reference", () => {
     const schema = {
       allOf: [{ $ref: "#/definitions/base" }, { properties: { b: { const: 2 } }, required: ["b"] }],
       definitions: { base: { type: "object", properties: { a: { const: 1 } }, required: ["a"] } },
@@ -92,13 +92,13 @@ describe("objects and arrays", () => {
     for (const value of samples(schema)) expect(value).toEqual({ a: 1, b: 2 });
   });
 
-  test("anyOf falls back to a branch that can be met", () => {
+  test("anyOf skips a branch that no value fits", () => {
     for (const value of samples({ anyOf: [{ type: "string", minLength: 5, maxLength: 3 }, { type: "integer" }] })) {
       expect(value).toSatisfy(Number.isInteger);
     }
   });
 
-  test("recursive schemas come to an end", () => {
+  test("samples of recursive schemas are finite", () => {
     const tree = {
       type: "object",
       properties: { value: { type: "integer" }, children: { type: "array", items: { $ref: "#" } } },

@@ -1,9 +1,9 @@
+/** Sample values that are valid for a JSON schema, for the arguments of functions and for structured answers. */
+
 import { bounds, ceilTo, leastWhole } from "./number-bounds.ts";
 import { MAX_TEXT, textForPattern } from "./pattern-text.ts";
 
-/** Values that fit a JSON schema: what a model would fill into a function's arguments or a structured answer. */
-
-/** A schema no value of reasonable size can be made for, said in words for the developer who wrote it. */
+/** No value of at most `MAX_NODES` nodes fits the schema. The message is for the developer who wrote the schema. */
 export class UnusableSchemaError extends Error {
   override name = "UnusableSchemaError";
 }
@@ -11,18 +11,18 @@ export class UnusableSchemaError extends Error {
 export interface SampleHints {
   /** The same seed gives the same sample. */
   seed: number;
-  /** What the conversation is about, for fields such as "query" or "title". */
+  /** The topic of the conversation, for fields such as "query" or "title". */
   topic: string;
-  /** A place the conversation names, for fields such as "city". */
+  /** A place that the user message names, for fields such as "city". */
   place?: string;
 }
 
 /**
  * A value valid for `schema` (JSON Schema as used by OpenAI's functions and structured outputs: types, enum, const,
  * properties, required, items, prefixItems, $ref and $defs, anyOf, oneOf, allOf, formats, bounds, simple patterns).
- * `not`, `if` and `dependentSchemas` are not looked at.
+ * `not`, `if` and `dependentSchemas` are ignored.
  *
- * @throws UnusableSchemaError if a $ref leads nowhere, no value exists, or every value would be very large.
+ * @throws UnusableSchemaError if a $ref has no target, no value exists, or every value has more than `MAX_NODES` nodes.
  */
 export function sampleForSchema(schema: unknown, hints: SampleHints): unknown {
   const sampler: Sampler = { root: schema, hints, nodesLeft: MAX_NODES };
@@ -43,12 +43,12 @@ interface Sampler {
 }
 
 interface Place {
-  /** The property the value is for: names say what would look natural. */
+  /** The name of the property, by which a plausible value is chosen. */
   name: string;
   depth: number;
-  /** Which item of an array this is, so that items differ. */
+  /** The index of an array's item, so that items differ. */
   position: number;
-  /** The references followed since the last property or item, to notice those that only lead to themselves. */
+  /** The references followed since the last property or item, to detect cycles of references. */
   references: string[];
 }
 
@@ -133,7 +133,7 @@ function mergeAll(schema: Schema, parts: unknown[], sampler: Sampler): Schema {
     }
     const { allOf: inner, ...rest } = whole;
     merged = mergeTwo(merged, rest);
-    // A part may itself be made of parts; they join the list that the next call merges.
+    // A part may have an `allOf` too; its parts join the list that the next call merges.
     if (Array.isArray(inner)) merged.allOf = [...(Array.isArray(merged.allOf) ? merged.allOf : []), ...inner];
   }
   sampler.nodesLeft -= parts.length;
@@ -160,7 +160,7 @@ function mergeTwo(one: Schema, other: Schema): Schema {
   return merged;
 }
 
-/** The first branch that a sample can be made for; deep inside, the plainest one. */
+/** A sample of the first branch that has one; from depth `DEEP` on, the simplest branch comes first. */
 function sampleBranch(schema: Schema, branches: unknown[], place: Place, sampler: Sampler): unknown {
   const { anyOf: _, oneOf: __, ...own } = schema;
   const isNull = (branch: unknown) => isSchema(branch) && branch.type === "null";
@@ -225,7 +225,7 @@ function sampleObject(schema: Schema, place: Place, sampler: Sampler): Record<st
     }
     add(`key${extra}`, schema.additionalProperties ?? true);
   }
-  // Object.fromEntries keeps a property named "__proto__" a property.
+  // Object.fromEntries makes "__proto__" an own property; an assignment would set the prototype.
   return Object.fromEntries(entries);
 }
 
@@ -250,7 +250,7 @@ function sampleArray(schema: Schema, place: Place, sampler: Sampler): unknown[] 
   const items: unknown[] = [];
   for (let position = 0; position < length; position += 1) {
     const inner = position < first.length ? first[position] : rest;
-    // Items of one enum or set of two booleans repeat sooner or later; a set must end there if it may.
+    // With `uniqueItems`, an enum or boolean runs out of different items; the array ends there if `minItems` allows it.
     const item = sample(inner, { name: singular(place.name), depth: place.depth + 1, position, references: [] }, sampler);
     const repeats = schema.uniqueItems === true && items.some((one) => JSON.stringify(one) === JSON.stringify(item));
     if (!repeats) items.push(item);
@@ -273,7 +273,7 @@ function sampleNumber(schema: Schema, place: Place, sampler: Sampler, whole: boo
     const value = step === undefined ? candidate : ceilTo(candidate, unit);
     if (value >= low && value <= high) return value;
   }
-  // Between narrow bounds without a step, any number in between does.
+  // Without `multipleOf`, any number between the bounds is valid.
   if (step === undefined) return (low + high) / 2;
   throw new UnusableSchemaError("No number fits the bounds and multipleOf of the schema.");
 }
@@ -290,7 +290,7 @@ function sampleString(schema: Schema, place: Place, sampler: Sampler): string {
   return plainText(schema, place, sampler);
 }
 
-/** Undefined for formats not known here. `variant` makes different values. */
+/** Undefined for unknown formats. Different numbers `variant` give different values. */
 function formattedText(format: string, variant: number): string | undefined {
   const two = (value: number) => String(value).padStart(2, "0");
   const date = `2025-${two((variant % 12) + 1)}-${two((variant % 28) + 1)}`;
@@ -315,7 +315,7 @@ function formattedText(format: string, variant: number): string | undefined {
   return Object.hasOwn(formats, format) ? formats[format] : undefined;
 }
 
-/** A sentence or word that suits the property's name, in the bounds of minLength and maxLength. */
+/** A sentence or word that suits the property's name, within minLength and maxLength. */
 function plainText(schema: Schema, place: Place, sampler: Sampler): string {
   const { hints } = sampler;
   const name = place.name.replace(/([a-z])([A-Z])/g, "$1_$2").toLowerCase();

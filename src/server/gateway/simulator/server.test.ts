@@ -56,7 +56,7 @@ describe("test hooks", () => {
     await expect(askStream("simulate: error 503 please")).rejects.toMatchObject({ status: 503 });
   });
 
-  test("slow answers after that time", async () => {
+  test("slow delays the answer by that time", async () => {
     const start = performance.now();
     expect((await ask("simulate: slow 80 what is tea?")).choices[0]?.message.content).toContain("tea");
     expect(performance.now() - start).toBeGreaterThan(75);
@@ -70,7 +70,7 @@ describe("test hooks", () => {
     expect((await ask("simulate: long 500", { max_tokens: 20 })).choices[0]?.finish_reason).toBe("length");
   });
 
-  test("disconnect breaks a stream after some text", async () => {
+  test("disconnect closes the connection of a stream after some text", async () => {
     const stream = await openai().chat.completions.create({
       model: "m",
       messages: [{ role: "user", content: "simulate: disconnect" }],

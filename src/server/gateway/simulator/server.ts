@@ -1,6 +1,6 @@
 /**
- * The built-in simulator: an OpenAI-compatible provider over real HTTP, without a model.
- * It answers when no provider key is configured, so that apps can be built against the gateway.
+ * The built-in simulator: an HTTP provider without a model, compatible with OpenAI and Anthropic.
+ * The gateway sends requests to it while no provider key is configured.
  */
 
 import { randomUUID } from "node:crypto";
@@ -62,7 +62,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
-/** All a model list needs: every other model name is answered too. */
+/** The models of `GET /v1/models`. Requests may name any other model too. */
 const MODELS = ["gpt-5", "gpt-5-mini", "gpt-4o", "gpt-4o-mini", "text-embedding-3-small", "text-embedding-3-large"];
 const MODELS_CREATED = 1_735_689_600;
 
@@ -92,13 +92,13 @@ async function route(request: IncomingMessage, response: ServerResponse, exchang
   switch (path) {
     case "/v1/chat/completions":
       requireMethod(request, "POST");
-      return answer(readChatRequest(await readJson(request)), chatVoice, response, exchange);
+      return answer(readChatRequest(await readJson(request)), chatFormat, response, exchange);
     case "/v1/messages":
       requireMethod(request, "POST");
-      return inMessagesErrors(async () => answer(readMessagesRequest(await readJson(request)), messagesVoice, response, exchange));
+      return inMessagesErrors(async () => answer(readMessagesRequest(await readJson(request)), messagesFormat, response, exchange));
     case "/v1/responses":
       requireMethod(request, "POST");
-      return answer(readResponsesRequest(await readJson(request)), responsesVoice, response, exchange);
+      return answer(readResponsesRequest(await readJson(request)), responsesFormat, response, exchange);
     case "/v1/embeddings":
       requireMethod(request, "POST");
       return sendJson(response, 200, await embeddingsJson(readEmbeddingsRequest(await readJson(request))));
@@ -146,32 +146,32 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
 }
 
 /** How one API writes a completion: as JSON, or as server-sent events. */
-interface Voice {
+interface ResponseFormat {
   json(completion: Completion): object;
   events(completion: Completion): Iterable<{ tokens: number; text: string }>;
 }
 
-const chatVoice: Voice = {
+const chatFormat: ResponseFormat = {
   json: completionJson,
   *events(completion) {
     for (const { tokens, chunk } of completionChunks(completion)) yield { tokens, text: `data: ${JSON.stringify(chunk)}\n\n` };
     yield { tokens: 0, text: "data: [DONE]\n\n" };
   },
 };
-const messagesVoice: Voice = { json: messageJson, events: messageEvents };
-const responsesVoice: Voice = { json: responseJson, events: responseEvents };
+const messagesFormat: ResponseFormat = { json: messageJson, events: messageEvents };
+const responsesFormat: ResponseFormat = { json: responseJson, events: responseEvents };
 
-async function answer(request: ChatRequest, voice: Voice, response: ServerResponse, exchange: Exchange): Promise<void> {
+async function answer(request: ChatRequest, format: ResponseFormat, response: ServerResponse, exchange: Exchange): Promise<void> {
   const directive = readDirective(request);
   if (directive?.kind === "error") throw simulatedError(directive.status);
   if (directive?.kind === "slow") await delay(directive.milliseconds, undefined, { signal: exchange.gone });
   const completion = await complete(request, directive);
-  if (request.stream) return stream(completion, voice, directive, response, exchange);
+  if (request.stream) return stream(completion, format, directive, response, exchange);
   if (directive?.kind === "disconnect") return void response.destroy();
-  sendJson(response, 200, voice.json(completion));
+  sendJson(response, 200, format.json(completion));
 }
 
-/** Anthropic's API has an error envelope of its own. */
+/** Turns errors into Anthropic's envelope. */
 async function inMessagesErrors(answer: () => Promise<void>): Promise<void> {
   try {
     await answer();
@@ -202,7 +202,7 @@ function simulatedError(status: number): ApiError {
 
 async function stream(
   completion: Completion,
-  voice: Voice,
+  format: ResponseFormat,
   directive: Directive | undefined,
   response: ServerResponse,
   exchange: Exchange,
@@ -213,8 +213,8 @@ async function stream(
   const start = performance.now();
   let tokens = 0;
   let sent = 0;
-  for (const { tokens: made, text } of voice.events(completion)) {
-    if (sent >= breakAfter) return breakOff(response, text);
+  for (const { tokens: made, text } of format.events(completion)) {
+    if (sent >= breakAfter) return disconnectMidEvent(response, text);
     tokens += made;
     // Choices are made at the same time, so each of them has the full pace.
     const due = start + (1000 * tokens) / (exchange.tokensPerSecond * completion.request.n);
@@ -227,13 +227,13 @@ async function stream(
 }
 
 /** Sends half an event and drops the connection. */
-async function breakOff(response: ServerResponse, text: string): Promise<void> {
+async function disconnectMidEvent(response: ServerResponse, text: string): Promise<void> {
   // The callback is called when all earlier writes have been flushed.
   await new Promise((resolve) => response.write(text.slice(0, text.length / 2), resolve));
   response.destroy();
 }
 
-/** Returns when the client keeps up. @throws an AbortError when the client is gone. */
+/** Returns when the socket accepts more data. @throws an AbortError when the client is gone. */
 async function writeEvent(response: ServerResponse, text: string, gone: AbortSignal): Promise<void> {
   gone.throwIfAborted();
   if (response.write(text)) return;
@@ -250,12 +250,12 @@ async function writeEvent(response: ServerResponse, text: string, gone: AbortSig
 }
 
 function sendError(response: ServerResponse, error: unknown): void {
-  const told = error instanceof ApiError ? error : new ApiError(500, "The simulator could not answer this request.");
-  if (told !== error) console.error("The simulator failed.", error);
+  const apiError = error instanceof ApiError ? error : new ApiError(500, "The simulator could not answer this request.");
+  if (apiError !== error) console.error("The simulator failed.", error);
   // The rest of a body that was refused is not read, so the connection cannot be used again.
-  if (told.status === 413) response.setHeader("connection", "close");
-  if (told.status === 429) response.setHeader("retry-after", "1");
-  sendJson(response, told.status, told);
+  if (apiError.status === 413) response.setHeader("connection", "close");
+  if (apiError.status === 429) response.setHeader("retry-after", "1");
+  sendJson(response, apiError.status, apiError);
 }
 
 function sendJson(response: ServerResponse, status: number, body: object): void {

@@ -1,4 +1,4 @@
-/** Simulated reasoning: tokens before the answer, which are shown, summarised or hidden. */
+/** Simulated reasoning: tokens before the answer, which the API shows, summarises or hides. */
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { findModel } from "../../pricing/models.ts";
@@ -30,13 +30,13 @@ export async function thoughtOf(request: ChatRequest): Promise<Thought | undefin
 const key = randomBytes(32);
 
 /** The signed form of reasoning, which clients send back. As at providers, only what this process signed is accepted. */
-export function sealed(thought: Thought): string {
+export function signedThought(thought: Thought): string {
   const text = Buffer.from(thought.text).toString("base64url");
   return `sim.${text}.${sign(text)}`;
 }
 
 /** Whether this process signed the value. */
-export function isSealed(value: unknown): boolean {
+export function isSignedThought(value: unknown): boolean {
   const [mark, text, signature] = typeof value === "string" ? value.split(".") : [];
   if (mark !== "sim" || text === undefined || signature === undefined) return false;
   const expected = Buffer.from(sign(text));

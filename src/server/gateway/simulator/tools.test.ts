@@ -32,7 +32,7 @@ describe("tools", () => {
     expect(usage?.completion_tokens).toBe((await countTextTokens("get_weather")) + (await countTextTokens(text)));
   });
 
-  test("a named function is called, whatever the message says", async () => {
+  test("a function that tool_choice names is called for any message", async () => {
     const { choices } = await ask("What is the weather?", {
       tools: [weather, stocks],
       tool_choice: { type: "function", function: { name: "quoteStocks" } },

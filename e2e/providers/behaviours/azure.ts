@@ -4,8 +4,8 @@ const severity = { hate: { filtered: false, severity: "safe" }, self_harm: { fil
 const [role = {}, text = {}, end = {}] = completionChunks(["Hello"]);
 
 /**
- * Azure OpenAI, at OpenAI's place. Results for the prompt come on a first chunk without choices, and with its
- * asynchronous filter those for the answer after the end:
+ * Azure OpenAI, configured as OpenAI's base URL. Filter results for the prompt come in a first chunk without choices.
+ * With the asynchronous filter, those for the answer come after the finish_reason:
  * https://learn.microsoft.com/en-us/azure/ai-foundry/openai/concepts/content-streaming
  */
 export const azureStream = sse([

@@ -1,5 +1,5 @@
 import { type Behaviour, json, messageEvents, messageUsage, namedEvents } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
+import type { Provider } from "../provider.ts";
 
 /** Anthropic: https://platform.claude.com/docs/en/api/messages, and https://platform.claude.com/docs/en/api/openai-sdk for chat completions. */
 export const anthropic: Provider = {
@@ -17,7 +17,7 @@ export function anthropicError(status: number, type: string, message: string): B
 }
 
 /**
- * Its classifiers refuse an answer, with what was made of it until then:
+ * What a message has when Anthropic's classifiers stop it, possibly after some output:
  * https://platform.claude.com/docs/en/test-and-evaluate/strengthen-guardrails/handle-streaming-refusals
  */
 const REFUSED = {
@@ -40,6 +40,6 @@ export function refusedMessage(text: string): Behaviour {
 
 export function refusedStream(text: string): Behaviour {
   const all = messageEvents(text === "" ? [] : [text], { usage: messageUsage(1_000, 100) }) as { type: string; delta?: object }[];
-  const told = all.map((each) => (each.type === "message_delta" ? { ...each, delta: { ...each.delta, ...REFUSED } } : each));
-  return namedEvents(text === "" ? told.filter(({ type }) => !type.startsWith("content_block")) : told);
+  const refused = all.map((each) => (each.type === "message_delta" ? { ...each, delta: { ...each.delta, ...REFUSED } } : each));
+  return namedEvents(text === "" ? refused.filter(({ type }) => !type.startsWith("content_block")) : refused);
 }

@@ -1,7 +1,7 @@
 import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
+import type { Provider } from "../provider.ts";
 
-/** Google Gemini, by its OpenAI-compatible endpoint: https://ai.google.dev/gemini-api/docs/openai */
+/** Google Gemini, at its OpenAI-compatible endpoint: https://ai.google.dev/gemini-api/docs/openai */
 export const google: Provider = {
   id: "google",
   model: "gemini-2.5-flash",
@@ -11,7 +11,7 @@ export const google: Provider = {
       : null,
 };
 
-/** An error stands in a list: https://github.com/p32929/rotato/issues/22 */
+/** The error envelope is the only item of an array: https://github.com/p32929/rotato/issues/22 */
 export function googleError(code: number, message: string, status: string, details?: object[]): Behaviour {
   return json([{ error: { code, message, status, ...(details === undefined ? {} : { details }) } }], { status: code });
 }

@@ -13,12 +13,12 @@ import type { Behaviour } from "../../src/testing/upstream-answers.ts";
 import { type Answer, type Call, call, marker, send } from "../client.ts";
 import { expectBooksInOrder, expectCleanOutput, expectToStop } from "../in-order.ts";
 import { arrange } from "../world.ts";
-import { answering, everyProvider, OWN_MODELS, type Provider } from "./far-end.ts";
+import { answering, everyProvider, OWN_MODELS, type Provider } from "./provider.ts";
 
-/** A server of ours whose every provider is the far end, on a Postgres of its own. */
-let stage: { server: ServerProcess; upstream: FakeUpstream; db: Database } | undefined;
+/** A Quota server that reaches every provider at the fake upstream, with a Postgres database of its own. */
+let running: { server: ServerProcess; upstream: FakeUpstream; db: Database } | undefined;
 
-/** Has the server run while the tests of the file run; after them it has to stop by itself, with books in order. */
+/** Starts the server before the tests of the file. After them, asserts that it stops on its signal and that its books verify. */
 export function withProviders(): void {
   let end = async () => {};
   beforeAll(async () => {
@@ -33,7 +33,7 @@ export function withProviders(): void {
     await migrate(db);
     const env = { ...everyProvider(upstream), QUOTA_MODELS_FILE: models };
     const server = await startServer({ databaseUrl: url, pages: false, env });
-    stage = { server, upstream, db };
+    running = { server, upstream, db };
     end = async () => {
       await expectToStop(server);
       expectCleanOutput(server, upstream);
@@ -48,48 +48,53 @@ export function withProviders(): void {
 export type Bought = {
   answer: Answer;
   /** The data of a stream's events, parsed; `[DONE]` stays text. */
-  // biome-ignore lint/suspicious/noExplicitAny: a test asserts on whatever came
+  // biome-ignore lint/suspicious/noExplicitAny: tests assert on events of any shape
   events: any[];
-  /** What the ledger took of the wallet, in credits. */
+  /** The credits that the ledger debited from the wallet. */
   credits: number;
-  /** The last price that the client was told, in credits. */
-  told: number | null;
-  /** How the request ended in the usage records, and who counted its tokens. */
+  /** The last `quota.credits_used` that the client received; null when it received none. */
+  toldCredits: number | null;
+  /** The `outcome` and `countedBy` of the usage record. */
   outcome: string | undefined;
   countedBy: string | null | undefined;
-  /** Output, in tokens, as billed. */
+  /** The billed output tokens. */
   outputTokens: number | undefined;
-  /** What the far end saw. */
+  /** The requests that the fake upstream received. */
   requests: readonly SeenRequest[];
 };
 
-export type Asked = {
+export type BuyOptions = {
   path?: string;
   stream?: boolean;
-  /** Members beside the model and what is said. */
+  /** Members of the body besides the model, `stream` and the messages or input. */
   body?: object;
-  /** Hangs up once the stream has said this, and then has the far end go on. */
+  /** The client hangs up when the stream contains this text. */
   hangUpAfter?: string;
+  /** Called after the client hung up (or received the whole answer), such as to let the provider go on. */
   onHangUp?: () => void;
 };
 
 const BALANCE = 100_000_000n;
 
-/** Buys one answer of a provider that answers in this way, with 20 % markup; what the client saw, and what the ledger billed. */
-export async function buy(provider: Provider, way: Behaviour | ((request: SeenRequest) => Behaviour), asked: Asked = {}): Promise<Bought> {
-  if (stage === undefined) throw new Error("withProviders() was not called");
-  const { server, upstream, db } = stage;
-  const { path = "/v1/chat/completions", stream = false, body = {}, hangUpAfter, onHangUp } = asked;
+/** Buys one answer at 20 % markup, from a provider that behaves in this way. Returns what the client received and what the ledger billed. */
+export async function buy(
+  provider: Provider,
+  behaviour: Behaviour | ((request: SeenRequest) => Behaviour),
+  options: BuyOptions = {},
+): Promise<Bought> {
+  if (running === undefined) throw new Error("withProviders() was not called");
+  const { server, upstream, db } = running;
+  const { path = "/v1/chat/completions", stream = false, body = {}, hangUpAfter, onHangUp } = options;
   const world = await arrange(db, { markupBps: 2_000, balance: BALANCE });
   const text = marker();
-  using seen = upstream.on(text, answering(provider, way));
-  // Long enough that the hold covers the thousand tokens that providers count of it.
+  using seen = upstream.on(text, answering(provider, behaviour));
+  // Long enough that the hold covers the 1,000 prompt tokens that the providers' answers count.
   const content = `${text}${" word".repeat(1_000)}`;
   const says = path === "/v1/responses" ? { input: content } : { messages: [{ role: "user", content }] };
   const request: Call = { ...world.as, body: { model: provider.model, ...(stream ? { stream } : {}), ...says, ...body } };
   const answer = hangUpAfter === undefined ? await call(server, path, request) : await readUntil(server, path, request, hangUpAfter);
   onHangUp?.();
-  // A client that left is billed after it left.
+  // A request whose client hung up is settled after the hang-up.
   await expect.poll(async () => (await balanceOf(db.sql, world.user.walletId)).held).toBe(0n);
   const events = stream ? eventsIn(answer.text) : [];
   const [[usage], balance] = await Promise.all([world.usage(), world.balance()]);
@@ -97,7 +102,7 @@ export async function buy(provider: Provider, way: Behaviour | ((request: SeenRe
     answer,
     events,
     credits: Number(BALANCE - balance),
-    told: toldIn([answer.json, ...events]),
+    toldCredits: toldCreditsIn([answer.json, ...events]),
     outcome: usage?.outcome,
     countedBy: usage?.countedBy,
     outputTokens: usage?.completionTokens,
@@ -105,9 +110,9 @@ export async function buy(provider: Provider, way: Behaviour | ((request: SeenRe
   };
 }
 
-/** What the log of the server has said so far, one object a line. */
+/** The lines that the server has logged so far, parsed. */
 export function logLines(): Record<string, unknown>[] {
-  const lines = stage?.server.output().stderr.split("\n") ?? [];
+  const lines = running?.server.output().stderr.split("\n") ?? [];
   return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
@@ -118,7 +123,7 @@ async function readUntil(server: ServerProcess, path: string, request: Call, unt
   let text = "";
   while (!text.includes(until)) {
     const { value, done } = await reader.read();
-    if (done) throw new Error(`the stream ended before it said ${until}: ${text}`);
+    if (done) throw new Error(`the stream ended before it contained ${until}: ${text}`);
     text += Buffer.from(value).toString("utf8");
   }
   reader.closed.catch(() => {});
@@ -134,7 +139,7 @@ function eventsIn(stream: string): unknown[] {
   });
 }
 
-function toldIn(objects: readonly unknown[]): number | null {
+function toldCreditsIn(objects: readonly unknown[]): number | null {
   const last = objects.findLast((each) => (each as { quota?: unknown } | null | undefined)?.quota !== undefined);
   return (last as { quota: { credits_used: number } } | undefined)?.quota.credits_used ?? null;
 }

@@ -1,12 +1,12 @@
 import { refusal } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
+import type { Provider } from "../provider.ts";
 
 /** OpenAI: https://platform.openai.com/docs/api-reference/chat/create */
 export const openai: Provider = {
   id: "openai",
   model: "gpt-5-mini",
   refusal({ body }) {
-    // Reasoning models take the new name only: https://platform.openai.com/docs/guides/reasoning
+    // Reasoning models accept `max_completion_tokens` only: https://platform.openai.com/docs/guides/reasoning
     const isReasoning = /^(gpt-[5-9]|o\d)/.test(String(body.model));
     if (isReasoning && "max_tokens" in body) {
       return refusal(400, {
@@ -25,7 +25,7 @@ export const openai: Provider = {
   },
 };
 
-/** The operator's account is empty: https://platform.openai.com/docs/guides/error-codes */
+/** The operator's account has no credit left: https://platform.openai.com/docs/guides/error-codes */
 export const openaiEmpty = refusal(429, {
   message: "You exceeded your current quota, please check your plan and billing details of org-secret.",
   type: "insufficient_quota",

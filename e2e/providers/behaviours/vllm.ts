@@ -1,11 +1,11 @@
 import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
-import { type Provider, unknownLimits } from "../far-end.ts";
+import { type Provider, unknownLimits } from "../provider.ts";
 
 /** vLLM: https://docs.vllm.ai/en/latest/serving/openai_compatible_server/ */
 export const vllm: Provider = {
   id: "vllm",
   model: "own-vllm",
-  /** Versions of before 0.6.4 refuse the new name: https://github.com/voideditor/void/issues/128 */
+  /** Versions before 0.6.4 refuse `max_completion_tokens`: https://github.com/voideditor/void/issues/128 */
   refusal(request) {
     const [name] = unknownLimits(request, ["max_tokens"]);
     if (name === undefined) return null;
@@ -14,7 +14,7 @@ export const vllm: Provider = {
   },
 };
 
-/** What FastAPI, under vLLM, answers to a body of another shape: https://fastapi.tiangolo.com/tutorial/handling-errors/ */
+/** The error of FastAPI, which vLLM is built on, for a body that does not fit its schema: https://fastapi.tiangolo.com/tutorial/handling-errors/ */
 export function vllmInvalid(member: string, msg: string): Behaviour {
   return json({ detail: [{ type: "missing", loc: ["body", member], msg, input: {} }] }, { status: 422 });
 }

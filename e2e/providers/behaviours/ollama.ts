@@ -1,10 +1,10 @@
 import { type Behaviour, json } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
+import type { Provider } from "../provider.ts";
 
-/** Ollama, which knows `max_tokens` only and ignores what it does not know: https://docs.ollama.com/api/openai-compatibility */
+/** Ollama, which reads `max_tokens` and ignores unknown members: https://docs.ollama.com/api/openai-compatibility */
 export const ollama: Provider = { id: "ollama", model: "own-ollama", refusal: () => null };
 
-/** A text where OpenAI has an object: https://docs.ollama.com/api/errors */
+/** `error` is text, not an object as at OpenAI: https://docs.ollama.com/api/errors */
 export function ollamaError(status: number, error: string): Behaviour {
   return json({ error }, { status });
 }

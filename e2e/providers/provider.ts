@@ -2,20 +2,20 @@ import type { SeenRequest } from "../../src/testing/fake-upstream.ts";
 import { type Behaviour, json } from "../../src/testing/upstream-answers.ts";
 
 /**
- * A provider as it answers, for the tests to ask through Quota. One file has one provider's ways, and each way the page
- * or the report that it comes from. `src/testing/fake-upstream.ts` is the HTTP server; every provider is mounted there
- * under a path of its own.
+ * An imitated provider, which tests send requests to through Quota. Each file of `behaviours` has the answers of one
+ * provider, and names for each answer the page or the report that documents it. All providers are served by the HTTP
+ * server of `src/testing/fake-upstream.ts`, each under a path of its own.
  */
 export type Provider = {
-  /** Its path at the far end, and its name in `PROVIDERS`. */
+  /** The provider's key in `PROVIDERS`, and the first segment of its path at the fake upstream. */
   id: keyof typeof PROVIDERS;
-  /** A model of the catalogue, or of `models` in `PROVIDERS`. */
+  /** The id of a model in the catalogue or in `OWN_MODELS`. */
   model: string;
-  /** What it answers to a request that it does not take; null when it takes it. */
+  /** The provider's error for a request that it does not accept; null when it accepts the request. */
   refusal(request: SeenRequest): Behaviour | null;
 };
 
-/** The environment that points Quota at each of them. */
+/** The environment variables with each provider's API key and base URL. */
 export const PROVIDERS = {
   openai: { key: "OPENAI_API_KEY", baseUrl: "OPENAI_BASE_URL" },
   google: { key: "GEMINI_API_KEY", baseUrl: "GEMINI_BASE_URL" },
@@ -29,7 +29,7 @@ export const PROVIDERS = {
   vllm: { key: "VLLM_API_KEY", baseUrl: "VLLM_BASE_URL" },
 } as const;
 
-/** Ollama and vLLM serve the operator's own models. A million tokens cost $1 in and $2 out, and $0.10 from the cache. */
+/** Ollama and vLLM serve the operator's own models. A million tokens cost $1 as input, $0.10 as cached input and $2 as output. */
 export const OWN_MODELS = (["ollama", "vllm"] as const).map((provider) => ({
   id: `own-${provider}`,
   provider,
@@ -38,7 +38,7 @@ export const OWN_MODELS = (["ollama", "vllm"] as const).map((provider) => ({
   price: { input: "1.00", cached_input: "0.10", output: "2.00" },
 }));
 
-/** What a server needs to have every provider at this far end. */
+/** The environment in which a server sends the requests for every provider to the fake upstream. */
 export function everyProvider({ url, key }: { url: string; key: string }): Record<string, string> {
   const entries = Object.entries(PROVIDERS).flatMap(([id, names]) => [
     [names.key, key],
@@ -47,16 +47,19 @@ export function everyProvider({ url, key }: { url: string; key: string }): Recor
   return Object.fromEntries(entries);
 }
 
-/** The members of a request that its provider does not know, or that it does not take together. */
+/** The names of the request's output limits that are not in `known`. */
 export function unknownLimits(request: SeenRequest, known: readonly string[]): string[] {
   return ["max_tokens", "max_completion_tokens"].filter((name) => name in request.body && !known.includes(name));
 }
 
-/** An answer to what the provider takes: a way that a test chose. */
-export function answering(provider: Provider, way: Behaviour | ((request: SeenRequest) => Behaviour)): (request: SeenRequest) => Behaviour {
+/** Answers requests to the provider: with its refusal, or with `behaviour` when it accepts the request. Requests to other providers get 404. */
+export function answering(
+  provider: Provider,
+  behaviour: Behaviour | ((request: SeenRequest) => Behaviour),
+): (request: SeenRequest) => Behaviour {
   return (request) => {
     if (!request.path.startsWith(`/${provider.id}/`))
       return json({ error: `this is ${provider.id}, not ${request.path}` }, { status: 404 });
-    return provider.refusal(request) ?? (typeof way === "function" ? way(request) : way);
+    return provider.refusal(request) ?? (typeof behaviour === "function" ? behaviour(request) : behaviour);
   };
 }

@@ -1,8 +1,0 @@
-import { usage } from "../../../src/testing/upstream-answers.ts";
-import type { Provider } from "../far-end.ts";
-
-/** DeepSeek, which ignores a limit by another name than `max_tokens`: https://api-docs.deepseek.com/api/create-chat-completion */
-export const deepseek: Provider = { id: "deepseek", model: "deepseek-flash", refusal: () => null };
-
-/** Nine tenths came from its cache: https://api-docs.deepseek.com/guides/kv_cache */
-export const deepseekUsage = { ...usage(1_000, 100), prompt_cache_hit_tokens: 900, prompt_cache_miss_tokens: 100 };
