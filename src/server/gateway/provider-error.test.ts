@@ -52,3 +52,13 @@ test("any text is read without an exception", () => {
     }),
   );
 });
+
+test("a message within thousands of lists or objects is not looked for", () => {
+  for (const [open, close] of [
+    ["[", "]"],
+    ['{"error":', "}"],
+  ] as const) {
+    const nested = `${open.repeat(50_000)}"bad"${close.repeat(50_000)}`;
+    expect(readProviderError(`{"error":{"message":${nested}}}`).message).toBeNull();
+  }
+});

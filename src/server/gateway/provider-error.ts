@@ -96,13 +96,15 @@ export function readProviderError(text: string): ProviderError {
 type FoundMessage = { message: string; param: string | null };
 
 /** A text, or FastAPI's validation error: a list with the path (`loc`) and the reason (`msg`) of each refused member. */
-function messageIn(value: unknown): FoundMessage | null {
+function messageIn(value: unknown, depth = 0): FoundMessage | null {
+  if (depth > DEEPEST_MESSAGE) return null;
+  const within = (inner: unknown) => messageIn(inner, depth + 1);
   if (isText(value)) {
     const inner = /^\s*[[{]/.test(value) ? parse(value) : null;
-    return (inner === null ? null : messageIn(inner)) ?? { message: value, param: null };
+    return (inner === null ? null : within(inner)) ?? { message: value, param: null };
   }
   if (Array.isArray(value)) {
-    const each = value.flatMap((one) => messageIn(one) ?? []);
+    const each = value.flatMap((one) => within(one) ?? []);
     return each.length === 0 ? null : { message: each.map(({ message }) => message).join("; "), param: each[0]?.param ?? null };
   }
   const object = objectIn(value);
@@ -111,8 +113,11 @@ function messageIn(value: unknown): FoundMessage | null {
     const place = Array.isArray(object.loc) ? object.loc.filter((step, index) => index > 0 || step !== "body").join(".") : "";
     return place === "" ? { message: object.msg, param: null } : { message: `${place}: ${object.msg}`, param: place };
   }
-  return messageIn(object.message) ?? messageIn(object.detail) ?? messageIn(object.error);
+  return within(object.message) ?? within(object.detail) ?? within(object.error);
 }
+
+/** Real envelopes are two or three deep; without a bound a nested one would overflow the stack. */
+const DEEPEST_MESSAGE = 8;
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 

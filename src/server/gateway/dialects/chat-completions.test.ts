@@ -13,6 +13,15 @@ const chat = (rest: object = {}) => readChatRequest(JSON.stringify({ model: "gpt
 
 describe("reading a chat request", () => {
   test.each([
+    ["true, then false", '"include_usage":true,"include_usage":false'],
+    ["false, then true", '"include_usage":false,"include_usage":true'],
+  ])("a member of stream_options that occurs twice is refused: %s", (_order, members) => {
+    const text = `{"model":"gpt-4o-mini","stream":true,"messages":${JSON.stringify(messages)},"stream_options":{${members}}}`;
+    const { code, param } = refusalOf(() => readChatRequest(text));
+    expect([code, param]).toEqual(["bad_request", "stream_options.include_usage"]);
+  });
+
+  test.each([
     ["messages", "hi", "messages"],
     ["messages", ["hi"], "messages[0]"],
     ["messages", [null], "messages[0]"],

@@ -6,7 +6,17 @@ import { textsOfMessage } from "./chat-text.ts";
 import { type Body, type CompletionRequest, type Dialect, LEAST_OUTPUT, type Parts } from "./dialect.ts";
 import { type JsonMember, type MemberChanges, topLevelMembers, withMembers } from "./json-text.ts";
 import { boundByBytes, closerPromptBound, countImage, countTexts, memoized, noParts, tokensOfBody, toolInstructions } from "./prompt.ts";
-import { badRequest, isObject, pricedFields, readCommon, readInteger, readMessages, readObject, readOutputLimit } from "./read.ts";
+import {
+  badRequest,
+  isObject,
+  pricedFields,
+  readCommon,
+  readInteger,
+  readMessages,
+  readObject,
+  readOutputLimit,
+  uniqueMembers,
+} from "./read.ts";
 import { fileRefused, isOwnTool, notAvailable, readTools, refuseLongCache, refuseMembers, refuseUnpricedOptions } from "./refuse.ts";
 import { readChatUsage } from "./usage.ts";
 /** OpenAI's chat completions API, which every provider has. */
@@ -53,7 +63,10 @@ function read(text: string): CompletionRequest {
   const common = readCommon(text, PRICED, "chat");
   const { body, members, model } = common;
   const messages = readMessages(body);
-  readObject(body, "stream_options");
+  const streamOptions = members.get("stream_options");
+  // Of a member that occurs twice the provider may take the other one.
+  if (readObject(body, "stream_options") !== null && streamOptions !== undefined)
+    uniqueMembers(text.slice(streamOptions.valueStart, streamOptions.valueEnd), "stream_options.");
   const choices = readInteger(body, "n", 1, 128) ?? 1;
   const limit = readOutputLimit(common, OUTPUT_LIMITS);
   const parts = findParts(messages);

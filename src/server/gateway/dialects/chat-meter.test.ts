@@ -125,4 +125,14 @@ describe("a chat stream that was cut short", () => {
     expect(meter.isFull).toBe(true);
     expect(dataOf(meter.cutShort(used, QUOTA).toString()).map(({ choices }) => choices)).toMatchObject([[{ finish_reason: "stop" }]]);
   });
+
+  test("is a complete answer without [DONE] only when each choice has ended", () => {
+    const meter = new ChatMeter({ includeUsage: false, choices: 2 });
+    const end = (index: number) => Buffer.from(event(chunk([delta({}, { index, finishReason: "stop" })])));
+    meter.push(Buffer.from(event(chunk([delta({ content: "hello" }, { index: 0 }), delta({ content: "hel" }, { index: 1 })]))));
+    meter.push(end(0));
+    expect(meter.isComplete()).toBe(false);
+    meter.push(end(1));
+    expect(meter.isComplete()).toBe(true);
+  });
 });

@@ -80,6 +80,11 @@ export class ChatMeter extends EventMeter {
     return JSON.stringify({ ...head, choices, ...rest });
   }
 
+  /** With several choices, the end of one is not the end of the answer. */
+  override isComplete(): boolean {
+    return this.done || this.hasEndedAnswer();
+  }
+
   override hasEndedAnswer(): boolean {
     return this.#openChoices().length === 0;
   }

@@ -3,7 +3,7 @@ import { LARGE_JSON, parseJson } from "../../platform/json.ts";
 import { findModel, type Model } from "../../pricing/models.ts";
 import { unknownModel } from "../available.ts";
 import type { Body, CompletionRequest } from "./dialect.ts";
-import { DuplicateMemberError, topLevelMembers } from "./json-text.ts";
+import { DuplicateMemberError, type JsonMember, topLevelMembers } from "./json-text.ts";
 
 /** The names of members that the cost depends on, by their normalised form. */
 type PricedFields = ReadonlyMap<string, string>;
@@ -30,12 +30,17 @@ function parseBody(text: string, priced: PricedFields): Pick<CompletionRequest, 
     const known = priced.get(plainName(name));
     if (known !== undefined && known !== name) throw badRequest(name, `The field \`${name}\` looks like \`${known}\`; write it that way.`);
   }
+  return { body, members: uniqueMembers(text) };
+}
+
+/** The members of an object's text. Throws bad_request for a name that occurs twice; `path` is that of the object, with its dot. */
+export function uniqueMembers(text: string, path = ""): Map<string, JsonMember> {
   try {
-    return { body, members: topLevelMembers(text) };
+    return topLevelMembers(text);
   } catch (error) {
-    if (error instanceof DuplicateMemberError)
-      throw badRequest(error.member, `The field \`${error.member}\` stands twice in the request body.`);
-    throw error;
+    if (!(error instanceof DuplicateMemberError)) throw error;
+    const name = `${path}${error.member}`;
+    throw badRequest(name, `The field \`${name}\` stands twice in the request body.`);
   }
 }
 
