@@ -1,5 +1,5 @@
 import { idIn, startFakeStripe } from "../../src/testing/fake-stripe.ts";
-import { makeKey, makeToken } from "../../src/testing/makers.ts";
+import { makeKey, makeLink, makeToken } from "../../src/testing/makers.ts";
 import type { ServerProcess } from "../../src/testing/server-process.ts";
 import { call, chat } from "../client.ts";
 import { expect, test } from "../fixtures.ts";
@@ -79,8 +79,8 @@ test("the sandbox checkout is open to its user only, credits once, and accepts o
   const server = await start({ databaseUrl: url, pages: true, env: { QUOTA_SANDBOX_CHECKOUT: "on" } });
   const world = await arrange(db);
   const [owner, stranger] = [await makePerson(db, { credits: 0n }), await makePerson(db)];
-  await db.prisma.agreement.create({ data: { appId: world.app.id, userId: owner.id } });
-  await db.prisma.linkedUser.update({ where: { id: world.link.id }, data: { userId: owner.id, walletId: owner.walletId } });
+  await db.prisma.linkedUser.delete({ where: { id: world.link.id } });
+  await makeLink(db, world.app.id, owner, { externalUserId: world.link.externalUserId });
   const checkout = async () => {
     const answer = await call(server, "/v1/checkout", { ...world.as, body: { ...FIVE, return_url: "http://localhost:4000/back" } });
     return new URL(answer.json.url).pathname;
