@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import {
   type Behaviour,
+  BREAK_OFF,
   choice,
   chunk,
   completion,
@@ -12,6 +13,7 @@ import {
   messageEvents,
   messageUsage,
   namedEvents,
+  type Piece,
   sse,
   usage,
 } from "../../../src/testing/upstream-answers.ts";
@@ -58,6 +60,23 @@ describe("an answer that failed costs nothing", () => {
     expect(received.at(-1)).toMatchObject({ error: { code: "upstream_error", message: expect.stringContaining("Nothing was billed.") } });
     expect(received.at(-1).error.message).not.toContain("secret");
     expect([credits, outcome, requests.length]).toEqual([0, "failed", 1]);
+  });
+
+  test.each([
+    ["ends", []],
+    ["breaks off", [BREAK_OFF]],
+  ] as [string, Piece[]][])("in a stream of two choices that %s after the end of one", async (_how, end) => {
+    const pieces = [
+      chunk([delta({ content: "secret" }), delta({ content: "secret" }, { index: 1 })]),
+      chunk([delta({}, { finishReason: "stop" })], used),
+    ];
+    const {
+      events: received,
+      credits,
+      outcome,
+    } = await buy(openai, events([...pieces.map(event), ...end]), { stream: true, body: { n: 2 } });
+    expect(received.at(-1)).toMatchObject({ error: { code: "upstream_error" } });
+    expect([credits, outcome]).toEqual([0, "failed"]);
   });
 
   test("the client of a stream that failed gets Quota's error message, not the provider's", async () => {

@@ -262,7 +262,7 @@ export class Sale {
       yield await (meter.isFull ? this.#cutShort(meter, body) : this.#finishStream(meter));
     } catch (error) {
       if (this.#purchase.signal.aborted) return;
-      if (!this.#hasEnded && meter.failure === null && meter.finished && (meter.usage !== null || bodyTimer.hasFired)) {
+      if (!this.#hasEnded && meter.failure === null && meter.hasEndedAnswer() && (meter.usage !== null || bodyTimer.hasFired)) {
         // The answer is complete, and its usage has come or timed out; only the end of the body is missing.
         yield await this.#finishStream(meter);
         return;

@@ -40,7 +40,7 @@ export class ChatMeter extends EventMeter {
   }
 
   cutShort(usage: TokenUsage, quota: string): Buffer {
-    if (this.#openChoices().length === 0) return this.closing(quota);
+    if (this.hasEndedAnswer()) return this.closing(quota);
     const events = [...(this.#finishEvent === null ? [] : [this.#finishEvent]), ...this.#ends("length")];
     events.push(appendMember(events.pop() as string, "quota", quota));
     if (this.#includeUsage) {
@@ -80,13 +80,9 @@ export class ChatMeter extends EventMeter {
     return JSON.stringify({ ...head, choices, ...rest });
   }
 
-  /** With several choices, the end of one is not the end of the answer. */
-  override isComplete(): boolean {
-    return this.done || this.hasEndedAnswer();
-  }
-
+  /** With several choices, the end of one is not the end of the answer. Called for every chunk. */
   override hasEndedAnswer(): boolean {
-    return this.#openChoices().length === 0;
+    return this.#ended.size >= this.#choices && this.#openChoices().length === 0;
   }
 
   protected override note(chunk: Record<string, unknown>): void {
@@ -148,7 +144,7 @@ export class ChatMeter extends EventMeter {
     if (isAboutUsage || (Array.isArray(chunk.choices) && choices.length === 0 && !this.#includeUsage)) return "";
     if (choices.length > 0 && usage === null) this.discardUsage();
     // A chunk after the last finish chunk is sent before it, so that the finish chunk with quota stays last.
-    return this.#openChoices().length === 0 ? event : this.#releaseFinish() + event;
+    return this.hasEndedAnswer() ? event : this.#releaseFinish() + event;
   }
 
   #releaseFinish(): string {

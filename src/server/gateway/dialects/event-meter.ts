@@ -78,7 +78,7 @@ export abstract class EventMeter {
 
   /** Whether a stream that ends here without an error is a complete answer. */
   isComplete(): boolean {
-    return this.done || this.finished;
+    return this.done || this.hasEndedAnswer();
   }
 
   /** Whether the answer has ended; usage may follow. */
