@@ -6,7 +6,7 @@ import type { ErrorCode } from "../platform/errors.ts";
 import { isCompressed, readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
-import { MOST_UNQUEUED_CHARACTERS, runInFairQueue } from "./fair-queue.ts";
+import { parseFairly } from "./fair-queue.ts";
 import { claim } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
 
@@ -43,8 +43,7 @@ export function completionDoor(declared: {
         if (isCompressed(incoming) || !(Number(incoming.header("content-length") ?? Number.NaN) <= MOST_UNAUTHENTICATED_BYTES))
           await caller();
         text = await readBody(incoming, queueKey);
-        const read = () => dialect.read(text, (name) => incoming.header(name));
-        completion = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(queueKey, read) : read();
+        completion = await parseFairly(queueKey, text, () => dialect.read(text, (name) => incoming.header(name)));
       } catch (error) {
         await caller();
         throw error;

@@ -5,7 +5,7 @@ import type { ErrorCode } from "../platform/errors.ts";
 import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { checkToken, type Door, door } from "./endpoint.ts";
-import { runInFairQueue } from "./fair-queue.ts";
+import { parseFairly } from "./fair-queue.ts";
 import { countRequest } from "./rate-limit.ts";
 
 /** A door that counts the tokens of a prompt, free of charge. It accepts the credentials that a completion accepts. */
@@ -32,7 +32,7 @@ export function countDoor(declared: {
       readExternalUserId(incoming, byToken);
       const queueKey = hash.toString("base64");
       const text = await readBody(incoming, queueKey);
-      const request = await runInFairQueue(queueKey, () => dialect.read(text, (name) => incoming.header(name)));
+      const request = await parseFairly(queueKey, text, () => dialect.read(text, (name) => incoming.header(name)));
       const input_tokens = await countPrompt(dialect, request, { appId, billingMode, signal: incoming.signal });
       return {
         status: 200,

@@ -10,7 +10,7 @@ import { readBody } from "./body.ts";
 import { authenticate, authenticateToken, readCredential, readExternalUserId } from "./credentials.ts";
 import { errorReply, isMessagesApi } from "./errors.ts";
 import { fromRequest, type Incoming, type Reply, toResponse } from "./exchange.ts";
-import { MOST_UNQUEUED_CHARACTERS, runInFairQueue } from "./fair-queue.ts";
+import { parseFairly } from "./fair-queue.ts";
 import { headersOfEveryReply } from "./headers.ts";
 import { claim, type Idempotency } from "./idempotency.ts";
 import { countRequest } from "./rate-limit.ts";
@@ -95,8 +95,7 @@ export function endpoint<
     if (params?.success === false) throw operation.path.includes("{external_user_id}") ? noLinkedUser() : new AppError("not_found");
     const query = parse(operation.query, () => Object.fromEntries(new URLSearchParams(incoming.query)));
     const text = operation.body === undefined ? "" : await readBody(incoming, queueKey);
-    const parseBody = () => parse(operation.body, () => parseJson(text, SMALL_JSON));
-    const body = text.length > MOST_UNQUEUED_CHARACTERS ? await runInFairQueue(queueKey, parseBody) : parseBody();
+    const body = await parseFairly(queueKey, text, () => parse(operation.body, () => parseJson(text, SMALL_JSON)));
     const externalUserId = operation.forUser === true ? readExternalUserId(incoming, byToken) : null;
     const key = operation.idempotency === undefined ? null : incoming.header("idempotency-key");
     if (operation.idempotency === "required" && key === null) {

@@ -24,8 +24,13 @@ export function runInFairQueue<T>(key: string, work: () => T): Promise<T> {
   });
 }
 
+/** Runs `parse` on a body's text: in the fair queue of this key when the text is long, and at once otherwise. */
+export function parseFairly<T>(key: string, text: string, parse: () => T): T | Promise<T> {
+  return text.length > MOST_UNQUEUED_CHARACTERS ? runInFairQueue(key, parse) : parse();
+}
+
 /** A body of this length is parsed in a few milliseconds, whatever it contains. */
-export const MOST_UNQUEUED_CHARACTERS = 64 * 1024;
+const MOST_UNQUEUED_CHARACTERS = 64 * 1024;
 
 /** A waiting job may keep a body of QUOTA_MAX_BODY_BYTES in memory. */
 const MOST_WAITING_PER_KEY = 32;
